@@ -1,0 +1,43 @@
+# Everything starts here: `make demo` and `make test` set up all they need in $(VENV).
+SHELL := /bin/sh
+VENV ?= .venv
+# The first Python of 3.11 or newer on the PATH; name another with PYTHON=...
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check unit services format clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+install: $(STAMP) ## virtual environment with everything in it
+
+$(STAMP): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed and was not found; name one with PYTHON=/path/to/python3"; exit 1; }
+	$(PYTHON) -m venv $(VENV) || { echo "The venv module is missing; on Debian: apt-get install python3-venv"; exit 1; }
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $(STAMP)
+
+demo: $(STAMP) ## distil the digits teacher through the web API, from upload to score
+	$(BIN)/python -m examples.digits.demo
+
+test: $(STAMP) check unit ## everything that must hold before a change lands
+
+check: $(STAMP) ## style, types, arrows between packages
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+unit: $(STAMP) ## tests alone
+	$(BIN)/python -m pytest
+
+format: $(STAMP) ## let ruff put the files into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## remove the virtual environment and what runs left behind
+	rm -rf $(VENV) demo .dfad .mypy_cache .ruff_cache .pytest_cache

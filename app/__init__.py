@@ -1,0 +1,1 @@
+"""The service: HTTP edge, domain, database, artifact store. Imports no torch."""

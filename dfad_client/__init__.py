@@ -1,0 +1,1 @@
+"""Python client and the `dfad` command line. Speaks HTTP only."""

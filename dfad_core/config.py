@@ -1,0 +1,153 @@
+"""Everything that can be set about a distillation, as frozen dataclasses.
+
+The service makes its JSON Schemas from these same classes, so a parameter is written once.
+`None` in a field of `MethodConfig` or `TrainingConfig` means "what the preset says".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, ClassVar, Literal
+
+from dfad_core.errors import ConfigError
+from dfad_core.ranges import Range, check_ranges
+
+MIN_IMAGE_SIDE = 8
+MAX_IMAGE_SIDE = 512
+MAX_CHANNELS = 4
+
+
+@dataclass(frozen=True)
+class InputConfig:
+    """What one input of teacher and student looks like."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    shape: tuple[int, int, int]
+    """Channels, height, width."""
+    mean: tuple[float, ...] | None = None
+    """Per-channel mean that the teacher's preprocessing subtracts; None: unknown (taken as 0)."""
+    std: tuple[float, ...] | None = None
+    """Per-channel deviation that the teacher's preprocessing divides by; None: unknown (1)."""
+
+    def __post_init__(self) -> None:
+        channels, height, width = self.shape
+        if not 1 <= channels <= MAX_CHANNELS:
+            raise ConfigError(f"channels must be 1 to {MAX_CHANNELS}", param="shape")
+        if not all(MIN_IMAGE_SIDE <= side <= MAX_IMAGE_SIDE for side in (height, width)):
+            raise ConfigError(
+                f"height and width must be {MIN_IMAGE_SIDE} to {MAX_IMAGE_SIDE}", param="shape"
+            )
+        for name in ("mean", "std"):
+            value = getattr(self, name)
+            if value is None:
+                continue
+            if len(value) != channels:
+                raise ConfigError(f"{name} needs one value for each channel", param=name)
+            if not all(abs(v) < 1e4 for v in value):
+                raise ConfigError(f"{name} must be finite and small", param=name)
+        if self.std is not None and not all(v > 1e-6 for v in self.std):
+            raise ConfigError("std must be positive", param="std")
+
+
+@dataclass(frozen=True)
+class MethodConfig:
+    """Which game is played, and the weights of its terms. None: the preset's own value."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    name: str = "auto"
+    """A preset of `dfad_core.catalog.METHODS`."""
+    activation_weight: Annotated[float, Range(ge=0, le=1000)] | None = None
+    """Weight of the activation regularizer (Heo et al. 2019, margin form) on the student."""
+    activation_margin: Annotated[float, Range(gt=0, le=100)] = 1.0
+    """Margin m of the activation regularizer; 1 as in Heo et al."""
+    interpolation_weight: Annotated[float, Range(ge=0, le=1000)] | None = None
+    """Weight of the virtual-interpolation term on the student."""
+    interpolation_concentration: Annotated[float, Range(gt=0, le=100)] | None = None
+    """a of lambda ~ Beta(a, a)."""
+    interpolation_labels: Literal["interpolated", "requeried"] | None = None
+    """Labels of virtual samples: mixed from the two logits, or asked of the teacher again."""
+    bn_weight: Annotated[float, Range(ge=0, le=1000)] | None = None
+    """Weight of the BN-statistics term on the generator; ignored where the teacher has no BN."""
+    one_hot_weight: Annotated[float, Range(ge=0, le=1000)] | None = None
+    """Weight of CE(t, argmax t) on the generator (DAFL's one-hot term)."""
+    class_entropy_weight: Annotated[float, Range(ge=0, le=1000)] | None = None
+    """Weight of the negative entropy of the batch's mean class distribution on the generator."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+
+
+@dataclass(frozen=True)
+class BudgetConfig:
+    """How long to train."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    steps: Annotated[int, Range(ge=1, le=10_000_000)] = 2000
+    """Rounds of the game: one generator update and `student_steps` student updates each."""
+    train_seconds: Annotated[float, Range(gt=0, le=2_592_000)] | None = None
+    """If set, training ends after this many seconds instead, schedules follow the clock, and
+    `steps` is only an upper bound. Such a run is not repeatable to the bit."""
+    max_runtime_seconds: Annotated[float, Range(gt=0, le=2_592_000)] = 86_400
+    """Deadline of the whole job; past it the job fails and its partial student is kept."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Batch, pool, optimizers and precision. None: the preset's own value."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    batch_size: Annotated[int, Range(ge=2, le=8192)] = 128
+    """Images a batch, of the generator and of the student alike."""
+    student_steps: Annotated[int, Range(ge=1, le=100)] = 5
+    """Student updates for each generator update; 5 as in DFAD."""
+    pool_batches: Annotated[int, Range(ge=0, le=4096)] = 20
+    """Batches kept and re-used by the student; 0 makes a fresh batch for every student update."""
+    student_optimizer: Literal["sgd", "adam"] = "adam"
+    student_learning_rate: Annotated[float, Range(gt=0, le=10)] | None = None
+    """Peak rate of the student's schedule."""
+    generator_learning_rate: Annotated[float, Range(gt=0, le=10)] = 1e-3
+    """Adam's rate for the generator; 1e-3 as in DFAD."""
+    weight_decay: Annotated[float, Range(ge=0, le=1)] = 5e-4
+    """Of the student; 5e-4 as in DFAD's CIFAR recipe."""
+    latent_dim: Annotated[int, Range(ge=1, le=4096)] = 100
+    """Length of z ~ N(0, I)."""
+    generator_width: Annotated[int, Range(ge=4, le=512)] = 32
+    """Channels of the generator's last hidden layer."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """`auto`: bfloat16 autocast where the processor or GPU computes in it, else float32."""
+    threads: Annotated[int, Range(ge=0, le=1024)] = 0
+    """CPU threads; 0: the processors this process may use."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+
+
+@dataclass(frozen=True)
+class DistillConfig:
+    """All that `dfad_core.distill` needs beside the two networks."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    input: InputConfig
+    num_classes: Annotated[int, Range(ge=2, le=100_000)] = 10
+    method: MethodConfig = field(default_factory=MethodConfig)
+    budget: BudgetConfig = field(default_factory=BudgetConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    seed: Annotated[int, Range(ge=0, le=2**63 - 1)] = 0
+    progress_seconds: Annotated[float, Range(ge=0, le=3600)] = 1.0
+    """At most one progress report in this many seconds (0: one every `progress_steps`)."""
+    sample_seconds: Annotated[float, Range(gt=0, le=86_400)] = 10.0
+    """At most one grid of samples in this many seconds."""
+    checkpoint_seconds: Annotated[float, Range(gt=0, le=86_400)] = 60.0
+    """A checkpoint at least this often."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self)

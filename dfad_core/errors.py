@@ -1,0 +1,61 @@
+"""What the engine raises. Each error is translated once: at the worker's edge or the HTTP edge."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class DfadError(Exception):
+    """Base of everything the engine raises on purpose.
+
+    `code` is stable and snake_case; `param` names the setting or tensor at fault, where one is.
+    """
+
+    code = "engine_error"
+
+    def __init__(self, message: str, *, code: str | None = None, param: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        if code is not None:
+            self.code = code
+
+
+class ConfigError(DfadError, ValueError):
+    """A setting has a value that cannot work."""
+
+    code = "invalid_config"
+
+
+class TeacherRejected(DfadError, ValueError):
+    """The teacher's file or weights cannot be used; `code` says which rule it broke."""
+
+    code = "teacher_rejected"
+
+
+class ShapeError(DfadError, ValueError):
+    """A network and an input shape do not fit each other."""
+
+    code = "shape_mismatch"
+
+
+class DivergedError(DfadError, RuntimeError):
+    """A loss became non-finite; raised before the update that would have spread it."""
+
+    code = "diverged"
+
+
+class CheckpointError(DfadError, RuntimeError):
+    """A checkpoint is torn, corrupted or belongs to another job."""
+
+    code = "bad_checkpoint"
+
+
+class Stopped(DfadError):
+    """The engine obeyed a request to stop; `result` holds what was trained until then."""
+
+    code = "stopped"
+
+    def __init__(self, message: str, *, result: Any = None) -> None:
+        super().__init__(message)
+        self.result = result

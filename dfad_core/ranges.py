@@ -1,0 +1,79 @@
+"""Numeric bounds written once, on the field, and held everywhere.
+
+A frozen dataclass writes `steps: Annotated[int, Range(ge=1)]` and calls `check_ranges(self)` in
+`__post_init__`. Plain Python callers get a `ConfigError` that names the field; a service that
+builds the dataclass through pydantic gets the same bound in its validation errors and in its JSON
+Schema, because `Range` speaks pydantic's annotation protocol without importing pydantic.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+import typing
+from functools import cache
+from typing import Any
+
+from dfad_core.errors import ConfigError
+
+
+@dataclasses.dataclass(frozen=True)
+class Range:
+    """Inclusive (`ge`, `le`) and exclusive (`gt`, `lt`) bounds of a finite number."""
+
+    ge: float | None = None
+    gt: float | None = None
+    le: float | None = None
+    lt: float | None = None
+
+    def problem(self, value: float) -> str | None:
+        """A sentence that says how `value` breaks the bounds, or None."""
+        if not math.isfinite(value):
+            return "must be a finite number"
+        if self.ge is not None and value < self.ge:
+            return f"must be at least {self.ge}"
+        if self.gt is not None and value <= self.gt:
+            return f"must be greater than {self.gt}"
+        if self.le is not None and value > self.le:
+            return f"must be at most {self.le}"
+        if self.lt is not None and value >= self.lt:
+            return f"must be less than {self.lt}"
+        return None
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        """Put the bounds into pydantic's own schema of the number."""
+        schema = dict(handler(source))
+        bounds = {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
+        if schema["type"] == "float":
+            schema["allow_inf_nan"] = False
+        schema.update(bounds)
+        return schema
+
+
+@cache
+def _bounds(cls: type) -> tuple[tuple[str, Range], ...]:
+    hints = typing.get_type_hints(cls, include_extras=True)
+    found = []
+    for field in dataclasses.fields(cls):
+        hint = hints[field.name]
+        union = typing.get_origin(hint) in (types.UnionType, typing.Union)
+        for option in typing.get_args(hint) if union else (hint,):
+            for extra in getattr(option, "__metadata__", ()):
+                if isinstance(extra, Range):
+                    found.append((field.name, extra))
+    return tuple(found)
+
+
+def check_ranges(instance: Any) -> None:
+    """Hold every `Range` of a dataclass instance; None passes.
+
+    Raises ConfigError with `param` set to the field's name.
+    """
+    for name, bound in _bounds(type(instance)):
+        value = getattr(instance, name)
+        if value is None:
+            continue
+        problem = bound.problem(value)
+        if problem:
+            raise ConfigError(f"{name} {problem}", param=name)
