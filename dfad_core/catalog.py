@@ -68,21 +68,21 @@ _ALL = (
         Architecture(f"resnet{depth}", f"ResNet-{depth} (CIFAR)", _HE, (3, 32, 32), 8)
         for depth in (8, 20, 32, 56)
     ),
-    *(
-        Architecture(f"resnet{depth}", f"ResNet-{depth}, 3x3 stem", _HE, (3, 32, 32), 8)
-        for depth in (18, 34)
-    ),
+    *(Architecture(f"resnet{depth}", f"ResNet-{depth}, 3x3 stem", _HE, (3, 32, 32), 8) for depth in (18, 34)),
     *(
         Architecture(f"wrn_{d}_{w}", f"WRN-{d}-{w}", _WRN, (3, 32, 32), 8)
         for d, w in ((16, 1), (16, 2), (40, 1), (40, 2))
     ),
     Architecture("vgg11_bn", "VGG-11 with BN", "Simonyan and Zisserman 2015", (3, 32, 32), 32),
     Architecture("mobilenet_v2", "MobileNetV2, CIFAR stem", "Sandler et al. 2018", (3, 32, 32), 8),
+    Architecture("mlp8", "Two-layer perceptron", "-", (1, 8, 8), 8, (), {"width": Range(ge=1, le=4096)}),
     Architecture(
-        "mlp8", "Two-layer perceptron", "-", (1, 8, 8), 8, (), {"width": Range(ge=1, le=4096)}
-    ),
-    Architecture(
-        "cnn8", "Three 3x3 convolutions with BN", "-", (1, 8, 8), 8, (),
+        "cnn8",
+        "Three 3x3 convolutions with BN",
+        "-",
+        (1, 8, 8),
+        8,
+        (),
         {"width": Range(ge=1, le=512)},
     ),
 )

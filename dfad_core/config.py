@@ -35,9 +35,7 @@ class InputConfig:
         if not 1 <= channels <= MAX_CHANNELS:
             raise ConfigError(f"channels must be 1 to {MAX_CHANNELS}", param="shape")
         if not all(MIN_IMAGE_SIDE <= side <= MAX_IMAGE_SIDE for side in (height, width)):
-            raise ConfigError(
-                f"height and width must be {MIN_IMAGE_SIDE} to {MAX_IMAGE_SIDE}", param="shape"
-            )
+            raise ConfigError(f"height and width must be {MIN_IMAGE_SIDE} to {MAX_IMAGE_SIDE}", param="shape")
         for name in ("mean", "std"):
             value = getattr(self, name)
             if value is None:

@@ -1,0 +1,1 @@
+"""Artifacts: immutable bytes with a SHA-256."""

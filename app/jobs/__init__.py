@@ -1,0 +1,1 @@
+"""Jobs: what may be asked, how a job changes, what is told of it."""

@@ -1,0 +1,20 @@
+"""Database tables, one a file. Importing this package registers all of them."""
+
+from app.models.artifact import Artifact, ArtifactChunk
+from app.models.job import Job
+from app.models.job_event import JobEvent
+from app.models.job_metric import JobMetric
+from app.models.outbox import OutboxMessage
+from app.models.teacher import Teacher
+from app.models.worker_beat import WorkerBeat
+
+__all__ = [
+    "Artifact",
+    "ArtifactChunk",
+    "Job",
+    "JobEvent",
+    "JobMetric",
+    "OutboxMessage",
+    "Teacher",
+    "WorkerBeat",
+]

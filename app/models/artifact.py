@@ -1,0 +1,47 @@
+"""Artifacts and, for the database store, the chunks that hold their bytes."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, Boolean, ForeignKey, Index, LargeBinary, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.db import Base, UtcDateTime
+
+
+class Artifact(Base):
+    """Immutable bytes with a SHA-256. Visible to clients once `published_at` is set."""
+
+    __tablename__ = "artifacts"
+    __table_args__ = (Index("ix_artifacts_job_id_kind", "job_id", "kind"),)
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(String(64))
+    job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    #: teacher, student, report, samples, checkpoint, manifest …
+    kind: Mapped[str] = mapped_column(String(32))
+    filename: Mapped[str] = mapped_column(String(255))
+    media_type: Mapped[str] = mapped_column(String(128), default="application/octet-stream")
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str] = mapped_column(String(64))
+    #: The student of a job that did not run to its end.
+    partial: Mapped[bool] = mapped_column(Boolean, default=False)
+    #: The training step it was made at, where one applies.
+    step: Mapped[int | None] = mapped_column(BigInteger)
+    details: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    published_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class ArtifactChunk(Base):
+    """At most 1 MiB of one artifact, stored beside the job."""
+
+    __tablename__ = "artifact_chunks"
+
+    #: No foreign key: chunks stream in before their artifact row says that they are whole.
+    artifact_id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    data: Mapped[bytes] = mapped_column(LargeBinary)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)

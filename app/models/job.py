@@ -1,0 +1,66 @@
+"""The jobs table: one row a request, and the whole truth about it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, String, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.db import Base, UtcDateTime
+
+
+class Job(Base):
+    """A request to distil one teacher into one student."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        UniqueConstraint("tenant_id", "idempotency_key"),
+        Index("ix_jobs_tenant_id_id", "tenant_id", "id"),
+        Index("ix_jobs_tenant_id_status_id", "tenant_id", "status", "id"),
+        Index("ix_jobs_status_run_after", "status", "run_after"),
+        Index("ix_jobs_status_lease", "status", "lease_expires_at"),
+    )
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(String(64))
+    teacher_id: Mapped[str] = mapped_column(ForeignKey("teachers.id"))
+    #: A value of `app.jobs.states.Status`.
+    status: Mapped[str] = mapped_column(String(16))
+    #: Inside running: loading, warming_up, distilling, evaluating, exporting.
+    phase: Mapped[str | None] = mapped_column(String(16))
+    #: Number of the latest execution; 0 before the first claim.
+    attempt: Mapped[int] = mapped_column(default=0)
+    #: Grows with every claim; a write with an older fence is refused.
+    fence: Mapped[int] = mapped_column(default=0)
+    lease_owner: Mapped[str | None] = mapped_column(String(128))
+    lease_expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    #: Not claimed before this time (back-off).
+    run_after: Mapped[datetime] = mapped_column(UtcDateTime)
+    #: When its message was last sent; the reconciler sends again what nobody claims.
+    announced_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    #: None, "cancel" or "pause": what the user asked of a running job.
+    stop_requested: Mapped[str | None] = mapped_column(String(16))
+    #: As asked, and with every default filled in.
+    spec: Mapped[dict[str, Any]] = mapped_column(JSON)
+    resolved_spec: Mapped[dict[str, Any]] = mapped_column(JSON)
+    #: `metadata` of the contract (SQLAlchemy keeps that name for itself).
+    labels: Mapped[dict[str, str]] = mapped_column("metadata", JSON, default=dict)
+    priority: Mapped[int] = mapped_column(default=0)
+    step: Mapped[int] = mapped_column(BigInteger, default=0)
+    total_steps: Mapped[int] = mapped_column(BigInteger, default=0)
+    eta_seconds: Mapped[float | None] = mapped_column()
+    #: The latest values of each series.
+    metrics: Mapped[dict[str, float]] = mapped_column(JSON, default=dict)
+    result: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    #: {code, message, param?} of a failed job.
+    error: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    #: seq of its newest event.
+    last_seq: Mapped[int] = mapped_column(BigInteger, default=0)
+    idempotency_key: Mapped[str | None] = mapped_column(String(255))
+    #: SHA-256 of the request that the key came with.
+    idempotency_hash: Mapped[str | None] = mapped_column(String(64))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)

@@ -1,0 +1,34 @@
+"""Uploaded teachers."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import JSON, ForeignKey, Index, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.db import Base, UtcDateTime
+
+
+class Teacher(Base):
+    """One uploaded model: its bytes are the artifact `artifact_id`."""
+
+    __tablename__ = "teachers"
+    __table_args__ = (Index("ix_teachers_tenant_id_id", "tenant_id", "id"),)
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(String(64))
+    artifact_id: Mapped[str] = mapped_column(ForeignKey("artifacts.id"))
+    #: What the client called the file: display text, never a path.
+    filename: Mapped[str] = mapped_column(String(255))
+    #: inspecting, ready, rejected
+    status: Mapped[str] = mapped_column(String(16))
+    #: The `teacher` part of a spec as asked (format, architecture, num_classes, input).
+    spec: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    #: What the inspection found: architecture, parameters, classes, norm layers, notes.
+    inspection: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    error: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    #: When its inspection message was last sent.
+    announced_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
