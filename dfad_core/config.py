@@ -141,7 +141,7 @@ class DistillConfig:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     seed: Annotated[int, Range(ge=0, le=2**63 - 1)] = 0
     progress_seconds: Annotated[float, Range(ge=0, le=3600)] = 1.0
-    """At most one progress report in this many seconds (0: one every `progress_steps`)."""
+    """At most one progress report in this many seconds (0: one every step)."""
     sample_seconds: Annotated[float, Range(gt=0, le=86_400)] = 10.0
     """At most one grid of samples in this many seconds."""
     checkpoint_seconds: Annotated[float, Range(gt=0, le=86_400)] = 60.0

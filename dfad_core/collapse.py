@@ -1,0 +1,31 @@
+"""Notices a generator that has given up variety, and says so once."""
+
+from __future__ import annotations
+
+LOW_ENTROPY, GOOD_ENTROPY = 0.35, 0.5
+"""Class entropy, in shares of the largest possible one, below which to warn and above which all is well."""
+LOW_DISTANCE, GOOD_DISTANCE = 0.1, 0.2
+"""The same for the distance of two samples; independent images of unit variance lie 1.4 apart."""
+PATIENCE = 3
+"""Reports in a row that must agree: the first steps of any game are uneven."""
+
+
+class CollapseWatch:
+    """Two thresholds for each figure, so that a value in between does not make it change its mind."""
+
+    def __init__(self) -> None:
+        self.suspected = False
+        self._streak = 0
+
+    def look(self, class_entropy: float, sample_distance: float) -> str | None:
+        """`collapse_suspected` or `collapse_recovered` when the state changes, else None."""
+        if self.suspected:
+            changed = class_entropy > GOOD_ENTROPY and sample_distance > GOOD_DISTANCE
+        else:
+            changed = class_entropy < LOW_ENTROPY or sample_distance < LOW_DISTANCE
+        self._streak = self._streak + 1 if changed else 0
+        if self._streak < PATIENCE:
+            return None
+        self._streak = 0
+        self.suspected = not self.suspected
+        return "collapse_suspected" if self.suspected else "collapse_recovered"

@@ -1,0 +1,6 @@
+"""Presets: terms on the generator, terms on the student, a sampling policy and schedules."""
+
+from dfad_core.methods.game import Game, build_game
+from dfad_core.methods.recipe import PRESETS, Recipe, resolve_recipe
+
+__all__ = ["PRESETS", "Game", "Recipe", "build_game", "resolve_recipe"]

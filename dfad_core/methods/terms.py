@@ -1,0 +1,183 @@
+"""Terms: a loss together with what it needs to watch. The game holds their weights and signs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from dfad_core import losses
+from dfad_core.sampling.batch import Batch
+
+BN_LAYERS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+
+Network = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class GeneratorView:
+    """What a term on the generator may look at; both logits carry its gradient."""
+
+    student_logits_BK: Tensor
+    teacher_logits_BK: Tensor
+
+
+@dataclass(frozen=True)
+class StudentView:
+    """What a term on the student may look at."""
+
+    batch: Batch
+    student_logits_BK: Tensor
+    student_stages: tuple[Tensor, ...]
+    """Adapted pre-activations, one for each entry of `batch.active`."""
+    student: Network
+    """The student in training, for images of the term's own making."""
+    teacher: Network
+    """The frozen teacher, without gradient."""
+    mixing: Callable[[int, float], losses.Mixing]
+    """Draws partners and shares for a batch of a size, given the concentration."""
+
+
+class GeneratorTerm:
+    """One unsigned gap on the generator's side."""
+
+    name = ""
+
+    def listening(self) -> AbstractContextManager[None]:
+        """Entered around the forward passes of the generator phase."""
+        return nullcontext()
+
+    def value(self, view: GeneratorView) -> Tensor:
+        """The gap, a scalar in float32 or finer."""
+        raise AssertionError("abstract")
+
+
+class GeneratorDiscrepancy(GeneratorTerm):
+    """The game's value."""
+
+    name = "discrepancy"
+
+    def value(self, view: GeneratorView) -> Tensor:
+        """`losses.discrepancy` of the two networks."""
+        return losses.discrepancy(view.student_logits_BK, view.teacher_logits_BK)
+
+
+class OneHot(GeneratorTerm):
+    """DAFL's wish for sure teachers."""
+
+    name = "one_hot"
+
+    def value(self, view: GeneratorView) -> Tensor:
+        """`losses.one_hot` of the teacher."""
+        return losses.one_hot(view.teacher_logits_BK)
+
+
+class ClassEntropy(GeneratorTerm):
+    """DAFL's wish for balanced batches."""
+
+    name = "class_entropy_gap"
+
+    def value(self, view: GeneratorView) -> Tensor:
+        """`losses.class_entropy` of the teacher."""
+        return losses.class_entropy(view.teacher_logits_BK)
+
+
+class BNStatistics(GeneratorTerm):
+    """Reads the inputs of the teacher's BN layers, by hooks that live in the generator phase only."""
+
+    name = "bn_statistics"
+
+    def __init__(self, teacher: nn.Module) -> None:
+        self._watched = bn_layers(teacher)
+        self._seen: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+
+    def _record(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        # Squares of bfloat16 features lose the variance; its statistics need float32.
+        features = inputs[0].float()
+        dims = [d for d in range(features.dim()) if d != 1]
+        var_C, mean_C = torch.var_mean(features, dims, correction=0)
+        running_mean_C, running_var_C = layer.running_mean, layer.running_var
+        assert isinstance(running_mean_C, Tensor)
+        assert isinstance(running_var_C, Tensor)
+        self._seen.append((mean_C, var_C, running_mean_C, running_var_C))
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Record for the time of the block."""
+        self._seen.clear()
+        hooks = [layer.register_forward_pre_hook(self._record) for layer in self._watched]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def value(self, view: GeneratorView) -> Tensor:
+        """`losses.bn_statistics` of the teacher's layers during the last listening."""
+        gap = losses.bn_statistics(self._seen)
+        self._seen.clear()  # they hold the graph
+        return gap
+
+
+class StudentTerm:
+    """One unsigned gap on the student's side."""
+
+    name = ""
+
+    def value(self, view: StudentView) -> Tensor | None:
+        """The gap, a scalar in float32 or finer; None where this batch has nothing to say on it."""
+        raise AssertionError("abstract")
+
+
+class StudentDiscrepancy(StudentTerm):
+    """The student's distance from the teacher."""
+
+    name = "student_discrepancy"
+
+    def value(self, view: StudentView) -> Tensor:
+        """`losses.discrepancy` of the two networks."""
+        return losses.discrepancy(view.student_logits_BK, view.batch.teacher_logits_BK)
+
+
+class ActivationBoundary(StudentTerm):
+    """The activation regularizer on every matched stage."""
+
+    name = "activation_boundary"
+
+    def __init__(self, margin: float) -> None:
+        self._margin = margin
+
+    def value(self, view: StudentView) -> Tensor | None:
+        """`losses.activation_boundary`; None for a batch whose stage booleans were not kept."""
+        if not view.batch.active:
+            return None
+        return losses.activation_boundary(view.student_stages, view.batch.active, self._margin)
+
+
+class VirtualInterpolation(StudentTerm):
+    """Mixtures of the batch, labelled by mixing the logits or by asking the teacher."""
+
+    name = "virtual_interpolation"
+
+    def __init__(self, concentration: float, *, requeried: bool) -> None:
+        self._concentration = concentration
+        self._requeried = requeried
+
+    def value(self, view: StudentView) -> Tensor:
+        """`losses.virtual_interpolation` on one new mixture of the batch."""
+        real_BCHW = view.batch.images_BCHW
+        mixing = view.mixing(len(real_BCHW), self._concentration)
+        images_BCHW = losses.mix(real_BCHW, mixing)
+        if self._requeried:
+            labels_BK = view.teacher(images_BCHW)
+        else:
+            labels_BK = losses.mix(view.batch.teacher_logits_BK, mixing)
+        return losses.virtual_interpolation(view.student(images_BCHW), labels_BK)
+
+
+def bn_layers(module: nn.Module) -> list[nn.Module]:
+    """The batch-norm layers of `module` that keep running statistics."""
+    return [m for m in module.modules() if isinstance(m, BN_LAYERS) and m.running_mean is not None]

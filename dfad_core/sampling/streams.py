@@ -1,0 +1,63 @@
+"""The engine's own random streams, so that a resumed run draws what the undisturbed one would."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dfad_core.losses.virtual_interpolation import Mixing
+
+_NOISE, _POOL, _MIXING, _EVALUATION = range(4)
+
+
+def stream_seed(seed: int, stream: int) -> int:
+    """A 63-bit seed for one stream of a job, unrelated to those of the job's other streams."""
+    state = np.random.SeedSequence([seed, stream]).generate_state(1, np.uint64)
+    return int(state[0]) >> 1
+
+
+def evaluation_seed(seed: int) -> int:
+    """Seed of the inputs on which fidelity is measured; training never draws from it."""
+    return stream_seed(seed, _EVALUATION)
+
+
+class Streams:
+    """Separate streams for the noise z, the pool's draws and the mixtures."""
+
+    def __init__(self, seed: int, device: torch.device) -> None:
+        self._device = device
+        self._noise = torch.Generator(device).manual_seed(stream_seed(seed, _NOISE))
+        self.pool = np.random.default_rng(stream_seed(seed, _POOL))
+        self._mixing = np.random.default_rng(stream_seed(seed, _MIXING))
+
+    def noise(self, batch_size: int, latent_dim: int) -> Tensor:
+        """z ~ N(0, I), float32, (B, Z)."""
+        return torch.randn(batch_size, latent_dim, generator=self._noise, device=self._device)
+
+    def mixing(self, batch_size: int, concentration: float) -> Mixing:
+        """A permutation of the batch and lambda ~ Beta(a, a) for each pair."""
+        partner = torch.from_numpy(self._mixing.permutation(batch_size))
+        share = self._mixing.beta(concentration, concentration, size=batch_size)
+        share = share.astype(np.float32)
+        return Mixing(
+            partner.to(self._device, non_blocking=True),
+            torch.from_numpy(share).to(self._device, non_blocking=True),
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """All streams; NumPy's as JSON text, which safe loading accepts whatever the NumPy release."""
+        return {
+            "noise": self._noise.get_state(),
+            "pool": json.dumps(self.pool.bit_generator.state),
+            "mixing": json.dumps(self._mixing.bit_generator.state),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` gave."""
+        self._noise.set_state(state["noise"].cpu())
+        self.pool.bit_generator.state = json.loads(state["pool"])
+        self._mixing.bit_generator.state = json.loads(state["mixing"])

@@ -1,0 +1,189 @@
+"""All the moving parts of one run, built from a config, and saved and restored as one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dfad_core.config import BudgetConfig, DistillConfig
+from dfad_core.errors import ShapeError
+from dfad_core.guard import FiniteGuard
+from dfad_core.methods import build_game, resolve_recipe
+from dfad_core.methods.schedules import generator_rate, student_rate
+from dfad_core.methods.terms import bn_layers
+from dfad_core.phases import GeneratorPhase, StudentPhase, make_optimizer
+from dfad_core.runtime import Runtime
+from dfad_core.sampling import Batch, Pool, Streams
+
+PEAK_RATES = {"adam": 2e-3, "sgd": 0.05}
+"""Student's peak rate where the job names none."""
+
+
+class Clock:
+    """How far a run is, in steps and in seconds of training, over all its interruptions."""
+
+    def __init__(self, budget: BudgetConfig) -> None:
+        self._budget = budget
+        self.step = 0
+        self._seconds_before = 0.0
+        self._started: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Training time until now."""
+        running = 0.0 if self._started is None else time.monotonic() - self._started
+        return self._seconds_before + running
+
+    @property
+    def fraction(self) -> float:
+        """Spent share of the budget, 0 to 1."""
+        steps = self.step / self._budget.steps
+        if self._budget.train_seconds is None:
+            return min(steps, 1.0)
+        return min(max(self.seconds / self._budget.train_seconds, steps), 1.0)
+
+    @property
+    def eta_seconds(self) -> float | None:
+        """Expected time to the end; None before the first step."""
+        fraction, seconds = self.fraction, self.seconds
+        return None if self.step == 0 or fraction == 0 else seconds * (1 - fraction) / fraction
+
+    def start(self, step: int = 0, seconds: float = 0.0) -> None:
+        """Begin or go on."""
+        self.step, self._seconds_before, self._started = step, seconds, time.monotonic()
+
+
+class Session:
+    """Networks, phases, game, pool, streams and clock of one run."""
+
+    def __init__(
+        self,
+        teacher: nn.Module,
+        student: nn.Module,
+        generator: nn.Module,
+        config: DistillConfig,
+        runtime: Runtime,
+    ) -> None:
+        training, device = config.training, runtime.device
+        self.config, self.runtime = config, runtime
+        self.teacher = _placed(teacher, device).eval()
+        self.student = _placed(student, device).train()
+        self.generator = _placed(generator, device).train()
+        for module in (self.teacher, self.student, self.generator):
+            module.requires_grad_(False)
+        self._check_shapes()
+        self.recipe = resolve_recipe(config.method, teacher_has_bn=bool(bn_layers(teacher)))
+        self.game = build_game(self.recipe, self.teacher)
+        self.streams = Streams(config.seed, device)
+        self.pool = Pool(training.pool_batches)
+        self.clock = Clock(config.budget)
+        self.guard = FiniteGuard(device)
+        learners = nn.ModuleList([self.student, _placed(self.game.adapters, device)])
+        peak = training.student_learning_rate or PEAK_RATES[training.student_optimizer]
+        self.generator_phase = GeneratorPhase(
+            self.generator,
+            make_optimizer("adam", self.generator, training.generator_learning_rate, 0.0),
+            runtime,
+            self.guard,
+        )
+        self.student_phase = StudentPhase(
+            learners,
+            make_optimizer(training.student_optimizer, learners, peak, training.weight_decay),
+            runtime,
+            self.guard,
+        )
+
+    def _check_shapes(self) -> None:
+        """ShapeError unless teacher and student turn the generator's images into (B, K) logits."""
+        training = self.config.training
+        networks = {"teacher": self.teacher, "student": self.student}
+        modes = {name: network.training for name, network in networks.items()}
+        with torch.no_grad():
+            example = torch.zeros(2, *self.config.input.shape, device=self.runtime.device)
+            for name, network in networks.items():
+                try:
+                    logits = network.eval()(example)
+                except (RuntimeError, ValueError, IndexError) as error:
+                    raise ShapeError(f"the {name} refuses its input: {error}", param=name) from error
+                expected = (2, self.config.num_classes)
+                if tuple(logits.shape) != expected:
+                    raise ShapeError(
+                        f"the {name} gives {tuple(logits.shape)} for two images, not {expected}", param=name
+                    )
+                network.train(modes[name])
+        assert training.batch_size >= 2
+
+    def noise(self, batch_size: int | None = None) -> Tensor:
+        """Fresh z for the generator, (B, Z)."""
+        training = self.config.training
+        return self.streams.noise(batch_size or training.batch_size, training.latent_dim)
+
+    def fresh_batch(self) -> Batch:
+        """A batch of the generator as it is now, labelled by the teacher, without any graph."""
+        with torch.no_grad(), self.runtime.autocast():
+            images_BCHW = self.generator(self.noise())
+            logits_BK, active = self.game.ask_teacher(images_BCHW)
+        return Batch(images_BCHW.to(self.runtime.storage_dtype), logits_BK, active)
+
+    def play_round(self, record: Callable[[str, Tensor], None]) -> Batch:
+        """One step: the generator moves, the student answers `student_steps` times, the pool keeps.
+
+        The generator's own batch serves the first student update, with the teacher's answers that
+        were computed for it. The other updates draw from the pool, or make fresh batches if the pool
+        has no places.
+        """
+        fraction = self.clock.fraction
+        self.generator_phase.set_rate(generator_rate(fraction))
+        self.student_phase.set_rate(student_rate(fraction))
+        newest = self.generator_phase.step(self.noise(), self.game, self.student, record)
+        batch = newest
+        for update in range(self.config.training.student_steps):
+            if update > 0:
+                batch = self._next_batch(newest)
+            self.student_phase.step(batch, self.game, self.student, self.streams.mixing, record)
+        self.pool.push(newest)
+        self.clock.step += 1
+        return newest
+
+    def _next_batch(self, newest: Batch) -> Batch:
+        if self.pool.capacity == 0:
+            return self.fresh_batch()
+        return self.pool.draw(self.streams.pool) if len(self.pool) else newest
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next step depends on, as tensors, numbers and text."""
+        return {
+            "step": self.clock.step,
+            "seconds": self.clock.seconds,
+            "student": self.student.state_dict(),
+            "adapters": self.game.adapters.state_dict(),
+            "generator": self.generator.state_dict(),
+            "student_optimizer": self.student_phase.optimizer.state_dict(),
+            "generator_optimizer": self.generator_phase.optimizer.state_dict(),
+            "pool": self.pool.state_dict(),
+            "streams": self.streams.state_dict(),
+            "torch_stream": torch.get_rng_state(),
+            "device_stream": torch.cuda.get_rng_state() if self.runtime.device.type == "cuda" else None,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` gave and start the clock from there."""
+        self.student.load_state_dict(state["student"])
+        self.game.adapters.load_state_dict(state["adapters"])
+        self.generator.load_state_dict(state["generator"])
+        self.student_phase.optimizer.load_state_dict(state["student_optimizer"])
+        self.generator_phase.optimizer.load_state_dict(state["generator_optimizer"])
+        self.pool.load_state_dict(state["pool"], self.runtime.device)
+        self.streams.load_state_dict(state["streams"])
+        torch.set_rng_state(state["torch_stream"].cpu())
+        if state["device_stream"] is not None and self.runtime.device.type == "cuda":
+            torch.cuda.set_rng_state(state["device_stream"].cpu())
+        self.clock.start(state["step"], state["seconds"])
+
+
+def _placed(module: nn.Module, device: torch.device) -> nn.Module:
+    return module.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]

@@ -1,0 +1,166 @@
+"""`distill`: the whole game, from two networks and a config to a trained student."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from dfad_core import checkpoint, runtime
+from dfad_core.config import DistillConfig
+from dfad_core.errors import Stopped
+from dfad_core.evaluation.fidelity import fidelity
+from dfad_core.hooks import Hooks
+from dfad_core.monitor import Monitor
+from dfad_core.recalibration import recalibrate
+from dfad_core.samples import grid
+from dfad_core.sampling import Batch
+from dfad_core.sampling.streams import evaluation_seed
+from dfad_core.session import Session
+
+RECALIBRATION_BATCHES = 16
+
+
+@dataclass
+class DistillResult:
+    """What a run leaves behind."""
+
+    student: nn.Module
+    """Trained, in eval mode, on the CPU."""
+    steps: int
+    """Finished rounds."""
+    seconds: float
+    """Training time, interrupted runs included."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """The last report's figures."""
+    history: list[dict[str, float]] = field(default_factory=list)
+    """Reports over time (`step`, `seconds` and metrics), thinned out where old."""
+    fidelity: dict[str, float] = field(default_factory=dict)
+    """Agreement with the teacher on inputs never trained on, by source; empty if stopped."""
+    events: list[dict[str, Any]] = field(default_factory=list)
+    """What the hooks were told, with the step."""
+    samples: NDArray[np.uint8] | None = None
+    """A picture of the generator's last images."""
+
+
+def distill(
+    teacher: nn.Module,
+    student: nn.Module,
+    config: DistillConfig,
+    hooks: Hooks | None = None,
+    *,
+    resume: bytes | None = None,
+    generator: nn.Module | None = None,
+) -> DistillResult:
+    """Train `student` (in place) to answer as `teacher` does, without any data.
+
+    Both networks map (B, C, H, W) to logits (B, K). The teacher is frozen and put in eval mode; its
+    weights stay as they are to the bit. `resume` is a checkpoint of the same job; `generator` maps
+    (B, latent_dim) to images in the teacher's normalised space and is built from the config if absent.
+
+    Raises Stopped (with a partial result, after a checkpoint) when a hook asks for it, DivergedError
+    before the update of a non-finite loss, ShapeError for networks that do not fit the input,
+    CheckpointError for a `resume` that is damaged or another job's, ConfigError for settings that
+    cannot work on this machine.
+    """
+    hooks = hooks or Hooks()
+    resolved = runtime.resolve(config)
+    with runtime.applied(resolved, config.seed):
+        hooks.phase("warming_up")
+        job = checkpoint.fingerprint(config, teacher, student)
+        session = Session(teacher, student, generator or _default_generator(config), config, resolved)
+        monitor = Monitor(config, hooks, session)
+        if resume is None:
+            _warn_of_size(monitor, teacher, student)
+            session.clock.start()
+        else:
+            state = checkpoint.unpack(resume, job)
+            session.load_state_dict(state["session"])
+            monitor.load_state_dict(state["monitor"])
+        newest, reason = _train(session, monitor, hooks, job)
+        hooks.phase("evaluating")
+        return _finish(session, monitor, newest, reason)
+
+
+def _train(session: Session, monitor: Monitor, hooks: Hooks, job: bytes) -> tuple[Batch | None, str | None]:
+    """The loop. Returns the newest batch and, if a hook asked to stop, its reason."""
+    hooks.phase("distilling")
+    saved_at = time.monotonic()
+    newest, reason = None, None
+    while session.clock.fraction < 1 and reason is None:
+        newest = session.play_round(monitor.record)
+        monitor.after_step(newest)
+        reason = hooks.should_stop()
+        due = time.monotonic() - saved_at >= session.config.checkpoint_seconds
+        if reason is not None or (due and session.clock.fraction < 1):
+            session.guard.raise_if_set()
+            state = {"session": session.state_dict(), "monitor": monitor.state_dict()}
+            hooks.checkpoint(session.clock.step, checkpoint.pack(state, job))
+            saved_at = time.monotonic()
+    session.guard.raise_if_set()
+    if newest is not None:
+        monitor.report_if_new(newest)
+    return newest, reason
+
+
+def _finish(session: Session, monitor: Monitor, newest: Batch | None, reason: str | None) -> DistillResult:
+    """Recalibrate, measure fidelity, and hand the student back; or raise Stopped with what there is."""
+    seconds = session.clock.seconds
+    recalibrate(session.student, _calibration_images(session))
+    config = session.config
+    result = DistillResult(
+        student=session.student,
+        steps=session.clock.step,
+        seconds=seconds,
+        metrics=monitor.latest,
+        history=monitor.history,
+        events=monitor.events,
+        samples=None if newest is None else grid(newest.images_BCHW, config.input),
+    )
+    if reason is None:
+        result.fidelity = fidelity(
+            session.teacher,
+            session.student,
+            shape=config.input.shape,
+            generator=session.generator,
+            latent_dim=config.training.latent_dim,
+            seed=evaluation_seed(config.seed),
+        )
+    session.student.to(device="cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    session.student.requires_grad_(True)
+    if reason is not None:
+        raise Stopped(f"stopped: {reason}", result=result)
+    return result
+
+
+def _calibration_images(session: Session) -> Iterator[Tensor]:
+    """Half from the pool, half new from the generator, in float32 as the student will be used."""
+    pooled = session.pool.recent(RECALIBRATION_BATCHES // 2)
+    for batch in pooled:
+        yield batch.images_BCHW.float()
+    for _ in range(RECALIBRATION_BATCHES - len(pooled)):
+        with session.runtime.autocast():
+            images_BCHW = session.generator(session.noise())
+        yield images_BCHW.float()
+
+
+def _warn_of_size(monitor: Monitor, teacher: nn.Module, student: nn.Module) -> None:
+    sizes = {
+        f"{name}_parameters": sum(p.numel() for p in network.parameters())
+        for name, network in (("student", student), ("teacher", teacher))
+    }
+    if sizes["student_parameters"] > sizes["teacher_parameters"]:
+        monitor.event("student_larger_than_teacher", sizes)
+
+
+def _default_generator(config: DistillConfig) -> nn.Module:
+    from dfad_core.models.generator import Generator
+
+    training = config.training
+    return Generator(training.latent_dim, training.generator_width, config.input.shape)
