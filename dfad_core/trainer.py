@@ -114,6 +114,8 @@ def _finish(session: Session, monitor: Monitor, newest: Batch | None, reason: st
     seconds = session.clock.seconds
     recalibrate(session.student, _calibration_images(session))
     config = session.config
+    if newest is None:  # resumed from a checkpoint of the last step
+        newest = session.fresh_batch()
     result = DistillResult(
         student=session.student,
         steps=session.clock.step,
@@ -121,7 +123,7 @@ def _finish(session: Session, monitor: Monitor, newest: Batch | None, reason: st
         metrics=monitor.latest,
         history=monitor.history,
         events=monitor.events,
-        samples=None if newest is None else grid(newest.images_BCHW, config.input),
+        samples=grid(newest.images_BCHW, config.input),
     )
     if reason is None:
         result.fidelity = fidelity(

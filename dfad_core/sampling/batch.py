@@ -17,12 +17,6 @@ class Batch:
     active: tuple[Tensor, ...] = ()
     """For each matched stage, which of the teacher's pre-activations are positive (bool)."""
 
-    @property
-    def num_bytes(self) -> int:
-        """Bytes its tensors hold."""
-        tensors = (self.images_BCHW, self.teacher_logits_BK, *self.active)
-        return sum(t.numel() * t.element_size() for t in tensors)
-
     def without_active(self) -> Batch:
         """The same batch with no stage booleans."""
         return Batch(self.images_BCHW, self.teacher_logits_BK)

@@ -1,0 +1,139 @@
+"""Every loss by the same template: smoke, a value worked out by hand, gradcheck, shared properties."""
+
+import math
+
+import pytest
+import torch
+
+from dfad_core import losses
+
+B, K = 4, 3
+
+
+def _draw(seed: int, *shape: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+STUDENT, TEACHER = _draw(1, B, K), _draw(2, B, K)
+ACTIVE = _draw(3, B, 2, 5, 5) > 0
+RUNNING = (_draw(4, 6), _draw(5, 6).abs())
+
+#: name -> (function of one differentiable tensor, an input for it)
+CASES = {
+    "discrepancy": (lambda x: losses.discrepancy(x, TEACHER), STUDENT),
+    "divergence": (lambda x: losses.divergence(x, TEACHER, 4.0), STUDENT),
+    "activation_boundary": (
+        lambda x: losses.activation_boundary([x], [ACTIVE], 1.0),
+        _draw(6, B, 2, 5, 5),
+    ),
+    "virtual_interpolation": (lambda x: losses.virtual_interpolation(x, TEACHER), STUDENT),
+    "bn_statistics": (
+        lambda x: losses.bn_statistics([(x.mean(0), x.var(0, correction=0), *RUNNING)]),
+        _draw(7, B, 6),
+    ),
+    "one_hot": (losses.one_hot, STUDENT),
+    "class_entropy": (losses.class_entropy, STUDENT),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_is_an_unsigned_finite_scalar(name: str) -> None:
+    function, x = CASES[name]
+    value = function(x)
+    assert value.shape == ()
+    assert torch.isfinite(value)
+    assert value >= 0
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_gradient_is_that_of_the_value(name: str) -> None:
+    function, x = CASES[name]
+    assert torch.autograd.gradcheck(function, (x.clone().requires_grad_(),))
+
+
+@pytest.mark.parametrize("name", [n for n in CASES if n != "bn_statistics"])
+def test_bfloat16_inputs_give_float32(name: str) -> None:
+    function, x = CASES[name]
+    value = function(x.bfloat16())
+    assert value.dtype.itemsize >= 4
+    assert value.item() == pytest.approx(function(x).item(), rel=0.05, abs=0.05)
+
+
+def test_discrepancy_by_hand() -> None:
+    value = losses.discrepancy(
+        torch.tensor([[1.0, 2.0], [0.0, -1.0]]), torch.tensor([[0.0, 4.0], [0.0, 0.0]])
+    )
+    assert value.item() == pytest.approx((1 + 2 + 0 + 1) / 4)
+
+
+def test_divergence_by_hand() -> None:
+    teacher, student = torch.tensor([[math.log(3.0), 0.0]]), torch.tensor([[0.0, 0.0]])
+    expected = 0.75 * math.log(0.75 / 0.5) + 0.25 * math.log(0.25 / 0.5)
+    assert losses.divergence(student, teacher).item() == pytest.approx(expected, rel=1e-5)
+    softened = losses.divergence(2 * student, 2 * teacher, temperature=2.0)
+    assert softened.item() == pytest.approx(4 * expected, rel=1e-5)
+    assert losses.divergence(teacher, teacher).item() == pytest.approx(0, abs=1e-7)
+
+
+def test_activation_boundary_by_hand() -> None:
+    adapted = torch.tensor([[2.0, 0.5, -0.5, -3.0]])
+    active = torch.tensor([[True, True, True, False]])
+    # past the margin: 0; inside it: 0.5^2; on the wrong side: 1.5^2; past it on the other side: 0
+    first = (0 + 0.25 + 2.25 + 0) / 4
+    assert losses.activation_boundary([adapted], [active]).item() == pytest.approx(first)
+    second = (1 + 1) / 2  # two units on the boundary
+    both = losses.activation_boundary([adapted, torch.zeros(1, 2)], [active, torch.zeros(1, 2) > 0])
+    assert both.item() == pytest.approx((first + second) / 2)
+
+
+def test_activation_boundary_wants_one_boolean_tensor_for_each_stage() -> None:
+    with pytest.raises(ValueError, match="shorter"):
+        losses.activation_boundary([torch.zeros(1, 2)] * 2, [torch.zeros(1, 2) > 0])
+
+
+def test_bn_statistics_by_hand() -> None:
+    mean, var = torch.tensor([3.0, 4.0]), torch.tensor([1.0, 1.0])
+    value = losses.bn_statistics([(mean, var, torch.zeros(2), torch.tensor([1.0, 3.0]))] * 2)
+    assert value.item() == pytest.approx(2 * (5 + 2))
+
+
+def test_one_hot_by_hand() -> None:
+    value = losses.one_hot(torch.tensor([[math.log(3.0), 0.0]]))
+    assert value.item() == pytest.approx(-math.log(0.75), rel=1e-6)
+    assert losses.one_hot(torch.zeros(5, 7)).item() == pytest.approx(math.log(7), rel=1e-6)
+
+
+def test_class_entropy_by_hand() -> None:
+    balanced = torch.tensor([[50.0, 0.0], [0.0, 50.0]])
+    assert losses.class_entropy(balanced).item() == pytest.approx(0, abs=1e-6)
+    one_class = torch.tensor([[50.0, 0.0], [50.0, 0.0]])
+    assert losses.class_entropy(one_class).item() == pytest.approx(math.log(2), rel=1e-6)
+
+
+def test_class_entropy_has_a_gradient_where_a_class_underflows() -> None:
+    logits = torch.tensor([[300.0, 0.0], [300.0, 0.0]], requires_grad=True)
+    losses.class_entropy(logits).backward()
+    assert torch.isfinite(logits.grad).all()
+
+
+def test_mix_by_hand_keeps_dtype_and_layout() -> None:
+    mixing = losses.Mixing(torch.tensor([1, 2, 0]), torch.tensor([1.0, 0.25, 0.0]))
+    mixed = losses.mix(torch.tensor([[4.0], [8.0], [16.0]]), mixing)
+    assert mixed.flatten().tolist() == [4.0, 0.25 * 8 + 0.75 * 16, 4.0]
+    images = torch.randn(3, 2, 4, 4).to(torch.bfloat16, memory_format=torch.channels_last)
+    mixed = losses.mix(images, mixing)
+    assert mixed.dtype == torch.bfloat16
+    assert mixed.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_mixing_commutes_with_a_linear_network() -> None:
+    mixing = losses.Mixing(torch.tensor([2, 0, 1, 3]), torch.rand(4, dtype=torch.float64))
+    x, weight = _draw(8, B, 5), _draw(9, 5, K)
+    value = losses.virtual_interpolation(losses.mix(x, mixing) @ weight, losses.mix(x @ weight, mixing))
+    assert value.item() == pytest.approx(0, abs=1e-12)
+
+
+def test_virtual_labels_carry_no_gradient() -> None:
+    labels = TEACHER.clone().requires_grad_()
+    losses.virtual_interpolation(STUDENT.clone().requires_grad_(), labels).backward()
+    assert labels.grad is None
