@@ -1,0 +1,50 @@
+"""Networks: the catalogue's classifiers, the generator, and what is found inside them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from dfad_core.catalog import get_architecture
+from dfad_core.models.classifiers.cifar_resnet import CifarResNet
+from dfad_core.models.classifiers.lenet import LeNet5
+from dfad_core.models.classifiers.mobilenet_v2 import MobileNetV2
+from dfad_core.models.classifiers.resnet3x3 import ResNet3x3
+from dfad_core.models.classifiers.small import Cnn8, Mlp8
+from dfad_core.models.classifiers.vgg import Vgg11
+from dfad_core.models.classifiers.wide_resnet import WideResNet
+
+_BUILDERS: Mapping[str, Callable[..., nn.Module]] = {
+    "lenet5": LeNet5,
+    "lenet5_half": partial(LeNet5, half=True),
+    **{f"resnet{depth}": partial(CifarResNet, depth=depth) for depth in (8, 20, 32, 56)},
+    **{f"resnet{depth}": partial(ResNet3x3, depth=depth) for depth in (18, 34)},
+    **{
+        f"wrn_{depth}_{width}": partial(WideResNet, depth=depth, width=width)
+        for depth, width in ((16, 1), (16, 2), (40, 1), (40, 2))
+    },
+    "vgg11_bn": Vgg11,
+    "mobilenet_v2": MobileNetV2,
+    "mlp8": Mlp8,
+    "cnn8": Cnn8,
+}
+
+
+def build_classifier(
+    name: str,
+    *,
+    num_classes: int,
+    input_shape: tuple[int, int, int],
+    args: Mapping[str, Any] | None = None,
+) -> nn.Module:
+    """A freshly initialised network of the catalogue: (B, C, H, W) float32 -> logits (B, num_classes).
+
+    Raises ConfigError for an unknown name or argument, ShapeError where the input does not fit.
+    """
+    architecture = get_architecture(name)
+    architecture.check_args(args or {})
+    architecture.check_input(input_shape)
+    return _BUILDERS[name](num_classes, input_shape, **(args or {}))

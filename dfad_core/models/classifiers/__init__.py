@@ -1,0 +1,1 @@
+"""The catalogue's networks, one family a file."""
