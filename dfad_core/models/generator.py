@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -37,7 +39,7 @@ class Generator(nn.Module):
         self.norm = nn.BatchNorm2d(widest)
         widths = [widest] * stages + [width]
         self.convs = nn.ModuleList(
-            nn.Conv2d(i, o, 3, padding=1) for i, o in zip(widths[:-1], widths[1:], strict=True)
+            nn.Conv2d(i, o, 3, padding=1) for i, o in pairwise(widths)
         )
         self.norms = nn.ModuleList(nn.BatchNorm2d(o) for o in widths[1:])
         self.to_image = nn.Conv2d(width, channels, 3, padding=1)

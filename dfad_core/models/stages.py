@@ -1,0 +1,147 @@
+"""Pre-activation stages, found by watching one forward pass; no network has to declare them.
+
+A ReLU-like call is the place where an activation boundary lies. Consecutive calls at one spatial
+size form a stage, and the stage's output is what enters the last of them. Linear layers count as
+1x1. The calls are known by their order, so networks must make the same calls on every forward pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import combinations
+from math import log
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+RELU_LIKE = frozenset(
+    {
+        F.relu, F.relu_, F.relu6, F.leaky_relu, F.elu, F.gelu, F.silu, F.hardswish, F.prelu,
+        torch.relu, torch.relu_, Tensor.relu, Tensor.relu_,
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One pre-activation: the `call`-th ReLU-like call of a forward pass."""
+
+    call: int
+    channels: int
+    size: tuple[int, int]
+    """Height and width; (1, 1) for a linear layer."""
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether it has no spatial extent."""
+        return self.size == (1, 1)
+
+
+class _Watch(TorchFunctionMode):
+    """Calls `see(number, tensor)` with what enters each ReLU-like call, `wanted` ones only."""
+
+    def __init__(self, see: Callable[[int, Tensor], None], wanted: frozenset[int] | None) -> None:
+        super().__init__()
+        self._see = see
+        self._wanted = wanted
+        self.calls = 0
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in RELU_LIKE:
+            number, self.calls = self.calls, self.calls + 1
+            if self._wanted is None or number in self._wanted:
+                tensor = args[0] if args else kwargs["input"]
+                if kwargs.get("inplace"):
+                    # The pre-activation must survive the call that would overwrite it.
+                    kwargs = {**kwargs, "inplace": False}
+                elif func in (F.relu_, torch.relu_, Tensor.relu_):
+                    func = torch.relu
+                self._see(number, tensor)
+        return func(*args, **kwargs)
+
+
+def _channels_and_size(tensor: Tensor) -> tuple[int, tuple[int, int]]:
+    if tensor.dim() == 4:
+        return tensor.shape[1], (tensor.shape[2], tensor.shape[3])
+    return tensor.shape[-1], (1, 1)
+
+
+def find_stages(module: nn.Module, example_BCHW: Tensor) -> list[Stage]:
+    """The stages of `module`, shallow to deep, from one pass over `example_BCHW` in eval mode."""
+    seen: list[Stage] = []
+
+    def see(number: int, tensor: Tensor) -> None:
+        seen.append(Stage(number, *_channels_and_size(tensor)))
+
+    modes = [(m, m.training) for m in module.modules()]
+    module.eval()
+    try:
+        with torch.no_grad(), _Watch(see, None):
+            module(example_BCHW)
+    finally:
+        for submodule, mode in modes:
+            submodule.training = mode
+    ends = [s for s, following in zip(seen, [*seen[1:], None], strict=True)
+            if following is None or following.size != s.size]  # fmt: skip
+    return ends
+
+
+class StageTap:
+    """Collects the pre-activations of chosen stages during ordinary forward passes.
+
+    `with tap.listening(): logits = module(x)` leaves them in `tap.tensors`, in the stages' order
+    and with their graph; nothing is computed twice and in-place activations are made out-of-place.
+    """
+
+    def __init__(self, stages: Sequence[Stage]) -> None:
+        self._calls = tuple(s.call for s in stages)
+        self._wanted = frozenset(self._calls)
+        self.tensors: tuple[Tensor, ...] = ()
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Collect for the time of the block, which holds exactly one forward pass."""
+        found: dict[int, Tensor] = {}
+        with _Watch(found.__setitem__, self._wanted):
+            yield
+        self.tensors = tuple(found[call] for call in self._calls)
+
+
+def match_stages(teacher: Sequence[Stage], student: Sequence[Stage]) -> list[tuple[Stage, Stage]]:
+    """Pairs (teacher stage, student stage) for networks of any depths and widths.
+
+    Every stage of the network with fewer gets a partner in the other, in order; among all ordered
+    choices the one whose relative sizes and depths differ least is taken. Spatial stages are only
+    paired with spatial ones, flat with flat.
+    """
+    pairs: list[tuple[Stage, Stage]] = []
+    for flat in (False, True):
+        ours = [s for s in teacher if s.is_flat == flat]
+        theirs = [s for s in student if s.is_flat == flat]
+        pairs += _match(ours, theirs)
+    return pairs
+
+
+def _match(teacher: list[Stage], student: list[Stage]) -> list[tuple[Stage, Stage]]:
+    if len(teacher) < len(student):
+        return [(t, s) for s, t in _match(student, teacher)]
+    best: list[tuple[Stage, Stage]] = []
+    least = float("inf")
+    for chosen in combinations(range(len(teacher)), len(student)):
+        cost = 0.0
+        for place, number in enumerate(chosen):
+            (th, tw), (sh, sw) = teacher[number].size, student[place].size
+            depth = (number + 1) / len(teacher) - (place + 1) / len(student)
+            cost += abs(log(th / sh)) + abs(log(tw / sw)) + abs(depth)
+        if cost < least:
+            least = cost
+            best = [(teacher[n], s) for n, s in zip(chosen, student, strict=True)]
+    return best
