@@ -75,9 +75,10 @@ class Session:
         self.generator = _placed(generator, device).train()
         for module in (self.teacher, self.student, self.generator):
             module.requires_grad_(False)
+        self._example = torch.zeros(2, *config.input.shape, device=device)
         self._check_shapes()
         self.recipe = resolve_recipe(config.method, teacher_has_bn=bool(bn_layers(teacher)))
-        self.game = build_game(self.recipe, self.teacher)
+        self.game = build_game(self.recipe, self.teacher, self.student, self._example)
         self.streams = Streams(config.seed, device)
         self.pool = Pool(training.pool_batches)
         self.clock = Clock(config.budget)
@@ -99,14 +100,12 @@ class Session:
 
     def _check_shapes(self) -> None:
         """ShapeError unless teacher and student turn the generator's images into (B, K) logits."""
-        training = self.config.training
         networks = {"teacher": self.teacher, "student": self.student}
         modes = {name: network.training for name, network in networks.items()}
         with torch.no_grad():
-            example = torch.zeros(2, *self.config.input.shape, device=self.runtime.device)
             for name, network in networks.items():
                 try:
-                    logits = network.eval()(example)
+                    logits = network.eval()(self._example)
                 except (RuntimeError, ValueError, IndexError) as error:
                     raise ShapeError(f"the {name} refuses its input: {error}", param=name) from error
                 expected = (2, self.config.num_classes)
@@ -115,7 +114,6 @@ class Session:
                         f"the {name} gives {tuple(logits.shape)} for two images, not {expected}", param=name
                     )
                 network.train(modes[name])
-        assert training.batch_size >= 2
 
     def noise(self, batch_size: int | None = None) -> Tensor:
         """Fresh z for the generator, (B, Z)."""

@@ -54,7 +54,7 @@ class Pool:
             "images": [b.images_BCHW for b in self._batches],
             "teacher_logits": [b.teacher_logits_BK for b in self._batches],
             "active": [[_pack(a) for a in b.active] for b in self._batches],
-            "active_shapes": [[list(a.shape) for a in b.active] for b in self._batches],
+            "active_forms": [[(list(a.shape), list(a.stride())) for a in b.active] for b in self._batches],
         }
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
@@ -64,13 +64,13 @@ class Pool:
             Batch(
                 images.to(device),
                 logits.to(device),
-                tuple(_unpack(p, s).to(device) for p, s in zip(packed, shapes, strict=True)),
+                tuple(_unpack(p, *f, device) for p, f in zip(packed, forms, strict=True)),
             )
-            for images, logits, packed, shapes in zip(
+            for images, logits, packed, forms in zip(
                 state["images"],
                 state["teacher_logits"],
                 state["active"],
-                state["active_shapes"],
+                state["active_forms"],
                 strict=True,
             )
         ]
@@ -80,6 +80,8 @@ def _pack(active: Tensor) -> Tensor:
     return torch.from_numpy(np.packbits(active.cpu().numpy().reshape(-1)))
 
 
-def _unpack(packed: Tensor, shape: list[int]) -> Tensor:
+def _unpack(packed: Tensor, shape: list[int], stride: list[int], device: torch.device) -> Tensor:
     bits = np.unpackbits(packed.numpy(), count=int(np.prod(shape)))
-    return torch.from_numpy(bits.astype(np.bool_)).reshape(shape)
+    # The same strides as before: another layout would add up in another order and round otherwise.
+    active = torch.empty_strided(shape, stride, dtype=torch.bool, device=device)
+    return active.copy_(torch.from_numpy(bits.astype(np.bool_)).reshape(shape))

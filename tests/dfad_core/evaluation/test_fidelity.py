@@ -10,9 +10,8 @@ SHAPE = (1, 8, 8)
 
 def test_a_network_agrees_with_itself(tiny) -> None:
     net = tiny.classifier(4)
-    found = fidelity(
-        net, net, shape=SHAPE, generator=tiny.generator(), latent_dim=tiny.latent, num_images=100
-    )
+    made = {"generator": tiny.generator(), "latent_dim": tiny.latent}
+    found = fidelity(net, net, shape=SHAPE, num_images=100, **made)
     for source in ("generator", "noise", "procedural"):
         assert found[f"agreement_{source}"] == 1
         assert found[f"divergence_{source}"] == pytest.approx(0, abs=1e-6)
