@@ -12,6 +12,7 @@ import dataclasses
 import math
 import types
 import typing
+from collections.abc import Hashable
 from functools import cache
 from typing import Any
 
@@ -52,7 +53,8 @@ class Range:
 
 
 @cache
-def _bounds(cls: type) -> tuple[tuple[str, Range], ...]:
+def _bounds(cls: Hashable) -> tuple[tuple[str, Range], ...]:
+    assert isinstance(cls, type)
     hints = typing.get_type_hints(cls, include_extras=True)
     found = []
     for field in dataclasses.fields(cls):

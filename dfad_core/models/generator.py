@@ -38,9 +38,7 @@ class Generator(nn.Module):
         self.linear = nn.Linear(latent_dim, widest * self.start[0] * self.start[1])
         self.norm = nn.BatchNorm2d(widest)
         widths = [widest] * stages + [width]
-        self.convs = nn.ModuleList(
-            nn.Conv2d(i, o, 3, padding=1) for i, o in pairwise(widths)
-        )
+        self.convs = nn.ModuleList(nn.Conv2d(i, o, 3, padding=1) for i, o in pairwise(widths))
         self.norms = nn.ModuleList(nn.BatchNorm2d(o) for o in widths[1:])
         self.to_image = nn.Conv2d(width, channels, 3, padding=1)
         self.image_norm = nn.BatchNorm2d(channels, affine=False)

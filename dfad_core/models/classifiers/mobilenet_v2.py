@@ -33,10 +33,12 @@ class _InvertedResidual(nn.Module):
             self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.relu(self.bn1(self.conv1(x)))
-        y = F.relu(self.bn2(self.conv2(y)))
-        y = self.bn3(self.conv3(y))
-        return y + self.shortcut(x) if self.has_shortcut else y
+        hidden = F.relu(self.bn1(self.conv1(x)))
+        hidden = F.relu(self.bn2(self.conv2(hidden)))
+        y: Tensor = self.bn3(self.conv3(hidden))
+        if self.has_shortcut:
+            y = y + self.shortcut(x)
+        return y
 
 
 class MobileNetV2(nn.Module):

@@ -1,0 +1,1 @@
+"""Writing students: one file a format."""

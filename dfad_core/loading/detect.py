@@ -1,0 +1,71 @@
+"""What a model file is, told from its bytes."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Literal
+
+from dfad_core.errors import TeacherRejected
+
+Format = Literal["safetensors", "state_dict_pt"]
+
+MAX_SAFETENSORS_HEADER_BYTES = 100_000_000
+MAX_ZIP_ENTRIES = 100_000
+_EXPORT_HINT = "Save the weights instead: torch.save(model.state_dict(), 'teacher.pt')."
+
+
+def detect_format(path: Path) -> Format:
+    """The format of the file at `path`.
+
+    Raises TeacherRejected: `corrupt_file`, `format_refused` (TorchScript, .pt2, legacy tar),
+    `compressed_archive`, `unsafe_pickle` (a bare pickle), `unsupported_format` (anything else).
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(16)
+        file.seek(0)
+        if head[:4] == b"PK\x03\x04" or zipfile.is_zipfile(file):
+            return _check_zip(path, size)
+        file.seek(257)
+        is_tar = file.read(5) == b"ustar"
+    if is_tar:
+        raise TeacherRejected(f"Tar files are not read. {_EXPORT_HINT}", code="format_refused")
+    if len(head) > 9 and head[8:9] == b"{":
+        header_bytes = int.from_bytes(head[:8], "little")
+        if header_bytes > MAX_SAFETENSORS_HEADER_BYTES or header_bytes > size - 8:
+            raise TeacherRejected("The safetensors header is longer than it may be.", code="corrupt_file")
+        return "safetensors"
+    if head[:1] == b"\x80" and 2 <= head[1] <= 5:
+        # torch.save before version 1.6, or any other pickle: nothing in it is bounded.
+        raise TeacherRejected(f"Bare pickles are not read. {_EXPORT_HINT}", code="unsafe_pickle")
+    raise TeacherRejected(
+        "The file is neither a safetensors file nor a PyTorch state dict.", code="unsupported_format"
+    )
+
+
+def _check_zip(path: Path, size: int) -> Format:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise TeacherRejected("The file is a damaged zip archive.", code="corrupt_file") from error
+    names = [entry.filename for entry in entries]
+    if len(names) > MAX_ZIP_ENTRIES or len(set(names)) != len(names):
+        raise TeacherRejected("The archive has duplicate or too many entries.", code="corrupt_file")
+    if any(name.startswith("/") or ".." in name.split("/") for name in names):
+        raise TeacherRejected("The archive has entries outside of itself.", code="corrupt_file")
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+        raise TeacherRejected(
+            "Compressed archives are not read.", code="compressed_archive"
+        )
+    if sum(entry.file_size for entry in entries) > size:
+        raise TeacherRejected("The archive's entries overlap.", code="corrupt_file")
+    inner = [name.partition("/")[2] for name in names]
+    if any(n == "constants.pkl" or n.startswith("code/") for n in inner):
+        raise TeacherRejected(f"TorchScript is code and is not run. {_EXPORT_HINT}", code="format_refused")
+    if any("archive_format" in n or n.startswith(("models/", "data/weights/")) for n in [*names, *inner]):
+        raise TeacherRejected(f".pt2 files are not read. {_EXPORT_HINT}", code="format_refused")
+    if "data.pkl" not in inner:
+        raise TeacherRejected("The zip archive holds no PyTorch state dict.", code="unsupported_format")
+    return "state_dict_pt"

@@ -1,0 +1,57 @@
+"""State dicts written by torch.save."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dfad_core.errors import TeacherRejected
+
+WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "ema", "module", "teacher", "weights")
+"""Names under which training scripts keep the weights beside optimizer and epoch."""
+
+
+def read_state_dict_pt(path: Path) -> tuple[dict[str, Tensor], list[str]]:
+    """The tensors of the file and notes on what was left out. Code in the pickle is never run.
+
+    Raises TeacherRejected: `unsafe_pickle`, `corrupt_file`, `unsupported_format`.
+    """
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if "Weights only load failed" in str(error) or "Unsupported" in str(error):
+            raise TeacherRejected(
+                "The file holds more than tensors: loading it could run code. "
+                "Save the weights alone: torch.save(model.state_dict(), 'teacher.pt').",
+                code="unsafe_pickle",
+            ) from error
+        raise TeacherRejected("The file's pickle is damaged.", code="corrupt_file") from error
+    except (RuntimeError, EOFError, KeyError, ValueError, IndexError, AttributeError, TypeError) as error:
+        raise TeacherRejected("The file is damaged or incomplete.", code="corrupt_file") from error
+    return _unwrap(loaded)
+
+
+def _unwrap(loaded: Any) -> tuple[dict[str, Tensor], list[str]]:
+    notes: list[str] = []
+    for _ in range(3):
+        if not isinstance(loaded, dict):
+            break
+        wrapper = next((w for w in WRAPPERS if isinstance(loaded.get(w), dict)), None)
+        if wrapper is None:
+            break
+        left = sorted(str(k) for k in loaded if k != wrapper)
+        notes.append(f"read the weights under {wrapper!r}" + (f", left out {left[:8]}" if left else ""))
+        loaded = loaded[wrapper]
+    if not isinstance(loaded, dict):
+        raise TeacherRejected("The file holds no state dict.", code="unsupported_format")
+    tensors = {str(k): v for k, v in loaded.items() if isinstance(v, Tensor)}
+    others = sorted(str(k) for k, v in loaded.items() if not isinstance(v, Tensor))
+    if not tensors:
+        raise TeacherRejected("The file's state dict holds no tensor.", code="unsupported_format")
+    if others:
+        notes.append(f"left out entries that are no tensors: {others[:8]}")
+    return tensors, notes
