@@ -12,8 +12,6 @@ import dataclasses
 import math
 import types
 import typing
-from collections.abc import Hashable
-from functools import cache
 from typing import Any
 
 from dfad_core.errors import ConfigError
@@ -52,9 +50,7 @@ class Range:
         return schema
 
 
-@cache
-def _bounds(cls: Hashable) -> tuple[tuple[str, Range], ...]:
-    assert isinstance(cls, type)
+def _bounds(cls: type[Any]) -> tuple[tuple[str, Range], ...]:
     hints = typing.get_type_hints(cls, include_extras=True)
     found = []
     for field in dataclasses.fields(cls):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, ForeignKey, Index, String
+from sqlalchemy import JSON, Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db import Base, UtcDateTime
@@ -19,7 +19,8 @@ class Teacher(Base):
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     tenant_id: Mapped[str] = mapped_column(String(64))
-    artifact_id: Mapped[str] = mapped_column(ForeignKey("artifacts.id"))
+    #: No foreign key: artifacts point to jobs and jobs to teachers; a circle helps nobody.
+    artifact_id: Mapped[str] = mapped_column(String(40))
     #: What the client called the file: display text, never a path.
     filename: Mapped[str] = mapped_column(String(255))
     #: inspecting, ready, rejected

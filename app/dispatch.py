@@ -1,0 +1,61 @@
+"""Sending what committed transactions owe the broker. A broker that is away delays, never fails."""
+
+from __future__ import annotations
+
+import logging
+from functools import cache
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+from sqlalchemy import delete, select, update
+
+from app.broker import broker_settings
+from app.config import get_settings
+from app.db import database_now, read_scope, session_scope
+from app.models import Job, OutboxMessage
+
+logger = logging.getLogger(__name__)
+
+
+@cache
+def producer() -> Celery:
+    """A Celery application that knows task names only."""
+    celery = Celery("dfad")
+    celery.conf.update(broker_settings(get_settings()))
+    return celery
+
+
+def send(task: str, subject_id: str) -> bool:
+    """Send one wake-up. False (and a log line) if the broker cannot be reached."""
+    try:
+        producer().send_task(task, args=[subject_id], retry=False)
+    except (OperationalError, OSError) as error:
+        logger.warning("the broker is away; %s waits in the outbox (%s)", subject_id, type(error).__name__)
+        return False
+    return True
+
+
+def send_due(limit: int = 100) -> int:
+    """Send the outbox's due messages and delete those that were sent. Returns how many.
+
+    Whoever dies between sending and deleting sends twice, which is harmless: a message is a hint.
+    """
+    with read_scope() as session:
+        due = OutboxMessage.due_at <= database_now(session)
+        query = select(OutboxMessage).where(due).order_by(OutboxMessage.due_at).limit(limit)
+        messages = list(session.execute(query).scalars())
+    sent = []
+    for message in messages:
+        if not send(message.task, message.subject_id):
+            break
+        sent.append(message)
+    if sent:
+        with session_scope() as session:
+            session.execute(delete(OutboxMessage).where(OutboxMessage.id.in_([m.id for m in sent])))
+            session.execute(
+                update(Job)
+                .where(Job.id.in_([m.subject_id for m in sent]))
+                .values(announced_at=database_now(session))
+                .execution_options(synchronize_session=False)
+            )
+    return len(sent)

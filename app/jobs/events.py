@@ -1,0 +1,26 @@
+"""The append-only log of a job."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import update
+from sqlalchemy.orm import Session
+
+from app.db import database_now
+from app.models import Job, JobEvent
+
+
+def append_event(session: Session, job_id: str, kind: str, data: dict[str, Any] | None = None) -> int:
+    """Add one event and return its `seq`.
+
+    The row's counter is raised first, which locks the row: two writers cannot take one number, and
+    a reader that sees number n has every number before it.
+    """
+    raised = update(Job).where(Job.id == job_id).values(last_seq=Job.last_seq + 1).returning(Job.last_seq)
+    seq = session.execute(raised.execution_options(synchronize_session=False)).scalar_one()
+    session.add(
+        JobEvent(job_id=job_id, seq=seq, type=kind, created_at=database_now(session), data=data or {})
+    )
+    session.flush()
+    return seq

@@ -1,0 +1,274 @@
+"""Every change of a job's state: one conditional UPDATE and its event, in the caller's transaction.
+
+The guard is in the UPDATE's WHERE, so of two writers exactly one wins, on SQLite and PostgreSQL
+alike. Writes of an attempt carry its fence: an attempt whose lease was given to another changes
+nothing and is told so. All times are the database's.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from app.config import get_settings
+from app.db import database_now
+from app.errors import InvalidTransition, NotFound
+from app.ids import new_id
+from app.jobs.events import append_event
+from app.jobs.states import LEASED, TERMINAL, Status, sources
+from app.models import Job, OutboxMessage
+
+RUN_JOB = "dfad.run_job"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One attempt's hold on a job."""
+
+    job_id: str
+    tenant_id: str
+    teacher_id: str
+    attempt: int
+    fence: int
+    owner: str
+    resolved_spec: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Beat:
+    """What a heartbeat learned."""
+
+    alive: bool
+    """False: the lease is lost and the attempt must stop."""
+    stop: str | None = None
+    """"cancel" or "pause" when the user asked for it."""
+
+
+def owe_message(session: Session, task: str, subject_id: str, due_at: datetime) -> None:
+    """Put one message into the outbox; it is sent after the commit, at `due_at` or later."""
+    now = database_now(session)
+    session.add(
+        OutboxMessage(id=new_id("msg"), task=task, subject_id=subject_id, due_at=due_at, created_at=now)
+    )
+
+
+def submit(session: Session, job: Job) -> None:
+    """nothing -> queued: store a new job, its first event and the message it owes."""
+    now = database_now(session)
+    job.status, job.created_at, job.run_after = Status.QUEUED, now, now
+    session.add(job)
+    session.flush()
+    append_event(session, job.id, "job.queued", {"status": Status.QUEUED, "reason": "submitted"})
+    owe_message(session, RUN_JOB, job.id, now)
+
+
+def _move(
+    session: Session, job_id: str, target: Status, data: dict[str, Any], *guards: Any, **values: Any
+) -> bool:
+    """The one place where `status` changes. False when the guards did not hold."""
+    statement = (
+        update(Job)
+        .where(Job.id == job_id, Job.status.in_(sources(target)), *guards)
+        .values(status=target, **values)
+        .execution_options(synchronize_session=False)
+    )
+    if session.execute(statement).rowcount != 1:  # type: ignore[attr-defined]
+        return False
+    kind = "job.requeued" if target == Status.QUEUED else f"job.{target}"
+    append_event(session, job_id, kind, {"status": target, **data})
+    return True
+
+
+def claim(session: Session, job_id: str, owner: str) -> Claim | None:
+    """queued -> running for one new attempt; None if it is not due, taken, or over."""
+    now = database_now(session)
+    settings = get_settings()
+    expires = now + timedelta(seconds=settings.lease_seconds)
+    statement = (
+        update(Job)
+        .where(Job.id == job_id, Job.status == Status.QUEUED, Job.run_after <= now)
+        .values(
+            status=Status.RUNNING,
+            phase="loading",
+            attempt=Job.attempt + 1,
+            fence=Job.fence + 1,
+            lease_owner=owner,
+            lease_expires_at=expires,
+        )
+        .execution_options(synchronize_session=False)
+    )
+    if session.execute(statement).rowcount != 1:  # type: ignore[attr-defined]
+        return None
+    job = session.execute(
+        select(Job).where(Job.id == job_id).execution_options(populate_existing=True)
+    ).scalar_one()
+    if job.started_at is None:
+        job.started_at = now
+        session.flush()
+    append_event(session, job_id, "job.running", {"status": Status.RUNNING, "attempt": job.attempt})
+    return Claim(
+        job_id, job.tenant_id, job.teacher_id, job.attempt, job.fence, owner, dict(job.resolved_spec)
+    )
+
+
+def _held(claim: Claim) -> tuple[Any, ...]:
+    """The guard of an attempt's writes."""
+    return (Job.fence == claim.fence, Job.lease_owner == claim.owner)
+
+
+def heartbeat(session: Session, claim: Claim) -> Beat:
+    """Renew the lease if it is still ours and alive; learn whether the user wants a stop."""
+    now = database_now(session)
+    expires = now + timedelta(seconds=get_settings().lease_seconds)
+    statement = (
+        update(Job)
+        .where(Job.id == claim.job_id, Job.status.in_(LEASED), Job.lease_expires_at > now, *_held(claim))
+        .values(lease_expires_at=expires)
+        .returning(Job.stop_requested)
+        .execution_options(synchronize_session=False)
+    )
+    row = session.execute(statement).first()
+    return Beat(alive=False) if row is None else Beat(alive=True, stop=row[0])
+
+
+def update_held(session: Session, claim: Claim, **values: Any) -> bool:
+    """Write progress columns of a running attempt; False if the attempt holds the job no more."""
+    statement = (
+        update(Job)
+        .where(Job.id == claim.job_id, Job.status.in_(LEASED), *_held(claim))
+        .values(**values)
+        .execution_options(synchronize_session=False)
+    )
+    return session.execute(statement).rowcount == 1  # type: ignore[attr-defined, no-any-return]
+
+
+def _over(now: datetime) -> dict[str, Any]:
+    return {
+        "finished_at": now,
+        "phase": None,
+        "eta_seconds": None,
+        "lease_owner": None,
+        "lease_expires_at": None,
+        "stop_requested": None,
+    }
+
+
+def succeed(session: Session, claim: Claim, result: dict[str, Any]) -> bool:
+    """running -> succeeded, unless a stop was asked for or the attempt is stale."""
+    now = database_now(session)
+    unasked = Job.stop_requested.is_(None)
+    data = {"attempt": claim.attempt}
+    return _move(
+        session, claim.job_id, Status.SUCCEEDED, data, unasked, *_held(claim), result=result, **_over(now)
+    )
+
+
+def fail(session: Session, claim: Claim, error: dict[str, Any], result: dict[str, Any] | None = None) -> bool:
+    """running -> failed with {code, message, param?}; a partial student's result may come with it."""
+    now = database_now(session)
+    data = {"attempt": claim.attempt, "error": error}
+    values = {"error": error, "result": result, **_over(now)}
+    return _move(session, claim.job_id, Status.FAILED, data, *_held(claim), **values)
+
+
+def cancelled(session: Session, claim: Claim, result: dict[str, Any] | None = None) -> bool:
+    """cancelling -> cancelled, by the attempt that obeyed."""
+    now = database_now(session)
+    data = {"attempt": claim.attempt, "reason": "asked for"}
+    return _move(session, claim.job_id, Status.CANCELLED, data, *_held(claim), result=result, **_over(now))
+
+
+def back_off(attempt: int) -> float:
+    """Seconds before the attempt after `attempt`: doubling, with jitter so that crowds spread."""
+    return get_settings().retry_backoff_seconds * 2.0 ** max(attempt - 1, 0) * random.uniform(0.75, 1.25)
+
+
+def requeue(session: Session, claim: Claim, reason: str, *, delay: float, counts: bool = True) -> bool:
+    """running -> queued: the job will run again after `delay` seconds.
+
+    `counts=False` gives the attempt back: a worker that was told to stop is not the job's fault.
+    """
+    return _requeue(
+        session, claim.job_id, claim.attempt, *_held(claim), reason=reason, delay=delay, counts=counts
+    )
+
+
+def _requeue(
+    session: Session, job_id: str, attempt: int, *guards: Any, reason: str, delay: float, counts: bool = True
+) -> bool:
+    now = database_now(session)
+    due = now + timedelta(seconds=delay)
+    values: dict[str, Any] = {
+        "run_after": due,
+        "phase": None,
+        "lease_owner": None,
+        "lease_expires_at": None,
+        "announced_at": None,
+    }
+    if not counts:
+        values["attempt"] = Job.attempt - 1
+    data = {"attempt": attempt, "reason": reason, "delay_seconds": round(delay, 3)}
+    if not _move(session, job_id, Status.QUEUED, data, *guards, **values):
+        return False
+    owe_message(session, RUN_JOB, job_id, due)
+    return True
+
+
+def give_up_attempt(session: Session, claim: Claim, reason: str, error: dict[str, Any]) -> str:
+    """After a lost or crashed attempt: another one, or failed at the last. Returns what happened."""
+    if claim.attempt < get_settings().max_attempts:
+        done = requeue(session, claim, reason, delay=back_off(claim.attempt))
+        return "requeued" if done else "stale"
+    return "failed" if fail(session, claim, error) else "stale"
+
+
+def request_cancel(session: Session, job_id: str, tenant_id: str) -> Job:
+    """What the user's cancel does. Idempotent; InvalidTransition once the job has ended otherwise."""
+    owned = select(Job).where(Job.id == job_id, Job.tenant_id == tenant_id)
+    job = session.execute(owned.with_for_update()).scalar_one_or_none()
+    if job is None:
+        raise NotFound("job")
+    status = Status(job.status)
+    if status in (Status.QUEUED, Status.PAUSED):
+        _move(session, job_id, Status.CANCELLED, {"reason": "asked for"}, **_over(database_now(session)))
+    elif status in (Status.RUNNING, Status.PAUSING):
+        _move(session, job_id, Status.CANCELLING, {"reason": "asked for"}, stop_requested="cancel")
+    elif status in (Status.SUCCEEDED, Status.FAILED):
+        raise InvalidTransition(status, "cancelled")
+    session.refresh(job)
+    return job
+
+
+def expire_leases(session: Session) -> list[str]:
+    """The reaper: every job whose lease has lapsed is run again, failed, or cancelled as it was asked.
+
+    Returns the ids. Any number of reapers may run at once: the guard is the lapsed lease itself.
+    """
+    now = database_now(session)
+    lapsed = select(Job).where(Job.status.in_(LEASED), Job.lease_expires_at <= now).limit(100)
+    changed = []
+    for job in session.execute(lapsed.with_for_update(skip_locked=True)).scalars():
+        still = (Job.fence == job.fence, Job.lease_expires_at <= now)
+        if job.status == Status.CANCELLING:
+            data = {"attempt": job.attempt, "reason": "asked for; its worker is gone"}
+            done = _move(session, job.id, Status.CANCELLED, data, *still, **_over(now))
+        elif job.attempt < get_settings().max_attempts:
+            delay = back_off(job.attempt)
+            done = _requeue(session, job.id, job.attempt, *still, reason="lease expired", delay=delay)
+        else:
+            error = {"code": "worker_lost", "message": "Every attempt lost its worker."}
+            data = {"attempt": job.attempt, "error": error}
+            done = _move(session, job.id, Status.FAILED, data, *still, error=error, **_over(now))
+        if done:
+            changed.append(job.id)
+    return changed
+
+
+def is_terminal(status: str) -> bool:
+    """Whether a job in `status` has ended."""
+    return Status(status) in TERMINAL

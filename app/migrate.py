@@ -1,0 +1,39 @@
+"""`python -m app.migrate`: bring the database to the newest revision.
+
+Safe when several start at once: the first holds the database's own lock, the others find nothing
+left to do.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import text
+
+from app.db import get_engine
+
+#: Any fixed number: all migrating processes must choose the same.
+LOCK_KEY = 0x0DFAD
+
+
+def alembic_config() -> Config:
+    """Alembic's settings; there is no alembic.ini to keep in step."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    return config
+
+
+def upgrade(revision: str = "head") -> None:
+    """Apply what is missing, in one transaction."""
+    config = alembic_config()
+    with get_engine().begin() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK_KEY})
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+
+
+if __name__ == "__main__":
+    upgrade()
