@@ -143,7 +143,11 @@ class StudentDiscrepancy(StudentTerm):
 
 
 class ActivationBoundary(StudentTerm):
-    """The activation regularizer on every matched stage."""
+    """The activation regularizer on every matched stage, for new batches only.
+
+    On batches from the pool it would cost several times the rest of the student's update (adapters
+    work at full resolution), and the boundaries of an image do not change: once is what it gets.
+    """
 
     name = "activation_boundary"
 
@@ -151,7 +155,7 @@ class ActivationBoundary(StudentTerm):
         self._margin = margin
 
     def value(self, view: StudentView) -> Tensor | None:
-        """`losses.activation_boundary`; None for a batch whose stage booleans were not kept."""
+        """`losses.activation_boundary`; None for a batch from the pool."""
         if not view.batch.active:
             return None
         return losses.activation_boundary(view.student_stages, view.batch.active, self._margin)

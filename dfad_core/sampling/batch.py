@@ -15,8 +15,5 @@ class Batch:
     teacher_logits_BK: Tensor
     """float32."""
     active: tuple[Tensor, ...] = ()
-    """For each matched stage, which of the teacher's pre-activations are positive (bool)."""
-
-    def without_active(self) -> Batch:
-        """The same batch with no stage booleans."""
-        return Batch(self.images_BCHW, self.teacher_logits_BK)
+    """For each matched stage, which of the teacher's pre-activations are positive (bool). Empty where
+    nobody asks, and in the pool: they take several times the memory of the images."""
