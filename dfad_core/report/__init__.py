@@ -1,0 +1,1 @@
+"""The honest report of a distillation. Needs the `report` extra (matplotlib, jinja2)."""

@@ -1,0 +1,48 @@
+"""`python -m worker`: one supervisor. On a machine with several GPUs, start one for each."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import Any
+
+# Celery reads it at import: SIGTERM begins the soft shutdown, in which an attempt saves itself.
+os.environ.setdefault("REMAP_SIGTERM", "SIGQUIT")
+
+from celery.signals import worker_process_init, worker_ready, worker_shutting_down
+
+from app.db import dispose_engine
+from worker.celery_app import celery_app
+from worker.process import die_with_parent
+from worker.reconciler import Reconciler
+from worker.shutdown import ask_shutdown
+
+
+@worker_ready.connect
+def _start_reconciler(**_: Any) -> None:
+    Reconciler().start()
+
+
+@worker_shutting_down.connect
+def _tell_child(**_: Any) -> None:
+    ask_shutdown()
+
+
+@worker_process_init.connect
+def _in_child(**_: Any) -> None:
+    die_with_parent()
+    dispose_engine()  # connections must not be shared over a fork
+
+
+def main() -> None:
+    """Run until told to stop."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    celery_app.worker_main(
+        ["worker", "--pool", "prefork", "--concurrency", "1", "--loglevel", "INFO", "--without-gossip",
+         "--without-mingle", "--hostname", f"dfad-{os.getpid()}@%h", *sys.argv[1:]]
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

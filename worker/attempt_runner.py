@@ -1,0 +1,214 @@
+"""One attempt, supervised: fetch -> engine -> store.
+
+The supervisor holds the database and the secrets, the runner holds the engine and nothing else.
+Whatever happens to the runner, the attempt ends in exactly one of: succeeded, failed, cancelled,
+requeued, or stale (another attempt has the job; nothing was published).
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from app.config import get_settings
+from app.db import session_scope
+from app.jobs import lifecycle
+from app.jobs.lifecycle import Claim
+from app.storage import IntegrityError
+from worker import publish
+from worker.lease import LeaseKeeper
+from worker.process import RunnerProcess
+from worker.protocol import Message
+from worker.publish import LeaseLost, Pending
+from worker.threads import runner_threads
+
+logger = logging.getLogger(__name__)
+
+LOOK_SECONDS = 0.25
+"""How often the loop looks at lease, deadline and stop requests while the runner is silent."""
+
+ShutdownAsked = Callable[[], bool]
+
+
+class Attempt:
+    """Supervises one claimed attempt. `run` returns how it ended."""
+
+    def __init__(self, claim: Claim, shutdown_asked: ShutdownAsked) -> None:
+        self._claim = claim
+        self._shutdown_asked = shutdown_asked
+        self._settings = get_settings()
+        self._deadline = time.monotonic() + claim.resolved_spec["budget"]["max_runtime_seconds"]
+        self._stop: str | None = None
+        self._kill_at: float | None = None
+        self._pending = Pending()
+        self._last: Message | None = None
+
+    def run(self) -> str:
+        """Run the job to an end of this attempt."""
+        self._settings.scratch_folder.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f"{self._claim.job_id}-", dir=self._settings.scratch_folder))
+        keeper = LeaseKeeper(self._claim)
+        keeper.start()
+        try:
+            return self._supervise(folder, keeper)
+        except LeaseLost:
+            self._pending.discard()
+            return "stale"
+        finally:
+            keeper.close()
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _supervise(self, folder: Path, keeper: LeaseKeeper) -> str:
+        try:
+            start = self._prepare(folder)
+        except IntegrityError:
+            error = {"code": "corrupt_file", "message": "The stored teacher is damaged; upload it again."}
+            return self._finish_failed(error)
+        # The engine's stderr goes to the worker's own log: for operators, never for clients.
+        runner = RunnerProcess(folder, runner_threads(self._settings), log=2)
+        try:
+            runner.send("start", start)
+            while (message := self._next(runner, keeper)) is not None:
+                self._take(message)
+            code = runner.wait(timeout=10)
+        finally:
+            runner.close()
+        if keeper.lost.is_set():
+            raise LeaseLost
+        return self._conclude(code)
+
+    def _prepare(self, folder: Path) -> dict[str, Any]:
+        """Teacher and checkpoint into the runner's folder; the `start` command."""
+        teacher, checkpoint = folder / "teacher.bin", folder / "checkpoint.bin"
+        publish.fetch_teacher(self._claim.teacher_id, teacher)
+        step = publish.fetch_newest_checkpoint(self._claim.job_id, checkpoint)
+        if step is not None:
+            publish.record_event(
+                self._claim, {"level": "info", "code": "resumed", "message": f"goes on from step {step}"}
+            )
+        return {
+            "mode": "distill",
+            "spec": self._claim.resolved_spec,
+            "teacher_path": str(teacher),
+            "resume_path": None if step is None else str(checkpoint),
+            "checkpoint_seconds": self._settings.checkpoint_seconds,
+        }
+
+    def _next(self, runner: RunnerProcess, keeper: LeaseKeeper) -> Message | None:
+        """The runner's next message, with an eye on everything else; None when it has ended."""
+        while True:
+            self._watch(runner, keeper)
+            try:
+                return runner.receive(LOOK_SECONDS)
+            except TimeoutError:
+                continue
+
+    def _watch(self, runner: RunnerProcess, keeper: LeaseKeeper) -> None:
+        now = time.monotonic()
+        if keeper.lost.is_set():
+            runner.kill()
+            return
+        if self._stop is None:
+            if keeper.stop_reason is not None:
+                self._stop = keeper.stop_reason
+            elif self._shutdown_asked():
+                self._stop = "shutdown"
+            elif now > self._deadline:
+                self._stop = "deadline"
+            if self._stop is not None:
+                runner.send("stop", {"reason": self._stop})
+                self._kill_at = now + self._settings.stop_grace_seconds
+        elif self._kill_at is not None and now > self._kill_at:
+            logger.warning("%s did not stop in time and is killed", self._claim.job_id)
+            runner.kill()
+
+    def _take(self, message: Message) -> None:
+        claim, data = self._claim, message.data
+        match message.type:
+            case "phase":
+                publish.record_phase(claim, data["phase"])
+            case "progress":
+                publish.record_progress(claim, data)
+            case "samples":
+                about = {**data, "kind": "samples", "media_type": "image/png"}
+                about["filename"] = f"samples-{data['step']}.png"
+                publish.publish_now(claim, Message("samples", about, message.payload), "samples")
+            case "checkpoint":
+                about = {**data, "filename": f"checkpoint-{data['step']}.bin"}
+                publish.publish_now(claim, Message("checkpoint", about, message.payload), "checkpoint")
+            case "event":
+                publish.record_event(claim, data)
+            case "artifact":
+                self._pending.rows.append(publish.store_bytes(claim, message))
+            case _:
+                self._last = message
+
+    def _conclude(self, exit_code: int | None) -> str:
+        """Turn the runner's last word, or its silence, into the attempt's end."""
+        last = self._last
+        if last is not None and last.type == "error":
+            return self._engine_error(last.data)
+        if last is not None:
+            return self._trained(last.data["result"], complete=last.type == "result")
+        self._pending.discard()
+        if self._stop is not None:
+            return self._stopped({}, None)
+        error = {
+            "code": "runner_crashed",
+            "message": f"The runner ended unexpectedly (exit code {exit_code}).",
+        }
+        with session_scope() as session:
+            return lifecycle.give_up_attempt(session, self._claim, "the runner died", error)
+
+    def _engine_error(self, error: dict[str, Any]) -> str:
+        self._pending.discard()
+        error = {k: v for k, v in error.items() if v is not None}
+        if self._stop == "cancel":
+            return self._stopped({}, None)
+        if error["code"] == "out_of_memory":
+            with session_scope() as session:
+                return lifecycle.give_up_attempt(session, self._claim, "out of memory", error)
+        return self._finish_failed(error)
+
+    def _finish_failed(self, error: dict[str, Any]) -> str:
+        with session_scope() as session:
+            return "failed" if lifecycle.fail(session, self._claim, error) else "stale"
+
+    def _trained(self, result: dict[str, Any], *, complete: bool) -> str:
+        if complete:
+            with session_scope() as session:
+                if lifecycle.succeed(session, self._claim, result):
+                    self._pending.publish(session, partial=False)
+                    ended = "succeeded"
+                else:
+                    ended = ""
+            if ended:
+                publish.drop_checkpoints(self._claim.job_id, keep=0)
+                return ended
+        return self._stopped(result, self._pending)
+
+    def _stopped(self, result: dict[str, Any], pending: Pending | None) -> str:
+        """The user cancelled, time ran out, or the worker shuts down; what was trained is kept."""
+        if self._stop == "shutdown":
+            self._pending.discard()
+            with session_scope() as session:
+                done = lifecycle.requeue(session, self._claim, "its worker shut down", delay=0, counts=False)
+            return "requeued" if done else "stale"
+        late = {"code": "deadline_exceeded", "message": "The job ran past its max_runtime_seconds."}
+        with session_scope() as session:
+            if self._stop == "deadline":
+                done = lifecycle.fail(session, self._claim, late, result or None)
+            else:
+                done = lifecycle.cancelled(session, self._claim, result or None)
+            if done and pending is not None:
+                pending.publish(session, partial=True)
+        if not done:
+            self._pending.discard()
+            return "stale"
+        publish.drop_checkpoints(self._claim.job_id, keep=0)
+        return "failed" if self._stop == "deadline" else "cancelled"

@@ -1,0 +1,106 @@
+"""What the engine tells, put on the pipe to the supervisor."""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+import time
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from dfad_core.hooks import Hooks, Progress
+from worker.protocol import Message, ProtocolError, read_message, write_message
+
+SAMPLES_EVERY_SECONDS = 10.0
+SAMPLES_GROWTH = 0.1
+"""A new picture when this share of the time so far has passed: few pictures even of long jobs."""
+
+
+class Channel:
+    """The runner's end of the pipe; one frame at a time, from any thread."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._lock = threading.Lock()
+
+    def send(self, kind: str, data: dict[str, Any] | None = None, payload: bytes = b"") -> None:
+        """Send one message; waits while the supervisor is behind."""
+        with self._lock:
+            write_message(self._stream, Message(kind, data or {}, payload))
+
+
+class StopListener(threading.Thread):
+    """Waits for the supervisor's `stop`. Its end of the pipe closing means that it died: so do we."""
+
+    def __init__(self, commands: BinaryIO) -> None:
+        super().__init__(name="stop-listener", daemon=True)
+        self._commands = commands
+        self.reason: str | None = None
+
+    def run(self) -> None:
+        """Read until the pipe closes."""
+        try:
+            while (message := read_message(self._commands)) is not None:
+                if message.type == "stop":
+                    self.reason = str(message.data["reason"])
+        except (ProtocolError, OSError):
+            pass  # a torn pipe says the same as a closed one
+        os._exit(3)
+
+
+class PipeHooks(Hooks):
+    """The engine's seam over the channel."""
+
+    def __init__(self, channel: Channel, listener: StopListener) -> None:
+        self._channel = channel
+        self._listener = listener
+        self._started = time.monotonic()
+        self._sampled_at = -SAMPLES_EVERY_SECONDS
+
+    def phase(self, name: str) -> None:
+        """See Hooks."""
+        self._channel.send("phase", {"phase": name})
+
+    def progress(self, progress: Progress) -> None:
+        """See Hooks."""
+        self._channel.send(
+            "progress",
+            {
+                "step": progress.step,
+                "total_steps": progress.total_steps,
+                "seconds": progress.seconds,
+                "eta_seconds": progress.eta_seconds,
+                "metrics": progress.metrics,
+            },
+        )
+
+    def samples(self, step: int, grid_HWC: NDArray[np.uint8]) -> None:
+        """See Hooks. Pictures grow rarer as the job grows older."""
+        now = time.monotonic() - self._started
+        if now - self._sampled_at < max(SAMPLES_EVERY_SECONDS, SAMPLES_GROWTH * now):
+            return
+        self._sampled_at = now
+        self._channel.send("samples", {"step": step}, png(grid_HWC))
+
+    def checkpoint(self, step: int, data: bytes) -> None:
+        """See Hooks."""
+        self._channel.send("checkpoint", {"step": step}, data)
+
+    def event(self, kind: str, data: dict[str, Any]) -> None:
+        """See Hooks."""
+        self._channel.send("event", {"code": kind, **data})
+
+    def should_stop(self) -> str | None:
+        """See Hooks."""
+        return self._listener.reason
+
+
+def png(grid_HWC: NDArray[np.uint8]) -> bytes:
+    """A picture (H, W, 1 or 3), 0 to 255, as PNG."""
+    buffer = io.BytesIO()
+    Image.fromarray(grid_HWC.squeeze(-1) if grid_HWC.shape[-1] == 1 else grid_HWC).save(buffer, "PNG")
+    return buffer.getvalue()

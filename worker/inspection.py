@@ -1,0 +1,66 @@
+"""Looking at an uploaded teacher, in a runner of its own."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import update
+
+from app.config import get_settings
+from app.db import session_scope
+from app.models import Teacher
+from app.storage import IntegrityError
+from worker import publish
+from worker.process import RunnerProcess
+from worker.threads import runner_threads
+
+logger = logging.getLogger(__name__)
+
+INSPECTION_SECONDS = 120.0
+
+
+def inspect_teacher(teacher_id: str) -> str:
+    """inspecting -> ready or rejected. Doing it twice gives the same answer and changes nothing."""
+    settings = get_settings()
+    settings.scratch_folder.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"{teacher_id}-", dir=settings.scratch_folder))
+    try:
+        path = folder / "teacher.bin"
+        spec = publish.fetch_teacher(teacher_id, path)
+        found = _ask(folder, path, spec)
+    except IntegrityError:
+        found = {"error": {"code": "corrupt_file", "message": "The stored teacher is damaged."}}
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    status = "rejected" if "error" in found else "ready"
+    with session_scope() as session:
+        session.execute(
+            update(Teacher)
+            .where(Teacher.id == teacher_id, Teacher.status == "inspecting")
+            .values(status=status, inspection=found.get("inspection"), error=found.get("error"))
+        )
+    return status
+
+
+def _ask(folder: Path, path: Path, spec: dict[str, Any]) -> dict[str, Any]:
+    runner = RunnerProcess(folder, runner_threads(get_settings()), log=2)
+    deadline = time.monotonic() + INSPECTION_SECONDS
+    last = None
+    try:
+        runner.send("start", {"mode": "inspect", "spec": spec, "teacher_path": str(path)})
+        while (message := runner.receive(max(0.1, deadline - time.monotonic()))) is not None:
+            last = message
+    except TimeoutError:
+        return {"error": {"code": "loader_timeout", "message": "Reading the file took too long."}}
+    finally:
+        runner.close()
+    if last is None:
+        return {"error": {"code": "loader_crashed", "message": "Reading the file ended its process."}}
+    if last.type == "error":
+        return {"error": {k: v for k, v in last.data.items() if v is not None}}
+    return {"inspection": last.data["inspection"]}

@@ -1,0 +1,76 @@
+"""Holding a job: a thread that renews the lease and learns what the user wants."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.config import get_settings
+from app.db import read_scope, session_scope
+from app.jobs.lifecycle import Claim, heartbeat
+from app.models import Job
+
+logger = logging.getLogger(__name__)
+
+STOP_LOOK_SECONDS = 1.0
+"""How often a cancel is looked for, between heartbeats."""
+
+
+class LeaseKeeper(threading.Thread):
+    """Renews the lease of one attempt until told to end.
+
+    `lost` is set when the database says that the job is another's, or when no heartbeat has come
+    through for `self_fence_seconds`: the lease may have lapsed by then and nothing may be published.
+    """
+
+    def __init__(self, claim: Claim) -> None:
+        super().__init__(name="lease-keeper", daemon=True)
+        self._claim = claim
+        self._end = threading.Event()
+        self.lost = threading.Event()
+        self.stop_reason: str | None = None
+
+    def run(self) -> None:
+        """Beat until the end."""
+        settings = get_settings()
+        renewed = time.monotonic()
+        beaten = renewed
+        pause = min(STOP_LOOK_SECONDS, settings.heartbeat_seconds)
+        while not self._end.wait(pause) and not self.lost.is_set():
+            now = time.monotonic()
+            try:
+                if now - beaten >= settings.heartbeat_seconds:
+                    beaten = now
+                    with session_scope() as session:
+                        beat = heartbeat(session, self._claim)
+                    if not beat.alive:
+                        logger.warning("%s is held by another attempt", self._claim.job_id)
+                        self.lost.set()
+                        return
+                    renewed = now
+                    self.stop_reason = beat.stop or self.stop_reason
+                else:
+                    self._look()
+            except SQLAlchemyError as error:
+                logger.warning("no heartbeat for %s (%s)", self._claim.job_id, type(error).__name__)
+            if time.monotonic() - renewed > settings.self_fence_seconds:
+                logger.error("%s: no heartbeat came through; its runner is stopped", self._claim.job_id)
+                self.lost.set()
+
+    def _look(self) -> None:
+        with read_scope() as session:
+            query = select(Job.stop_requested, Job.fence).where(Job.id == self._claim.job_id)
+            row = session.execute(query).first()
+        if row is None or row.fence != self._claim.fence:
+            self.lost.set()
+        elif row.stop_requested:
+            self.stop_reason = row.stop_requested
+
+    def close(self) -> None:
+        """End the thread."""
+        self._end.set()
+        self.join(timeout=30)

@@ -1,0 +1,66 @@
+"""Frames between supervisor and runner: a JSON head and, behind it, bytes.
+
+`4 bytes: length of the head | head (JSON, with "bytes": length of the payload) | payload`. A reader
+that is slow makes the writer wait: the pipe is the back-pressure.
+
+Runner to supervisor: `phase`, `progress`, `samples` (PNG), `checkpoint`, `event`, `inspection`,
+`artifact` (a finished file), then exactly one of `result`, `stopped` or `error`.
+Supervisor to runner: `start`, then at most one `stop`.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import dataclass, field
+from typing import IO, Any
+
+MAX_HEAD_BYTES = 16 * 2**20
+_LENGTH = struct.Struct(">I")
+
+
+class ProtocolError(Exception):
+    """The other side did not speak this protocol, or died in the middle of a frame."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """One frame."""
+
+    type: str
+    data: dict[str, Any] = field(default_factory=dict)
+    payload: bytes = b""
+
+
+def write_message(stream: IO[bytes], message: Message) -> None:
+    """Write one whole frame and flush it."""
+    head = json.dumps({"type": message.type, "bytes": len(message.payload), "data": message.data})
+    encoded = head.encode()
+    stream.write(_LENGTH.pack(len(encoded)) + encoded)
+    if message.payload:
+        stream.write(message.payload)
+    stream.flush()
+
+
+def read_message(stream: IO[bytes]) -> Message | None:
+    """The next frame; None at the end of the stream. Raises ProtocolError on half a frame."""
+    prefix = stream.read(_LENGTH.size)
+    if not prefix:
+        return None
+    if len(prefix) < _LENGTH.size:
+        raise ProtocolError("the stream ended inside a frame")
+    (length,) = _LENGTH.unpack(prefix)
+    if length > MAX_HEAD_BYTES:
+        raise ProtocolError("a frame's head is too long")
+    try:
+        head = json.loads(_exactly(stream, length))
+        return Message(head["type"], head["data"], _exactly(stream, head["bytes"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise ProtocolError("a frame's head is garbled") from error
+
+
+def _exactly(stream: IO[bytes], length: int) -> bytes:
+    data = stream.read(length) if length else b""
+    if len(data) != length:
+        raise ProtocolError("the stream ended inside a frame")
+    return data

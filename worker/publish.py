@@ -1,0 +1,184 @@
+"""From the runner's messages to rows and artifacts. Nothing stale is ever published."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from app.db import database_now, read_scope, session_scope
+from app.ids import new_id
+from app.jobs.events import append_event
+from app.jobs.lifecycle import Claim, update_held
+from app.models import Artifact, JobMetric, Teacher
+from app.storage import IntegrityError, get_store
+from worker.protocol import Message
+
+KEPT_CHECKPOINTS = 2
+
+
+class LeaseLost(Exception):
+    """A write was refused because the job is another attempt's now."""
+
+
+@dataclass
+class Pending:
+    """Artifacts whose bytes are kept but whose rows wait for the job's end."""
+
+    rows: list[Artifact] = field(default_factory=list)
+
+    def publish(self, session: Session, *, partial: bool) -> None:
+        """Make them visible in the transaction that ends the job."""
+        now = database_now(session)
+        for row in self.rows:
+            row.published_at = row.created_at = now
+            row.partial = partial and row.kind == "student"
+            session.add(row)
+        session.flush()
+
+    def discard(self) -> None:
+        """Forget the bytes."""
+        for row in self.rows:
+            get_store().delete(row.id)
+        self.rows.clear()
+
+
+def store_bytes(claim: Claim, message: Message) -> Artifact:
+    """Keep a message's payload; the row is not in the database yet."""
+    artifact_id = new_id("art")
+    stored = get_store().put(artifact_id, [message.payload])
+    data = message.data
+    return Artifact(
+        id=artifact_id,
+        tenant_id=claim.tenant_id,
+        job_id=claim.job_id,
+        kind=data.get("kind", message.type),
+        filename=data.get("filename", f"{message.type}-{data.get('step', 0)}"),
+        media_type=data.get("media_type", "application/octet-stream"),
+        bytes=stored.bytes,
+        sha256=stored.sha256,
+        partial=False,
+        step=data.get("step"),
+        details={},
+        created_at=datetime.min,
+    )
+
+
+def publish_now(claim: Claim, message: Message, event: str) -> None:
+    """Store a samples picture or a checkpoint and tell of it. Raises LeaseLost."""
+    row = store_bytes(claim, message)
+    try:
+        with session_scope() as session:
+            _hold(session, claim)
+            row.created_at = row.published_at = database_now(session)
+            session.add(row)
+            session.flush()
+            append_event(session, claim.job_id, event, {"step": row.step, "artifact_id": row.id})
+    except BaseException:
+        get_store().delete(row.id)
+        raise
+    if row.kind == "checkpoint":
+        drop_checkpoints(claim.job_id, keep=KEPT_CHECKPOINTS)
+
+
+def drop_checkpoints(job_id: str, *, keep: int) -> None:
+    """Delete all but the newest `keep` checkpoints of a job."""
+    with session_scope() as session:
+        query = select(Artifact.id).where(Artifact.job_id == job_id, Artifact.kind == "checkpoint")
+        old = list(session.scalars(query.order_by(Artifact.created_at.desc(), Artifact.id.desc())))[keep:]
+        session.execute(delete(Artifact).where(Artifact.id.in_(old)))
+    for artifact_id in old:
+        get_store().delete(artifact_id)
+
+
+def _hold(session: Session, claim: Claim, **values: Any) -> None:
+    """Fail unless the attempt still holds the job; takes the row's lock on the way."""
+    if not update_held(session, claim, **(values or {"lease_owner": claim.owner})):
+        raise LeaseLost
+
+
+def record_progress(claim: Claim, data: dict[str, Any]) -> None:
+    """One report of the loop: the row's latest figures, a point of the series, an event."""
+    step, total = data["step"], data["total_steps"]
+    with session_scope() as session:
+        _hold(
+            session,
+            claim,
+            step=step,
+            total_steps=total,
+            eta_seconds=data["eta_seconds"],
+            metrics=data["metrics"],
+        )
+        point = JobMetric(job_id=claim.job_id, step=step, seconds=data["seconds"], series=data["metrics"])
+        session.merge(point)
+        about = {
+            "step": step,
+            "total_steps": total,
+            "percent": percent(step, total, data["seconds"], data["eta_seconds"]),
+            "eta_seconds": data["eta_seconds"],
+            "metrics": data["metrics"],
+        }
+        append_event(session, claim.job_id, "progress", about)
+
+
+def percent(step: int, total: int, seconds: float, eta_seconds: float | None) -> float:
+    """How far the training is; by the clock where the budget is in seconds."""
+    by_clock = seconds / (seconds + eta_seconds) if eta_seconds is not None and seconds > 0 else 0.0
+    return round(100 * max(by_clock, step / total if total else 0.0), 2)
+
+
+def record_phase(claim: Claim, phase: str) -> None:
+    """A new phase inside running."""
+    with session_scope() as session:
+        _hold(session, claim, phase=phase)
+        append_event(session, claim.job_id, "phase", {"phase": phase})
+
+
+def record_event(claim: Claim, data: dict[str, Any]) -> None:
+    """A warning or note of the engine."""
+    kind = "note" if data.get("level") == "info" else "warning"
+    with session_scope() as session:
+        _hold(session, claim)
+        append_event(session, claim.job_id, kind, {k: v for k, v in data.items() if k != "level"})
+
+
+def fetch_teacher(teacher_id: str, target: Path) -> dict[str, Any]:
+    """Write the teacher's bytes to `target`, verified; returns the teacher's spec.
+
+    Raises IntegrityError when the bytes are not those that were uploaded.
+    """
+    with read_scope() as session:
+        teacher = session.get_one(Teacher, teacher_id)
+        artifact = session.get_one(Artifact, teacher.artifact_id)
+    _fetch(artifact, target)
+    return dict(teacher.spec)
+
+
+def fetch_newest_checkpoint(job_id: str, target: Path) -> int | None:
+    """Write the newest intact checkpoint to `target`; its step, or None if there is none."""
+    with read_scope() as session:
+        query = select(Artifact).where(Artifact.job_id == job_id, Artifact.kind == "checkpoint")
+        rows = list(session.scalars(query.order_by(Artifact.created_at.desc(), Artifact.id.desc())))
+    for row in rows:
+        try:
+            _fetch(row, target)
+        except IntegrityError:
+            continue
+        return row.step
+    return None
+
+
+def _fetch(artifact: Artifact, target: Path) -> None:
+    digest = hashlib.sha256()
+    with target.open("wb") as file:
+        for chunk in get_store().read(artifact.id, 0, artifact.bytes):
+            digest.update(chunk)
+            file.write(chunk)
+    if digest.hexdigest() != artifact.sha256:
+        target.unlink()
+        raise IntegrityError(f"{artifact.id} is not what was stored")

@@ -1,0 +1,106 @@
+"""What makes lost messages and lost workers harmless. A thread in every worker's main process.
+
+Each round: jobs whose lease has lapsed are run again, owed messages are sent, what nobody claimed is
+announced again, and the worker says that it lives. Any number of these may run at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+from datetime import timedelta
+
+from sqlalchemy import or_, select, update
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.config import get_settings
+from app.db import database_now, read_scope, session_scope
+from app.dispatch import send, send_due
+from app.jobs.lifecycle import RUN_JOB, expire_leases
+from app.jobs.states import Status
+from app.models import Job, Teacher, WorkerBeat
+from app.teachers.tasks import INSPECT_TEACHER
+from worker.identity import owner
+from worker.threads import runner_threads
+
+logger = logging.getLogger(__name__)
+
+ANNOUNCED_AT_ONCE = 100
+
+
+class Reconciler(threading.Thread):
+    """Runs a round at once and then every `reaper_seconds`."""
+
+    def __init__(self) -> None:
+        super().__init__(name="reconciler", daemon=True)
+        self._end = threading.Event()
+
+    def run(self) -> None:
+        """Until the process ends."""
+        while True:
+            try:
+                reconcile()
+            except SQLAlchemyError as error:
+                logger.warning("the database is away (%s); next round as usual", type(error).__name__)
+            except Exception:
+                # A round that fails must not end all rounds to come.
+                logger.exception("a round of the reconciler failed")
+            if self._end.wait(get_settings().reaper_seconds):
+                return
+
+    def close(self) -> None:
+        """End after the present round."""
+        self._end.set()
+
+
+def reconcile() -> None:
+    """One round."""
+    beat()
+    with session_scope() as session:
+        expired = expire_leases(session)
+    if expired:
+        logger.warning("leases expired: %s", ", ".join(expired))
+    send_due()
+    announce_again()
+
+
+def beat() -> None:
+    """Say that this worker lives."""
+    settings = get_settings()
+    details = {
+        "devices": ["cuda", "cpu"] if os.path.exists("/dev/nvidiactl") else ["cpu"],
+        "threads": runner_threads(settings),
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+    }
+    with session_scope() as session:
+        session.merge(WorkerBeat(id=owner(), seen_at=database_now(session), details=details))
+
+
+def announce_again() -> None:
+    """Send the messages of queued jobs and waiting teachers that nobody has come for."""
+    with read_scope() as session:
+        now = database_now(session)
+        before = now - timedelta(seconds=get_settings().republish_seconds)
+        jobs = select(Job.id).where(
+            Job.status == Status.QUEUED,
+            Job.run_after <= now,
+            or_(Job.announced_at.is_(None), Job.announced_at <= before),
+            Job.created_at <= before,
+        )
+        teachers = select(Teacher.id).where(
+            Teacher.status == "inspecting",
+            or_(Teacher.announced_at.is_(None), Teacher.announced_at <= before),
+            Teacher.created_at <= before,
+        )
+        job_ids = list(session.scalars(jobs.order_by(Job.id).limit(ANNOUNCED_AT_ONCE)))
+        teacher_ids = list(session.scalars(teachers.order_by(Teacher.id).limit(ANNOUNCED_AT_ONCE)))
+    sent_jobs = [i for i in job_ids if send(RUN_JOB, i)]
+    sent_teachers = [i for i in teacher_ids if send(INSPECT_TEACHER, i)]
+    if sent_jobs or sent_teachers:
+        with session_scope() as session:
+            now = database_now(session)
+            session.execute(update(Job).where(Job.id.in_(sent_jobs)).values(announced_at=now))
+            session.execute(update(Teacher).where(Teacher.id.in_(sent_teachers)).values(announced_at=now))

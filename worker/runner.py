@@ -1,0 +1,79 @@
+"""The runner: a process of its own for one job. It holds no secret and reaches no service.
+
+`python -m worker.runner FD` reads commands from standard input and writes frames to descriptor FD.
+What it is given: the folder of its own that it starts in, the teacher's file in it, a spec. Errors of
+the engine become codes here, once; their messages name tensors and settings, never paths.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from worker.protocol import Message, read_message
+
+
+def _start(channel: Any, hooks: Any, command: Message) -> None:
+    """Do what the `start` command says."""
+    from worker import engine_job
+
+    data = command.data
+    path = Path(data["teacher_path"])
+    if data["mode"] == "inspect":
+        channel.send("result", {"inspection": engine_job.inspect(path, data["spec"])})
+        return
+    resume = Path(data["resume_path"]).read_bytes() if data.get("resume_path") else None
+    outcome = engine_job.run(
+        path, data["spec"], hooks, resume=resume, checkpoint_seconds=data["checkpoint_seconds"]
+    )
+    files = [("student", "student.safetensors", "application/octet-stream", outcome.student)]
+    files.append(("report", "report.html", "text/html; charset=utf-8", outcome.report.encode()))
+    if outcome.samples is not None:
+        files.append(("samples", "samples.png", "image/png", outcome.samples))
+    for kind, filename, media_type, payload in files:
+        about = {"kind": kind, "filename": filename, "media_type": media_type, "step": outcome.steps}
+        channel.send("artifact", about, payload)
+    channel.send("stopped" if outcome.stopped else "result", {"result": outcome.result})
+
+
+def main() -> int:
+    """Run one job and say how it ended. Exit code 0 if that could be said."""
+    # Imported here so that a runner that is told nothing costs nothing.
+    from dfad_core.errors import DfadError
+    from worker.hooks import Channel, PipeHooks, StopListener
+
+    out = os.fdopen(int(sys.argv[1]), "wb")
+    channel = Channel(out)
+    command = read_message(sys.stdin.buffer)
+    if command is None or command.type != "start":
+        return 2
+    listener = StopListener(sys.stdin.buffer)
+    listener.start()
+    try:
+        _start(channel, PipeHooks(channel, listener), command)
+    except DfadError as error:
+        channel.send("error", {"code": error.code, "message": error.message, "param": error.param})
+    except MemoryError:
+        channel.send(
+            "error", {"code": "out_of_memory", "message": "The job needs more memory than there is."}
+        )
+    except RuntimeError as error:
+        traceback.print_exc()
+        memory = "out of memory" in str(error).lower() or "allocate memory" in str(error).lower()
+        code = "out_of_memory" if memory else "engine_error"
+        text = "The job needs more memory than there is." if memory else "The engine failed; see its log."
+        channel.send("error", {"code": code, "message": text})
+    # The last line before the pipe: the trace goes to the log, a code to the job.
+    except Exception:  # noqa: BLE001
+        traceback.print_exc()
+        channel.send("error", {"code": "engine_error", "message": "The engine failed; see its log."})
+    return 0
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stderr.flush()
+    os._exit(code)  # the listener thread is blocked in a read; there is nothing else to wait for
