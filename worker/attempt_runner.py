@@ -21,6 +21,7 @@ from app.jobs import lifecycle
 from app.jobs.lifecycle import Claim
 from app.storage import IntegrityError
 from worker import publish
+from worker.inspection import record_inspection
 from worker.lease import LeaseKeeper
 from worker.process import RunnerProcess
 from worker.protocol import Message
@@ -143,6 +144,8 @@ class Attempt:
                 publish.publish_now(claim, Message("checkpoint", about, message.payload), "checkpoint")
             case "event":
                 publish.record_event(claim, data)
+            case "inspection":
+                record_inspection(claim.teacher_id, data)
             case "artifact":
                 self._pending.rows.append(publish.store_bytes(claim, message))
             case _:
@@ -167,7 +170,10 @@ class Attempt:
 
     def _engine_error(self, error: dict[str, Any]) -> str:
         self._pending.discard()
+        rejected = error.pop("teacher_rejected", False)
         error = {k: v for k, v in error.items() if v is not None}
+        if rejected:
+            record_inspection(self._claim.teacher_id, {"error": error})
         if self._stop == "cancel":
             return self._stopped({}, None)
         if error["code"] == "out_of_memory":

@@ -13,7 +13,7 @@ from torch import nn
 
 import dfad_core
 from dfad_core.config import BudgetConfig, DistillConfig, InputConfig, MethodConfig, TrainingConfig
-from dfad_core.errors import CheckpointError, Stopped
+from dfad_core.errors import CheckpointError, Stopped, TeacherRejected
 from dfad_core.evaluation.cost import cost
 from dfad_core.export.metadata import StudentMetadata
 from dfad_core.export.safetensors import student_bytes
@@ -42,13 +42,18 @@ class Outcome:
 def load(path: Path, spec: dict[str, Any]) -> LoadedTeacher:
     """The teacher of a spec's `teacher` part. Raises TeacherRejected or ConfigError."""
     given = spec.get("input")
-    return load_teacher(
+    teacher = load_teacher(
         path,
         architecture=spec.get("architecture"),
         num_classes=spec.get("num_classes"),
         input=input_config(given) if given else None,
         args=spec.get("args") or None,
     )
+    named = spec.get("format", "auto")
+    if named not in ("auto", teacher.file_format):
+        text = f"The file is {teacher.file_format}, not {named}."
+        raise TeacherRejected(text, code="unsupported_format", param="format")
+    return teacher
 
 
 def input_config(given: dict[str, Any]) -> InputConfig:
@@ -72,9 +77,8 @@ def config_of(spec: dict[str, Any], teacher: LoadedTeacher, checkpoint_seconds: 
     )
 
 
-def inspect(path: Path, spec: dict[str, Any]) -> dict[str, Any]:
+def inspect(teacher: LoadedTeacher) -> dict[str, Any]:
     """What a teacher's file holds, as the inspection report of the contract."""
-    teacher = load(path, spec)
     figures = cost(teacher.module, teacher.input.shape)
     return {
         "architecture": teacher.architecture,
@@ -94,6 +98,7 @@ def run(
     """Distil and evaluate. Raises the engine's errors; a stop comes back as an Outcome."""
     hooks.phase("loading")
     teacher = load(path, spec["teacher"])
+    hooks.inspection(inspect(teacher))
     for note in teacher.notes:
         hooks.event("teacher_note", {"message": note, "level": "info"})
     config = config_of(spec, teacher, checkpoint_seconds)

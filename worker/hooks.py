@@ -61,6 +61,10 @@ class PipeHooks(Hooks):
         self._started = time.monotonic()
         self._sampled_at = -SAMPLES_EVERY_SECONDS
 
+    def inspection(self, found: dict[str, Any]) -> None:
+        """What the teacher turned out to be."""
+        self._channel.send("inspection", {"inspection": found})
+
     def phase(self, name: str) -> None:
         """See Hooks."""
         self._channel.send("phase", {"phase": name})

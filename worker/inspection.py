@@ -37,6 +37,11 @@ def inspect_teacher(teacher_id: str) -> str:
         found = {"error": {"code": "corrupt_file", "message": "The stored teacher is damaged."}}
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+    return record_inspection(teacher_id, found)
+
+
+def record_inspection(teacher_id: str, found: dict[str, Any]) -> str:
+    """Write an `inspection` or an `error` into a row that still waits; a later one changes nothing."""
     status = "rejected" if "error" in found else "ready"
     with session_scope() as session:
         session.execute(
@@ -62,5 +67,6 @@ def _ask(folder: Path, path: Path, spec: dict[str, Any]) -> dict[str, Any]:
     if last is None:
         return {"error": {"code": "loader_crashed", "message": "Reading the file ended its process."}}
     if last.type == "error":
-        return {"error": {k: v for k, v in last.data.items() if v is not None}}
+        error = {k: v for k, v in last.data.items() if v is not None and k != "teacher_rejected"}
+        return {"error": error}
     return {"inspection": last.data["inspection"]}

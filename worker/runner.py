@@ -23,7 +23,7 @@ def _start(channel: Any, hooks: Any, command: Message) -> None:
     data = command.data
     path = Path(data["teacher_path"])
     if data["mode"] == "inspect":
-        channel.send("result", {"inspection": engine_job.inspect(path, data["spec"])})
+        channel.send("result", {"inspection": engine_job.inspect(engine_job.load(path, data["spec"]))})
         return
     resume = Path(data["resume_path"]).read_bytes() if data.get("resume_path") else None
     outcome = engine_job.run(
@@ -42,7 +42,7 @@ def _start(channel: Any, hooks: Any, command: Message) -> None:
 def main() -> int:
     """Run one job and say how it ended. Exit code 0 if that could be said."""
     # Imported here so that a runner that is told nothing costs nothing.
-    from dfad_core.errors import DfadError
+    from dfad_core.errors import DfadError, TeacherRejected
     from worker.hooks import Channel, PipeHooks, StopListener
 
     out = os.fdopen(int(sys.argv[1]), "wb")
@@ -55,7 +55,8 @@ def main() -> int:
     try:
         _start(channel, PipeHooks(channel, listener), command)
     except DfadError as error:
-        channel.send("error", {"code": error.code, "message": error.message, "param": error.param})
+        about = {"code": error.code, "message": error.message, "param": error.param}
+        channel.send("error", {**about, "teacher_rejected": isinstance(error, TeacherRejected)})
     except MemoryError:
         channel.send(
             "error", {"code": "out_of_memory", "message": "The job needs more memory than there is."}

@@ -1,0 +1,14 @@
+"""All routers. The order matters only where a fixed path and a parameter could both match."""
+
+from fastapi import APIRouter
+
+from app.artifacts.endpoints import router as artifacts
+from app.capabilities.endpoints import router as capabilities
+from app.health.endpoints import router as health
+from app.jobs.endpoints import router as jobs
+from app.jobs.record_endpoints import router as job_records
+from app.teachers.endpoints import router as teachers
+
+router = APIRouter()
+for part in (jobs, job_records, teachers, artifacts, capabilities, health):
+    router.include_router(part)

@@ -1,0 +1,1 @@
+"""What this server can do, for clients that want to know before they ask."""

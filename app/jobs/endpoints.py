@@ -1,0 +1,171 @@
+"""`/jobs`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Request, Response
+from pydantic import BaseModel
+from sqlalchemy import select
+from starlette.concurrency import run_in_threadpool
+
+from app.db import read_scope
+from app.errors import FieldProblem, InvalidBody
+from app.jobs import service
+from app.jobs.lifecycle import is_terminal
+from app.jobs.schemas import JobRequest, JobSpec, LabelsPatch
+from app.jobs.states import Status
+from app.jobs.views import JobList, JobView, job_view
+from app.json_body import parse_json, parse_model
+from app.models import Job
+from app.openapi import json_body, multipart_body
+from app.pagination import After, Limit, page
+from app.teachers.upload import content_type, read_upload, unsupported
+from app.waiting import wait_until, wanted_wait
+
+router = APIRouter(prefix="/jobs", tags=["jobs"])
+
+Prefer = Annotated[str | None, Header(description="`wait=N`: wait up to N (60) seconds.")]
+IdempotencyKey = Annotated[str | None, Header(description="Same key, same payload: same job, for 24 h.")]
+STATUSES = Query(description="Only jobs in this state.")
+
+
+class Validation(BaseModel):
+    """The answer of a dry run: the request would be accepted."""
+
+    valid: bool
+    resolved_spec: dict[str, Any]
+
+
+def _view(job_id: str, tenant_id: str) -> JobView:
+    with read_scope() as session:
+        return job_view(session, service.get_job(session, job_id, tenant_id))
+
+
+async def _asked(request: Request) -> tuple[JobSpec, dict[str, Any], str | None]:
+    """A JSON body: the spec, the spec as sent, and the teacher's id."""
+    body = await request.body()
+    value = parse_json(body)
+    if "teacher_id" not in value:
+        problem = FieldProblem("/teacher_id", "missing")
+        text = "Send multipart/form-data with a teacher part, or name a teacher_id."
+        raise InvalidBody(text, problem, code="missing_teacher")
+    spec, value = parse_model(body, JobRequest)
+    asked = {k: v for k, v in value.items() if k != "teacher_id"}
+    return JobSpec(**{k: getattr(spec, k) for k in JobSpec.model_fields}), asked, spec.teacher_id
+
+
+@router.post(
+    "", status_code=201, openapi_extra=multipart_body("JobSpec", spec_required=True, or_json="JobRequest")
+)
+async def create_job(
+    request: Request, response: Response, idempotency_key: IdempotencyKey = None, prefer: Prefer = None
+) -> JobView:
+    """Queue a distillation: a teacher file with a spec, or a spec that names a teacher."""
+    tenant_id = request.state.tenant_id
+    match content_type(request):
+        case "multipart/form-data":
+            async with read_upload(request, spec_required=True) as upload:
+                spec, asked = parse_model(upload.spec, JobSpec)
+                ask = service.Request(tenant_id, spec, asked, idempotency_key)
+                job_id = await run_in_threadpool(service.submit_upload, ask, upload)
+        case "application/json":
+            spec, asked, teacher_id = await _asked(request)
+            ask = service.Request(tenant_id, spec, asked, idempotency_key)
+            job_id = await run_in_threadpool(service.submit_known, ask, str(teacher_id))
+        case _:
+            raise unsupported("multipart/form-data, application/json")
+    await wait_until(lambda: _ended(job_id), wanted_wait(prefer))
+    response.headers["Location"] = f"/jobs/{job_id}"
+    return await run_in_threadpool(_view, job_id, tenant_id)
+
+
+def _ended(job_id: str) -> bool:
+    mark = service.progress_mark(job_id)
+    return mark is None or is_terminal(mark[0])
+
+
+@router.post("/validate", openapi_extra=multipart_body("JobSpec", spec_required=True, or_json="JobSpec"))
+async def validate_job(request: Request) -> Validation:
+    """Everything that creating the job would refuse; nothing is stored."""
+    match content_type(request):
+        case "multipart/form-data":
+            async with read_upload(request, spec_required=True) as upload:
+                spec, _ = parse_model(upload.spec, JobSpec)
+        case "application/json":
+            body = await request.body()
+            if "teacher_id" in parse_json(body):
+                spec, _, teacher_id = await _asked(request)
+                spec = await run_in_threadpool(_resolve, spec, str(teacher_id), request.state.tenant_id)
+            else:
+                spec, _ = parse_model(body, JobSpec)
+        case _:
+            raise unsupported("multipart/form-data, application/json")
+    return Validation(valid=True, resolved_spec=spec.resolved())
+
+
+def _resolve(spec: JobSpec, teacher_id: str, tenant_id: str) -> JobSpec:
+    with read_scope() as session:
+        return service.resolve_known(session, spec, teacher_id, tenant_id)
+
+
+@router.get("")
+def list_jobs(
+    request: Request,
+    limit: Limit = 20,
+    after: After = None,
+    status: Annotated[Status | None, STATUSES] = None,
+) -> JobList:
+    """The tenant's jobs, newest first; `metadata[key]=value` filters by metadata."""
+    query = select(Job).where(Job.tenant_id == request.state.tenant_id)
+    if status is not None:
+        query = query.where(Job.status == status)
+    for name, value in request.query_params.multi_items():
+        if name.startswith("metadata[") and name.endswith("]"):
+            query = query.where(Job.labels[name[9:-1]].as_string() == value)
+        elif name not in ("limit", "after", "status"):
+            problem = FieldProblem(f"/{name[:64]}", "No such parameter.")
+            raise InvalidBody("The query has an unknown parameter.", problem, code="unknown_field")
+    with read_scope() as session:
+        rows, more = page(session, query, Job.id, prefix="job", after=after, limit=limit)
+        data = [job_view(session, row[0]) for row in rows]
+    first, last = (data[0].id, data[-1].id) if data else (None, None)
+    return JobList(data=data, has_more=more, first_id=first, last_id=last)
+
+
+@router.get("/{job_id}")
+async def retrieve_job(request: Request, job_id: str, prefer: Prefer = None) -> JobView:
+    """One job; with `Prefer: wait=N` as soon as it changes."""
+    tenant_id = request.state.tenant_id
+    view = await run_in_threadpool(_view, job_id, tenant_id)
+    seconds = wanted_wait(prefer)
+    if seconds and not view.terminal:
+        before = await run_in_threadpool(service.progress_mark, job_id)
+        await wait_until(lambda: service.progress_mark(job_id) != before, seconds)
+        view = await run_in_threadpool(_view, job_id, tenant_id)
+    return view
+
+
+@router.patch("/{job_id}", openapi_extra=json_body("LabelsPatch"))
+async def patch_job(request: Request, job_id: str) -> JobView:
+    """Replace the metadata; nothing else of a job can be changed."""
+    if content_type(request) != "application/json":
+        raise unsupported("application/json")
+    patch, _ = parse_model(await request.body(), LabelsPatch)
+    tenant_id = request.state.tenant_id
+    await run_in_threadpool(service.relabel, job_id, tenant_id, patch.metadata)
+    return await run_in_threadpool(_view, job_id, tenant_id)
+
+
+@router.post("/{job_id}/cancel")
+def cancel_job(request: Request, job_id: str) -> JobView:
+    """End the job; one that has trained keeps its student, marked partial. Idempotent."""
+    service.cancel(job_id, request.state.tenant_id)
+    return _view(job_id, request.state.tenant_id)
+
+
+@router.delete("/{job_id}", status_code=204)
+def delete_job(request: Request, job_id: str) -> Response:
+    """Forget a job that has ended, with its artifacts."""
+    service.remove(job_id, request.state.tenant_id)
+    return Response(status_code=204)

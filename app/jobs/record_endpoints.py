@@ -1,0 +1,131 @@
+"""`/jobs/{id}/…`: the job's log, series, pictures and files."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Request, Response
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+from sse_starlette import EventSourceResponse
+from starlette.concurrency import run_in_threadpool
+
+from app.artifacts.serving import serve
+from app.artifacts.views import ArtifactList, artifact_view
+from app.db import read_scope
+from app.errors import FieldProblem, InvalidBody, ServiceError
+from app.jobs import service
+from app.jobs.event_stream import events_after, stream
+from app.jobs.lifecycle import is_terminal
+from app.jobs.views import EventList, MetricsView
+from app.models import Artifact, JobMetric
+
+router = APIRouter(prefix="/jobs/{job_id}", tags=["jobs"])
+
+STUDENT_FORMATS = ("safetensors",)
+KEEP_ALIVE_SECONDS = 15
+
+
+def _owned(request: Request, job_id: str) -> None:
+    with read_scope() as session:
+        service.get_job(session, job_id, request.state.tenant_id)
+
+
+@router.get(
+    "/events",
+    response_model=EventList,
+    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+)
+async def list_events(
+    request: Request,
+    job_id: str,
+    after: Annotated[int, Query(ge=0, le=2**53)] = 0,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    last_event_id: Annotated[str | None, Header()] = None,
+) -> Response | EventList:
+    """The log past `after`; with `Accept: text/event-stream` a live stream until the job ends."""
+    await run_in_threadpool(_owned, request, job_id)
+    if "text/event-stream" in request.headers.get("accept", ""):
+        return EventSourceResponse(
+            stream(job_id, _resume_from(last_event_id, after)), ping=KEEP_ALIVE_SECONDS
+        )
+    events, _ = await run_in_threadpool(events_after, job_id, after, limit + 1)
+    shown = events[:limit]
+    last = shown[-1].seq if shown else after
+    return EventList(data=shown, has_more=len(events) > limit, last_seq=last)
+
+
+def _resume_from(last_event_id: str | None, after: int) -> int:
+    if last_event_id is None:
+        return after
+    if not (last_event_id.isascii() and last_event_id.isdigit() and len(last_event_id) < 16):
+        raise InvalidBody("Last-Event-ID is not a number.", FieldProblem("/Last-Event-ID", "not a number"))
+    return int(last_event_id)
+
+
+@router.get("/metrics")
+def job_metrics(
+    request: Request, job_id: str, points: Annotated[int | None, Query(ge=2, le=10_000)] = None
+) -> MetricsView:
+    """The series for plots; `points` thins them out evenly, keeping the last."""
+    with read_scope() as session:
+        service.get_job(session, job_id, request.state.tenant_id)
+        numbered = select(JobMetric, func.row_number().over(order_by=JobMetric.step).label("n"))
+        rows = numbered.where(JobMetric.job_id == job_id).subquery()
+        query = select(rows.c.step, rows.c.seconds, rows.c.series).order_by(rows.c.step)
+        if points is not None:
+            total = session.scalar(select(func.count()).select_from(rows)) or 0
+            stride = -(-total // points)
+            if stride > 1:
+                query = query.where((total - rows.c.n) % stride == 0)
+        data = [
+            {"step": step, "seconds": seconds, **series} for step, seconds, series in session.execute(query)
+        ]
+    return MetricsView(data=data)
+
+
+def _published(session: Session, job_id: str, kind: str | None = None) -> ArtifactList:
+    query = select(Artifact).where(Artifact.job_id == job_id, Artifact.published_at.is_not(None))
+    if kind is not None:
+        query = query.where(Artifact.kind == kind)
+    rows = session.scalars(query.order_by(Artifact.created_at, Artifact.id))
+    return ArtifactList(data=[artifact_view(a) for a in rows])
+
+
+@router.get("/samples")
+def job_samples(request: Request, job_id: str) -> ArtifactList:
+    """Pictures of generated images over time (PNG), oldest first."""
+    with read_scope() as session:
+        service.get_job(session, job_id, request.state.tenant_id)
+        return _published(session, job_id, "samples")
+
+
+@router.get("/artifacts")
+def job_artifacts(request: Request, job_id: str) -> ArtifactList:
+    """All artifacts of the job, oldest first."""
+    with read_scope() as session:
+        service.get_job(session, job_id, request.state.tenant_id)
+        return _published(session, job_id)
+
+
+@router.get(
+    "/student",
+    response_class=Response,
+    responses={
+        200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
+    },
+)
+def job_student(request: Request, job_id: str, format: str = "safetensors") -> Response:
+    """The student's bytes; a partial one says so in the header `DFAD-Partial: true`."""
+    if format not in STUDENT_FORMATS:
+        problem = FieldProblem("/format", f"one of {', '.join(STUDENT_FORMATS)}")
+        raise InvalidBody("The student is not kept in that format.", problem, code="format_unavailable")
+    with read_scope() as session:
+        job = service.get_job(session, job_id, request.state.tenant_id)
+        wanted = (Artifact.job_id == job_id, Artifact.kind == "student", Artifact.published_at.is_not(None))
+        artifact = session.scalars(select(Artifact).where(*wanted)).first()
+    if artifact is None:
+        if is_terminal(job.status):
+            raise ServiceError(409, "no_student", f"The job is {job.status} and left no student.")
+        raise ServiceError(409, "not_ready", f"The job is {job.status}; its student is not there yet.")
+    return serve(request, artifact)

@@ -1,0 +1,140 @@
+"""What may be asked of a job. Parameters of the engine come from its own dataclasses."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+
+from dfad_core.catalog import get_architecture, get_method
+from dfad_core.config import BudgetConfig, InputConfig, MethodConfig, TrainingConfig
+from dfad_core.errors import ConfigError, ShapeError
+
+MAX_LABELS = 16
+Label = Annotated[str, StringConstraints(max_length=500)]
+LabelName = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+Labels = Annotated[dict[LabelName, Label], Field(max_length=MAX_LABELS)]
+Args = Annotated[dict[str, int], Field(max_length=8)]
+
+
+class Strict(BaseModel):
+    """Refuses unknown fields."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+def _check_architecture(name: str | None, args: dict[str, int]) -> None:
+    if name is not None:
+        get_architecture(name)
+    if args and name is None:
+        raise ConfigError("args need an architecture", param="args")
+    if name is not None:
+        try:
+            get_architecture(name).check_args(args)
+        except ConfigError as error:
+            raise ConfigError(error.message, param="args") from error
+
+
+class TeacherSpec(Strict):
+    """What the uploaded file is; whatever is left out is read from the file."""
+
+    format: Literal["auto", "safetensors", "state_dict_pt"] = "auto"
+    architecture: str | None = None
+    args: Args = {}
+    num_classes: Annotated[int, Field(ge=2, le=100_000)] | None = None
+    input: InputConfig | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> TeacherSpec:
+        _check_architecture(self.architecture, self.args)
+        if self.architecture is not None and self.input is not None:
+            try:
+                get_architecture(self.architecture).check_input(self.input.shape)
+            except ShapeError as error:
+                raise ConfigError(error.message, code=error.code, param="input") from error
+        return self
+
+
+class StudentSpec(Strict):
+    """The network to train."""
+
+    architecture: str
+    args: Args = {}
+
+    @model_validator(mode="after")
+    def _fits(self) -> StudentSpec:
+        _check_architecture(self.architecture, self.args)
+        return self
+
+
+class EvaluationSpec(Strict):
+    """Labelled data to measure accuracy on. Not offered yet: only null is accepted."""
+
+    upload_id: None = None
+
+
+class JobSpec(Strict):
+    """A job as the client asks for it."""
+
+    teacher: TeacherSpec = Field(default_factory=TeacherSpec)
+    student: StudentSpec
+    method: MethodConfig = Field(default_factory=MethodConfig)
+    budget: BudgetConfig = Field(default_factory=BudgetConfig)
+    training: TrainingConfig = Field(default_factory=TrainingConfig)
+    evaluation: EvaluationSpec = Field(default_factory=EvaluationSpec)
+    exports: Annotated[list[Literal["safetensors"]], Field(min_length=1, max_length=1)] = ["safetensors"]
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
+    priority: Annotated[int, Field(ge=-100, le=100)] = 0
+    metadata: Labels = {}
+
+    @field_validator("method")
+    @classmethod
+    def _known_method(cls, method: MethodConfig) -> MethodConfig:
+        get_method(method.name)
+        return method
+
+    @model_validator(mode="after")
+    def _student_fits(self) -> JobSpec:
+        shape = self.input_shape()
+        if shape is not None:
+            try:
+                get_architecture(self.student.architecture).check_input(shape)
+            except ShapeError as error:
+                raise ConfigError(error.message, code=error.code, param="student") from error
+        return self
+
+    def input_shape(self) -> tuple[int, int, int] | None:
+        """Of teacher and student, where the spec tells."""
+        if self.teacher.input is not None:
+            return self.teacher.input.shape
+        if self.teacher.architecture is not None:
+            return get_architecture(self.teacher.architecture).input_shape
+        return None
+
+    def resolved(self) -> dict[str, Any]:
+        """Plain JSON with every default filled in."""
+        return self.model_dump(mode="json")
+
+
+class JobRequest(JobSpec):
+    """A job for a teacher that is already here."""
+
+    teacher_id: str
+
+
+class LabelsPatch(Strict):
+    """What may be changed of a job."""
+
+    metadata: Labels
+
+
+def with_teacher_defaults(spec: JobSpec, known: dict[str, Any]) -> JobSpec:
+    """The spec with what the teacher's own upload said, where the job says nothing."""
+    asked = spec.teacher.model_dump(mode="json", exclude_unset=True)
+    merged = TeacherSpec.model_validate({**known, **asked})
+    return spec.model_copy(update={"teacher": merged})
+
+
+METHOD_FIELDS = tuple(f.name for f in dataclasses.fields(MethodConfig))

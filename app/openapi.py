@@ -1,0 +1,72 @@
+"""What FastAPI cannot see by itself: multipart bodies that are streamed, problems, the key."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic.json_schema import models_json_schema
+
+from app.jobs.schemas import JobRequest, JobSpec, LabelsPatch, TeacherSpec
+from app.problems import CODES, Problem
+
+REF = "#/components/schemas/{model}"
+BODIES = (JobSpec, JobRequest, TeacherSpec, LabelsPatch)
+
+
+def _ref(name: str) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def multipart_body(spec: str, *, spec_required: bool, or_json: str | None = None) -> dict[str, Any]:
+    """`openapi_extra` of a route that takes a teacher file and a JSON part (or JSON alone)."""
+    properties = {"teacher": {"type": "string", "format": "binary"}, "spec": _ref(spec)}
+    schema = {
+        "type": "object",
+        "properties": properties,
+        "required": ["teacher", *(["spec"] if spec_required else [])],
+    }
+    encoding = {"spec": {"contentType": "application/json"}}
+    content: dict[str, Any] = {"multipart/form-data": {"schema": schema, "encoding": encoding}}
+    if or_json:
+        content["application/json"] = {"schema": _ref(or_json)}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def json_body(model: str) -> dict[str, Any]:
+    """`openapi_extra` of a route that parses its JSON itself."""
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": _ref(model)}}}}
+
+
+def install(app: FastAPI) -> None:
+    """Let `/openapi.json` describe everything."""
+
+    def build() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schema = get_openapi(title=app.title, version=app.version, routes=app.routes)
+            _complete(schema)
+            app.openapi_schema = schema
+        return app.openapi_schema
+
+    app.openapi = build  # type: ignore[method-assign]
+
+
+def _complete(schema: dict[str, Any]) -> None:
+    components = schema.setdefault("components", {})
+    models = [(model, "validation") for model in BODIES] + [(Problem, "serialization")]
+    _, definitions = models_json_schema(models, ref_template=REF)  # type: ignore[arg-type]
+    components.setdefault("schemas", {}).update(definitions["$defs"])
+    for name in ("HTTPValidationError", "ValidationError"):
+        components["schemas"].pop(name, None)
+    components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+    schema["security"] = [{"key": []}, {}]
+    codes = ", ".join(f"`{code}`" for code in sorted(CODES))
+    problem = {
+        "description": f"A refusal. Codes: {codes}.",
+        "content": {"application/problem+json": {"schema": _ref("Problem")}},
+    }
+    for operations in schema["paths"].values():
+        for operation in operations.values():
+            operation["responses"].pop("422", None)
+            operation["responses"]["default"] = problem

@@ -1,0 +1,148 @@
+"""Every refusal as RFC 9457 `application/problem+json`. No trace, path or SQL gets through here."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
+from sqlalchemy.exc import OperationalError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+from app.errors import FieldProblem, InvalidBody, ServiceError
+from dfad_core.errors import ConfigError, DfadError
+
+logger = logging.getLogger(__name__)
+
+CODES: Mapping[str, str] = {
+    "conflict": "Another request changed the same thing at the same time; try again.",
+    "empty_file": "The teacher file has no bytes.",
+    "format_unavailable": "The student is not kept in that format.",
+    "idempotency_in_flight": "The first request with this key is still being answered.",
+    "idempotency_mismatch": "The key was used with another payload.",
+    "internal_error": "A fault of the server; the request id finds it in the log.",
+    "invalid_request": "A part of the request breaks the contract; `errors` points at it.",
+    "invalid_transition": "The job cannot do that from where it is.",
+    "malformed_json": "The body is not JSON, or nested too deeply, or names a field twice.",
+    "malformed_multipart": "The multipart body cannot be read.",
+    "method_not_allowed": "The resource does not take that method.",
+    "missing_spec": "The multipart body has no `spec` part.",
+    "missing_teacher": "There is neither a `teacher` part nor a `teacher_id`.",
+    "no_student": "The job ended without a student.",
+    "not_found": "No such thing, or it is another tenant's.",
+    "not_ready": "The job has not ended yet.",
+    "payload_too_large": "The body is larger than the limit.",
+    "range_not_satisfiable": "The range lies past the end.",
+    "shape_mismatch": "The input shape and an architecture do not fit.",
+    "teacher_rejected": "The teacher was inspected and rejected.",
+    "unauthorized": "The API key is missing or unknown.",
+    "unavailable": "A part of the service is away; try again.",
+    "unknown_architecture": "The architecture is not in the catalogue.",
+    "unknown_field": "The body has a field that does not exist.",
+    "unknown_method": "The method is not in the catalogue.",
+    "unsupported_media_type": "The body's content type is not accepted here.",
+}
+"""Stable codes of refusals. Codes of failed jobs are listed with the worker."""
+
+_HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 400: "malformed_multipart"}
+
+
+class FieldProblemView(BaseModel):
+    """One fault in a body."""
+
+    pointer: str
+    detail: str
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem details."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    request_id: str | None
+    errors: list[FieldProblemView] = []
+
+
+def problem_response(error: ServiceError, request_id: str | None) -> Response:
+    """The answer for one refusal."""
+    body = Problem(
+        type=f"urn:dfad:problem:{error.code}",
+        title=CODES.get(error.code, error.code.replace("_", " ")),
+        status=error.status,
+        detail=error.detail,
+        code=error.code,
+        request_id=request_id,
+        errors=[FieldProblemView(pointer=e.pointer, detail=e.detail) for e in error.errors],
+    )
+    return JSONResponse(
+        body.model_dump(), error.status, headers=error.headers, media_type="application/problem+json"
+    )
+
+
+def pointer_of(location: tuple[str | int, ...]) -> str:
+    """A JSON Pointer (RFC 6901)."""
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in location)
+
+
+def invalid_body(error: ValidationError | RequestValidationError, skip: int = 0) -> InvalidBody:
+    """Pydantic's findings as one refusal; `skip` leading parts of each location are left out."""
+    problems, codes = [], set()
+    for found in error.errors():
+        location = tuple(found["loc"])[skip:]
+        cause = found.get("ctx", {}).get("error")
+        detail = found["msg"].removeprefix("Value error, ")
+        if isinstance(cause, DfadError) and cause.param:
+            location += (cause.param,)
+        unknown = found["type"] in ("extra_forbidden", "unexpected_keyword_argument")
+        codes.add("unknown_field" if unknown else getattr(cause, "code", "invalid_request"))
+        problems.append(FieldProblem(pointer_of(location), "No such field." if unknown else detail))
+    known = [c for c in sorted(codes) if c in CODES and c != "invalid_request"]
+    code = known[0] if len(codes) == 1 and known else "invalid_request"
+    return InvalidBody("The request is not valid; see errors.", *problems, code=code)
+
+
+def install(app: FastAPI) -> None:
+    """Register the handlers."""
+
+    def answer(request: Request, error: ServiceError) -> Response:
+        return problem_response(error, getattr(request.state, "request_id", None))
+
+    @app.exception_handler(ServiceError)
+    def on_service_error(request: Request, error: Exception) -> Response:
+        assert isinstance(error, ServiceError)
+        return answer(request, error)
+
+    @app.exception_handler(RequestValidationError)
+    def on_validation(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        return answer(request, invalid_body(error, skip=1))
+
+    @app.exception_handler(ConfigError)
+    def on_config(request: Request, error: Exception) -> Response:
+        assert isinstance(error, ConfigError)
+        return answer(request, InvalidBody(error.message, code="invalid_request"))
+
+    @app.exception_handler(HTTPException)
+    def on_http(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        code = _HTTP_CODES.get(error.status_code, "invalid_request")
+        known: Any = error.headers
+        return answer(request, ServiceError(error.status_code, code, str(error.detail), headers=known))
+
+    @app.exception_handler(OperationalError)
+    def on_database(request: Request, error: Exception) -> Response:
+        logger.error("the database is away: %s", type(error).__name__)
+        away = ServiceError(503, "unavailable", "The database is away.", headers={"Retry-After": "5"})
+        return answer(request, away)
+
+    @app.exception_handler(Exception)
+    def on_anything(request: Request, error: Exception) -> Response:
+        logger.error("unexpected error", exc_info=error)
+        return answer(request, ServiceError(500, "internal_error", "Something went wrong on our side."))
