@@ -1,0 +1,75 @@
+"""The loop to be beaten: data-free adversarial distillation as a plain script writes it.
+
+float32 in NCHW; the generator runs with its graph in every student step and the graph is thrown
+away; teacher and student collect gradients in the generator's step. Fang et al. 2019, arXiv
+1912.11006: five student steps on fresh batches, then one generator step on another.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+STUDENT_STEPS = 5
+
+
+class PlainGenerator(nn.Module):
+    """The same function as `dfad_core.models.generator.Generator` up to 64 pixels, from stock layers."""
+
+    def __init__(self, latent_dim: int, width: int, shape: tuple[int, int, int]) -> None:
+        super().__init__()
+        channels, self.height, self.width = shape
+        self.start = (2 * width, -(-self.height // 4), -(-self.width // 4))
+        self.linear = nn.Linear(latent_dim, 2 * width * self.start[1] * self.start[2])
+        self.layers = nn.Sequential(
+            nn.BatchNorm2d(2 * width),
+            nn.Upsample(scale_factor=2),
+            nn.Conv2d(2 * width, 2 * width, 3, padding=1),
+            nn.BatchNorm2d(2 * width),
+            nn.LeakyReLU(0.2, inplace=True),
+            nn.Upsample(scale_factor=2),
+            nn.Conv2d(2 * width, width, 3, padding=1),
+            nn.BatchNorm2d(width),
+            nn.LeakyReLU(0.2, inplace=True),
+            nn.Conv2d(width, channels, 3, padding=1),
+            nn.Tanh(),
+        )
+        self.image_norm = nn.BatchNorm2d(channels, affine=False)
+
+    def forward(self, z_BZ: Tensor) -> Tensor:
+        """One image for each row of `z_BZ`."""
+        x = self.layers(self.linear(z_BZ).reshape(-1, *self.start))
+        image: Tensor = self.image_norm(x[:, :, : self.height, : self.width])
+        return image
+
+
+class PlainLoop:
+    """Networks and optimizers of the public recipe: SGD for the student, Adam for the generator."""
+
+    def __init__(
+        self, teacher: nn.Module, student: nn.Module, generator: nn.Module, *, latent_dim: int, batch_size: int
+    ) -> None:
+        self._noise: dict[str, Any] = {"device": next(student.parameters()).device}
+        self._z_shape = (batch_size, latent_dim)
+        self.teacher, self.student, self.generator = teacher.eval(), student.train(), generator.train()
+        self.student_optimizer = torch.optim.SGD(
+            student.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4
+        )
+        self.generator_optimizer = torch.optim.Adam(generator.parameters(), lr=1e-3)
+
+    def play_round(self) -> None:
+        """Five student updates and one of the generator."""
+        for _ in range(STUDENT_STEPS):
+            self.student_optimizer.zero_grad()
+            images_BCHW = self.generator(torch.randn(self._z_shape, **self._noise)).detach()
+            gap = F.l1_loss(self.student(images_BCHW), self.teacher(images_BCHW).detach())
+            gap.backward()
+            self.student_optimizer.step()
+        self.generator_optimizer.zero_grad()
+        images_BCHW = self.generator(torch.randn(self._z_shape, **self._noise))
+        gap = -F.l1_loss(self.student(images_BCHW), self.teacher(images_BCHW))
+        gap.backward()
+        self.generator_optimizer.step()

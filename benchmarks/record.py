@@ -1,0 +1,91 @@
+"""Result lines: one JSON object a run, with all that is needed to judge and repeat it."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dfad_core import __version__
+from dfad_core.runtime import computes_bfloat16, usable_processors
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+def append(path: Path, figures: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    """Append `figures` with time, versions, machine and git revision to `path`; return the whole line."""
+    line = {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        **figures,
+        "device": device.type,
+        "versions": versions(),
+        "machine": machine(device),
+        **revision(),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+    return line
+
+
+def versions() -> dict[str, str | None]:
+    """Of everything that computes."""
+    return {
+        "dfad": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda,
+    }
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """Processor and accelerator, without the machine's name."""
+    found: dict[str, Any] = {
+        "cpu": _cpu_model(),
+        "processors": usable_processors(),
+        "threads": torch.get_num_threads(),
+        "bfloat16": computes_bfloat16(device),
+    }
+    if device.type == "cuda":
+        found["gpu"] = torch.cuda.get_device_name(device)
+    return found
+
+
+def _cpu_model() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        facts: dict[str, str] = {}
+        for line in cpuinfo.read_text().splitlines():
+            name, _, value = line.partition(":")
+            facts.setdefault(name.strip(), value.strip())
+        # Virtual machines often hide the name; family and model still tell the generation.
+        names = ("model name", "cpu family", "model")
+        if "model name" in facts:
+            return ", ".join(facts[n] if n == "model name" else f"{n} {facts[n]}" for n in names if n in facts)
+    return platform.processor() or platform.machine()
+
+
+def revision() -> dict[str, Any]:
+    """`git_revision` and whether the code was exactly that; None for both without a repository."""
+    head = _git("rev-parse", "HEAD")
+    if head is None:
+        return {"git_revision": None, "git_clean": None}
+    # Result lines themselves are not code.
+    changed = _git("status", "--porcelain", "--", ".", ":!benchmarks/results")
+    return {"git_revision": head, "git_clean": changed == ""}
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, timeout=30, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None  # no git on this machine: the line says so
+    return done.stdout.strip() if done.returncode == 0 else None
