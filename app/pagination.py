@@ -19,7 +19,7 @@ After = Annotated[str | None, Query(max_length=64, description="The last id of t
 
 def page(
     session: Session,
-    query: Select[Any],
+    query: Select[*tuple[Any, ...]],
     id_column: InstrumentedAttribute[str],
     *,
     prefix: str,
