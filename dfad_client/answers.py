@@ -1,0 +1,170 @@
+"""What the server answers, as frozen dataclasses.
+
+Fields may be added to the contract at any time: what is unknown here is kept in `raw`, what is
+missing gets its default.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+Json = dict[str, Any]
+
+TERMINAL_EVENTS = frozenset({"job.succeeded", "job.failed", "job.cancelled"})
+TERMINAL_STATUSES = frozenset({"succeeded", "failed", "cancelled"})
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a job is. `eta_seconds` is None until it can be told."""
+
+    step: int = 0
+    total_steps: int = 0
+    percent: float = 0.0
+    eta_seconds: float | None = None
+
+    @classmethod
+    def of(cls, raw: Json) -> Progress:
+        """From JSON."""
+        return cls(
+            step=raw.get("step") or 0,
+            total_steps=raw.get("total_steps") or 0,
+            percent=raw.get("percent") or 0.0,
+            eta_seconds=raw.get("eta_seconds"),
+        )
+
+
+@dataclass(frozen=True)
+class JobError:
+    """Why a job failed: a stable code, a sentence, and the setting or tensor at fault if there is one."""
+
+    code: str
+    message: str
+    param: str | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One request to distil a teacher into a student."""
+
+    id: str
+    status: str
+    phase: str | None
+    attempt: int
+    created_at: str | None
+    started_at: str | None
+    finished_at: str | None
+    progress: Progress
+    queue_position: int | None
+    metrics: dict[str, float]
+    result: Json | None
+    error: JobError | None
+    spec: Json
+    resolved_spec: Json
+    metadata: dict[str, str]
+    raw: Json = field(repr=False, compare=False)
+
+    @classmethod
+    def of(cls, raw: Json) -> Job:
+        """From JSON."""
+        error = raw.get("error")
+        return cls(
+            id=raw["id"],
+            status=raw["status"],
+            phase=raw.get("phase"),
+            attempt=raw.get("attempt") or 0,
+            created_at=raw.get("created_at"),
+            started_at=raw.get("started_at"),
+            finished_at=raw.get("finished_at"),
+            progress=Progress.of(raw.get("progress") or {}),
+            queue_position=raw.get("queue_position"),
+            metrics=raw.get("metrics") or {},
+            result=raw.get("result"),
+            error=JobError(error["code"], error["message"], error.get("param")) if error else None,
+            spec=raw.get("spec") or {},
+            resolved_spec=raw.get("resolved_spec") or {},
+            metadata=raw.get("metadata") or {},
+            raw=raw,
+        )
+
+    @property
+    def terminal(self) -> bool:
+        """Whether the job has ended, well or not."""
+        return self.status in TERMINAL_STATUSES
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the job has ended well."""
+        return self.status == "succeeded"
+
+
+@dataclass(frozen=True)
+class Event:
+    """One line of a job's log; `seq` grows by one from line to line."""
+
+    seq: int
+    type: str
+    data: Json
+    created_at: str | None = None
+
+    @classmethod
+    def of(cls, raw: Json) -> Event:
+        """From JSON."""
+        return cls(int(raw["seq"]), str(raw["type"]), raw.get("data") or {}, raw.get("created_at"))
+
+    @property
+    def terminal(self) -> bool:
+        """Whether nothing comes after it."""
+        return self.type in TERMINAL_EVENTS
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """Immutable bytes that a job made, with their SHA-256 in hexadecimal."""
+
+    id: str
+    kind: str
+    bytes: int
+    sha256: str
+    filename: str | None
+    partial: bool
+    step: int | None
+    raw: Json = field(repr=False, compare=False)
+
+    @classmethod
+    def of(cls, raw: Json) -> Artifact:
+        """From JSON."""
+        return cls(
+            id=raw["id"],
+            kind=raw["kind"],
+            bytes=raw["bytes"],
+            sha256=raw["sha256"],
+            filename=raw.get("filename"),
+            partial=bool(raw.get("partial")),
+            step=raw.get("step"),
+            raw=raw,
+        )
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A teacher uploaded by itself: inspecting, ready or rejected, with what was found in it."""
+
+    id: str
+    status: str
+    inspection: Json | None
+    error: JobError | None
+    raw: Json = field(repr=False, compare=False)
+
+    @classmethod
+    def of(cls, raw: Json) -> Teacher:
+        """From JSON."""
+        error = raw.get("error")
+        return cls(
+            id=raw["id"],
+            status=raw["status"],
+            inspection=raw.get("inspection"),
+            error=JobError(error["code"], error["message"], error.get("param")) if error else None,
+            raw=raw,
+        )

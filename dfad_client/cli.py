@@ -1,0 +1,241 @@
+"""The `dfad` command line."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from dfad_client import display
+from dfad_client.answers import Job
+from dfad_client.client import Client
+from dfad_client.errors import ApiError, ConnectionFailed, DownloadCorrupt
+from dfad_client.spec_options import UsageError, build_spec, student_args
+
+
+class Exit(IntEnum):
+    """Exit codes; scripts may rely on them."""
+
+    OK = 0
+    JOB_FAILED = 1
+    USAGE = 2
+    REFUSED = 3
+    NO_CONNECTION = 4
+    CANNOT_START = 5
+    INTERRUPTED = 130
+
+
+EPILOG = (
+    "Exit codes: 0 all well (with `submit --wait` and `watch`: the job succeeded); 1 the job failed or was "
+    "cancelled; 2 wrong usage, or a file that cannot be read or written; 3 the server refused; "
+    "4 no connection, or a damaged transfer; 5 `up` cannot start or keep the service."
+)
+app = typer.Typer(
+    name="dfad",
+    help="Distil a trained model into a smaller one, without data.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Url = Annotated[
+    str | None, typer.Option("--url", help="The server. [default: DFAD_BASE_URL or http://127.0.0.1:8000]")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable JSON on standard output.")]
+JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id.")]
+
+
+def _fail(code: Exit, kind: str, text: str, as_json: bool, **more: Any) -> NoReturn:
+    """One line for people; for programs the same as JSON."""
+    typer.echo(f"dfad: {text}", err=True)
+    if as_json:
+        typer.echo(json.dumps({"error": {"code": kind, "detail": text, **more}}))
+    raise typer.Exit(code)
+
+
+@contextmanager
+def _explained(as_json: bool, goes_on: str = "") -> Iterator[None]:
+    """Turn every expected failure into one line and its exit code."""
+    try:
+        yield
+    except UsageError as error:
+        _fail(Exit.USAGE, "usage", str(error), as_json)
+    except ApiError as error:
+        places = [{"pointer": e.pointer, "detail": e.detail} for e in error.errors]
+        more = {"status": error.status, "errors": places, "request_id": error.request_id}
+        _fail(Exit.REFUSED, error.code, f"{error} [{error.status} {error.code}]", as_json, **more)
+    except DownloadCorrupt as error:
+        _fail(Exit.NO_CONNECTION, "damaged", str(error), as_json)
+    except ConnectionFailed as error:
+        hint = "Start a server with `dfad up`, or name one with --url or DFAD_BASE_URL."
+        _fail(Exit.NO_CONNECTION, "no_connection", f"{error} {hint}", as_json)
+    except OSError as error:
+        _fail(Exit.USAGE, "file", f"{error.filename or 'file'}: {error.strerror or error}", as_json)
+    except KeyboardInterrupt:
+        _fail(Exit.INTERRUPTED, "interrupted", f"interrupted. {goes_on}".strip(), as_json)
+
+
+def _client(url: str | None, *, patient: bool = False) -> Client:
+    """A client that gives up within a few seconds; `patient` ones survive a restart of the server."""
+    return Client(url, retries=6 if patient else 3, backoff_seconds=0.5 if patient else 0.3)
+
+
+def _show_job(job: Job, as_json: bool) -> None:
+    typer.echo(json.dumps(job.raw) if as_json else "\n".join(display.summary(job)))
+
+
+def _follow(url: str | None, job_id: str, *, as_json: bool, every_event: bool) -> NoReturn:
+    """Show a job until its end, say how it ended, and exit accordingly."""
+    with _explained(as_json, f"The job goes on; see it again with: dfad watch {job_id}"):
+        with _client(url, patient=True) as client, display.Watch(quiet=as_json) as watch:
+            for event in client.jobs.stream(job_id):
+                watch.show(event)
+                if every_event:
+                    body = {"seq": event.seq, "type": event.type, "created_at": event.created_at}
+                    typer.echo(json.dumps({**body, "data": event.data}))
+            job = client.jobs.retrieve(job_id)
+        _show_job(job, as_json)
+    raise typer.Exit(Exit.OK if job.succeeded else Exit.JOB_FAILED)
+
+
+@app.command()
+def up(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+    host: Annotated[str, typer.Option(help="Beyond loopback an API key is needed.")] = "127.0.0.1",
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Jobs that run at the same time.")] = 1,
+    home: Annotated[
+        Path, typer.Option(envvar="DFAD_HOME", help="The folder of all data.", show_default=True)
+    ] = Path(".dfad"),
+    as_json: AsJson = False,
+) -> None:
+    """Run the whole service on this machine until Ctrl-C."""
+    from dfad_client.up import CannotStart, Up
+
+    try:
+        Up(home=home, host=host, port=port, workers=workers, as_json=as_json).run()
+    except CannotStart as error:
+        _fail(Exit.CANNOT_START, error.code, str(error), as_json)
+
+
+@app.command()
+def submit(  # noqa: PLR0917  (the options of a command)
+    teacher: Annotated[
+        str, typer.Argument(metavar="TEACHER", help="A .safetensors, .pt or .pth file, or tch_…")
+    ],
+    architecture: Annotated[
+        str | None, typer.Option(help="The teacher's, where its file does not say.")
+    ] = None,
+    student: Annotated[str | None, typer.Option(help="Architecture of the student.")] = None,
+    student_arg: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=INTEGER", help="An argument of the student, e.g. width=8."),
+    ] = None,
+    spec: Annotated[str | None, typer.Option(metavar="FILE", help="JSON; - reads standard input.")] = None,
+    method: Annotated[str | None, typer.Option(help="auto, dfad, dfad_ar, dfad_vi, dfad_ar_vi.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Rounds of training.")] = None,
+    seed: Annotated[int | None, typer.Option()] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Show progress until the job has ended.")] = False,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send a teacher and start a job. Options override the spec file."""
+    with _explained(as_json):
+        known = teacher.startswith("tch_") and not Path(teacher).exists()
+        if not known and not Path(teacher).is_file():
+            raise UsageError(f"there is no file {teacher}")
+        body = build_spec(
+            spec,
+            architecture=architecture,
+            student=student,
+            args=student_args(student_arg or []),
+            method=method,
+            steps=steps,
+            seed=seed,
+        )
+        with _client(url) as client:
+            named = {"teacher_id": teacher} if known else {"teacher": teacher}
+            job = client.jobs.create(**named, spec=body)
+    if wait:
+        typer.echo(f"Submitted {job.id}.", err=True)
+        _follow(url, job.id, as_json=as_json, every_event=False)
+    typer.echo(json.dumps(job.raw) if as_json else job.id)
+    if not as_json:
+        typer.echo(f"Submitted. Follow it with: dfad watch {job.id}", err=True)
+
+
+@app.command()
+def watch(job_id: JobId, url: Url = None, as_json: AsJson = False) -> None:
+    """Follow a job to its end. With --json: one event a line, then the job."""
+    with _explained(as_json), _client(url) as client:
+        client.jobs.retrieve(job_id)
+    _follow(url, job_id, as_json=as_json, every_event=as_json)
+
+
+@app.command("list")
+def list_jobs(
+    limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 20,
+    status: Annotated[str | None, typer.Option(help="Only these, e.g. running.")] = None,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """List jobs, newest first."""
+    with _explained(as_json), _client(url) as client:
+        found = client.jobs.list(status=status, page_size=min(limit, 100))
+        jobs = list(itertools.islice(found, limit))
+    if as_json:
+        typer.echo(json.dumps({"data": [job.raw for job in jobs]}))
+    elif jobs:
+        typer.echo("\n".join(display.table(jobs)))
+    else:
+        typer.echo("No jobs.", err=True)
+
+
+@app.command()
+def show(job_id: JobId, url: Url = None, as_json: AsJson = False) -> None:
+    """Show one job."""
+    with _explained(as_json), _client(url) as client:
+        _show_job(client.jobs.retrieve(job_id), as_json)
+
+
+@app.command()
+def cancel(job_id: JobId, url: Url = None, as_json: AsJson = False) -> None:
+    """Ask for a job's end. What it has trained so far is kept."""
+    with _explained(as_json), _client(url) as client:
+        job = client.jobs.cancel(job_id)
+    typer.echo(json.dumps(job.raw) if as_json else display.verdict(job))
+
+
+@app.command()
+def download(
+    job_id: JobId,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="FILE", help="[default: the job's id and an ending]"),
+    ] = None,
+    kind: Annotated[str, typer.Option(help="student, report or samples (the newest).")] = "student",
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fetch the student, verified against its SHA-256."""
+    with _explained(as_json), _client(url) as client:
+        if kind == "student":
+            artifact = client.jobs.student(job_id)
+        else:
+            found = [a for a in client.jobs.artifacts(job_id) if a.kind == kind]
+            if not found:
+                raise UsageError(f"{job_id} has no artifact of kind {kind!r} (yet)")
+            artifact = found[-1]
+        name = job_id + ("" if kind == "student" else f".{kind}") + Path(artifact.filename or "").suffix
+        path = client.jobs.download(artifact, output or Path(name))
+    if as_json:
+        typer.echo(json.dumps({"path": str(path), "artifact": artifact.raw}))
+    else:
+        note = " (partial: the job did not run to its end)" if artifact.partial else ""
+        typer.echo(f"{path}: {artifact.bytes} bytes{note}")
