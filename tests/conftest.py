@@ -1,0 +1,222 @@
+"""Shared by all tests: settings on a folder of their own, a migrated database, real services.
+
+`database` is SQLite; `each_database` runs its test on SQLite and on PostgreSQL. PostgreSQL and Redis
+are started from the machine's own packages, once a session, on free ports in temporary folders. Where
+they are not installed the tests that need them are skipped, unless DFAD_REQUIRE_SERVICES=1.
+"""
+
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+REQUIRED = os.environ.get("DFAD_REQUIRE_SERVICES") == "1"
+START_SECONDS = 30
+
+
+def _forget_settings() -> None:
+    """Settings, engine and producer are made once a process; each test gets its own."""
+    from app import config, db, dispatch
+
+    if db.get_engine.cache_info().currsize:
+        db.get_engine().dispose()
+    db.dispose_engine()
+    dispatch.producer.cache_clear()
+    config.get_settings.cache_clear()
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """DFAD_HOME in a temporary folder; no other setting comes from outside the test.
+
+    Set more with `monkeypatch.setenv("DFAD_…")` before the settings are first read.
+    """
+    for name in [n for n in os.environ if n.startswith("DFAD_")]:
+        monkeypatch.delenv(name)
+    folder = tmp_path / "home"
+    monkeypatch.setenv("DFAD_HOME", str(folder))
+    _forget_settings()
+    yield folder
+    _forget_settings()
+
+
+@pytest.fixture(scope="session")
+def _migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One migrated SQLite file, to be copied: migrating anew for each test costs more than the tests."""
+    folder = tmp_path_factory.mktemp("migrated")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [n for n in os.environ if n.startswith("DFAD_")]:
+            patch.delenv(name)
+        patch.setenv("DFAD_HOME", str(folder))
+        _migrate()
+    return folder / "dfad.sqlite3"
+
+
+def _migrate() -> None:
+    from app.migrate import upgrade
+
+    _forget_settings()
+    upgrade()
+    _forget_settings()
+
+
+@pytest.fixture
+def database(home: Path, _migrated_sqlite: Path) -> str:
+    """An empty, migrated SQLite database under `home`; its URL."""
+    home.mkdir()
+    target = home / "dfad.sqlite3"
+    shutil.copy(_migrated_sqlite, target)
+    return f"sqlite+pysqlite:///{target}"
+
+
+def _missing(what: str) -> None:
+    """Skip, or fail where the services must be there."""
+    text = f"{what} is not installed on this machine"
+    if REQUIRED:
+        pytest.fail(text)
+    pytest.skip(text)
+
+
+def _free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return int(listening.getsockname()[1])
+
+
+def _wait_for_port(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            break
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    pytest.fail(f"a service did not start: {log.read_text()[-2000:]}")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(timeout=20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _unprivileged() -> pwd.struct_passwd | None:
+    """The user who runs PostgreSQL when we are root, whom initdb refuses."""
+    if os.geteuid() != 0:
+        return None
+    names = {user.pw_name: user for user in pwd.getpwall()}
+    return names.get("postgres") or names["nobody"]
+
+
+@pytest.fixture(scope="session")
+def _postgres_server() -> Iterator[str]:
+    """A PostgreSQL server with the migrated database `template`; its URL without a database name."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    if not found:
+        _missing("PostgreSQL")
+    bin_folder = found[-1].parent
+    # Outside pytest's folders, which no other user may enter.
+    folder = Path(tempfile.mkdtemp(prefix="dfad-postgres-"))
+    user = _unprivileged()
+    who: dict[str, object] = {"cwd": folder}
+    if user is not None:
+        os.chown(folder, user.pw_uid, user.pw_gid)
+        who |= {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+    data, log, port = folder / "data", folder / "log", _free_port()
+    making = [bin_folder / "initdb", "-D", data, "-U", "dfad", "-A", "trust", "-E", "UTF8", "--no-sync"]
+    subprocess.run(making, check=True, capture_output=True, **who)  # type: ignore[call-overload]
+    options = {"port": port, "listen_addresses": "127.0.0.1", "unix_socket_directories": "", "fsync": "off"}
+    flags = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
+    with log.open("wb") as out:
+        server = subprocess.Popen(
+            [bin_folder / "postgres", "-D", data, *flags], stdout=out, stderr=out, **who
+        )  # type: ignore[call-overload]
+    try:
+        _wait_for_port(port, server, log)
+        url = f"postgresql+psycopg://dfad@127.0.0.1:{port}"
+        _wait_for_postgres(url)
+        _on_server(url, "CREATE DATABASE template")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("DFAD_DATABASE_URL", f"{url}/template")
+            _migrate()
+        yield url
+    finally:
+        _stop(server)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _wait_for_postgres(url: str) -> None:
+    """The port opens a little before the server takes connections."""
+    from sqlalchemy.exc import OperationalError
+
+    for _ in range(100):
+        try:
+            _on_server(url, "SELECT 1")
+        except OperationalError:
+            time.sleep(0.1)
+        else:
+            return
+    pytest.fail("PostgreSQL takes no connections")
+
+
+def _on_server(url: str, statement: str) -> None:
+    from sqlalchemy import create_engine, text
+
+    engine = create_engine(f"{url}/postgres", isolation_level="AUTOCOMMIT")
+    try:
+        with engine.connect() as connection:
+            connection.execute(text(statement))
+    finally:
+        engine.dispose()
+
+
+@pytest.fixture
+def postgres(_postgres_server: str) -> Iterator[str]:
+    """The URL of an empty, migrated PostgreSQL database of the test's own."""
+    name = f"test_{uuid4().hex}"
+    _on_server(_postgres_server, f"CREATE DATABASE {name} TEMPLATE template")
+    yield f"{_postgres_server}/{name}"
+    _forget_settings()
+    _on_server(_postgres_server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.services)])
+def each_database(request: pytest.FixtureRequest, home: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The test runs on SQLite and on PostgreSQL; the URL of a migrated, empty database."""
+    if request.param == "sqlite":
+        return str(request.getfixturevalue("database"))
+    url = str(request.getfixturevalue("postgres"))
+    monkeypatch.setenv("DFAD_DATABASE_URL", url)
+    _forget_settings()
+    return url
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[str]:
+    """The URL of an empty Redis of the test's own."""
+    program = shutil.which("redis-server")
+    if program is None:
+        _missing("Redis")
+    port, log = _free_port(), tmp_path / "redis.log"
+    flags = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
+    with log.open("wb") as out:
+        server = subprocess.Popen([str(program), *flags], stdout=out, stderr=out)
+    try:
+        _wait_for_port(port, server, log)
+        yield f"redis://127.0.0.1:{port}/0"
+    finally:
+        _stop(server)
