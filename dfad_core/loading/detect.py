@@ -55,17 +55,17 @@ def _check_zip(path: Path, size: int) -> Format:
         raise TeacherRejected("The archive has duplicate or too many entries.", code="corrupt_file")
     if any(name.startswith("/") or ".." in name.split("/") for name in names):
         raise TeacherRejected("The archive has entries outside of itself.", code="corrupt_file")
+    inner = [name.partition("/")[2] for name in names]
+    if any(n == "constants.pkl" or n.startswith("code/") for n in inner):
+        raise TeacherRejected(f"TorchScript is code and is not run. {_EXPORT_HINT}", code="format_refused")
+    if any("archive_format" in n or n.startswith(("models/", "data/weights/")) for n in [*names, *inner]):
+        raise TeacherRejected(f".pt2 files are not read. {_EXPORT_HINT}", code="format_refused")
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
         raise TeacherRejected(
             "Compressed archives are not read.", code="compressed_archive"
         )
     if sum(entry.file_size for entry in entries) > size:
         raise TeacherRejected("The archive's entries overlap.", code="corrupt_file")
-    inner = [name.partition("/")[2] for name in names]
-    if any(n == "constants.pkl" or n.startswith("code/") for n in inner):
-        raise TeacherRejected(f"TorchScript is code and is not run. {_EXPORT_HINT}", code="format_refused")
-    if any("archive_format" in n or n.startswith(("models/", "data/weights/")) for n in [*names, *inner]):
-        raise TeacherRejected(f".pt2 files are not read. {_EXPORT_HINT}", code="format_refused")
     if "data.pkl" not in inner:
         raise TeacherRejected("The zip archive holds no PyTorch state dict.", code="unsupported_format")
     return "state_dict_pt"

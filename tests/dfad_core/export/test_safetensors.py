@@ -1,0 +1,50 @@
+"""Students survive the way to disk and back."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from dfad_core import load_student
+from dfad_core.config import InputConfig
+from dfad_core.errors import TeacherRejected
+from dfad_core.export.safetensors import save_student
+from dfad_core.models import build_classifier
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    student = build_classifier("mlp8", num_classes=4, input_shape=(2, 8, 8), args={"width": 16}).eval()
+    path = tmp_path / "student.safetensors"
+    given = InputConfig((2, 8, 8), (0.1, 0.2), (1.0, 2.0))
+    save_student(
+        path, student, architecture="mlp8", args={"width": 16}, num_classes=4, input=given, extra={"seed": 3}
+    )
+    again = load_student(path)
+    assert again.training is False
+    assert again.dfad_metadata.input == given
+    assert again.dfad_metadata.extra == {"seed": 3}
+    x = torch.randn(3, 2, 8, 8)
+    assert torch.equal(again(x), student(x))
+    assert [p.name for p in tmp_path.iterdir()] == ["student.safetensors"]
+
+
+def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    student = build_classifier("mlp8", num_classes=4, input_shape=(1, 8, 8))
+
+    def full(_fd: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        save_student(
+            tmp_path / "s", student, architecture="mlp8", num_classes=4, input=InputConfig((1, 8, 8))
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_without_our_metadata(tmp_path: Path) -> None:
+    save_file({"w": torch.zeros(2)}, tmp_path / "x")
+    with pytest.raises(TeacherRejected) as caught:
+        load_student(tmp_path / "x")
+    assert caught.value.code == "unsupported_format"

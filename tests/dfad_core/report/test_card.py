@@ -1,0 +1,49 @@
+"""The report: honest words, escaped names, no other host."""
+
+from typing import Any
+
+from dfad_core.report.card import render_report
+
+
+def result(**changes: Any) -> dict[str, Any]:
+    side = {"architecture": "<script>alert(1)</script>", "parameters": 10, "bytes": 40, "macs": 100}
+    return {
+        "teacher": side,
+        "student": {**side, "architecture": "mlp8"},
+        "compression": 4.5,
+        "fidelity": {"agreement_noise": 0.5},
+        "accuracy": None,
+        "training": {
+            "method": "auto", "weights": {"bn_weight": 1.0}, "steps": 3, "seconds": 1.5, "device": "cpu",
+            "precision": "float32", "seed": 0, "complete": True,
+        },
+        "events": [{"kind": "collapse_suspected", "step": 2}],
+        "versions": {"torch": "2"},
+        **changes,
+    }  # fmt: skip
+
+
+HISTORY = [{"seconds": float(i), "student_loss": 1.0 / (i + 1), "agreement": 0.1 * i} for i in range(5)]
+
+
+def test_fidelity_is_never_called_accuracy() -> None:
+    page = render_report(result(), history=HISTORY, samples_png=b"png", title="A <b>job</b>")
+    assert "Not measured: no labelled data was given" in page
+    assert "<em>not</em> accuracy" in page
+    assert "<script>" not in page
+    assert "&lt;b&gt;job" in page
+    assert "<svg" in page
+    assert "collapse suspected" in page
+    assert all(f'{a}="http' not in page.replace("http://www.w3.org", "") for a in ("src", "href"))
+
+
+def test_accuracy_names_its_data() -> None:
+    measured = {"teacher": 0.99, "student": 0.95, "data": "held-out digits"}
+    page = render_report(result(accuracy=measured), history=[], samples_png=None, title="t")
+    assert "On held-out digits: teacher 99.00 %" in page
+    assert "<svg" not in page
+
+
+def test_a_partial_student_says_so() -> None:
+    training = {**result()["training"], "complete": False}
+    assert "Partial." in render_report(result(training=training), history=[], samples_png=None, title="t")
