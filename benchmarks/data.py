@@ -22,7 +22,7 @@ class DataMissing(Exception):
 
 
 def data_dir(given: str | None = None) -> Path:
-    """`given`, else the environment's DFAD_DATA_DIR, else the default place; DataMissing if it is no folder."""
+    """`given`, else DFAD_DATA_DIR of the environment, else the default; DataMissing if it is no folder."""
     path = Path(given or os.environ.get(DATA_DIR_VARIABLE) or ROOT / DEFAULT_DATA_DIR)
     if not path.is_dir():
         raise DataMissing(f"no data folder at {path}: name one with --data or {DATA_DIR_VARIABLE}")

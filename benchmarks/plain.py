@@ -50,7 +50,13 @@ class PlainLoop:
     """Networks and optimizers of the public recipe: SGD for the student, Adam for the generator."""
 
     def __init__(
-        self, teacher: nn.Module, student: nn.Module, generator: nn.Module, *, latent_dim: int, batch_size: int
+        self,
+        teacher: nn.Module,
+        student: nn.Module,
+        generator: nn.Module,
+        *,
+        latent_dim: int,
+        batch_size: int,
     ) -> None:
         self._noise: dict[str, Any] = {"device": next(student.parameters()).device}
         self._z_shape = (batch_size, latent_dim)

@@ -64,10 +64,10 @@ def _cpu_model() -> str:
         for line in cpuinfo.read_text().splitlines():
             name, _, value = line.partition(":")
             facts.setdefault(name.strip(), value.strip())
-        # Virtual machines often hide the name; family and model still tell the generation.
-        names = ("model name", "cpu family", "model")
         if "model name" in facts:
-            return ", ".join(facts[n] if n == "model name" else f"{n} {facts[n]}" for n in names if n in facts)
+            # Virtual machines often shorten the name; family and model still tell the generation.
+            numbers = [f"{name} {facts[name]}" for name in ("cpu family", "model") if name in facts]
+            return ", ".join([facts["model name"], *numbers])
     return platform.processor() or platform.machine()
 
 
