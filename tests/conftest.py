@@ -12,8 +12,9 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -205,18 +206,161 @@ def each_database(request: pytest.FixtureRequest, home: Path, monkeypatch: pytes
     return url
 
 
+@pytest.fixture(scope="session")
+def tiny_teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A perceptron for 8x8 images with random weights, in a file that says all about itself."""
+    import torch
+
+    from dfad_core.config import InputConfig
+    from dfad_core.export.safetensors import save_student
+    from dfad_core.models import build_classifier
+
+    path = tmp_path_factory.mktemp("teacher") / "teacher.safetensors"
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        module = build_classifier("mlp8", num_classes=10, input_shape=(1, 8, 8), args={"width": 32})
+    source = InputConfig((1, 8, 8))
+    save_student(path, module, architecture="mlp8", args={"width": 32}, num_classes=10, input=source)
+    return path
+
+
+class StoredJobs:
+    """Puts jobs for real teachers into the database, as the HTTP edge does, and looks at them."""
+
+    def __init__(self, teacher: Path) -> None:
+        self._teacher = teacher
+
+    def teacher(self, data: bytes | None = None, **spec: Any) -> str:
+        """An uploaded teacher, by default the tiny one; its id."""
+        from app.db import session_scope
+        from app.ids import new_id
+        from app.storage import get_store
+        from app.teachers.service import add_teacher
+
+        artifact_id = new_id("art")
+        stored = get_store().put(artifact_id, [self._teacher.read_bytes() if data is None else data])
+        with session_scope() as session:
+            about = {"artifact_id": artifact_id, "stored": stored, "filename": "t", "spec": spec}
+            return str(add_teacher(session, tenant_id="local", **about).id)
+
+    def submit(self, teacher_id: str | None = None, **spec: Any) -> str:
+        """A queued job of a few steps; its id."""
+        from app.db import session_scope
+        from app.ids import new_id
+        from app.jobs import lifecycle
+        from app.jobs.schemas import JobSpec
+        from app.models import Job
+
+        small = {"batch_size": 16, "student_steps": 2, "generator_width": 4, "latent_dim": 8}
+        asked = {
+            "student": {"architecture": "mlp8", "args": {"width": 8}},
+            "budget": {"steps": 10},
+            "training": small,
+            **spec,
+        }
+        job = Job(
+            id=new_id("job"),
+            tenant_id="local",
+            teacher_id=teacher_id or self.teacher(),
+            spec=asked,
+            resolved_spec=JobSpec.model_validate(asked).resolved(),
+            labels={},
+        )
+        with session_scope() as session:
+            lifecycle.submit(session, job)
+        return job.id
+
+    def row(self, job_id: str) -> Any:
+        """The job as it is now."""
+        from app.db import read_scope
+        from app.models import Job
+
+        with read_scope() as session:
+            return session.get_one(Job, job_id)
+
+    def events(self, job_id: str) -> list[Any]:
+        """Its events in order."""
+        from sqlalchemy import select
+
+        from app.db import read_scope
+        from app.models import JobEvent
+
+        with read_scope() as session:
+            query = select(JobEvent).where(JobEvent.job_id == job_id).order_by(JobEvent.seq)
+            return list(session.scalars(query))
+
+    def artifacts(self, job_id: str) -> dict[str, list[Any]]:
+        """Its artifacts by kind, oldest first."""
+        from sqlalchemy import select
+
+        from app.db import read_scope
+        from app.models import Artifact
+
+        found: dict[str, list[Any]] = {}
+        with read_scope() as session:
+            query = (
+                select(Artifact).where(Artifact.job_id == job_id).order_by(Artifact.created_at, Artifact.id)
+            )
+            for row in session.scalars(query):
+                found.setdefault(row.kind, []).append(row)
+        return found
+
+    def wait(self, job_id: str, until: Callable[[Any], bool], seconds: float = 60) -> Any:
+        """The row once `until` holds for it."""
+        deadline = time.monotonic() + seconds
+        while not until(row := self.row(job_id)):
+            if time.monotonic() > deadline:
+                seen = [(e.type, e.data) for e in self.events(job_id)][-5:]
+                pytest.fail(f"{job_id} stays {row.status}, attempt {row.attempt}, step {row.step}: {seen}")
+            time.sleep(0.1)
+        return row
+
+
 @pytest.fixture
-def redis(tmp_path: Path) -> Iterator[str]:
-    """The URL of an empty Redis of the test's own."""
+def stored_jobs(tiny_teacher: Path) -> StoredJobs:
+    """Jobs in whichever database the test has set up."""
+    return StoredJobs(tiny_teacher)
+
+
+class RedisServer:
+    """A Redis of the test's own that can be killed, halted and started again, empty."""
+
+    def __init__(self, program: str, folder: Path) -> None:
+        self._folder, self._port = folder, _free_port()
+        flags = ["--port", str(self._port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
+        self._command = [program, *flags]
+        self.url = f"redis://127.0.0.1:{self._port}/0"
+        self.start()
+
+    def start(self) -> None:
+        """Begin to serve."""
+        log = self._folder / "redis.log"
+        with log.open("wb") as out:
+            self._process = subprocess.Popen(self._command, stdout=out, stderr=out)
+        _wait_for_port(self._port, self._process, log)
+
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self._process.kill()
+        self._process.wait()
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
+    """An empty Redis of the test's own."""
     program = shutil.which("redis-server")
     if program is None:
         _missing("Redis")
-    port, log = _free_port(), tmp_path / "redis.log"
-    flags = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
-    with log.open("wb") as out:
-        server = subprocess.Popen([str(program), *flags], stdout=out, stderr=out)
-    try:
-        _wait_for_port(port, server, log)
-        yield f"redis://127.0.0.1:{port}/0"
-    finally:
-        _stop(server)
+    server = RedisServer(str(program), tmp_path)
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def redis(redis_server: RedisServer) -> str:
+    """The URL of an empty Redis of the test's own."""
+    return redis_server.url

@@ -2,11 +2,10 @@
 
 import json
 import signal
-import time
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import select
 
 from app import dispatch
 from app.config import get_settings
@@ -44,10 +43,11 @@ def test_due_messages_go_to_the_embedded_broker_and_leave_the_outbox(database):
 
 def test_a_broker_that_is_away_keeps_the_outbox(database, monkeypatch):
     owe("job_a")
-    monkeypatch.setattr(dispatch, "producer", lambda: _Away())
-    assert dispatch.send_due() == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(dispatch, "producer", _Away)
+        assert dispatch.send_due() == 0
     assert owed() == ["job_a"]
-    monkeypatch.undo()
+    assert dispatch.send_due() == 1
 
 
 class _Away:
@@ -83,14 +83,13 @@ def test_redis_dies_and_comes_back(database, monkeypatch, redis_server):
 def test_a_redis_that_hangs_delays_only(database, monkeypatch, redis_server):
     monkeypatch.setenv("DFAD_BROKER_URL", redis_server.url)
     get_settings.cache_clear()
+    dispatch.producer().conf.broker_transport_options["socket_timeout"] = 0.5
     owe("job_a")
     assert dispatch.send_due() == 1
     redis_server.signal(signal.SIGSTOP)
     try:
         owe("job_b")
-        before = time.monotonic()
         assert dispatch.send_due() == 0
-        print("took", time.monotonic() - before)
     finally:
         redis_server.signal(signal.SIGCONT)
     assert dispatch.send_due() == 1
