@@ -48,6 +48,7 @@ CODES: Mapping[str, str] = {
 }
 """Stable codes of refusals. Codes of failed jobs are listed with the worker."""
 
+MEDIA_TYPE = "application/problem+json"
 _HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 400: "malformed_multipart"}
 
 
@@ -81,9 +82,9 @@ def problem_response(error: ServiceError, request_id: str | None) -> Response:
         request_id=request_id,
         errors=[FieldProblemView(pointer=e.pointer, detail=e.detail) for e in error.errors],
     )
-    return JSONResponse(
-        body.model_dump(), error.status, headers=error.headers, media_type="application/problem+json"
-    )
+    # Set here too: the last handler of all answers from outside of the layer that adds it.
+    headers = {**error.headers, **({"X-Request-Id": request_id} if request_id else {})}
+    return JSONResponse(body.model_dump(), error.status, headers=headers, media_type=MEDIA_TYPE)
 
 
 def pointer_of(location: tuple[str | int, ...]) -> str:

@@ -1,0 +1,307 @@
+"""Jobs over HTTP: the happy paths and the rules of the contract."""
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+from starlette.testclient import TestClient
+
+Submit = Callable[..., Any]
+
+
+def claimed(job_id: str) -> Any:
+    """The job taken by a worker, as it were."""
+    from app.db import session_scope
+    from app.jobs.lifecycle import claim
+
+    with session_scope() as session:
+        return claim(session, job_id, "a-worker")
+
+
+def finished(job_id: str, student: bytes = b"student bytes") -> Any:
+    """The job brought to its end, with a student."""
+    from app.db import database_now, session_scope
+    from app.ids import new_id
+    from app.jobs.lifecycle import succeed
+    from app.models import Artifact
+    from app.storage import get_store
+
+    held = claimed(job_id)
+    artifact_id = new_id("art")
+    stored = get_store().put(artifact_id, [student])
+    with session_scope() as session:
+        now = database_now(session)
+        assert succeed(session, held, {"compression": 4.0})
+        session.add(Artifact(
+            id=artifact_id, tenant_id="local", job_id=job_id, kind="student", filename="student.safetensors",
+            media_type="application/octet-stream", bytes=stored.bytes, sha256=stored.sha256, created_at=now,
+            published_at=now,
+        ))  # fmt: skip
+    return held
+
+
+def test_created(client: TestClient, submit: Submit) -> None:
+    answer = submit({"metadata": {"team": "vision"}, "seed": 3})
+    assert answer.status_code == 201
+    job = answer.json()
+    assert answer.headers["location"] == f"/jobs/{job['id']}" == job["urls"]["self"]
+    assert (job["object"], job["status"], job["terminal"], job["attempt"]) == ("job", "queued", False, 0)
+    assert job["queue_position"] == 1
+    assert job["metadata"] == {"team": "vision"}
+    asked = {"student": {"architecture": "mlp8"}, "budget": {"steps": 5}}
+    assert job["spec"] == {**asked, "metadata": {"team": "vision"}, "seed": 3}
+    resolved = job["resolved_spec"]
+    assert (resolved["method"]["name"], resolved["budget"]["steps"], resolved["seed"]) == ("auto", 5, 3)
+    assert resolved["training"]["batch_size"] == 128
+    assert client.get(answer.headers["location"]).json() == job
+
+
+def test_the_message_waits_in_no_outbox(submit: Submit, stored: Callable[[], dict[str, int]]) -> None:
+    submit()
+    assert stored() == {"artifacts": 1, "artifact_chunks": 1, "teachers": 1, "jobs": 1, "job_events": 1}
+
+
+def test_a_second_job_for_the_same_teacher(client: TestClient, submit: Submit) -> None:
+    first = submit({"teacher": {"architecture": "cnn8"}}).json()
+    body = {"teacher_id": first["teacher"]["id"], "student": {"architecture": "mlp8"}}
+    second = client.post("/jobs", json=body)
+    assert second.status_code == 201
+    assert second.json()["teacher"]["id"] == first["teacher"]["id"]
+    assert second.json()["resolved_spec"]["teacher"]["architecture"] == "cnn8"
+
+
+def test_list_pages_and_filters(client: TestClient, submit: Submit) -> None:
+    ids = [submit({"metadata": {"n": str(i % 2)}}).json()["id"] for i in range(5)][::-1]
+    first = client.get("/jobs?limit=2").json()
+    assert [j["id"] for j in first["data"]] == ids[:2]
+    assert (first["has_more"], first["first_id"], first["last_id"]) == (True, ids[0], ids[1])
+    rest = client.get(f"/jobs?limit=10&after={first['last_id']}").json()
+    assert [j["id"] for j in rest["data"]] == ids[2:]
+    assert rest["has_more"] is False
+    odd = client.get("/jobs", params={"metadata[n]": "1"}).json()
+    assert [j["id"] for j in odd["data"]] == [ids[1], ids[3]]
+    client.post(f"/jobs/{ids[0]}/cancel")
+    assert [j["id"] for j in client.get("/jobs?status=cancelled").json()["data"]] == [ids[0]]
+    assert client.get("/jobs?status=running").json() == {
+        "data": [], "has_more": False, "first_id": None, "last_id": None,
+    }  # fmt: skip
+
+
+def test_cancel_is_idempotent_and_says_when_it_is_too_late(client: TestClient, submit: Submit) -> None:
+    queued = submit().json()["id"]
+    assert client.post(f"/jobs/{queued}/cancel").json()["status"] == "cancelled"
+    assert client.post(f"/jobs/{queued}/cancel").json()["status"] == "cancelled"
+    running = submit().json()["id"]
+    claimed(running)
+    assert client.post(f"/jobs/{running}/cancel").json()["status"] == "cancelling"
+    assert client.post(f"/jobs/{running}/cancel").json()["status"] == "cancelling"
+    done = submit().json()["id"]
+    finished(done)
+    late = client.post(f"/jobs/{done}/cancel")
+    assert (late.status_code, late.json()["code"]) == (409, "invalid_transition")
+    assert "succeeded" in late.json()["detail"]
+
+
+def test_delete_only_what_has_ended(
+    client: TestClient, submit: Submit, stored: Callable[[], dict[str, int]]
+) -> None:
+    job_id = submit().json()["id"]
+    early = client.delete(f"/jobs/{job_id}")
+    assert (early.status_code, early.json()["code"]) == (409, "invalid_transition")
+    finished(job_id)
+    assert client.delete(f"/jobs/{job_id}").status_code == 204
+    assert client.get(f"/jobs/{job_id}").status_code == 404
+    assert stored() == {"artifacts": 1, "artifact_chunks": 1, "teachers": 1}
+
+
+def test_metadata_can_be_replaced_and_nothing_else(client: TestClient, submit: Submit) -> None:
+    job_id = submit({"metadata": {"a": "1"}}).json()["id"]
+    assert client.patch(f"/jobs/{job_id}", json={"metadata": {"b": "2"}}).json()["metadata"] == {"b": "2"}
+    refused = client.patch(f"/jobs/{job_id}", json={"status": "succeeded"})
+    assert (refused.status_code, refused.json()["code"]) == (422, "invalid_request")
+
+
+def test_student_before_and_after_the_end(client: TestClient, submit: Submit) -> None:
+    job_id = submit().json()["id"]
+    early = client.get(f"/jobs/{job_id}/student")
+    assert (early.status_code, early.json()["code"]) == (409, "not_ready")
+    finished(job_id)
+    assert client.get(f"/jobs/{job_id}/student").content == b"student bytes"
+    other = client.get(f"/jobs/{job_id}/student?format=onnx")
+    assert (other.status_code, other.json()["code"]) == (422, "format_unavailable")
+    cancelled = submit().json()["id"]
+    client.post(f"/jobs/{cancelled}/cancel")
+    none = client.get(f"/jobs/{cancelled}/student")
+    assert (none.status_code, none.json()["code"]) == (409, "no_student")
+
+
+@pytest.mark.parametrize(
+    ("header", "status", "content"),
+    [
+        ("bytes=0-3", 206, b"stud"), ("bytes=8-", 206, b"bytes"), ("bytes=-5", 206, b"bytes"),
+        ("bytes=0-999", 206, b"student bytes"), ("bytes=5-3", 200, b"student bytes"),
+        ("bytes=0-1,3-4", 200, b"student bytes"), ("lines=0-1", 200, b"student bytes"),
+        ("bytes=13-", 416, None), ("bytes=-0", 416, None),
+    ],
+)  # fmt: skip
+def test_ranges(client: TestClient, submit: Submit, header: str, status: int, content: bytes | None) -> None:
+    job_id = submit().json()["id"]
+    finished(job_id)
+    url = client.get(f"/jobs/{job_id}/artifacts").json()["data"][0]["url"]
+    answer = client.get(url, headers={"Range": header})
+    assert answer.status_code == status
+    if content is None:
+        assert answer.headers["content-range"] == "bytes */13"
+        assert answer.json()["code"] == "range_not_satisfiable"
+    else:
+        assert answer.content == content
+        assert int(answer.headers["content-length"]) == len(content)
+
+
+def test_validators(client: TestClient, submit: Submit) -> None:
+    job_id = submit().json()["id"]
+    finished(job_id)
+    artifact = client.get(f"/jobs/{job_id}/artifacts").json()["data"][0]
+    whole = client.get(artifact["url"])
+    tag = whole.headers["etag"]
+    assert tag == f'"{artifact["sha256"]}"'
+    assert whole.headers["repr-digest"].startswith("sha-256=:")
+    assert client.get(artifact["url"], headers={"If-None-Match": tag}).status_code == 304
+    ranged = {"Range": "bytes=0-3"}
+    assert client.get(artifact["url"], headers={**ranged, "If-Range": tag}).status_code == 206
+    assert client.get(artifact["url"], headers={**ranged, "If-Range": '"old"'}).status_code == 200
+
+
+def test_idempotency(client: TestClient, submit: Submit) -> None:
+    key = {"Idempotency-Key": "k1"}
+    first = submit(headers=key)
+    again = submit(headers=key)
+    assert (again.status_code, again.json()["id"]) == (201, first.json()["id"])
+    for changed in (submit({"seed": 9}, headers=key), submit(teacher=b"other", headers=key)):
+        assert (changed.status_code, changed.json()["code"]) == (422, "idempotency_mismatch")
+    assert submit(headers={"Idempotency-Key": "k2"}).json()["id"] != first.json()["id"]
+    assert submit(headers={"Idempotency-Key": "x" * 300}).status_code == 422
+    assert len(client.get("/jobs").json()["data"]) == 2
+
+
+def test_one_key_at_the_same_time(submit: Submit, client: TestClient) -> None:
+    answers: list[Any] = []
+    threads = [
+        threading.Thread(target=lambda: answers.append(submit(headers={"Idempotency-Key": "race"})))
+        for _ in range(6)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {a.status_code for a in answers} <= {201, 409}
+    assert len(client.get("/jobs").json()["data"]) == 1
+
+
+def test_events_by_cursor(client: TestClient, submit: Submit) -> None:
+    job_id = submit().json()["id"]
+    finished(job_id)
+    page = client.get(f"/jobs/{job_id}/events?limit=2").json()
+    assert [e["type"] for e in page["data"]] == ["job.queued", "job.running"]
+    assert (page["has_more"], page["last_seq"]) == (True, 2)
+    rest = client.get(f"/jobs/{job_id}/events?after=2").json()
+    assert [(e["seq"], e["type"]) for e in rest["data"]] == [(3, "job.succeeded")]
+    assert rest["has_more"] is False
+
+
+def stream(client: TestClient, job_id: str, **headers: str) -> list[dict[str, str]]:
+    events = []
+    with client.stream(
+        "GET", f"/jobs/{job_id}/events", headers={"Accept": "text/event-stream", **headers}
+    ) as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        for block in "".join(answer.iter_text()).replace("\r\n", "\n").split("\n\n"):
+            fields = dict(
+                line.split(": ", 1) for line in block.splitlines() if ": " in line and line[0] != ":"
+            )
+            if fields:
+                events.append(fields)
+    return events
+
+
+def test_event_stream_ends_after_the_last_event(client: TestClient, submit: Submit) -> None:
+    job_id = submit().json()["id"]
+    ending = threading.Timer(0.8, finished, [job_id])
+    ending.start()
+    events = stream(client, job_id)
+    ending.join()
+    assert [(e["id"], e["event"]) for e in events] == [
+        ("1", "job.queued"), ("2", "job.running"), ("3", "job.succeeded"),
+    ]  # fmt: skip
+    assert json.loads(events[2]["data"])["seq"] == 3
+    resumed = stream(client, job_id, **{"Last-Event-ID": "2"})
+    assert [e["id"] for e in resumed] == ["3"]
+    forged = client.get(
+        f"/jobs/{job_id}/events", headers={"Accept": "text/event-stream", "Last-Event-ID": "x"}
+    )
+    assert forged.status_code == 422
+
+
+def test_long_poll_answers_on_change(client: TestClient, submit: Submit) -> None:
+    job_id = submit().json()["id"]
+    started = time.monotonic()
+    change = threading.Timer(0.5, claimed, [job_id])
+    change.start()
+    answer = client.get(f"/jobs/{job_id}", headers={"Prefer": "wait=30"})
+    change.join()
+    assert answer.json()["status"] == "running"
+    assert time.monotonic() - started < 25
+    assert client.get(f"/jobs/{job_id}", headers={"Prefer": "wait=1"}).json()["status"] == "running"
+
+
+def test_series_are_thinned_out(client: TestClient, submit: Submit) -> None:
+    from app.db import session_scope
+    from app.models import JobMetric
+
+    job_id = submit().json()["id"]
+    with session_scope() as session:
+        for step in range(1, 101):
+            session.add(
+                JobMetric(job_id=job_id, step=step, seconds=step / 10, series={"student_loss": 1 / step})
+            )
+    whole = client.get(f"/jobs/{job_id}/metrics").json()["data"]
+    assert len(whole) == 100
+    assert whole[0] == {"step": 1, "seconds": 0.1, "student_loss": 1.0}
+    few = client.get(f"/jobs/{job_id}/metrics?points=10").json()["data"]
+    assert [p["step"] for p in few] == list(range(10, 101, 10))
+
+
+def test_validate_stores_nothing(client: TestClient, stored: Callable[[], dict[str, int]]) -> None:
+    good = client.post("/jobs/validate", json={"student": {"architecture": "mlp8"}})
+    assert good.json()["valid"] is True
+    assert good.json()["resolved_spec"]["method"]["name"] == "auto"
+    bad = client.post("/jobs/validate", json={"student": {"architecture": "nope"}})
+    assert (bad.status_code, bad.json()["code"]) == (422, "unknown_architecture")
+    assert stored() == {}
+
+
+def test_nothing_is_left_when_the_database_refuses(
+    client: TestClient, submit: Submit, stored: Callable[[], dict[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr("app.jobs.service.lifecycle.submit", broken)
+    assert submit().status_code == 500
+    assert stored() == {}
+
+
+def test_a_broker_that_is_away_delays_only(database: str, monkeypatch: pytest.MonkeyPatch,
+                                           request: pytest.FixtureRequest) -> None:  # fmt: skip
+    monkeypatch.setenv("DFAD_BROKER_URL", "redis://127.0.0.1:1/0")
+    answer = request.getfixturevalue("submit")()
+    assert answer.status_code == 201
+    from app.db import read_scope
+    from app.models import OutboxMessage
+
+    with read_scope() as session:
+        assert session.scalars(select(OutboxMessage.subject_id)).all() == [answer.json()["id"]]

@@ -1,0 +1,56 @@
+"""The key, and where the server may listen without one."""
+
+import subprocess
+import sys
+
+import pytest
+from pydantic import SecretStr
+
+from app.__main__ import refusal
+from app.config import Settings
+
+
+@pytest.fixture
+def key(monkeypatch: pytest.MonkeyPatch, database: str) -> str:
+    monkeypatch.setenv("DFAD_API_KEY", "s3cret")
+    return "s3cret"
+
+
+def test_only_the_key_opens(key: str, request: pytest.FixtureRequest) -> None:
+    client = request.getfixturevalue("client")
+    for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": f"Basic {key}"}):
+        answer = client.get("/jobs", headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
+        assert answer.headers["www-authenticate"] == "Bearer"
+    assert client.get("/jobs", headers={"Authorization": f"Bearer {key}"}).status_code == 200
+    assert client.get("/healthz").status_code == 200
+
+
+def test_the_key_is_asked_for_before_the_body(key: str, request: pytest.FixtureRequest) -> None:
+    client = request.getfixturevalue("client")
+    read = []
+
+    def body():  # type: ignore[no-untyped-def]
+        for _ in range(3):
+            read.append(1)
+            yield b"x"
+
+    assert client.post("/jobs", content=body()).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("host", "refused"),
+    [("127.0.0.1", False), ("localhost", False), ("::1", False), ("0.0.0.0", True), ("192.168.1.5", True)],
+)
+def test_listening_without_a_key(home: object, host: str, refused: bool) -> None:
+    assert (refusal(Settings(host=host)) is not None) == refused
+    assert refusal(Settings(host=host, api_key=SecretStr("x"))) is None
+
+
+def test_the_server_says_so_and_ends(home: object) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "app"], env={"PATH": "/usr/bin", "DFAD_HOST": "0.0.0.0", "PYTHONPATH": "."},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 2
+    assert "DFAD_API_KEY" in ended.stderr

@@ -1,0 +1,224 @@
+"""Every request that must be refused: its status, its code, the pointer, and that nothing is stored."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+Submit = Callable[..., Any]
+Stored = Callable[[], dict[str, int]]
+
+
+def assert_problem(answer: Any, status: int, code: str, pointer: str | None = None) -> None:
+    assert answer.headers["content-type"] == "application/problem+json", answer.text
+    body = answer.json()
+    assert (answer.status_code, body["code"]) == (status, code), body
+    assert body["status"] == status
+    assert body["request_id"] == answer.headers["x-request-id"]
+    assert body["type"]
+    assert body["title"]
+    assert "Traceback" not in answer.text
+    if pointer is not None:
+        assert pointer in [e["pointer"] for e in body["errors"]], body
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "pointer"),
+    [
+        ({"extra": 1}, "unknown_field", "/extra"),
+        ({"budget": {"steps": 5, "epochs": 1}}, "unknown_field", "/budget/epochs"),
+        ({"student": {"architecture": "mlp8", "x": 1}}, "unknown_field", "/student/x"),
+        ({"student": {"architecture": "resnet9000"}}, "unknown_architecture", "/student/architecture"),
+        ({"student": {"architecture": "os.system"}}, "unknown_architecture", "/student/architecture"),
+        ({"student": {"architecture": "mlp8", "args": {"width": -1}}}, "invalid_request", "/student/args"),
+        ({"student": {"architecture": "mlp8", "args": {"width": 0}}}, "invalid_request", "/student/args"),
+        ({"student": {"architecture": "mlp8", "args": {"width": 10**9}}}, "invalid_request", "/student/args"),
+        ({"student": {"architecture": "mlp8", "args": {"depth": 2}}}, "invalid_request", "/student/args"),
+        ({"student": None}, "invalid_request", "/student"),
+        ({"method": {"name": "magic"}}, "unknown_method", "/method/name"),
+        ({"method": {"bn_weight": -1}}, "invalid_request", "/method/bn_weight"),
+        ({"method": {"bn_weight": 1e308}}, "invalid_request", "/method/bn_weight"),
+        ({"budget": {"steps": -5}}, "invalid_request", "/budget/steps"),
+        ({"budget": {"steps": 10**9}}, "invalid_request", "/budget/steps"),
+        ({"budget": {"steps": "5"}}, "invalid_request", "/budget/steps"),
+        ({"budget": {"max_runtime_seconds": 0}}, "invalid_request", "/budget/max_runtime_seconds"),
+        ({"training": {"student_learning_rate": -1}}, "invalid_request", "/training/student_learning_rate"),
+        ({"training": {"generator_learning_rate": 1e308}},
+         "invalid_request", "/training/generator_learning_rate"),
+        ({"teacher": {"input": {"shape": [3, 32]}}}, "invalid_request", "/teacher/input/shape/2"),
+        ({"teacher": {"input": {"shape": [0, 8, 8]}}}, "invalid_request", "/teacher/input/shape"),
+        ({"teacher": {"input": {"shape": [9, 8, 8]}}}, "invalid_request", "/teacher/input/shape"),
+        ({"teacher": {"input": {"shape": [1, 8, -8]}}}, "invalid_request", "/teacher/input/shape"),
+        ({"teacher": {"input": {"shape": [1, 8, 10**9]}}}, "invalid_request", "/teacher/input/shape"),
+        ({"teacher": {"input": {"shape": [1, 8, 8], "std": [0.0]}}}, "invalid_request", "/teacher/input/std"),
+        ({"teacher": {"input": {"shape": [1, 8, 8], "mean": [1, 2]}}},
+         "invalid_request", "/teacher/input/mean"),
+        ({"teacher": {"architecture": "lenet5", "input": {"shape": [1, 30, 30]}}},
+         "shape_mismatch", "/teacher/input"),
+        ({"teacher": {"input": {"shape": [1, 8, 8]}}, "student": {"architecture": "vgg11_bn"}},
+         "shape_mismatch", "/student"),
+        ({"teacher": {"num_classes": 1}}, "invalid_request", "/teacher/num_classes"),
+        ({"exports": ["onnx"]}, "invalid_request", "/exports/0"),
+        ({"evaluation": {"upload_id": "upl_1"}}, "invalid_request", "/evaluation/upload_id"),
+        ({"seed": -1}, "invalid_request", "/seed"),
+        ({"priority": 1000}, "invalid_request", "/priority"),
+        ({"metadata": {str(i): "x" for i in range(17)}}, "invalid_request", "/metadata"),
+        ({"metadata": {"a": "x\0"}}, "invalid_request", "/metadata/a"),
+        ({"metadata": {"a": "\ud800"}}, "invalid_request", "/metadata/a"),
+        ({"teacher_id": "tch_1"}, "unknown_field", "/teacher_id"),
+    ],
+)  # fmt: skip
+def test_bad_specs(submit: Submit, stored: Stored, change: dict[str, Any], code: str, pointer: str) -> None:
+    assert_problem(submit(change), 422, code, pointer)
+    assert stored() == {}
+
+
+@pytest.mark.parametrize(
+    ("spec", "status", "code"),
+    [
+        ("{", 400, "malformed_json"),
+        ("", 400, "malformed_json"),
+        ('{"seed": 1, "seed": 2}', 400, "malformed_json"),
+        ('{"a":' * 1100 + "1" + "}" * 1100, 400, "malformed_json"),
+        ("[" * 100_000, 400, "malformed_json"),
+        ("[]", 422, "invalid_request"),
+        ('{"seed": NaN}', 422, "invalid_request"),
+        ('{"seed": Infinity}', 422, "invalid_request"),
+        ("{}", 422, "invalid_request"),
+    ],
+)
+def test_bad_json(submit: Submit, stored: Stored, spec: Any, status: int, code: str) -> None:
+    assert_problem(submit(spec), status, code)
+    assert stored() == {}
+
+
+def test_no_teacher_part(client: TestClient, stored: Stored) -> None:
+    answer = client.post("/jobs", files={"spec": (None, "{}", "application/json")})
+    assert_problem(answer, 422, "missing_teacher", "/teacher")
+    answer = client.post("/jobs", json={"student": {"architecture": "mlp8"}})
+    assert_problem(answer, 422, "missing_teacher", "/teacher_id")
+    assert stored() == {}
+
+
+def test_empty_file_and_missing_spec(client: TestClient, submit: Submit, stored: Stored) -> None:
+    assert_problem(submit(teacher=b""), 422, "empty_file", "/teacher")
+    assert_problem(client.post("/jobs", files={"teacher": ("t", b"x")}), 422, "missing_spec", "/spec")
+    two = [("teacher", ("a", b"x")), ("teacher", ("b", b"x")), ("spec", (None, "{}"))]
+    assert_problem(client.post("/jobs", files=two), 422, "invalid_request", "/teacher")
+    text = {"teacher": (None, "not a file"), "spec": (None, "{}")}
+    assert_problem(client.post("/jobs", files=text), 422, "invalid_request", "/teacher")
+    other = {"teacher": ("a", b"x"), "spec": (None, "{}"), "weights": (None, "x")}
+    assert_problem(client.post("/jobs", files=other), 422, "unknown_field", "/weights")
+    assert stored() == {}
+
+
+@pytest.mark.parametrize("name", ["x" * 4096, "a%00b.pt", "a%0D%0Ab.pt"])
+def test_file_names_that_cannot_be_shown(client: TestClient, stored: Stored, name: str) -> None:
+    boundary = "b"
+    raw = name.replace("%00", "\0").replace("%0D%0A", "\x0b")
+    spec = json.dumps({"student": {"architecture": "mlp8"}})
+    body = (
+        f'--b\r\nContent-Disposition: form-data; name="teacher"; filename="{raw}"\r\n\r\nx\r\n'
+        f'--b\r\nContent-Disposition: form-data; name="spec"\r\n\r\n{spec}\r\n--b--\r\n'
+    )
+    headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+    answer = client.post("/jobs", content=body.encode(), headers=headers)
+    assert answer.status_code in (400, 422), answer.text
+    assert stored() == {}
+
+
+def test_a_path_as_a_file_name_is_a_label(submit: Submit, client: TestClient) -> None:
+    answer = submit(name="../../etc/passwd")
+    assert answer.status_code == 201
+    teacher = client.get(f"/teachers/{answer.json()['teacher']['id']}").json()
+    assert teacher["filename"] == "passwd"
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", ""])
+def test_other_content_types(client: TestClient, kind: str) -> None:
+    answer = client.post("/jobs", content=b"x", headers={"Content-Type": kind})
+    assert_problem(answer, 415, "unsupported_media_type")
+
+
+def test_garbled_multipart(client: TestClient, stored: Stored) -> None:
+    for content, kind in (
+        (b"--b\r\nnonsense", "multipart/form-data; boundary=b"),
+        (b"x", "multipart/form-data"),
+    ):
+        answer = client.post("/jobs", content=content, headers={"Content-Type": kind})
+        assert answer.status_code in (400, 422), answer.text
+        assert answer.headers["content-type"] == "application/problem+json"
+    assert stored() == {}
+
+
+@pytest.fixture
+def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked for before `client`, so that the settings are read with it."""
+    monkeypatch.setenv("DFAD_MAX_JSON_BYTES", "2000")
+    monkeypatch.setenv("DFAD_MAX_UPLOAD_BYTES", "5000")
+
+
+def test_too_large(database: str, small_limits: None, request: pytest.FixtureRequest) -> None:
+    client, submit = request.getfixturevalue("client"), request.getfixturevalue("submit")
+    stored = request.getfixturevalue("stored")
+    assert_problem(submit(teacher=b"x" * 20_000), 413, "payload_too_large")
+    json_headers = {"Content-Type": "application/json"}
+    assert_problem(client.post("/jobs", content=b"x" * 3000, headers=json_headers), 413, "payload_too_large")
+    pieces = (b"x" * 500 for _ in range(10))  # no Content-Length: counted while it streams
+    assert_problem(client.post("/jobs", content=pieces, headers=json_headers), 413, "payload_too_large")
+    assert_problem(submit(spec=json.dumps({"metadata": {"a": "x" * 3000}})), 400, "malformed_multipart")
+    assert stored() == {}
+    assert submit(teacher=b"x" * 4000).status_code == 201
+
+
+def test_unknown_routes_and_methods(client: TestClient) -> None:
+    assert_problem(client.get("/nothing"), 404, "not_found")
+    assert_problem(client.put("/jobs"), 405, "method_not_allowed")
+    assert_problem(client.get("/jobs/../../etc/passwd"), 404, "not_found")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [f"/jobs/{{}}{part}" for part in ("", "/events", "/metrics", "/samples", "/artifacts", "/student")]
+    + ["/teachers/{}", "/artifacts/{}"],
+)
+@pytest.mark.parametrize(
+    "name", ["job_" + "0" * 32, "art_" + "0" * 32, "tch_" + "0" * 32, "x", "%00", "a" * 500]
+)
+def test_ids_that_name_nothing(client: TestClient, path: str, name: str) -> None:
+    assert_problem(client.get(path.format(name)), 404, "not_found")
+
+
+@pytest.mark.parametrize(
+    ("query", "pointer"),
+    [
+        ("limit=0", "/limit"), ("limit=101", "/limit"), ("limit=x", "/limit"), ("after=forged", "/after"),
+        ("after=tch_" + "0" * 32, "/after"), ("status=sleeping", "/status"), ("colour=red", "/colour"),
+    ],
+)  # fmt: skip
+def test_bad_queries(client: TestClient, query: str, pointer: str) -> None:
+    answer = client.get(f"/jobs?{query}")
+    assert answer.status_code == 422
+    assert pointer in [e["pointer"] for e in answer.json()["errors"]]
+
+
+def test_unknown_teacher(client: TestClient, stored: Stored) -> None:
+    spec = {"student": {"architecture": "mlp8"}}
+    assert_problem(client.post("/jobs", json={**spec, "teacher_id": "tch_" + "0" * 32}), 404, "not_found")
+    assert_problem(client.post("/jobs", json={**spec, "teacher_id": "x"}), 404, "not_found")
+    assert_problem(
+        client.post("/jobs", json={**spec, "teacher_id": 3}), 422, "invalid_request", "/teacher_id"
+    )
+    assert stored() == {}
+
+
+def test_an_unexpected_error_shows_nothing(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any, **__: Any) -> None:
+        raise ValueError("secret /path SELECT")
+
+    monkeypatch.setattr("app.jobs.endpoints.page", broken)
+    answer = client.get("/jobs")
+    assert_problem(answer, 500, "internal_error")
+    assert "secret" not in answer.text
