@@ -6,9 +6,21 @@ import pytest
 from starlette.testclient import TestClient
 
 ROUTES = {
-    "get": """/jobs /jobs/{job_id} /jobs/{job_id}/events /jobs/{job_id}/metrics /jobs/{job_id}/samples
-        /jobs/{job_id}/artifacts /jobs/{job_id}/student /artifacts/{artifact_id} /teachers
-        /teachers/{teacher_id} /capabilities /healthz /readyz""".split(),
+    "get": [
+        "/jobs",
+        "/jobs/{job_id}",
+        "/jobs/{job_id}/events",
+        "/jobs/{job_id}/metrics",
+        "/jobs/{job_id}/samples",
+        "/jobs/{job_id}/artifacts",
+        "/jobs/{job_id}/student",
+        "/artifacts/{artifact_id}",
+        "/teachers",
+        "/teachers/{teacher_id}",
+        "/capabilities",
+        "/healthz",
+        "/readyz",
+    ],
     "post": ["/jobs", "/jobs/validate", "/jobs/{job_id}/cancel", "/teachers"],
     "patch": ["/jobs/{job_id}"],
     "delete": ["/jobs/{job_id}"],
