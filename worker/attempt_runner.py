@@ -165,8 +165,15 @@ class Attempt:
             "code": "runner_crashed",
             "message": f"The runner ended unexpectedly (exit code {exit_code}).",
         }
+        return self._give_up("the runner died", error)
+
+    def _give_up(self, reason: str, error: dict[str, Any]) -> str:
+        """Another attempt, or failed at the last; cancelled if that was asked for meanwhile."""
         with session_scope() as session:
-            return lifecycle.give_up_attempt(session, self._claim, "the runner died", error)
+            ended = lifecycle.give_up_attempt(session, self._claim, reason, error)
+            if ended == "stale" and lifecycle.cancelled(session, self._claim):
+                return "cancelled"
+            return ended
 
     def _engine_error(self, error: dict[str, Any]) -> str:
         self._pending.discard()
@@ -177,13 +184,14 @@ class Attempt:
         if self._stop == "cancel":
             return self._stopped({}, None)
         if error["code"] == "out_of_memory":
-            with session_scope() as session:
-                return lifecycle.give_up_attempt(session, self._claim, "out of memory", error)
+            return self._give_up("out of memory", error)
         return self._finish_failed(error)
 
     def _finish_failed(self, error: dict[str, Any]) -> str:
         with session_scope() as session:
-            return "failed" if lifecycle.fail(session, self._claim, error) else "stale"
+            if lifecycle.fail(session, self._claim, error):
+                return "failed"
+            return "cancelled" if lifecycle.cancelled(session, self._claim) else "stale"
 
     def _trained(self, result: dict[str, Any], *, complete: bool) -> str:
         if complete:
@@ -201,20 +209,24 @@ class Attempt:
     def _stopped(self, result: dict[str, Any], pending: Pending | None) -> str:
         """The user cancelled, time ran out, or the worker shuts down; what was trained is kept."""
         if self._stop == "shutdown":
-            self._pending.discard()
             with session_scope() as session:
                 done = lifecycle.requeue(session, self._claim, "its worker shut down", delay=0, counts=False)
-            return "requeued" if done else "stale"
+            if done:
+                self._pending.discard()
+                return "requeued"
         late = {"code": "deadline_exceeded", "message": "The job ran past its max_runtime_seconds."}
         with session_scope() as session:
-            if self._stop == "deadline":
-                done = lifecycle.fail(session, self._claim, late, result or None)
+            # A cancel may have come between whatever stopped the runner and now: it goes before.
+            if self._stop == "deadline" and lifecycle.fail(session, self._claim, late, result or None):
+                ended = "failed"
+            elif lifecycle.cancelled(session, self._claim, result or None):
+                ended = "cancelled"
             else:
-                done = lifecycle.cancelled(session, self._claim, result or None)
-            if done and pending is not None:
+                ended = "stale"
+            if ended != "stale" and pending is not None:
                 pending.publish(session, partial=True)
-        if not done:
+        if ended == "stale":
             self._pending.discard()
-            return "stale"
-        publish.drop_checkpoints(self._claim.job_id, keep=0)
-        return "failed" if self._stop == "deadline" else "cancelled"
+        else:
+            publish.drop_checkpoints(self._claim.job_id, keep=0)
+        return ended

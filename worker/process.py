@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 
 from worker.protocol import Message, ProtocolError, read_message, write_message
 
@@ -45,11 +45,14 @@ def runner_environment(folder: Path, threads: int) -> dict[str, str]:
 class RunnerProcess:
     """One runner in a process group of its own. `close` always leaves no process behind."""
 
+    program: ClassVar[tuple[str, ...]] = ("-m", "worker.runner")
+    """What the interpreter runs; tests put a script here that misbehaves on demand."""
+
     def __init__(self, folder: Path, threads: int, log: BinaryIO | int = subprocess.DEVNULL) -> None:
         reading, writing = os.pipe()
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "worker.runner", str(writing)],
+                [sys.executable, *self.program, str(writing)],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,

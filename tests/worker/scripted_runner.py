@@ -1,0 +1,86 @@
+"""A runner without an engine. What it does is told by the job's `metadata.act`; torch is never loaded."""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+from worker.hooks import Channel, StopListener
+from worker.protocol import read_message
+
+STUDENT = {"kind": "student", "filename": "student.safetensors", "step": 7}
+
+
+def train(channel, listener, resumed):
+    """Trains until told to stop, with a checkpoint at every step."""
+    step = resumed
+    while listener.reason is None:
+        step += 1
+        about = {"step": step, "total_steps": 1000, "seconds": float(step), "eta_seconds": 9.0}
+        channel.send("progress", {**about, "metrics": {"loss": 1 / step}})
+        channel.send("checkpoint", {"step": step}, str(step).encode())
+        time.sleep(0.05)
+    channel.send("artifact", STUDENT, b"half a student")
+    channel.send("stopped", {"result": {"steps": step}})
+
+
+def finish(channel, listener, resumed):
+    """A whole student at once; its metadata tells where it began."""
+    channel.send("samples", {"step": 1}, b"png")
+    channel.send("event", {"code": "collapse_suspected", "message": "hm"})
+    channel.send("artifact", STUDENT, b"a student")
+    channel.send("result", {"result": {"resumed": resumed}})
+
+
+def finish_when_told(channel, listener, resumed):
+    """The stop comes too late: the training is already over."""
+    channel.send("phase", {"phase": "exporting"})
+    while listener.reason is None:
+        time.sleep(0.02)
+    finish(channel, listener, resumed)
+
+
+def crash(channel, listener, resumed):
+    channel.send("artifact", STUDENT, b"an orphan")
+    os.kill(os.getpid(), 9)
+
+
+def crash_when_told(channel, listener, resumed):
+    channel.send("phase", {"phase": "distilling"})
+    while listener.reason is None:
+        time.sleep(0.02)
+    os.kill(os.getpid(), 9)
+
+
+def hang(channel, listener, resumed):
+    channel.send("phase", {"phase": "distilling"})
+    time.sleep(600)
+
+
+def tear(channel, listener, resumed):
+    """Dies in the middle of a frame."""
+    channel._stream.write(b"\x00\x00\x00\x50{")
+    channel._stream.flush()
+
+
+def memory(channel, listener, resumed):
+    channel.send("error", {"code": "out_of_memory", "message": "more memory than there is"})
+
+
+def diverge(channel, listener, resumed):
+    channel.send("error", {"code": "diverged", "message": "the loss is not finite", "param": None})
+
+
+def reject(channel, listener, resumed):
+    about = {"code": "architecture_mismatch", "message": "missing: fc.weight", "param": "architecture"}
+    channel.send("error", {**about, "teacher_rejected": True})
+
+
+if __name__ == "__main__":
+    pipe = Channel(os.fdopen(int(sys.argv[1]), "wb"))
+    data = read_message(sys.stdin.buffer).data
+    stop = StopListener(sys.stdin.buffer)
+    stop.start()
+    begun = int(Path(data["resume_path"]).read_bytes()) if data["resume_path"] else 0
+    globals()[data["spec"]["metadata"]["act"]](pipe, stop, begun)
+    os._exit(0)

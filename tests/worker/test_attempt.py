@@ -1,0 +1,52 @@
+"""One attempt with a real runner and a tiny job: how it ends, and what it leaves."""
+
+import hashlib
+import io
+
+from PIL import Image
+from sqlalchemy import func, select
+
+from app.db import read_scope
+from app.models import JobMetric, Teacher
+from app.storage import get_store
+
+
+def content(row):
+    return b"".join(get_store().read(row.id, 0, row.bytes))
+
+
+def test_a_job_from_claim_to_student(each_database, home, stored_jobs, attempt, tmp_path):
+    teacher_id = stored_jobs.teacher()
+    job_id = stored_jobs.submit(teacher_id, seed=5)
+    assert attempt(job_id) == "succeeded"
+    row = stored_jobs.row(job_id)
+    assert (row.status, row.attempt, row.step, row.total_steps) == ("succeeded", 1, 10, 10)
+    assert row.result["student"]["architecture"] == "mlp8"
+    assert row.result["compression"] > 1
+    assert row.result["fidelity"]
+    assert row.result["accuracy"] is None
+    types = [e.type for e in stored_jobs.events(job_id)]
+    assert (types[0], types[-1]) == ("job.queued", "job.succeeded")
+    phases = [e.data["phase"] for e in stored_jobs.events(job_id) if e.type == "phase"]
+    assert phases == ["loading", "warming_up", "distilling", "evaluating", "exporting"]
+    assert "progress" in types
+    artifacts = stored_jobs.artifacts(job_id)
+    assert {k: len(v) for k, v in artifacts.items() if k != "samples"} == {"student": 1, "report": 1}
+    for kind in artifacts:
+        for artifact in artifacts[kind]:
+            assert artifact.published_at is not None
+            assert not artifact.partial
+            assert hashlib.sha256(content(artifact)).hexdigest() == artifact.sha256
+    Image.open(io.BytesIO(content(artifacts["samples"][-1]))).verify()
+    assert content(artifacts["report"][0]).lstrip().lower().startswith(b"<!doctype html")
+    with read_scope() as session:
+        assert session.scalar(select(func.count()).select_from(JobMetric)) > 0
+        teacher = session.get_one(Teacher, teacher_id)
+        assert (teacher.status, teacher.inspection["architecture"]) == ("ready", "mlp8")
+    assert list((home / "scratch").iterdir()) == []
+
+    from dfad_core import load_student
+
+    path = tmp_path / "student.safetensors"
+    path.write_bytes(content(artifacts["student"][0]))
+    assert load_student(path).dfad_metadata.architecture == "mlp8"

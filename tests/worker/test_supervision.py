@@ -1,0 +1,184 @@
+"""Whatever a runner does, its attempt ends in exactly one way and leaves nothing half done."""
+
+import threading
+
+import pytest
+from sqlalchemy import update
+
+from app.db import session_scope
+from app.jobs import lifecycle
+from app.models import ArtifactChunk, Job, Teacher
+from app.storage import get_store
+
+
+def content(row):
+    return b"".join(get_store().read(row.id, 0, row.bytes))
+
+
+def in_background(attempt, job_id, **options):
+    """Runs the attempt beside the test; the box holds how it ended."""
+    box = []
+    thread = threading.Thread(target=lambda: box.append(attempt(job_id, **options)), daemon=True)
+    thread.start()
+
+    def ended():
+        thread.join(30)
+        assert box, "the attempt goes on"
+        return box[0]
+
+    return ended
+
+
+def cancel(job_id):
+    with session_scope() as session:
+        lifecycle.request_cancel(session, job_id, "local")
+
+
+def test_success_publishes_student_samples_and_warning(scripted, attempt, stored_jobs, orphans, home):
+    job_id = scripted("finish")
+    assert attempt(job_id) == "succeeded"
+    artifacts = stored_jobs.artifacts(job_id)
+    assert content(artifacts["student"][0]) == b"a student"
+    assert not artifacts["student"][0].partial
+    assert [a.media_type for a in artifacts["samples"]] == ["image/png"]
+    warning = next(e for e in stored_jobs.events(job_id) if e.type == "warning")
+    assert warning.data == {"code": "collapse_suspected", "message": "hm"}
+    assert not orphans()
+    assert list((home / "scratch").iterdir()) == []
+
+
+def test_cancel_keeps_the_partial_student(scripted, attempt, stored_jobs, orphans):
+    job_id = scripted("train")
+    ended = in_background(attempt, job_id)
+    stored_jobs.wait(job_id, lambda row: row.step >= 2)
+    cancel(job_id)
+    assert ended() == "cancelled"
+    artifacts = stored_jobs.artifacts(job_id)
+    assert [a.partial for a in artifacts["student"]] == [True]
+    assert "checkpoint" not in artifacts
+    assert stored_jobs.row(job_id).result["steps"] >= 2
+    assert [e.type for e in stored_jobs.events(job_id)][-1] == "job.cancelled"
+    assert not orphans()
+
+
+def test_cancel_of_a_runner_that_hangs_kills_it(scripted, attempt, stored_jobs):
+    job_id = scripted("hang")
+    ended = in_background(attempt, job_id)
+    stored_jobs.wait(job_id, lambda row: row.phase == "distilling")
+    cancel(job_id)
+    assert ended() == "cancelled"
+    assert stored_jobs.artifacts(job_id) == {}
+
+
+@pytest.mark.parametrize("act", ["finish_when_told", "crash_when_told"])
+def test_a_cancel_wins_over_a_late_result_and_a_crash(scripted, attempt, stored_jobs, orphans, act):
+    job_id = scripted(act)
+    ended = in_background(attempt, job_id)
+    stored_jobs.wait(job_id, lambda row: row.phase in ("exporting", "distilling"))
+    cancel(job_id)
+    assert ended() == "cancelled"
+    assert not orphans()
+
+
+def test_a_cancel_during_a_shutdown_is_not_lost(scripted, attempt, stored_jobs):
+    job_id, down = scripted("train"), threading.Event()
+
+    def asked():
+        if stored_jobs.row(job_id).step >= 2 and not down.is_set():
+            cancel(job_id)
+            down.set()
+        return down.is_set()
+
+    assert attempt(job_id, shutdown_asked=asked) == "cancelled"
+    assert [a.partial for a in stored_jobs.artifacts(job_id)["student"]] == [True]
+
+
+def test_deadline_fails_and_keeps_the_partial_student(scripted, attempt, stored_jobs):
+    job_id = scripted("train", budget={"max_runtime_seconds": 1})
+    assert attempt(job_id) == "failed"
+    row = stored_jobs.row(job_id)
+    assert row.error["code"] == "deadline_exceeded"
+    assert [a.partial for a in stored_jobs.artifacts(job_id)["student"]] == [True]
+
+
+def test_shutdown_requeues_with_the_checkpoint_and_without_counting(scripted, attempt, stored_jobs, orphans):
+    job_id = scripted("train")
+    down = lambda: stored_jobs.row(job_id).step >= 3  # noqa: E731
+    assert attempt(job_id, shutdown_asked=down) == "requeued"
+    row = stored_jobs.row(job_id)
+    assert (row.status, row.attempt) == ("queued", 0)
+    kept = stored_jobs.artifacts(job_id)
+    assert set(kept) == {"checkpoint"}
+    assert len(kept["checkpoint"]) == 2
+    assert not orphans()
+    newest = int(content(kept["checkpoint"][-1]))
+    begun = newest
+    ended = in_background(attempt, job_id)
+    stored_jobs.wait(job_id, lambda row: row.step > begun)
+    cancel(job_id)
+    assert ended() == "cancelled"
+    notes = [e.data for e in stored_jobs.events(job_id) if e.type == "note"]
+    assert [n["code"] for n in notes] == ["resumed"]
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(scripted, attempt, stored_jobs):
+    job_id = scripted("train")
+    attempt(job_id, shutdown_asked=lambda: stored_jobs.row(job_id).step >= 3)
+    before, newest = stored_jobs.artifacts(job_id)["checkpoint"]
+    with session_scope() as session:
+        session.execute(
+            update(ArtifactChunk).where(ArtifactChunk.artifact_id == newest.id).values(data=b"9999")
+        )
+        spec = {**stored_jobs.row(job_id).resolved_spec, "metadata": {"act": "finish"}}
+        session.execute(update(Job).where(Job.id == job_id).values(resolved_spec=spec))
+    assert attempt(job_id) == "succeeded"
+    assert stored_jobs.row(job_id).result == {"resumed": before.step}
+    assert "checkpoint" not in stored_jobs.artifacts(job_id)
+
+
+@pytest.mark.parametrize("way", ["crash runner_crashed", "tear runner_crashed", "memory out_of_memory"])
+def test_a_runner_that_dies_every_time_fails_at_the_third(scripted, attempt, stored_jobs, orphans, way):
+    act, code = way.split()
+    job_id = scripted(act)
+    assert [attempt(job_id) for _ in range(3)] == ["requeued", "requeued", "failed"]
+    row = stored_jobs.row(job_id)
+    assert (row.status, row.attempt, row.error["code"]) == ("failed", 3, code)
+    assert not orphans()
+
+
+def test_an_error_of_the_engine_fails_at_once(scripted, attempt, stored_jobs):
+    job_id = scripted("diverge")
+    assert attempt(job_id) == "failed"
+    assert stored_jobs.row(job_id).error == {"code": "diverged", "message": "the loss is not finite"}
+
+
+def test_a_rejected_teacher_is_marked_so(scripted, attempt, stored_jobs):
+    job_id = scripted("reject")
+    assert attempt(job_id) == "failed"
+    row = stored_jobs.row(job_id)
+    assert (row.error["code"], row.error["param"]) == ("architecture_mismatch", "architecture")
+    with session_scope() as session:
+        teacher = session.get_one(Teacher, row.teacher_id)
+        assert (teacher.status, teacher.error["code"]) == ("rejected", "architecture_mismatch")
+
+
+def test_damaged_teacher_bytes_are_noticed(scripted, attempt, stored_jobs):
+    job_id = scripted("finish")
+    with session_scope() as session:
+        session.execute(update(ArtifactChunk).values(data=b"something else"))
+    assert attempt(job_id) == "failed"
+    assert stored_jobs.row(job_id).error["code"] == "corrupt_file"
+
+
+def test_an_attempt_that_lost_its_job_publishes_nothing(scripted, attempt, stored_jobs, orphans):
+    job_id = scripted("train")
+    ended = in_background(attempt, job_id)
+    stored_jobs.wait(job_id, lambda row: row.step >= 2)
+    with session_scope() as session:
+        session.execute(update(Job).where(Job.id == job_id).values(fence=Job.fence + 1, lease_owner="w2"))
+        events = session.get_one(Job, job_id).last_seq
+    assert ended() == "stale"
+    row = stored_jobs.row(job_id)
+    assert (row.status, row.lease_owner, row.last_seq) == ("running", "w2", events)
+    assert "student" not in stored_jobs.artifacts(job_id)
+    assert not orphans()
