@@ -5,22 +5,10 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+OF_A_JOB = ("", "/events", "/metrics", "/samples", "/artifacts", "/student")
+OTHERS = ("/jobs", "/artifacts/{artifact_id}", "/teachers", "/teachers/{teacher_id}")
 ROUTES = {
-    "get": [
-        "/jobs",
-        "/jobs/{job_id}",
-        "/jobs/{job_id}/events",
-        "/jobs/{job_id}/metrics",
-        "/jobs/{job_id}/samples",
-        "/jobs/{job_id}/artifacts",
-        "/jobs/{job_id}/student",
-        "/artifacts/{artifact_id}",
-        "/teachers",
-        "/teachers/{teacher_id}",
-        "/capabilities",
-        "/healthz",
-        "/readyz",
-    ],
+    "get": [*(f"/jobs/{{job_id}}{p}" for p in OF_A_JOB), *OTHERS, "/capabilities", "/healthz", "/readyz"],
     "post": ["/jobs", "/jobs/validate", "/jobs/{job_id}/cancel", "/teachers"],
     "patch": ["/jobs/{job_id}"],
     "delete": ["/jobs/{job_id}"],
