@@ -70,7 +70,7 @@ def _fetch(transport: Transport, artifact: Artifact, out: IO[bytes], on_progress
                     out.seek(0)
                     out.truncate()
                     digest = hashlib.sha256()
-                for piece in response.iter_bytes(2**20):
+                for piece in response.iter_bytes():
                     out.write(piece)
                     digest.update(piece)
                     attempts.progress()

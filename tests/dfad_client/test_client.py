@@ -1,0 +1,208 @@
+"""Calls, retries, refusals, pages and waiting."""
+
+from __future__ import annotations
+
+import email.utils
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from dfad_client import ApiError, Client, ConnectionFailed
+from dfad_client.transport import LONGEST_BACKOFF_SECONDS
+
+SPEC = {"student": {"architecture": "lenet5_half"}}
+REFUSED = httpx.ConnectError("refused")
+
+
+def test_a_teacher_travels_with_its_spec_and_the_key(
+    client: Client, server: Any, fake: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "t.safetensors").write_bytes(b"weights")
+    server.on("POST", "/jobs", httpx.Response(201, json=fake.job()))
+    job = client.jobs.create(tmp_path / "t.safetensors", spec=SPEC)
+    assert (job.id, job.status, job.terminal, job.raw["a_field_of_tomorrow"]) == (
+        "job_1",
+        "queued",
+        False,
+        True,
+    )
+    (request,) = server.requests
+    assert request.headers["authorization"] == "Bearer secret"
+    body = request.content
+    assert body.index(json.dumps(SPEC).encode()) < body.index(b"weights"), "the spec goes first"
+    assert b'filename="t.safetensors"' in body
+
+
+def test_a_known_teacher_is_named_in_json(client: Client, server: Any, fake: Any) -> None:
+    server.on("POST", "/jobs", httpx.Response(201, json=fake.job()))
+    client.jobs.create(teacher_id="tch_1", spec=SPEC)
+    assert json.loads(server.requests[0].content) == {**SPEC, "teacher_id": "tch_1"}
+
+
+@pytest.mark.parametrize("given", [{}, {"teacher": "t.pt", "teacher_id": "tch_1"}])
+def test_exactly_one_teacher(client: Client, given: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="either"):
+        client.jobs.create(**given, spec=SPEC)
+
+
+def test_tries_again_with_the_same_key_and_the_whole_file(
+    client: Client, server: Any, fake: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "t.pt").write_bytes(b"weights")
+    server.on(
+        "POST",
+        "/jobs",
+        REFUSED,
+        httpx.ReadTimeout("slow"),
+        fake.problem(503, "unavailable", Retry_After="7"),
+        fake.problem(409, "idempotency_in_flight"),
+        httpx.Response(201, json=fake.job()),
+    )
+    client.jobs.create(tmp_path / "t.pt", spec=SPEC)
+    keys = {request.headers["idempotency-key"] for request in server.requests}
+    assert len(server.requests) == 5
+    assert len(keys) == 1
+    assert all(b"weights" in request.content for request in server.requests)
+    assert server.sleeps[2] == 7.0
+    assert all(0 < pause <= LONGEST_BACKOFF_SECONDS for pause in server.sleeps)
+
+
+def test_two_jobs_have_two_keys_and_a_given_key_is_kept(client: Client, server: Any, fake: Any) -> None:
+    server.on("POST", "/jobs", httpx.Response(201, json=fake.job()))
+    for key in (None, None, "mine"):
+        client.jobs.create(teacher_id="tch_1", spec=SPEC, idempotency_key=key)
+    keys = [request.headers["idempotency-key"] for request in server.requests]
+    assert len(set(keys)) == 3
+    assert keys[2] == "mine"
+
+
+def test_retry_after_may_be_a_date(client: Client, server: Any, fake: Any) -> None:
+    when = email.utils.formatdate(time.time() + 30, usegmt=True)
+    server.on(
+        "GET",
+        "/jobs/job_1",
+        fake.problem(429, "rate", Retry_After=when),
+        httpx.Response(200, json=fake.job()),
+    )
+    client.jobs.retrieve("job_1")
+    assert 20 < server.sleeps[0] <= 30
+
+
+@pytest.mark.parametrize(("status", "header"), [(429, "3600"), (400, ""), (404, ""), (500, ""), (409, "")])
+def test_what_is_not_worth_another_try_is_raised_at_once(
+    client: Client, server: Any, fake: Any, status: int, header: str
+) -> None:
+    server.on("GET", "/jobs/job_1", fake.problem(status, "some_code", "Because.", Retry_After=header))
+    with pytest.raises(ApiError, match="Because") as caught:
+        client.jobs.retrieve("job_1")
+    assert (caught.value.status, caught.value.code, caught.value.request_id) == (status, "some_code", "req_7")
+    assert len(server.requests) == 1
+
+
+def test_gives_up_in_the_end(client: Client, server: Any, fake: Any) -> None:
+    server.on("GET", "/jobs/job_1", REFUSED)
+    with pytest.raises(ConnectionFailed, match=r"http://dfad\.test"):
+        client.jobs.retrieve("job_1")
+    assert len(server.requests) == 5
+    server.on("GET", "/jobs/job_1", fake.problem(503, "unavailable"))
+    with pytest.raises(ApiError, match="No"):
+        client.jobs.retrieve("job_1")
+
+
+def test_a_refusal_names_the_places(client: Client, server: Any, fake: Any) -> None:
+    server.on("POST", "/jobs", fake.problem(422, "invalid_request", "Not valid."))
+    with pytest.raises(ApiError) as caught:
+        client.jobs.create(teacher_id="tch_1", spec=SPEC)
+    assert str(caught.value) == "Not valid. (/budget/steps: must be at least 1)"
+    assert caught.value.errors[0].pointer == "/budget/steps"
+
+
+@pytest.mark.parametrize("body", [b"<html>Bad gateway</html>", b"[1]", b"\xff\xfe", b'{"errors": [3]}'])
+def test_a_proxy_that_speaks_no_json_is_understood(client: Client, server: Any, body: bytes) -> None:
+    server.on("GET", "/capabilities", httpx.Response(418, content=body))
+    with pytest.raises(ApiError) as caught:
+        client.capabilities()
+    assert caught.value.code == "http_418"
+
+
+def test_lists_every_page(client: Client, server: Any, fake: Any) -> None:
+    def page(request: httpx.Request) -> httpx.Response:
+        start = int(request.url.params.get("after", "job_0").removeprefix("job_"))
+        ids = [f"job_{n}" for n in range(start + 1, min(start + 3, 6))]
+        body = {"data": [fake.job(id=i) for i in ids], "has_more": ids[-1] != "job_5"}
+        return httpx.Response(200, json={**body, "first_id": ids[0], "last_id": ids[-1]})
+
+    server.on("GET", "/jobs", page)
+    jobs = client.jobs.list(status="queued", metadata={"team": "vision"}, page_size=2)
+    assert next(jobs).id == "job_1"
+    assert len(server.requests) == 1, "a page is fetched when it is needed"
+    assert [job.id for job in jobs] == ["job_2", "job_3", "job_4", "job_5"]
+    assert all(r.url.params["status"] == "queued" for r in server.requests)
+    assert all(r.url.params["metadata[team]"] == "vision" for r in server.requests)
+
+
+def test_waits_for_the_end(client: Client, server: Any, fake: Any) -> None:
+    running = httpx.Response(200, json=fake.job(status="running"))
+    error = {"code": "diverged", "message": "No."}
+    server.on(
+        "GET",
+        "/jobs/job_1",
+        running,
+        running,
+        httpx.Response(200, json=fake.job(status="failed", error=error)),
+    )
+    job = client.jobs.wait("job_1")
+    assert (job.status, job.terminal, job.succeeded) == ("failed", True, False)
+    assert job.error is not None
+    assert job.error.code == "diverged"
+    assert server.requests[0].headers["prefer"].startswith("wait=")
+    assert len(server.sleeps) == 2, "a server that does not wait is not asked in a tight loop"
+
+
+def test_waiting_has_an_end(client: Client, server: Any, fake: Any) -> None:
+    server.on("GET", "/jobs/job_1", httpx.Response(200, json=fake.job(status="running")))
+    with pytest.raises(TimeoutError):
+        client.jobs.wait("job_1", timeout_seconds=0.05)
+
+
+def test_the_small_calls(client: Client, server: Any, fake: Any, tmp_path: Path) -> None:
+    (tmp_path / "t.pt").write_bytes(b"weights")
+    teacher = {"id": "tch_1", "status": "ready", "inspection": {"parameters": 3}}
+    server.on("POST", "/teachers", httpx.Response(201, json={**teacher, "status": "inspecting"}))
+    server.on("GET", "/teachers/tch_1", httpx.Response(200, json=teacher))
+    server.on("POST", "/jobs/job_1/cancel", httpx.Response(200, json=fake.job(status="cancelling")))
+    server.on("GET", "/jobs/job_1/metrics", httpx.Response(200, json={"data": [{"step": 1}]}))
+    server.on(
+        "GET", "/jobs/job_1/samples", httpx.Response(200, json={"data": [fake.artifact(kind="samples")]})
+    )
+    server.on("GET", "/capabilities", httpx.Response(200, json={"methods": []}))
+    assert client.teachers.create(tmp_path / "t.pt", spec={"architecture": "lenet5"}).status == "inspecting"
+    assert client.teachers.retrieve("tch_1").inspection == {"parameters": 3}
+    assert client.jobs.cancel("job_1").status == "cancelling"
+    assert client.jobs.metrics("job_1", points=5)["data"] == [{"step": 1}]
+    assert server.sent("GET", "/jobs/job_1/metrics")[0].url.params["points"] == "5"
+    assert client.jobs.samples("job_1")[0].kind == "samples"
+    assert client.capabilities() == {"methods": []}
+
+
+def test_the_environment_names_server_and_key(
+    server: Any, fake: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DFAD_BASE_URL", "http://elsewhere.test:9/")
+    monkeypatch.setenv("DFAD_API_KEY", "k")
+    server.on("GET", "/jobs/job_1", httpx.Response(200, json=fake.job()))
+    with Client() as client:
+        assert client.base_url == "http://elsewhere.test:9"
+        client.jobs.retrieve("job_1")
+    assert server.requests[0].headers["authorization"] == "Bearer k"
+    assert server.requests[0].url.host == "elsewhere.test"
+
+
+@pytest.mark.parametrize("address", ["", "nonsense", "ftp://x", "http://", "http://[::1"])
+def test_an_address_must_be_one(address: str) -> None:
+    with pytest.raises(ConnectionFailed, match="is not an address"):
+        Client(address or "/")
