@@ -27,7 +27,8 @@ from dfad_client.service_processes import (
 from dfad_client.transport import is_loopback
 
 READY_SECONDS = 120.0
-API_STOP_SECONDS = 5.0
+#: A little more than the server gives the answers it is in the middle of.
+API_STOP_SECONDS = 8.0
 #: A worker saves its job first; see the service's stop_grace_seconds.
 WORKER_STOP_SECONDS = 30.0
 _LOOK_SECONDS = 0.2
