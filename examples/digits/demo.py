@@ -121,7 +121,8 @@ def write_report(
     OUT.mkdir(exist_ok=True)
     assert job.result is not None
     result = {**job.result, "accuracy": scores}
-    page = render_report(result, history=series, samples_png=picture, title="Digits: cnn8 to a smaller cnn8")
+    title = "Handwritten digits: cnn8 of width 20 to cnn8 of width 9"
+    page = render_report(result, history=series, samples_png=picture, title=title)
     (OUT / "report.html").write_text(page, encoding="utf-8")
     if picture is None:
         raise DemoFailed("the job left no picture of its samples")
