@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dfad_core.models.upsample_conv import upsample_conv
+
 LEAK = 0.2
 MAX_START_SIDE = 16
 
@@ -20,7 +22,8 @@ class Generator(nn.Module):
 
     Differs from the paper's code: images of other sides than multiples of 4 are cropped from the
     next multiple, and images over 64 pixels get further upsampling stages of the widest width,
-    which keeps the linear layer small.
+    which keeps the linear layer small. Upsampling and convolution are computed together
+    (`upsample_conv`), which changes the rounding alone.
 
     Shapes: z (B, latent_dim) -> images (B, C, H, W), float32 whatever the autocast, because the
     statistics of the last BN decide the scale of everything the teacher sees.
@@ -48,8 +51,8 @@ class Generator(nn.Module):
         x = self.linear(z_BZ).unflatten(1, (-1, *self.start))
         x = self.norm(x.contiguous(memory_format=torch.channels_last))
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            x = F.interpolate(x, scale_factor=2.0, mode="nearest")
-            x = F.leaky_relu(norm(conv(x)), LEAK, inplace=True)
+            assert isinstance(conv, nn.Conv2d)
+            x = F.leaky_relu(norm(upsample_conv(x, conv.weight, conv.bias)), LEAK, inplace=True)
         x = torch.tanh(self.to_image(x)[:, :, : self.height, : self.width])
         image: Tensor = self.image_norm(x.float())
         return image
