@@ -7,9 +7,6 @@ import os
 import sys
 from typing import Any
 
-# Celery reads it at import: SIGTERM begins the soft shutdown, in which an attempt saves itself.
-os.environ.setdefault("REMAP_SIGTERM", "SIGQUIT")
-
 from celery.signals import worker_process_init, worker_ready, worker_shutting_down
 
 from app.db import dispose_engine
@@ -26,6 +23,9 @@ def _start_reconciler(**_: Any) -> None:
 
 @worker_shutting_down.connect
 def _tell_child(**_: Any) -> None:
+    # SIGTERM and Ctrl-C begin Celery's warm shutdown, which waits for the running task and sends this
+    # signal first: the attempt saves itself and ends within the grace time. The soft shutdown is not
+    # used: it sends the signal when its time is over, and sleeps for all of it.
     ask_shutdown()
 
 

@@ -19,8 +19,8 @@ celery_app.conf.update(
     worker_prefetch_multiplier=1,
     # On Redis even the one beyond the running task is left in the queue.
     worker_disable_prefetch=get_settings().resolved_broker_url.startswith("redis"),
-    # From SIGTERM (sent on as SIGQUIT) a running attempt has this long to write its checkpoint.
-    worker_soft_shutdown_timeout=25,
+    # A second Ctrl-C ends the worker at once; the lease lapses and the job goes on elsewhere.
+    worker_soft_shutdown_timeout=0,
     # No Celery time limits: the supervisor holds the job's deadline.
     task_time_limit=None,
     task_soft_time_limit=None,

@@ -17,18 +17,25 @@ from app.models import Teacher
 from app.storage import IntegrityError
 from worker import publish
 from worker.process import RunnerProcess
+from worker.protocol import Message
+from worker.shutdown import shutdown_asked
 from worker.threads import runner_threads
 
 logger = logging.getLogger(__name__)
 
 INSPECTION_SECONDS = 120.0
+LOOK_SECONDS = 0.25
 
 
 def inspect_teacher(teacher_id: str) -> str:
-    """inspecting -> ready or rejected. Doing it twice gives the same answer and changes nothing."""
+    """inspecting -> ready or rejected. Doing it twice gives the same answer and changes nothing.
+
+    A worker that shuts down leaves the teacher `inspecting`: it is announced again.
+    """
     settings = get_settings()
     settings.scratch_folder.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f"{teacher_id}-", dir=settings.scratch_folder))
+    found: dict[str, Any] | None
     try:
         path = folder / "teacher.bin"
         spec = publish.fetch_teacher(teacher_id, path)
@@ -37,7 +44,7 @@ def inspect_teacher(teacher_id: str) -> str:
         found = {"error": {"code": "corrupt_file", "message": "The stored teacher is damaged."}}
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return record_inspection(teacher_id, found)
+    return "inspecting" if found is None else record_inspection(teacher_id, found)
 
 
 def record_inspection(teacher_id: str, found: dict[str, Any]) -> str:
@@ -52,18 +59,30 @@ def record_inspection(teacher_id: str, found: dict[str, Any]) -> str:
     return status
 
 
-def _ask(folder: Path, path: Path, spec: dict[str, Any]) -> dict[str, Any]:
+def _ask(folder: Path, path: Path, spec: dict[str, Any]) -> dict[str, Any] | None:
+    """What a runner says of the file; None if there was no time to listen."""
     runner = RunnerProcess(folder, runner_threads(get_settings()), log=2)
     deadline = time.monotonic() + INSPECTION_SECONDS
     last = None
     try:
         runner.send("start", {"mode": "inspect", "spec": spec, "teacher_path": str(path)})
-        while (message := runner.receive(max(0.1, deadline - time.monotonic()))) is not None:
+        while not shutdown_asked():
+            try:
+                message = runner.receive(LOOK_SECONDS)
+            except TimeoutError:
+                if time.monotonic() < deadline:
+                    continue
+                return {"error": {"code": "loader_timeout", "message": "Reading the file took too long."}}
+            if message is None:
+                return _understood(last)
             last = message
-    except TimeoutError:
-        return {"error": {"code": "loader_timeout", "message": "Reading the file took too long."}}
+        return None
     finally:
         runner.close()
+
+
+def _understood(last: Message | None) -> dict[str, Any]:
+    """The runner's last word as an inspection or an error."""
     if last is None:
         return {"error": {"code": "loader_crashed", "message": "Reading the file ended its process."}}
     if last.type == "error":
