@@ -15,7 +15,7 @@ def content(row):
     return b"".join(get_store().read(row.id, 0, row.bytes))
 
 
-def test_a_job_from_claim_to_student(each_database, home, stored_jobs, attempt, tmp_path):
+def test_a_job_from_claim_to_student(database, home, stored_jobs, attempt, tmp_path):
     teacher_id = stored_jobs.teacher()
     job_id = stored_jobs.submit(teacher_id, seed=5)
     assert attempt(job_id) == "succeeded"

@@ -1,0 +1,84 @@
+"""A teacher's inspection by a real runner, and by runners that misbehave."""
+
+import io
+import pickle
+import zipfile
+
+from app.db import read_scope
+from app.models import Teacher
+from worker import inspection
+from worker.inspection import inspect_teacher
+from worker.process import RunnerProcess
+from worker.shutdown import _FLAG, ask_shutdown
+
+
+def teacher(teacher_id):
+    with read_scope() as session:
+        return session.get_one(Teacher, teacher_id)
+
+
+class Evil:
+    """Unpickling it writes a file."""
+
+    def __init__(self, path):
+        self._path = path
+
+    def __reduce__(self):
+        return (open, (self._path, "w"))
+
+
+def test_a_file_that_says_all_is_ready(database, home, stored_jobs):
+    teacher_id = stored_jobs.teacher()
+    assert inspect_teacher(teacher_id) == "ready"
+    row = teacher(teacher_id)
+    assert row.status == "ready"
+    assert row.inspection["architecture"] == "mlp8"
+    assert row.inspection["num_classes"] == 10
+    assert row.inspection["parameters"] > 0
+    assert list((home / "scratch").iterdir()) == []
+    assert inspect_teacher(teacher_id) == "ready"
+
+
+def test_a_pickle_with_code_is_rejected_and_not_run(database, stored_jobs, tmp_path):
+    trap, file = tmp_path / "ran", io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("archive/data.pkl", pickle.dumps({"w": Evil(str(trap))}, protocol=2))
+        archive.writestr("archive/version", "3\n")
+    teacher_id = stored_jobs.teacher(file.getvalue(), architecture="mlp8")
+    assert inspect_teacher(teacher_id) == "rejected"
+    row = teacher(teacher_id)
+    assert (row.status, row.error["code"]) == ("rejected", "unsafe_pickle")
+    assert str(tmp_path) not in row.error["message"]
+    assert not trap.exists()
+
+
+def test_a_reader_that_crashes(database, stored_jobs, tmp_path, monkeypatch):
+    script = tmp_path / "crash.py"
+    script.write_text("raise SystemExit(1)")
+    monkeypatch.setattr(RunnerProcess, "program", (str(script),))
+    teacher_id = stored_jobs.teacher()
+    assert inspect_teacher(teacher_id) == "rejected"
+    assert teacher(teacher_id).error["code"] == "loader_crashed"
+
+
+def test_a_reader_that_hangs(database, stored_jobs, tmp_path, monkeypatch):
+    script = tmp_path / "hang.py"
+    script.write_text("import time; time.sleep(600)")
+    monkeypatch.setattr(RunnerProcess, "program", (str(script),))
+    monkeypatch.setattr(inspection, "INSPECTION_SECONDS", 0.3)
+    teacher_id = stored_jobs.teacher()
+    assert inspect_teacher(teacher_id) == "rejected"
+    assert teacher(teacher_id).error["code"] == "loader_timeout"
+
+
+def test_a_worker_that_shuts_down_leaves_it_waiting(database, stored_jobs, tmp_path, monkeypatch):
+    script = tmp_path / "hang.py"
+    script.write_text("import time; time.sleep(600)")
+    monkeypatch.setattr(RunnerProcess, "program", (str(script),))
+    teacher_id = stored_jobs.teacher()
+    ask_shutdown()
+    try:
+        assert inspect_teacher(teacher_id) == "inspecting"
+    finally:
+        _FLAG[0] = 0
+    assert teacher(teacher_id).status == "inspecting"

@@ -1,0 +1,107 @@
+"""Rounds of the reconciler: lost workers and lost messages come to nothing."""
+
+import json
+import os
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import select, update
+
+from app.config import get_settings
+from app.db import database_now, read_scope, session_scope
+from app.dispatch import send_due
+from app.jobs import lifecycle
+from app.models import Job, OutboxMessage, Teacher, WorkerBeat
+from worker.reconciler import Reconciler, reconcile
+
+
+def sent():
+    """Takes the messages out of the embedded broker: (task, argument)."""
+    found = []
+    for file in (get_settings().broker_folder / "queue").glob("*.msg"):
+        headers = json.loads(file.read_text())["headers"]
+        found.append((headers["task"], headers["argsrepr"].strip("[]'")))
+        file.unlink()
+    return sorted(found)
+
+
+def age(table, row_id, **columns):
+    """Move times of a row into the past by seconds."""
+    with session_scope() as session:
+        now = database_now(session)
+        past = {name: now - timedelta(seconds=seconds) for name, seconds in columns.items()}
+        session.execute(update(table).where(table.id == row_id).values(**past))
+
+
+def test_a_worker_says_that_it_lives(database):
+    reconcile()
+    reconcile()
+    with read_scope() as session:
+        (beat,) = session.scalars(select(WorkerBeat))
+    assert beat.details["pid"] == os.getpid()
+    assert "cpu" in beat.details["devices"]
+
+
+def test_it_sends_what_the_outbox_owes(database, stored_jobs):
+    job_id = stored_jobs.submit()
+    reconcile()
+    assert ("dfad.run_job", job_id) in sent()
+    with read_scope() as session:
+        assert list(session.scalars(select(OutboxMessage))) == []
+    assert stored_jobs.row(job_id).announced_at is not None
+
+
+def test_a_lost_message_is_sent_again_after_a_while(database, stored_jobs):
+    job_id = stored_jobs.submit()
+    send_due()
+    sent()
+    reconcile()
+    assert sent() == []
+    age(Job, job_id, created_at=100, announced_at=61)
+    reconcile()
+    assert sent() == [("dfad.run_job", job_id)]
+    reconcile()
+    assert sent() == []
+
+
+def test_a_teacher_that_nobody_inspects_is_announced_again(database, stored_jobs):
+    teacher_id = stored_jobs.teacher()
+    age(Teacher, teacher_id, created_at=61)
+    reconcile()
+    assert sent() == [("dfad.inspect_teacher", teacher_id)]
+    reconcile()
+    assert sent() == []
+
+
+@pytest.mark.parametrize("back_off", [0, 3600])
+def test_a_lapsed_lease_brings_the_job_back(database, stored_jobs, monkeypatch, back_off):
+    monkeypatch.setenv("DFAD_RETRY_BACKOFF_SECONDS", str(back_off))
+    get_settings.cache_clear()
+    job_id = stored_jobs.submit()
+    send_due()
+    sent()
+    with session_scope() as session:
+        assert lifecycle.claim(session, job_id, "gone")
+    age(Job, job_id, lease_expires_at=1)
+    reconcile()
+    row = stored_jobs.row(job_id)
+    assert (row.status, row.attempt) == ("queued", 1)
+    assert sent() == ([] if back_off else [("dfad.run_job", job_id)])
+
+
+def test_a_round_that_fails_does_not_end_the_rounds(database, monkeypatch):
+    monkeypatch.setenv("DFAD_REAPER_SECONDS", "0.05")
+    get_settings.cache_clear()
+    rounds = []
+
+    def flaky():
+        rounds.append(1)
+        if len(rounds) < 3:
+            raise RuntimeError("a fault")
+        thread.close()
+
+    monkeypatch.setattr("worker.reconciler.reconcile", flaky)
+    thread = Reconciler()
+    thread.start()
+    thread.join(20)
+    assert len(rounds) == 3
