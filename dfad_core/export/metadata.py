@@ -7,9 +7,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from dfad_core.catalog import get_architecture
 from dfad_core.config import InputConfig
 
 KEY = "dfad"
+MAX_NUMBER = 100_000
+"""Most classes that a file may claim; sides and channels have closer bounds of their own."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +34,21 @@ class StudentMetadata:
         """None for a file that this project did not write. Raises ValueError on a garbled one."""
         if KEY not in metadata:
             return None
-        data = json.loads(metadata[KEY])
-        given = data.pop("input")
-        mean, std = (tuple(given[k]) if given[k] is not None else None for k in ("mean", "std"))
-        channels, height, width = given["shape"]
-        return cls(input=InputConfig((channels, height, width), mean, std), **data)
+        try:
+            data = json.loads(metadata[KEY])
+            given, args = data["input"], dict(data["args"])
+            entry = get_architecture(data["architecture"])
+            entry.check_args(args)
+            channels, height, width = (_integer(side) for side in given["shape"])
+            mean, std = (None if given[k] is None else tuple(map(float, given[k])) for k in ("mean", "std"))
+            source = InputConfig((channels, height, width), mean, std)
+            extra = dict(data.get("extra", {}))
+            return cls(entry.name, args, _integer(data["num_classes"]), source, extra)
+        except (KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+            raise ValueError("the metadata of this project is garbled") from error
+
+
+def _integer(value: Any) -> int:
+    if type(value) is not int or not 1 <= value <= MAX_NUMBER:
+        raise ValueError("not a positive whole number")
+    return value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -35,36 +35,55 @@ def save_student(
     """Write `module` to `path`, whole or not at all."""
     metadata = StudentMetadata(architecture, dict(args or {}), num_classes, input, dict(extra or {}))
     path = Path(path)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        try:
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        # "x" refuses to follow or overwrite anything that is there.
+        with temporary.open("xb") as file:
             file.write(student_bytes(module, metadata))
             file.flush()
             os.fsync(file.fileno())
-            Path(file.name).replace(path)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename in `folder` survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def load_student(path: str | Path) -> nn.Module:
     """The network in the file, in eval mode; `module.dfad_metadata` holds what the file says.
 
-    Raises TeacherRejected (`corrupt_file`, `architecture_mismatch`, `unsupported_format`).
+    Raises TeacherRejected: `unsupported_format` for a file that this project did not write, else the
+    codes of `load_teacher`.
     """
-    from dfad_core.loading.match import fit
+    from dfad_core.loading.detect import detect_format
+    from dfad_core.loading.match import build_with
     from dfad_core.loading.safetensors_file import read_safetensors
-    from dfad_core.models import build_classifier
 
-    tensors, strings = read_safetensors(Path(path))
-    metadata = StudentMetadata.from_strings(strings)
+    path = Path(path)
+    if detect_format(path) != "safetensors":
+        raise TeacherRejected("Students are safetensors files.", code="unsupported_format")
+    tensors, strings = read_safetensors(path)
+    try:
+        metadata = StudentMetadata.from_strings(strings)
+    except ValueError as error:
+        raise TeacherRejected("What the file says of itself is garbled.", code="corrupt_file") from error
     if metadata is None:
         raise TeacherRejected("The file does not say which student it is.", code="unsupported_format")
-    module = build_classifier(
+    module = build_with(
+        tensors,
         metadata.architecture,
         num_classes=metadata.num_classes,
         input_shape=metadata.input.shape,
         args=metadata.args,
     )
-    fit(tensors, module, metadata.architecture)
     module.dfad_metadata = metadata  # type: ignore[assignment]
-    return module.eval()
+    return module

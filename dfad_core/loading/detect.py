@@ -12,6 +12,9 @@ Format = Literal["safetensors", "state_dict_pt"]
 
 MAX_SAFETENSORS_HEADER_BYTES = 100_000_000
 MAX_ZIP_ENTRIES = 100_000
+LEGACY_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+"""The pickled number that torch.save wrote first before it wrote zip archives."""
+PICKLE_PROTOCOLS = (b"\x02", b"\x03", b"\x04", b"\x05")
 _EXPORT_HINT = "Save the weights instead: torch.save(model.state_dict(), 'teacher.pt')."
 
 
@@ -24,8 +27,9 @@ def detect_format(path: Path) -> Format:
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(16)
-        file.seek(0)
-        if head[:4] == b"PK\x03\x04" or zipfile.is_zipfile(file):
+        # By the first bytes alone, as torch.load does: a zip behind something else would be checked
+        # here and the something else would be read there.
+        if head[:4] == b"PK\x03\x04":
             return _check_zip(path, size)
         file.seek(257)
         is_tar = file.read(5) == b"ustar"
@@ -36,8 +40,11 @@ def detect_format(path: Path) -> Format:
         if header_bytes > MAX_SAFETENSORS_HEADER_BYTES or header_bytes > size - 8:
             raise TeacherRejected("The safetensors header is longer than it may be.", code="corrupt_file")
         return "safetensors"
-    if head[:1] == b"\x80" and 2 <= head[1] <= 5:
-        # torch.save before version 1.6, or any other pickle: nothing in it is bounded.
+    if head.startswith(LEGACY_TORCH):
+        raise TeacherRejected(
+            f"Files of torch.save before version 1.6 are not read. {_EXPORT_HINT}", code="format_refused"
+        )
+    if head[:1] == b"\x80" and head[1:2] in PICKLE_PROTOCOLS:
         raise TeacherRejected(f"Bare pickles are not read. {_EXPORT_HINT}", code="unsafe_pickle")
     raise TeacherRejected(
         "The file is neither a safetensors file nor a PyTorch state dict.", code="unsupported_format"
@@ -58,12 +65,10 @@ def _check_zip(path: Path, size: int) -> Format:
     inner = [name.partition("/")[2] for name in names]
     if any(n == "constants.pkl" or n.startswith("code/") for n in inner):
         raise TeacherRejected(f"TorchScript is code and is not run. {_EXPORT_HINT}", code="format_refused")
-    if any("archive_format" in n or n.startswith(("models/", "data/weights/")) for n in [*names, *inner]):
+    if any(n == "archive_format" or n.startswith(("models/", "data/weights/")) for n in [*names, *inner]):
         raise TeacherRejected(f".pt2 files are not read. {_EXPORT_HINT}", code="format_refused")
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-        raise TeacherRejected(
-            "Compressed archives are not read.", code="compressed_archive"
-        )
+        raise TeacherRejected("Compressed archives are not read.", code="compressed_archive")
     if sum(entry.file_size for entry in entries) > size:
         raise TeacherRejected("The archive's entries overlap.", code="corrupt_file")
     if "data.pkl" not in inner:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from dfad_core.catalog import ARCHITECTURES, Architecture
-from dfad_core.errors import ShapeError, TeacherRejected
+from dfad_core.catalog import ARCHITECTURES, Architecture, get_architecture
+from dfad_core.config import MAX_CHANNELS
+from dfad_core.errors import ConfigError, ShapeError, TeacherRejected
 from dfad_core.models import build_classifier
 
 PREFIXES = ("module.", "_orig_mod.", "model.")
 MAX_LISTED = 6
+MAX_CLASSES = 100_000
+PLACEHOLDER_CLASSES = 10
 
 
 def strip_prefixes(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -55,46 +59,59 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:MAX_LISTED]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def head_classes(tensors: Mapping[str, Tensor]) -> int | None:
-    """Rows of the last matrix: the classifier's head in every network of the catalogue."""
-    matrices = [t for t in tensors.values() if t.dim() == 2]
-    return int(matrices[-1].shape[0]) if matrices else None
+@cache
+def _weights(architecture: str) -> tuple[tuple[str, int], ...]:
+    """Names and dimensions of the architecture's weights, from stem to head.
+
+    A file's own order says nothing: safetensors files are sorted by name.
+    """
+    entry = ARCHITECTURES[architecture]
+    state = build_meta(architecture, PLACEHOLDER_CLASSES, entry.input_shape, {}).state_dict()
+    return tuple((name, t.dim()) for name, t in state.items() if t.dim() in (2, 4))
 
 
-def stem_channels(tensors: Mapping[str, Tensor]) -> int | None:
-    """Input channels of the first convolution."""
-    return next((int(t.shape[1]) for t in tensors.values() if t.dim() == 4), None)
+def _weight(tensors: Mapping[str, Tensor], names: Iterable[str]) -> Tensor | None:
+    """The tensor under the first of `names`, if it is a weight at all."""
+    found = tensors.get(next(iter(names)))
+    return found if found is not None and found.dim() in (2, 4) else None
+
+
+def head_classes(architecture: Architecture, tensors: Mapping[str, Tensor]) -> int | None:
+    """Rows of the architecture's last matrix, its head; None where the file has no such head."""
+    head = _weight(tensors, (name for name, dims in reversed(_weights(architecture.name)) if dims == 2))
+    return int(head.shape[0]) if head is not None and head.shape[0] <= MAX_CLASSES else None
 
 
 def default_shape(architecture: Architecture, tensors: Mapping[str, Tensor]) -> tuple[int, int, int]:
     """The architecture's usual input, with the channels that the file's first convolution takes."""
     channels, height, width = architecture.input_shape
-    return stem_channels(tensors) or channels, height, width
+    name, dims = _weights(architecture.name)[0]
+    stem = _weight(tensors, [name])
+    if dims == 4 and stem is not None and 1 <= stem.shape[1] <= MAX_CHANNELS:
+        channels = int(stem.shape[1])
+    return channels, height, width
 
 
 def infer_args(architecture: Architecture, tensors: Mapping[str, Tensor]) -> dict[str, int]:
     """The width of a network that takes one: the rows of its first weight."""
-    if "width" not in architecture.args:
-        return {}
-    first = next((t for t in tensors.values() if t.dim() in (2, 4)), None)
-    return {} if first is None else {"width": int(first.shape[0])}
+    first = _weight(tensors, [_weights(architecture.name)[0][0]])
+    return {} if first is None or "width" not in architecture.args else {"width": int(first.shape[0])}
 
 
 def infer_architecture(
     tensors: Mapping[str, Tensor], num_classes: int | None, shape: tuple[int, int, int] | None
 ) -> tuple[str, dict[str, int]] | None:
     """The one catalogue entry whose state has exactly these names and shapes, with its arguments."""
-    classes = num_classes or head_classes(tensors)
-    if classes is None:
-        return None
     found: list[tuple[str, dict[str, int]]] = []
     for architecture in ARCHITECTURES.values():
+        classes = num_classes or head_classes(architecture, tensors)
+        if classes is None:
+            continue
         args = infer_args(architecture, tensors)
+        given = shape or default_shape(architecture, tensors)
         try:
-            module = build_meta(
-                architecture.name, classes, shape or default_shape(architecture, tensors), args
-            )
-        except (ShapeError, ValueError):
+            module = build_meta(architecture.name, classes, given, args)
+        except (ShapeError, ConfigError):
             continue
         if not differences(tensors, module):
             found.append((architecture.name, args))
@@ -107,19 +124,56 @@ def build_meta(name: str, classes: int, shape: tuple[int, int, int], args: Mappi
         return build_classifier(name, num_classes=classes, input_shape=shape, args=args)
 
 
-def fit(tensors: Mapping[str, Tensor], module: nn.Module, name: str) -> None:
-    """Load `tensors` into `module`. Raises TeacherRejected: `architecture_mismatch` with the names,
-    `tensor_layout`, `nonfinite_weights`.
+def build_with(
+    tensors: Mapping[str, Tensor],
+    name: str,
+    *,
+    num_classes: int | None,
+    input_shape: tuple[int, int, int],
+    args: Mapping[str, Any],
+) -> nn.Module:
+    """The network called `name` with `tensors` as its state, float32, in eval mode.
+
+    Memory is asked for only after every name and shape agreed, so a small file cannot claim a large
+    network. Raises TeacherRejected: `architecture_mismatch` with the names, `tensor_layout`,
+    `nonfinite_weights`; ConfigError for an unknown architecture.
     """
-    faults = differences(tensors, module)
+    # A head that is not there is one of the differences, whatever its size.
+    classes = num_classes or head_classes(get_architecture(name), tensors) or PLACEHOLDER_CLASSES
+    try:
+        faults = differences(tensors, build_meta(name, classes, input_shape, args))
+    except (ConfigError, ShapeError) as error:
+        raise TeacherRejected(error.message, code="architecture_mismatch", param=error.param) from error
     if faults:
-        raise TeacherRejected(f"The weights are not those of {name}: {'; '.join(faults)}.",
-                              code="architecture_mismatch", param="architecture")  # fmt: skip
+        raise TeacherRejected(
+            f"The weights are not those of {name}: {'; '.join(faults)}.",
+            code="architecture_mismatch",
+            param="architecture",
+        )
+    module = build_classifier(name, num_classes=classes, input_shape=input_shape, args=args)
     state = module.state_dict()
     for key, tensor in without_bookkeeping(tensors, state).items():
-        if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
-            raise TeacherRejected(f"{key} is not a dense tensor.", code="tensor_layout", param=key)
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise TeacherRejected(f"{key} has NaN or infinite values.", code="nonfinite_weights", param=key)
-        state[key] = tensor.to(state[key].dtype)
+        state[key] = _sound(key, tensor, state[key].dtype)
     module.load_state_dict(state)
+    return module.eval()
+
+
+def _sound(key: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """`tensor` as `dtype`. Raises TeacherRejected: `tensor_layout`, `nonfinite_weights`."""
+
+    def refuse(what: str, code: str) -> TeacherRejected:
+        return TeacherRejected(f"{key} {what}.", code=code, param=key)
+
+    if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
+        raise refuse("is not a dense tensor", "tensor_layout")
+    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        raise refuse("repeats its values instead of storing each", "tensor_layout")
+    if dtype.is_floating_point and not tensor.is_floating_point():
+        raise refuse(f"holds {str(tensor.dtype).removeprefix('torch.')}, not real numbers", "tensor_layout")
+    # After the conversion: what float64 can hold may be infinite here.
+    tensor = tensor.to(dtype)
+    if not bool(torch.isfinite(tensor).all()):
+        raise refuse("has values that are NaN or infinite in float32", "nonfinite_weights")
+    if key.endswith("running_var") and bool((tensor < 0).any()):
+        raise refuse("has negative variances, whose roots are NaN", "nonfinite_weights")
+    return tensor

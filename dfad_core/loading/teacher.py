@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,12 +11,12 @@ from torch import Tensor, nn
 
 from dfad_core.catalog import get_architecture
 from dfad_core.config import InputConfig
-from dfad_core.errors import ConfigError, ShapeError, TeacherRejected
+from dfad_core.errors import TeacherRejected
 from dfad_core.export.metadata import StudentMetadata
 from dfad_core.loading.detect import detect_format
 from dfad_core.loading.match import (
+    build_with,
     default_shape,
-    fit,
     head_classes,
     infer_architecture,
     infer_args,
@@ -25,7 +24,6 @@ from dfad_core.loading.match import (
 )
 from dfad_core.loading.safetensors_file import read_safetensors
 from dfad_core.loading.state_dict_pt import read_state_dict_pt
-from dfad_core.models import build_classifier
 
 
 @dataclass
@@ -75,16 +73,11 @@ def load_teacher(
         notes.append(f"inferred architecture {architecture}")
     entry = get_architecture(architecture)
     args = dict(args or infer_args(entry, tensors))
-    classes = num_classes or head_classes(tensors)
-    if classes is None:
-        raise TeacherRejected("The file has no classifier head.", code="architecture_mismatch")
-    input = input or InputConfig(default_shape(entry, tensors))
-    try:
-        module = build_classifier(architecture, num_classes=classes, input_shape=input.shape, args=args)
-    except (ConfigError, ShapeError) as error:
-        raise TeacherRejected(error.message, code="architecture_mismatch", param=error.param) from error
-    fit(tensors, module, architecture)
-    return LoadedTeacher(module.eval(), architecture, args, classes, input, file_format, notes)
+    shape = input.shape if input else default_shape(entry, tensors)
+    module = build_with(tensors, architecture, num_classes=num_classes, input_shape=shape, args=args)
+    classes = num_classes or head_classes(entry, tensors)
+    assert classes is not None, "a network that fits has a head"
+    return LoadedTeacher(module, architecture, args, classes, input or InputConfig(shape), file_format, notes)
 
 
 def _read(path: Path, file_format: str) -> tuple[dict[str, Tensor], list[str], StudentMetadata | None]:
@@ -96,5 +89,5 @@ def _read(path: Path, file_format: str) -> tuple[dict[str, Tensor], list[str], S
         raise TeacherRejected("The file holds no tensor.", code="unsupported_format")
     try:
         return tensors, [], StudentMetadata.from_strings(metadata)
-    except (json.JSONDecodeError, ValueError, TypeError, KeyError):
+    except ValueError:
         return tensors, ["its dfad metadata cannot be read and is ignored"], None

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, zip_longest
 from math import log
 from typing import Any
 
@@ -89,9 +89,7 @@ def find_stages(module: nn.Module, example_BCHW: Tensor) -> list[Stage]:
     finally:
         for submodule, mode in modes:
             submodule.training = mode
-    ends = [s for s, following in zip(seen, [*seen[1:], None], strict=True)
-            if following is None or following.size != s.size]  # fmt: skip
-    return ends
+    return [s for s, after in zip_longest(seen, seen[1:]) if after is None or after.size != s.size]
 
 
 class StageTap:
