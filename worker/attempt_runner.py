@@ -13,7 +13,9 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from app.config import get_settings
 from app.db import session_scope
@@ -33,7 +35,26 @@ logger = logging.getLogger(__name__)
 LOOK_SECONDS = 0.25
 """How often the loop looks at lease, deadline and stop requests while the runner is silent."""
 
+AWAY_SECONDS = 0.5
+"""Between two tries of a write while the database is away."""
+
 ShutdownAsked = Callable[[], bool]
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
+
+
+def _patiently(keeper: LeaseKeeper, act: Callable[[_In], _Out], given: _In) -> _Out:
+    """Do what needs the database, again and again while it is away, as long as the lease may be ours.
+
+    The runner waits meanwhile: its pipe fills up. Raises LeaseLost when the lease has lapsed.
+    """
+    while True:
+        try:
+            return act(given)
+        except (OperationalError, InterfaceError) as error:
+            logger.warning("the database is away (%s); trying again", type(error).__name__)
+            if keeper.lost.wait(AWAY_SECONDS):
+                raise LeaseLost from error
 
 
 class Attempt:
@@ -58,7 +79,7 @@ class Attempt:
         try:
             return self._supervise(folder, keeper)
         except LeaseLost:
-            self._pending.discard()
+            self._forget_bytes()
             return "stale"
         finally:
             keeper.close()
@@ -66,7 +87,7 @@ class Attempt:
 
     def _supervise(self, folder: Path, keeper: LeaseKeeper) -> str:
         try:
-            start = self._prepare(folder)
+            start = _patiently(keeper, self._prepare, folder)
         except IntegrityError:
             error = {"code": "corrupt_file", "message": "The stored teacher is damaged; upload it again."}
             return self._finish_failed(error)
@@ -75,13 +96,26 @@ class Attempt:
         try:
             runner.send("start", start)
             while (message := self._next(runner, keeper)) is not None:
-                self._take(message)
+                _patiently(keeper, self._take, message)
             code = runner.wait(timeout=10)
         finally:
             runner.close()
         if keeper.lost.is_set():
             raise LeaseLost
-        return self._conclude(code)
+        return _patiently(keeper, self._conclude, code)
+
+    def _forget_bytes(self) -> None:
+        try:
+            self._pending.discard()
+        except DBAPIError:
+            logger.warning("%s: its bytes stay until they are swept", self._claim.job_id)
+
+    def _drop_checkpoints(self) -> None:
+        """The job has ended; what is not deleted now is swept later."""
+        try:
+            publish.drop_checkpoints(self._claim.job_id, keep=0)
+        except DBAPIError:
+            logger.warning("%s: its checkpoints stay until they are swept", self._claim.job_id)
 
     def _prepare(self, folder: Path) -> dict[str, Any]:
         """Teacher and checkpoint into the runner's folder; the `start` command."""
@@ -177,8 +211,8 @@ class Attempt:
 
     def _engine_error(self, error: dict[str, Any]) -> str:
         self._pending.discard()
-        rejected = error.pop("teacher_rejected", False)
-        error = {k: v for k, v in error.items() if v is not None}
+        rejected = error.get("teacher_rejected", False)
+        error = {k: v for k, v in error.items() if v is not None and k != "teacher_rejected"}
         if rejected:
             record_inspection(self._claim.teacher_id, {"error": error})
         if self._stop == "cancel":
@@ -202,7 +236,7 @@ class Attempt:
                 else:
                     ended = ""
             if ended:
-                publish.drop_checkpoints(self._claim.job_id, keep=0)
+                self._drop_checkpoints()
                 return ended
         return self._stopped(result, self._pending)
 
@@ -228,5 +262,5 @@ class Attempt:
         if ended == "stale":
             self._pending.discard()
         else:
-            publish.drop_checkpoints(self._claim.job_id, keep=0)
+            self._drop_checkpoints()
         return ended

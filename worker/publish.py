@@ -42,9 +42,16 @@ class Pending:
         session.flush()
 
     def discard(self) -> None:
-        """Forget the bytes."""
+        """Forget the bytes, but never those of an artifact that was published.
+
+        They can be: where the connection broke during a commit, only the database knows how it ended.
+        """
+        with read_scope() as session:
+            query = select(Artifact.id).where(Artifact.id.in_([row.id for row in self.rows]))
+            published = set(session.scalars(query))
         for row in self.rows:
-            get_store().delete(row.id)
+            if row.id not in published:
+                get_store().delete(row.id)
         self.rows.clear()
 
 

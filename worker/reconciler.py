@@ -1,7 +1,8 @@
 """What makes lost messages and lost workers harmless. A thread in every worker's main process.
 
 Each round: jobs whose lease has lapsed are run again, owed messages are sent, what nobody claimed is
-announced again, and the worker says that it lives. Any number of these may run at once.
+announced again, and the worker says that it lives; once an hour it clears up. Any number of these
+may run at once.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import logging
 import os
 import socket
 import threading
+import time
 from datetime import timedelta
 
 from sqlalchemy import or_, select, update
@@ -23,6 +25,7 @@ from app.jobs.states import Status
 from app.models import Job, Teacher, WorkerBeat
 from app.teachers.tasks import INSPECT_TEACHER
 from worker.identity import owner
+from worker.sweeper import SWEEP_SECONDS, sweep
 from worker.threads import runner_threads
 
 logger = logging.getLogger(__name__)
@@ -39,9 +42,13 @@ class Reconciler(threading.Thread):
 
     def run(self) -> None:
         """Until the process ends."""
+        swept = -SWEEP_SECONDS
         while True:
             try:
                 reconcile()
+                if time.monotonic() - swept >= SWEEP_SECONDS:
+                    swept = time.monotonic()
+                    sweep()
             except SQLAlchemyError as error:
                 logger.warning("the database is away (%s); next round as usual", type(error).__name__)
             except Exception:

@@ -4,11 +4,13 @@ import threading
 
 import pytest
 from sqlalchemy import update
+from sqlalchemy.exc import OperationalError
 
 from app.db import session_scope
 from app.jobs import lifecycle
 from app.models import ArtifactChunk, Job, Teacher
 from app.storage import get_store
+from worker import attempt_runner, lease, publish
 
 
 def content(row):
@@ -182,3 +184,77 @@ def test_an_attempt_that_lost_its_job_publishes_nothing(scripted, attempt, store
     assert (row.status, row.lease_owner, row.last_seq) == ("running", "w2", events)
     assert "student" not in stored_jobs.artifacts(job_id)
     assert not orphans()
+
+
+def _away(*_args, **_options):
+    raise OperationalError("UPDATE", {}, Exception("the database is away"))
+
+
+def flaky(function, failures):
+    """Fails as a database that is away does, `failures` times, then works."""
+    left = [failures]
+
+    def call(*args, **options):
+        left[0] -= 1
+        return _away() if left[0] >= 0 else function(*args, **options)
+
+    return call
+
+
+@pytest.mark.parametrize(
+    "where",
+    ["fetch_teacher", "record_event", "store_bytes", "drop_checkpoints", "lifecycle.succeed"],
+)
+def test_a_database_that_comes_back_costs_nothing(
+    scripted, attempt, stored_jobs, orphans, monkeypatch, where
+):
+    owner = lifecycle if where.startswith("lifecycle") else publish
+    name = where.rpartition(".")[2]
+    monkeypatch.setattr(owner, name, flaky(getattr(owner, name), 2))
+    monkeypatch.setattr(attempt_runner, "AWAY_SECONDS", 0.05)
+    job_id = scripted("finish")
+    assert attempt(job_id) == "succeeded"
+    assert stored_jobs.row(job_id).status == "succeeded"
+    (student,) = stored_jobs.artifacts(job_id)["student"]
+    assert content(student) == b"a student"
+    assert not orphans()
+
+
+def test_a_commit_whose_answer_is_lost_is_not_undone(scripted, attempt, stored_jobs, monkeypatch):
+    """The job succeeded, but the attempt is told that the connection broke."""
+    succeed, broken = lifecycle.succeed, []
+
+    class TornScope:
+        def __enter__(self):
+            self._scope = session_scope()
+            return self._scope.__enter__()
+
+        def __exit__(self, *about):
+            self._scope.__exit__(*about)
+            if broken == ["now"]:
+                broken.append("once")
+                _away()
+
+    def noticed(*args):
+        broken.append("now")
+        return succeed(*args)
+
+    monkeypatch.setattr(lifecycle, "succeed", noticed)
+    monkeypatch.setattr(attempt_runner, "session_scope", TornScope)
+    monkeypatch.setattr(attempt_runner, "AWAY_SECONDS", 0.05)
+    job_id = scripted("finish")
+    assert attempt(job_id) == "stale"
+    assert stored_jobs.row(job_id).status == "succeeded"
+    (student,) = stored_jobs.artifacts(job_id)["student"]
+    assert content(student) == b"a student"
+
+
+def test_a_database_that_stays_away_ends_the_attempt_as_stale(scripted, attempt, stored_jobs, monkeypatch):
+    monkeypatch.setenv("DFAD_SELF_FENCE_SECONDS", "0.5")
+    monkeypatch.setattr(attempt_runner, "AWAY_SECONDS", 0.05)
+    job_id = scripted("finish")
+    monkeypatch.setattr(publish, "record_event", _away)
+    monkeypatch.setattr(lease, "heartbeat", _away)
+    assert attempt(job_id) == "stale"
+    assert stored_jobs.row(job_id).status == "running"
+    assert "student" not in stored_jobs.artifacts(job_id)
