@@ -1,0 +1,60 @@
+"""Task bodies: doubled, late and senseless messages are harmless."""
+
+import pytest
+
+from app.db import session_scope
+from app.models import Teacher
+from worker.shutdown import _FLAG, ask_shutdown
+
+
+@pytest.fixture
+def tasks(home):
+    """Imported late: the Celery application reads the settings, which make the broker's folders."""
+    from worker import tasks
+
+    return tasks
+
+
+def test_ten_deliveries_are_one_run(scripted, tasks, stored_jobs):
+    job_id = scripted("finish")
+    for _ in range(10):
+        tasks.run_job(job_id)
+    assert stored_jobs.row(job_id).status == "succeeded"
+    assert [e.type for e in stored_jobs.events(job_id)].count("job.running") == 1
+
+
+def test_messages_about_nothing(database, tasks):
+    tasks.run_job("job_gone")
+    tasks.run_inspection("tch_gone")
+
+
+def test_a_worker_that_shuts_down_claims_nothing(scripted, tasks, stored_jobs):
+    job_id = scripted("finish")
+    ask_shutdown()
+    try:
+        tasks.run_job(job_id)
+    finally:
+        _FLAG[0] = 0
+    assert stored_jobs.row(job_id).status == "queued"
+
+
+def test_an_inspected_teacher_is_not_inspected_again(database, tasks, stored_jobs, monkeypatch):
+    seen = []
+    monkeypatch.setattr(tasks, "inspect_teacher", lambda teacher_id: seen.append(teacher_id) or "ready")
+    teacher_id = stored_jobs.teacher()
+    tasks.run_inspection(teacher_id)
+    with session_scope() as session:
+        session.get_one(Teacher, teacher_id).status = "ready"
+    tasks.run_inspection(teacher_id)
+    assert seen == [teacher_id]
+
+
+def test_settings_that_keep_messages_mere_hints(home):
+    from worker.celery_app import celery_app
+
+    conf = celery_app.conf
+    assert (conf.task_acks_late, conf.task_reject_on_worker_lost) == (False, False)
+    assert conf.worker_prefetch_multiplier == 1
+    assert conf.task_ignore_result
+    assert conf.accept_content == ["json"]
+    assert (conf.task_time_limit, conf.task_soft_time_limit) == (None, None)
