@@ -79,7 +79,7 @@ def _weight(tensors: Mapping[str, Tensor], names: Iterable[str]) -> Tensor | Non
 def head_classes(architecture: Architecture, tensors: Mapping[str, Tensor]) -> int | None:
     """Rows of the architecture's last matrix, its head; None where the file has no such head."""
     head = _weight(tensors, (name for name, dims in reversed(_weights(architecture.name)) if dims == 2))
-    return int(head.shape[0]) if head is not None and head.shape[0] <= MAX_CLASSES else None
+    return int(head.shape[0]) if head is not None and 1 <= head.shape[0] <= MAX_CLASSES else None
 
 
 def default_shape(architecture: Architecture, tensors: Mapping[str, Tensor]) -> tuple[int, int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,12 @@ from dfad_core.errors import TeacherRejected
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "ema", "module", "teacher", "weights")
 """Names under which training scripts keep the weights beside optimizer and epoch."""
+
+BROKEN = (
+    ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, OSError,
+    RuntimeError, TypeError, ValueError, struct.error,
+)  # fmt: skip
+"""What PyTorch's reader raises on garbled pickles; found by garbling them."""
 
 
 def read_state_dict_pt(path: Path) -> tuple[dict[str, Tensor], list[str]]:
@@ -30,7 +37,7 @@ def read_state_dict_pt(path: Path) -> tuple[dict[str, Tensor], list[str]]:
                 code="unsafe_pickle",
             ) from error
         raise TeacherRejected("The file's pickle is damaged.", code="corrupt_file") from error
-    except (RuntimeError, EOFError, KeyError, ValueError, IndexError, AttributeError, TypeError) as error:
+    except BROKEN as error:
         raise TeacherRejected("The file is damaged or incomplete.", code="corrupt_file") from error
     return _unwrap(loaded)
 
