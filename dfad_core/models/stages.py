@@ -26,6 +26,8 @@ RELU_LIKE = frozenset(
     }
 )  # fmt: skip
 
+IN_PLACE = frozenset({F.relu_, torch.relu_, Tensor.relu_})
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -55,17 +57,24 @@ class _Watch(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if func in RELU_LIKE:
+        if _is_relu_like(func, args, kwargs):
             number, self.calls = self.calls, self.calls + 1
             if self._wanted is None or number in self._wanted:
                 tensor = args[0] if args else kwargs["input"]
-                if kwargs.get("inplace"):
-                    # The pre-activation must survive the call that would overwrite it.
-                    kwargs = {**kwargs, "inplace": False}
-                elif func in (F.relu_, torch.relu_, Tensor.relu_):
-                    func = torch.relu
-                self._see(number, tensor)
+                # What the call is about to overwrite is kept by its copy.
+                self._see(number, tensor.clone() if _is_in_place(func, args, kwargs) else tensor)
         return func(*args, **kwargs)
+
+
+def _is_relu_like(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    if func is F.hardtanh:  # nn.ReLU6 is a hardtanh from 0; others have no boundary there
+        return bool((args[1] if len(args) > 1 else kwargs.get("min_val", -1.0)) == 0)
+    return func in RELU_LIKE
+
+
+def _is_in_place(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    # Modules pass `inplace` by name or by position; none of these functions takes another bool.
+    return func in IN_PLACE or bool(kwargs.get("inplace")) or any(a is True for a in args)
 
 
 def _channels_and_size(tensor: Tensor) -> tuple[int, tuple[int, int]]:
@@ -96,7 +105,7 @@ class StageTap:
     """Collects the pre-activations of chosen stages during ordinary forward passes.
 
     `with tap.listening(): logits = module(x)` leaves them in `tap.tensors`, in the stages' order
-    and with their graph; nothing is computed twice and in-place activations are made out-of-place.
+    and with their graph; nothing is computed twice. What an in-place activation overwrites is copied.
     """
 
     def __init__(self, stages: Sequence[Stage]) -> None:

@@ -29,3 +29,29 @@ def test_accuracy() -> None:
     labels = torch.arange(4).repeat(5)
     labels[:5] = (labels[:5] + 1) % 4
     assert accuracy(nn.Identity(), logits, labels, batch_size=3) == 0.75
+
+
+def test_cost_of_groups_and_shared_layers() -> None:
+    grouped = nn.Conv2d(4, 8, 3, padding=1, groups=4, bias=False)
+    found = cost(grouped, (4, 8, 10))
+    assert (found.parameters, found.macs) == (72, 8 * 80 * 9)
+    layer = nn.Linear(6, 6, bias=False)
+    twice = nn.Sequential(nn.Flatten(), layer, layer)
+    assert cost(twice, (1, 2, 3)).parameters == 36  # stored once
+    assert cost(twice, (1, 2, 3)).macs == 72  # computed twice
+
+
+def test_cost_leaves_no_trace() -> None:
+    module = build_classifier("cnn8", num_classes=10, input_shape=(1, 8, 8)).train()
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    cost(module, (1, 8, 8))
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+    assert not any(m._forward_hooks for m in module.modules())
+
+
+def test_accuracy_uses_running_statistics() -> None:
+    module = nn.Sequential(nn.BatchNorm1d(2, affine=False)).train()
+    x = torch.tensor([[5.0, 1.0], [5.0, 2.0]])
+    # On the batch's own statistics the first column would be 0 and the second +-1.
+    assert accuracy(module, x, torch.tensor([0, 0])) == 1.0
+    assert not module.training

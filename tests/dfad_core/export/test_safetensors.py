@@ -48,3 +48,33 @@ def test_a_file_without_our_metadata(tmp_path: Path) -> None:
     with pytest.raises(TeacherRejected) as caught:
         load_student(tmp_path / "x")
     assert caught.value.code == "unsupported_format"
+
+
+def test_the_file_is_as_readable_as_any_other(tmp_path: Path) -> None:
+    student = build_classifier("mlp8", num_classes=4, input_shape=(1, 8, 8))
+    (tmp_path / "plain").write_bytes(b"x")
+    save_student(tmp_path / "s", student, architecture="mlp8", num_classes=4, input=InputConfig((1, 8, 8)))
+    assert (tmp_path / "s").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_a_write_replaces_the_whole_file(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    for classes in (9, 4):
+        student = build_classifier("mlp8", num_classes=classes, input_shape=(1, 8, 8))
+        save_student(path, student, architecture="mlp8", num_classes=classes, input=InputConfig((1, 8, 8)))
+    assert load_student(path).dfad_metadata.num_classes == 4
+
+
+def test_weights_that_are_not_those_of_the_named_student(tmp_path: Path) -> None:
+    student = build_classifier("mlp8", num_classes=4, input_shape=(1, 8, 8))
+    save_student(tmp_path / "s", student, architecture="cnn8", num_classes=4, input=InputConfig((1, 8, 8)))
+    with pytest.raises(TeacherRejected) as caught:
+        load_student(tmp_path / "s")
+    assert caught.value.code == "architecture_mismatch"
+
+
+def test_a_state_dict_is_no_student(tmp_path: Path) -> None:
+    torch.save(build_classifier("mlp8", num_classes=4, input_shape=(1, 8, 8)).state_dict(), tmp_path / "s")
+    with pytest.raises(TeacherRejected) as caught:
+        load_student(tmp_path / "s")
+    assert caught.value.code == "unsupported_format"
