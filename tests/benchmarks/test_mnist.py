@@ -1,0 +1,80 @@
+"""The MNIST run from files to its last line, with a few made-up images and a second of training."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+from benchmarks import mnist
+from benchmarks.snapshots import Snapshots, same_network
+from dfad_core.models import build_classifier
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A data folder with 12 images and an untrained teacher."""
+    buffers = []
+    for i in range(12):
+        buffers.append(io.BytesIO())
+        Image.fromarray(np.full((28, 28), 20 * i, np.uint8)).save(buffers[-1], format="PNG")
+    images = pa.array([b.getvalue() for b in buffers], pa.binary())
+    labels = pa.array([i % 10 for i in range(12)], pa.int8())
+    pq.write_table(pa.table({"image": images, "label": labels}), tmp_path / "mnist-test.parquet")
+    torch.manual_seed(0)
+    teacher = build_classifier("lenet5", num_classes=10, input_shape=(1, 32, 32))
+    (tmp_path / "teachers").mkdir()
+    torch.save(teacher.state_dict(), tmp_path / "teachers" / "mnist-lenet5.pt")
+    return tmp_path
+
+
+def test_from_files_to_the_last_line(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(mnist, "RESULTS", tmp_path / "results")
+    mnist.main(["--seconds", "0.5", "--data", str(data), "--device", "cpu"])
+    out = capsys.readouterr().out.splitlines()
+    assert out[-1].startswith("MNIST accuracy=")
+    assert out[-1].endswith(" method=auto")
+    line = json.loads((tmp_path / "results" / "mnist.jsonl").read_text())
+    wanted = {"dataset", "pair", "method", "device", "teacher_accuracy", "student_accuracy", "seconds"}
+    assert wanted <= line.keys()
+    assert line["dataset"] == "mnist-test"
+    assert line["curve"][-1]["accuracy"] == pytest.approx(line["student_accuracy"], abs=1e-4)
+
+
+def test_missing_data_is_said(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="DFAD_DATA_DIR"):
+        mnist.main(["--data", str(tmp_path / "nowhere")])
+
+
+def test_time_is_kept_for_the_evaluation() -> None:
+    for seconds in (2, 120, 600):
+        budget = mnist.config_for(seconds, 0, "auto", "cpu").budget
+        assert budget.train_seconds is not None
+        assert 0 < budget.train_seconds < seconds
+
+
+def test_snapshots_are_copies_in_order() -> None:
+    student = build_classifier("mlp8", num_classes=10, input_shape=(1, 8, 8))
+    snapshots = Snapshots(student, seconds=0.0, points=4)
+    snapshots.phase("warming_up")
+    first = {name: tensor.clone() for name, tensor in student.state_dict().items()}
+    assert snapshots.should_stop() is None
+    with torch.no_grad():
+        for parameter in student.parameters():
+            parameter.zero_()
+    snapshots.should_stop()
+    assert len(snapshots.taken) == 1  # everything was due at once
+    copy = same_network(
+        build_classifier("mlp8", num_classes=10, input_shape=(1, 8, 8)), snapshots.taken[0].weights
+    )
+    assert all(torch.equal(tensor, first[name]) for name, tensor in copy.state_dict().items())
+    assert not copy.training
