@@ -40,9 +40,13 @@ class ShapeError(DfadError, ValueError):
 
 
 class DivergedError(DfadError, RuntimeError):
-    """A loss became non-finite; raised before the update that would have spread it."""
+    """A loss became non-finite; raised before the update that would have spread it.
+
+    `result` holds what was trained until then, if anything was.
+    """
 
     code = "diverged"
+    result: Any = None
 
 
 class CheckpointError(DfadError, RuntimeError):

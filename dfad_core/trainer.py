@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dfad_core import checkpoint, runtime
 from dfad_core.config import DistillConfig
-from dfad_core.errors import Stopped
+from dfad_core.errors import DivergedError, Stopped
 from dfad_core.evaluation.fidelity import fidelity
 from dfad_core.hooks import Hooks
 from dfad_core.monitor import Monitor
@@ -65,9 +65,9 @@ def distill(
     (B, latent_dim) to images in the teacher's normalised space and is built from the config if absent.
 
     Raises Stopped (with a partial result, after a checkpoint) when a hook asks for it, DivergedError
-    before the update of a non-finite loss, ShapeError for networks that do not fit the input,
-    CheckpointError for a `resume` that is damaged or another job's, ConfigError for settings that
-    cannot work on this machine.
+    (with a partial result too) before the update of a non-finite loss, ShapeError for networks that
+    do not fit the input, CheckpointError for a `resume` that is damaged or another job's, ConfigError
+    for settings that cannot work on this machine.
     """
     hooks = hooks or Hooks()
     resolved = runtime.resolve(config)
@@ -83,7 +83,11 @@ def distill(
             state = checkpoint.unpack(resume, job)
             session.load_state_dict(state["session"])
             monitor.load_state_dict(state["monitor"])
-        newest, reason = _train(session, monitor, hooks, job)
+        try:
+            newest, reason = _train(session, monitor, hooks, job)
+        except DivergedError as error:
+            error.result = _salvage(session, monitor)
+            raise
         hooks.phase("evaluating")
         return _finish(session, monitor, newest, reason)
 
@@ -139,6 +143,19 @@ def _finish(session: Session, monitor: Monitor, newest: Batch | None, reason: st
     if reason is not None:
         raise Stopped(f"stopped: {reason}", result=result)
     return result
+
+
+def _salvage(session: Session, monitor: Monitor) -> DistillResult | None:
+    """The student as its last sound update left it; None if it had none or is not finite."""
+    if session.clock.step == 0:
+        return None
+    try:
+        _finish(session, monitor, None, "diverged")
+    except Stopped as stopped:
+        weights = stopped.result.student.state_dict().values()
+        sound = all(bool(torch.isfinite(w).all()) for w in weights if w.is_floating_point())
+        return stopped.result if sound else None
+    return None
 
 
 def _calibration_images(session: Session) -> Iterator[Tensor]:

@@ -209,23 +209,35 @@ class Attempt:
                 return "cancelled"
             return ended
 
-    def _engine_error(self, error: dict[str, Any]) -> str:
-        self._pending.discard()
-        rejected = error.get("teacher_rejected", False)
-        error = {k: v for k, v in error.items() if v is not None and k != "teacher_rejected"}
-        if rejected:
+    def _engine_error(self, said: dict[str, Any]) -> str:
+        error = {k: v for k, v in said.items() if k in ("code", "message", "param") and v is not None}
+        result = said.get("result")
+        if result is None:
+            self._pending.discard()
+        if said.get("teacher_rejected", False):
             record_inspection(self._claim.teacher_id, {"error": error})
         if self._stop == "cancel":
-            return self._stopped({}, None)
+            return self._stopped(result or {}, self._pending)
         if error["code"] == "out_of_memory":
             return self._give_up("out of memory", error)
-        return self._finish_failed(error)
+        return self._finish_failed(error, result)
 
-    def _finish_failed(self, error: dict[str, Any]) -> str:
+    def _finish_failed(self, error: dict[str, Any], result: dict[str, Any] | None = None) -> str:
+        """The end of a job that cannot succeed; what it had trained is kept."""
         with session_scope() as session:
-            if lifecycle.fail(session, self._claim, error):
-                return "failed"
-            return "cancelled" if lifecycle.cancelled(session, self._claim) else "stale"
+            if lifecycle.fail(session, self._claim, error, result):
+                ended = "failed"
+            elif lifecycle.cancelled(session, self._claim, result):
+                ended = "cancelled"
+            else:
+                ended = "stale"
+            if ended != "stale":
+                self._pending.publish(session, partial=True)
+        if ended == "stale":
+            self._pending.discard()
+        elif result is not None:
+            self._drop_checkpoints()
+        return ended
 
     def _trained(self, result: dict[str, Any], *, complete: bool) -> str:
         if complete:

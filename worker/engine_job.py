@@ -13,7 +13,7 @@ from torch import nn
 
 import dfad_core
 from dfad_core.config import BudgetConfig, DistillConfig, InputConfig, MethodConfig, TrainingConfig
-from dfad_core.errors import CheckpointError, Stopped, TeacherRejected
+from dfad_core.errors import CheckpointError, DivergedError, Stopped, TeacherRejected
 from dfad_core.evaluation.cost import cost
 from dfad_core.export.metadata import StudentMetadata
 from dfad_core.export.safetensors import student_bytes
@@ -37,6 +37,8 @@ class Outcome:
     samples: bytes | None
     steps: int
     stopped: bool
+    error: DivergedError | None = None
+    """Why there is no more than a partial student."""
 
 
 def load(path: Path, spec: dict[str, Any]) -> LoadedTeacher:
@@ -95,7 +97,10 @@ def inspect(teacher: LoadedTeacher) -> dict[str, Any]:
 def run(
     path: Path, spec: dict[str, Any], hooks: PipeHooks, *, resume: bytes | None, checkpoint_seconds: float
 ) -> Outcome:
-    """Distil and evaluate. Raises the engine's errors; a stop comes back as an Outcome."""
+    """Distil and evaluate. Raises the engine's errors.
+
+    A stop comes back as an Outcome, and so does a loss that diverged after some training.
+    """
     hooks.phase("loading")
     teacher = load(path, spec["teacher"])
     hooks.inspection(inspect(teacher))
@@ -110,11 +115,14 @@ def run(
         args=spec["student"]["args"],
     )
     try:
-        done, stopped = _distill(teacher.module, student, config, hooks, resume), False
-    except Stopped as stop:
-        done, stopped = stop.result, True
+        done, ended = _distill(teacher.module, student, config, hooks, resume), None
+    except (Stopped, DivergedError) as early:
+        if early.result is None:
+            raise
+        done, ended = early.result, early
     hooks.phase("exporting")
-    return _outcome(teacher, student, config, spec, done, stopped=stopped)
+    outcome = _outcome(teacher, student, config, spec, done, stopped=ended is not None)
+    return dataclasses.replace(outcome, error=ended if isinstance(ended, DivergedError) else None)
 
 
 def _distill(

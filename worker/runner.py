@@ -13,6 +13,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from dfad_core.errors import DfadError, TeacherRejected
 from worker.protocol import Message, read_message
 
 
@@ -36,13 +37,19 @@ def _start(channel: Any, hooks: Any, command: Message) -> None:
     for kind, filename, media_type, payload in files:
         about = {"kind": kind, "filename": filename, "media_type": media_type, "step": outcome.steps}
         channel.send("artifact", about, payload)
-    channel.send("stopped" if outcome.stopped else "result", {"result": outcome.result})
+    if outcome.error is not None:
+        channel.send("error", {**_about(outcome.error), "result": outcome.result})
+    else:
+        channel.send("stopped" if outcome.stopped else "result", {"result": outcome.result})
+
+
+def _about(error: DfadError) -> dict[str, Any]:
+    return {"code": error.code, "message": error.message, "param": error.param}
 
 
 def main() -> int:
     """Run one job and say how it ended. Exit code 0 if that could be said."""
     # Imported here so that a runner that is told nothing costs nothing.
-    from dfad_core.errors import DfadError, TeacherRejected
     from worker.hooks import Channel, PipeHooks, StopListener
 
     out = os.fdopen(int(sys.argv[1]), "wb")
@@ -55,8 +62,7 @@ def main() -> int:
     try:
         _start(channel, PipeHooks(channel, listener), command)
     except DfadError as error:
-        about = {"code": error.code, "message": error.message, "param": error.param}
-        channel.send("error", {**about, "teacher_rejected": isinstance(error, TeacherRejected)})
+        channel.send("error", {**_about(error), "teacher_rejected": isinstance(error, TeacherRejected)})
     except MemoryError:
         channel.send(
             "error", {"code": "out_of_memory", "message": "The job needs more memory than there is."}

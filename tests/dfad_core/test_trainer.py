@@ -225,6 +225,20 @@ def test_a_loss_that_is_not_finite_ends_before_its_update(tiny, calls: int, phas
     assert unchanged == (phase == "generator")
 
 
+def test_what_was_trained_before_a_divergence_is_handed_out(tiny) -> None:
+    config = tiny.config(method={"name": "dfad"})
+    first_round = config.training.student_steps + 1
+    for calls, steps in ((first_round, None), (first_round + 2, 1)):
+        student = _Poisoned(tiny.classifier(4, bn=False), calls)
+        with pytest.raises(DivergedError) as caught:
+            distill(tiny.classifier(8), student, config, generator=tiny.generator())
+        result = caught.value.result
+        assert (None if result is None else result.steps) == steps
+    assert result.student is student
+    assert not result.fidelity
+    assert all(torch.isfinite(w).all() for w in _state(student.inner).values())
+
+
 def test_a_larger_student_is_an_event(tiny) -> None:
     witness = Witness()
     result = distill(

@@ -71,6 +71,13 @@ def diverge(channel, listener, resumed):
     channel.send("error", {"code": "diverged", "message": "the loss is not finite", "param": None})
 
 
+def diverge_late(channel, listener, resumed):
+    """The loss goes wrong after some training: the student until then comes with the error."""
+    channel.send("artifact", STUDENT, b"half a student")
+    about = {"code": "diverged", "message": "the loss is not finite", "param": "student"}
+    channel.send("error", {**about, "result": {"steps": 7}})
+
+
 def reject(channel, listener, resumed):
     about = {"code": "architecture_mismatch", "message": "missing: fc.weight", "param": "architecture"}
     channel.send("error", {**about, "teacher_rejected": True})

@@ -154,6 +154,14 @@ def test_an_error_of_the_engine_fails_at_once(scripted, attempt, stored_jobs):
     assert stored_jobs.row(job_id).error == {"code": "diverged", "message": "the loss is not finite"}
 
 
+def test_an_error_after_some_training_keeps_the_partial_student(scripted, attempt, stored_jobs):
+    job_id = scripted("diverge_late")
+    assert attempt(job_id) == "failed"
+    row = stored_jobs.row(job_id)
+    assert (row.error["code"], row.error["param"], row.result) == ("diverged", "student", {"steps": 7})
+    assert [a.partial for a in stored_jobs.artifacts(job_id)["student"]] == [True]
+
+
 def test_a_rejected_teacher_is_marked_so(scripted, attempt, stored_jobs):
     job_id = scripted("reject")
     assert attempt(job_id) == "failed"
