@@ -18,6 +18,8 @@ def broker_settings(settings: Settings) -> dict[str, Any]:
             "data_folder_out": str(queue),
             "control_folder": str(control),
             "store_processed": False,
+            # Seconds between two looks into the folder; kombu's own 1.0 is felt by whoever waits.
+            "polling_interval": 0.2,
         }
     else:
         transport = {

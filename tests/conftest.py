@@ -44,6 +44,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         monkeypatch.delenv(name)
     folder = tmp_path / "home"
     monkeypatch.setenv("DFAD_HOME", str(folder))
+    # Networks as small as the tests' gain nothing from more, and a busy machine punishes it.
+    monkeypatch.setenv("DFAD_RUNNER_THREADS", "1")
     _forget_settings()
     yield folder
     _forget_settings()
