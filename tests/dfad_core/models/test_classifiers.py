@@ -63,6 +63,31 @@ def test_other_sizes_and_channels(name: str) -> None:
     assert network(torch.randn(1, 4, 40, 32)).shape == (1, 10)
 
 
+@pytest.mark.parametrize("name", sorted(set(PUBLISHED) - {"resnet34", "wrn_40_2"}))
+@pytest.mark.parametrize("channels", [1, 4])
+def test_the_smallest_input_trains(name: str, channels: int) -> None:
+    side = ARCHITECTURES[name].min_side
+    network = build(name, input_shape=(channels, side, side), num_classes=2).train()
+    logits = network(torch.randn(2, channels, side, side))
+    assert logits.shape == (2, 2)
+    assert torch.isfinite(logits).all()
+    if side > 8:
+        with pytest.raises(ShapeError):
+            build(name, input_shape=(channels, side - 1, side - 1))
+
+
+def test_names_are_those_of_the_public_files() -> None:
+    names = set(build("resnet20").state_dict())
+    assert {"conv1.weight", "bn1.running_var", "layer3.2.conv2.weight", "linear.bias"} <= names
+    assert not any("shortcut" in name for name in names)
+    assert {"layer2.0.shortcut.0.weight", "layer2.0.shortcut.1.bias"} <= set(build("resnet18").state_dict())
+    assert set(build("lenet5").state_dict()) == {
+        f"{layer}.{part}"
+        for layer in ("conv1", "conv2", "conv3", "fc1", "fc2")
+        for part in ("weight", "bias")
+    }
+
+
 def test_lenet_takes_28_and_32() -> None:
     assert build("lenet5", input_shape=(1, 28, 28))(torch.randn(1, 1, 28, 28)).shape == (1, 10)
     with pytest.raises(ShapeError):

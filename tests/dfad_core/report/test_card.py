@@ -47,3 +47,20 @@ def test_accuracy_names_its_data() -> None:
 def test_a_partial_student_says_so() -> None:
     training = {**result()["training"], "complete": False}
     assert "Partial." in render_report(result(training=training), history=[], samples_png=None, title="t")
+
+
+def test_events_say_what_was_seen() -> None:
+    events = [
+        {"kind": "collapse_suspected", "step": 40, "class_entropy": 0.123456, "sample_distance": 0.5},
+        {"kind": "student_larger_than_teacher", "step": 0, "teacher": 10, "student": "<i>20"},
+    ]
+    page = render_report(result(events=events), history=[], samples_png=None, title="t")
+    assert "class entropy 0.1235" in page
+    assert "student larger than teacher" in page
+    assert "&lt;i&gt;20" in page
+
+
+def test_gaps_in_the_series_are_no_obstacle() -> None:
+    history = [{"seconds": 0.0, "student_loss": float("nan")}, {"seconds": 1.0, "agreement": 0.5}]
+    page = render_report(result(), history=history, samples_png=None, title="t")
+    assert "<svg" in page
