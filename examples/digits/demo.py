@@ -30,7 +30,7 @@ TEACHER = Path(__file__).parent / "teacher.safetensors"
 OUT = Path("demo")
 SPEC = {
     "student": {"architecture": "cnn8", "args": {"width": 9}},
-    "budget": {"steps": 900},
+    "budget": {"steps": 300},
     # Networks this small gain nothing from a second thread, which would only wait for the first.
     "training": {"threads": 1},
     "seed": 0,
