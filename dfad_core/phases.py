@@ -72,8 +72,8 @@ class Phase:
 class GeneratorPhase(Phase):
     """One update of the generator against the frozen student; its batch is handed on.
 
-    The student stays in train mode (method.md measured: in eval mode the game leaves the domain
-    sooner), so its BN layers normalise by this batch, and so does the generator's own BN always.
+    The student stays in train mode, so its BN layers normalise by this batch (in eval mode the game
+    leaves the teacher's domain sooner), and so does the generator's own BN always.
     """
 
     name = "generator"
