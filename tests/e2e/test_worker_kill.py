@@ -9,10 +9,9 @@ import pytest
 from app.config import get_settings
 from app.dispatch import send_due
 
-#: Enough steps to be killed in the middle of; few enough to end soon afterwards.
-STEPS = 300
+#: By the clock, so that a fast machine is not done before it is killed and a slow one not for ever.
 LONG = {
-    "budget": {"steps": STEPS},
+    "budget": {"train_seconds": 4, "steps": 1_000_000},
     "training": {"batch_size": 16, "student_steps": 2, "generator_width": 4, "latent_dim": 8},
 }
 
@@ -36,7 +35,8 @@ def test_a_killed_worker_that_starts_again_finishes_from_the_checkpoint(database
 
     workers.start()
     row = stored_jobs.wait(job_id, lambda row: row.finished_at is not None, 120)
-    assert (row.status, row.attempt, row.step) == ("succeeded", 2, STEPS)
+    assert (row.status, row.attempt) == ("succeeded", 2)
+    assert row.step > saved
     events = stored_jobs.events(job_id)
     assert [e.data["reason"] for e in events if e.type == "job.requeued"] == ["lease expired"]
     resumed = [n["message"] for n in kinds(events, "note") if n["code"] == "resumed"]
@@ -83,7 +83,7 @@ def test_killed_runner_and_killed_child_on_postgres_and_redis(
     (runner,) = workers.runners(worker)
     os.kill(parent(runner), signal.SIGKILL)
     row = stored_jobs.wait(job_id, lambda row: row.finished_at is not None, 120)
-    assert (row.status, row.attempt, row.step) == ("succeeded", 3, STEPS)
+    assert (row.status, row.attempt) == ("succeeded", 3)
     events = stored_jobs.events(job_id)
     reasons = [e["reason"] for e in kinds(events, "job.requeued")]
     assert reasons == ["the runner died", "lease expired"]
