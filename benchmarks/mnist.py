@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from benchmarks.bystanders import Bystanders
 from benchmarks.data import DataMissing, data_dir, data_file, load_images, normalise
 from benchmarks.record import RESULTS, append
 from benchmarks.snapshots import Snapshots, same_network
@@ -112,7 +113,9 @@ def main(arguments: list[str] | None = None) -> None:
     teacher = load_teacher(teacher_file, architecture=TEACHER, num_classes=10, input=INPUT).module
     config = config_for(options.seconds, options.seed, options.method, options.device)
     torch.set_num_threads(min(torch.get_num_threads(), usable_processors()))
+    others = Bystanders()
     result, snapshots, took = run(teacher, config, options.seconds)
+    busy, warning = others.processors(), others.warning()
     teacher_accuracy, final, curve = score(teacher, result, snapshots, took, images)
     print(f"{'seconds':>8} {'step':>7} {'accuracy':>9}")
     for point in curve:
@@ -129,11 +132,14 @@ def main(arguments: list[str] | None = None) -> None:
             "seconds": round(took, 1),
             "seed": options.seed,
             "steps": result.steps,
+            "others_processors": None if busy is None else round(busy, 2),
             "curve": curve,
             "fidelity": {name: round(value, 5) for name, value in result.fidelity.items()},
         },
         resolve(config).device,
     )
+    if warning is not None:
+        print(warning)
     print(
         f"MNIST accuracy={final:.4f} teacher_accuracy={teacher_accuracy:.4f} "
         f"seconds={took:.0f} method={options.method}"

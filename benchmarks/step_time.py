@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from benchmarks.bystanders import Bystanders
 from benchmarks.plain import STUDENT_STEPS, PlainGenerator, PlainLoop
 from benchmarks.record import RESULTS, append
 from dfad_core.config import BudgetConfig, DistillConfig, InputConfig, MethodConfig, TrainingConfig
@@ -179,7 +180,9 @@ def main(arguments: list[str] | None = None) -> None:
     case = case_from(options)
     torch.set_num_threads(min(torch.get_num_threads(), usable_processors()))
     print(f"{options.pair} {case.shape} batch {case.batch_size} generator width {case.generator_width}")
+    others = Bystanders()
     figures = measure(case, options.rounds)
+    busy = others.processors()
     ratio = figures["plain_seconds"] / figures["engine_seconds"]
     with_pool = figures["plain_seconds"] / figures["engine_with_pool_seconds"]
     append(
@@ -197,9 +200,12 @@ def main(arguments: list[str] | None = None) -> None:
             **{name: round(seconds, 6) for name, seconds in figures.items()},
             "ratio": round(ratio, 2),
             "ratio_with_pool": round(with_pool, 2),
+            "others_processors": None if busy is None else round(busy, 2),
         },
         case.device,
     )
+    if (warning := others.warning()) is not None:
+        print(warning)
     print(f"STEP_TIME ratio={ratio:.1f} ratio_with_pool={with_pool:.1f}")
 
 
