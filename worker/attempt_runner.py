@@ -21,6 +21,7 @@ from app.config import get_settings
 from app.db import session_scope
 from app.jobs import lifecycle
 from app.jobs.lifecycle import Claim
+from app.jobs.schemas import TeacherSpec
 from app.storage import IntegrityError
 from worker import publish
 from worker.inspection import record_inspection
@@ -64,11 +65,13 @@ class Attempt:
         self._claim = claim
         self._shutdown_asked = shutdown_asked
         self._settings = get_settings()
-        self._deadline = time.monotonic() + claim.resolved_spec["budget"]["max_runtime_seconds"]
+        allowed = claim.resolved_spec["budget"]["max_runtime_seconds"] - claim.seconds_before
+        self._deadline = time.monotonic() + allowed
         self._stop: str | None = None
         self._kill_at: float | None = None
         self._pending = Pending()
         self._last: Message | None = None
+        self._as_uploaded = False
 
     def run(self) -> str:
         """Run the job to an end of this attempt."""
@@ -120,7 +123,9 @@ class Attempt:
     def _prepare(self, folder: Path) -> dict[str, Any]:
         """Teacher and checkpoint into the runner's folder; the `start` command."""
         teacher, checkpoint = folder / "teacher.bin", folder / "checkpoint.bin"
-        publish.fetch_teacher(self._claim.teacher_id, teacher)
+        said = publish.fetch_teacher(self._claim.teacher_id, teacher)
+        uploaded_as = TeacherSpec.model_validate(said).model_dump(mode="json")
+        self._as_uploaded = uploaded_as == self._claim.resolved_spec["teacher"]
         step = publish.fetch_newest_checkpoint(self._claim.job_id, checkpoint)
         if step is not None:
             publish.record_event(
@@ -179,11 +184,16 @@ class Attempt:
             case "event":
                 publish.record_event(claim, data)
             case "inspection":
-                record_inspection(claim.teacher_id, data)
+                self._inspected(data)
             case "artifact":
                 self._pending.rows.append(publish.store_bytes(claim, message))
             case _:
                 self._last = message
+
+    def _inspected(self, found: dict[str, Any]) -> None:
+        """What a job finds is the teacher's inspection, unless the job calls it something else."""
+        if self._as_uploaded:
+            record_inspection(self._claim.teacher_id, found)
 
     def _conclude(self, exit_code: int | None) -> str:
         """Turn the runner's last word, or its silence, into the attempt's end."""
@@ -215,7 +225,7 @@ class Attempt:
         if result is None:
             self._pending.discard()
         if said.get("teacher_rejected", False):
-            record_inspection(self._claim.teacher_id, {"error": error})
+            self._inspected({"error": error})
         if self._stop == "cancel":
             return self._stopped(result or {}, self._pending)
         if error["code"] == "out_of_memory":

@@ -37,6 +37,8 @@ class Claim:
     fence: int
     owner: str
     resolved_spec: dict[str, Any]
+    seconds_before: float = 0.0
+    """Time since the job's first attempt began; its deadline counts all of them."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,14 @@ def claim(session: Session, job_id: str, owner: str) -> Claim | None:
         session.flush()
     append_event(session, job_id, "job.running", {"status": Status.RUNNING, "attempt": job.attempt})
     return Claim(
-        job_id, job.tenant_id, job.teacher_id, job.attempt, job.fence, owner, dict(job.resolved_spec)
+        job_id,
+        job.tenant_id,
+        job.teacher_id,
+        job.attempt,
+        job.fence,
+        owner,
+        dict(job.resolved_spec),
+        seconds_before=(now - job.started_at).total_seconds(),
     )
 
 

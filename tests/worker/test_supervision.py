@@ -1,12 +1,13 @@
 """Whatever a runner does, its attempt ends in exactly one way and leaves nothing half done."""
 
 import threading
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import update
 from sqlalchemy.exc import OperationalError
 
-from app.db import session_scope
+from app.db import database_now, session_scope
 from app.jobs import lifecycle
 from app.models import ArtifactChunk, Job, Teacher
 from app.storage import get_store
@@ -266,3 +267,12 @@ def test_a_database_that_stays_away_ends_the_attempt_as_stale(scripted, attempt,
     assert attempt(job_id) == "stale"
     assert stored_jobs.row(job_id).status == "running"
     assert "student" not in stored_jobs.artifacts(job_id)
+
+
+def test_the_deadline_counts_all_attempts(scripted, attempt, stored_jobs):
+    job_id = scripted("train", budget={"steps": 10, "max_runtime_seconds": 3600})
+    with session_scope() as session:
+        long_ago = database_now(session) - timedelta(hours=2)
+        session.execute(update(Job).where(Job.id == job_id).values(started_at=long_ago))
+    assert attempt(job_id) == "failed"
+    assert stored_jobs.row(job_id).error["code"] == "deadline_exceeded"

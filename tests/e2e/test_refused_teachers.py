@@ -1,0 +1,132 @@
+"""Bad teachers from the upload to the job's error: the HTTP edge, an attempt and a real runner.
+
+The edge takes any bytes; only a runner opens them, so these come back as failed jobs.
+"""
+
+import json
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from starlette.testclient import TestClient
+
+from app.db import session_scope
+from app.jobs import lifecycle
+from dfad_core.models import build_classifier
+from worker.attempt_runner import Attempt
+
+SMALL = {"batch_size": 16, "student_steps": 2, "generator_width": 4, "latent_dim": 8, "threads": 1}
+SPEC = {
+    "teacher": {"architecture": "cnn8"},
+    "student": {"architecture": "mlp8", "args": {"width": 8}},
+    "budget": {"steps": 3},
+    "training": SMALL,
+}
+
+
+@pytest.fixture
+def client(database):
+    """The service over an empty database."""
+    from app.main import create_app
+
+    with TestClient(create_app()) as test_client:
+        yield test_client
+
+
+@pytest.fixture
+def run(client):
+    """Submits a file, runs one attempt and gives the finished job."""
+
+    def play(content: bytes, name: str = "teacher.pt", **changes):
+        files = {"teacher": (name, content), "spec": (None, json.dumps(SPEC | changes))}
+        answer = client.post("/jobs", files=files)
+        assert answer.status_code == 201, answer.text
+        job_id = answer.json()["id"]
+        with session_scope() as session:
+            claim = lifecycle.claim(session, job_id, "w1")
+        Attempt(claim, lambda: False).run()
+        return client.get(f"/jobs/{job_id}").json()
+
+    return play
+
+
+class Trap:
+    """Unpickling it makes the folder TRAP."""
+
+    trap = ""
+
+    def __reduce__(self):
+        return os.mkdir, (self.trap,)
+
+
+def saved(folder: Path, value: object) -> bytes:
+    torch.save(value, folder / "saved")
+    return (folder / "saved").read_bytes()
+
+
+def cnn8(classes: int = 10) -> dict[str, torch.Tensor]:
+    torch.manual_seed(0)
+    return build_classifier(
+        "cnn8", num_classes=classes, input_shape=(1, 8, 8), args={"width": 4}
+    ).state_dict()
+
+
+def assert_failed(job, client, code: str, *words: str) -> None:
+    assert (job["status"], job["error"]["code"], job["attempt"]) == ("failed", code, 1)
+    assert all(word in job["error"]["message"] for word in words), job["error"]
+    assert "/" not in job["error"]["message"].replace("/save", "")
+    teacher = client.get(f"/teachers/{job['teacher']['id']}").json()
+    assert (teacher["status"], teacher["error"]["code"]) == ("rejected", code)
+    student = client.get(f"/jobs/{job['id']}/student")
+    assert (student.status_code, student.json()["code"]) == (409, "no_student")
+
+
+def test_a_text_file_named_pt(run, client):
+    assert_failed(run(b"these are not weights\n" * 50), client, "unsupported_format")
+
+
+def test_a_pickle_that_would_run_code(run, client, tmp_path, monkeypatch):
+    monkeypatch.setattr(Trap, "trap", str(tmp_path / "sprung"))
+    assert_failed(run(saved(tmp_path, {"w": Trap()})), client, "unsafe_pickle")
+    assert_failed(run(pickle.dumps(Trap())), client, "unsafe_pickle")
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_the_wrong_architecture(run, client, tmp_path):
+    job = run(saved(tmp_path, cnn8()), teacher={"architecture": "resnet20", "input": {"shape": [1, 8, 8]}})
+    assert_failed(job, client, "architecture_mismatch", "missing: ", "unexpected: ")
+
+
+def test_the_wrong_number_of_classes(run, client, tmp_path):
+    job = run(saved(tmp_path, cnn8()), teacher={"architecture": "cnn8", "num_classes": 7})
+    assert_failed(job, client, "architecture_mismatch", "linear.weight [10, 32] instead of [7, 32]")
+
+
+def test_a_student_larger_than_its_teacher_is_a_warning(run, client, tmp_path):
+    save_file(cnn8(), tmp_path / "t.safetensors")
+    content = (tmp_path / "t.safetensors").read_bytes()
+    job = run(content, student={"architecture": "mlp8", "args": {"width": 128}})
+    assert (job["status"], job["error"]) == ("succeeded", None)
+    events = client.get(f"/jobs/{job['id']}/events?limit=1000").json()["data"]
+    warnings = [e["data"] for e in events if e["type"] == "warning"]
+    assert [w["code"] for w in warnings] == ["student_larger_than_teacher"]
+    assert warnings[0]["student_parameters"] > warnings[0]["teacher_parameters"]
+    assert job["result"]["student"]["parameters"] == warnings[0]["student_parameters"]
+    assert client.get(f"/teachers/{job['teacher']['id']}").json()["status"] == "ready"
+    assert client.get(f"/jobs/{job['id']}/student").status_code == 200
+
+
+def test_a_job_that_calls_the_teacher_something_else_does_not_reject_it(run, client, tmp_path):
+    first = run(saved(tmp_path, cnn8()))
+    assert first["status"] == "succeeded"
+    other = {"architecture": "mlp8", "args": {"width": 8}, "input": {"shape": [1, 8, 8]}}
+    body = {**SPEC, "teacher": other, "teacher_id": first["teacher"]["id"]}
+    job_id = client.post("/jobs", json=body).json()["id"]
+    with session_scope() as session:
+        claim = lifecycle.claim(session, job_id, "w1")
+    assert Attempt(claim, lambda: False).run() == "failed"
+    assert client.get(f"/jobs/{job_id}").json()["error"]["code"] == "architecture_mismatch"
+    assert client.get(f"/teachers/{first['teacher']['id']}").json()["status"] == "ready"
