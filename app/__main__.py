@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import sys
+import tempfile
 
 import uvicorn
+from pydantic import ValidationError
 
 from app.config import Settings, get_settings
 
@@ -28,12 +30,20 @@ def refusal(settings: Settings) -> str | None:
 
 
 def main() -> int:
-    """Serve until told to stop. Exit code 2 for settings that would be unsafe."""
-    settings = get_settings()
+    """Serve until told to stop. Exit code 2 for settings that are wrong or unsafe."""
+    try:
+        settings = get_settings()
+    except ValidationError as error:
+        for found in error.errors():
+            print(f"DFAD_{str(found['loc'][0]).upper()}: {found['msg']}.", file=sys.stderr)
+        return 2
     problem = refusal(settings)
     if problem is not None:
         print(problem, file=sys.stderr)
         return 2
+    settings.scratch_folder.mkdir(parents=True, exist_ok=True)
+    # Uploads are spooled beside the data: /tmp may be small, or memory.
+    tempfile.tempdir = str(settings.scratch_folder.absolute())
     uvicorn.run(
         "app.main:create_app",
         factory=True,

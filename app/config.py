@@ -15,7 +15,8 @@ Seconds = Annotated[float, Field(gt=0)]
 class Settings(BaseSettings):
     """Read from `DFAD_*` variables; the defaults run everything on one machine without services."""
 
-    model_config = SettingsConfigDict(env_prefix="DFAD_", frozen=True)
+    # A variable that is set to nothing counts as not set: an empty key must not open the service.
+    model_config = SettingsConfigDict(env_prefix="DFAD_", env_ignore_empty=True, frozen=True)
 
     home: Path = Path(".dfad")
     """Folder of one machine's data: SQLite file, embedded broker, scratch space, logs."""
@@ -25,7 +26,7 @@ class Settings(BaseSettings):
     """Celery broker; None: files under `home`. Production: redis://…"""
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
-    api_key: SecretStr | None = None
+    api_key: Annotated[SecretStr, Field(min_length=1)] | None = None
     """If set, every call but the health checks needs it. Needed to listen beyond loopback."""
 
     max_upload_bytes: Annotated[int, Field(gt=0)] = 4 * 2**30

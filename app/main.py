@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-
 from fastapi import FastAPI
 
 from app import openapi, problems
@@ -15,9 +13,6 @@ from app.edge import Edge
 def create_app() -> FastAPI:
     """The service over the process's settings. The database must be migrated already."""
     settings = get_settings()
-    settings.scratch_folder.mkdir(parents=True, exist_ok=True)
-    # Uploads are spooled beside the data: /tmp may be small, or memory.
-    tempfile.tempdir = str(settings.scratch_folder.absolute())
     # The documentation pages load scripts from other hosts; the description itself is enough.
     app = FastAPI(title="Data-free distillation", version="0.1.0", docs_url=None, redoc_url=None)
     problems.install(app)
