@@ -33,6 +33,8 @@ class Settings(BaseSettings):
     """Largest teacher file; counted while it streams in."""
     max_json_bytes: Annotated[int, Field(gt=0)] = 1 * 2**20
     """Largest JSON body or `spec` part."""
+    upload_stall_seconds: Seconds = 60
+    """A body of which nothing arrives for this long is given up."""
 
     lease_seconds: Seconds = 60
     heartbeat_seconds: Seconds = 10
@@ -50,6 +52,8 @@ class Settings(BaseSettings):
     """From asking a runner to stop until it is killed."""
     sse_poll_seconds: Seconds = 0.5
     """How often an event stream looks for news."""
+    sse_keep_alive_seconds: Seconds = 15
+    """A stream without news sends a comment this often, so that nobody takes it for dead."""
     runner_threads: Annotated[int, Field(ge=0)] = 0
     """CPU threads of one runner; 0: the processors it may use, shared among local workers."""
     local_workers: Annotated[int, Field(ge=1)] = 1

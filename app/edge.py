@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hmac
 
+import anyio
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -18,6 +19,7 @@ from app.problems import problem_response
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 LOCAL_TENANT = "local"
+MAX_LENGTH_DIGITS = 18
 
 
 class Edge:
@@ -46,17 +48,30 @@ class Edge:
         if refusal is not None:
             await problem_response(refusal, request_id)(scope, receive, send_with_id)
             return
-        counted = 0
+        await self._app(scope, self._counted(receive, limit), send_with_id)
+
+    def _counted(self, receive: Receive, limit: int) -> Receive:
+        """`receive` that refuses a body that grows too large or stops arriving."""
+        counted, whole = 0, False
+        patience = self._settings.upload_stall_seconds
 
         async def receive_counted() -> Message:
-            nonlocal counted
-            message = await receive()
+            nonlocal counted, whole
+            if whole:  # what comes now is the end of the connection, whenever that is
+                return await receive()
+            try:
+                with anyio.fail_after(patience):
+                    message = await receive()
+            except TimeoutError:
+                text = f"Nothing of the body arrived for {patience:g} s."
+                raise ServiceError(408, "upload_stalled", text, headers={"Connection": "close"}) from None
+            whole = not message.get("more_body", False)
             counted += len(message.get("body", b""))
             if counted > limit:
                 raise _too_large(limit)
             return message
 
-        await self._app(scope, receive_counted, send_with_id)
+        return receive_counted
 
     def _limit(self, headers: Headers) -> int:
         settings = self._settings
@@ -72,8 +87,10 @@ class Edge:
                 challenge = {"WWW-Authenticate": "Bearer"}
                 return ServiceError(401, "unauthorized", "A valid API key is needed.", headers=challenge)
         length = headers.get("content-length", "0")
-        if length.isascii() and length.isdigit() and int(length) > limit:
-            return _too_large(limit)
+        if length.isascii() and length.isdigit():
+            digits = length.lstrip("0") or "0"
+            if len(digits) > MAX_LENGTH_DIGITS or int(digits) > limit:
+                return _too_large(limit)
         return None
 
 

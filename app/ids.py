@@ -6,6 +6,8 @@ import re
 import secrets
 import time
 
+from app.errors import FieldProblem, InvalidBody
+
 _PATTERN = re.compile(r"[a-z]{2,4}_[0-9a-f]{32}")
 
 
@@ -20,3 +22,10 @@ def new_id(prefix: str) -> str:
 def is_id(value: str, prefix: str) -> bool:
     """Whether `value` has the form of an id with this prefix."""
     return value.startswith(f"{prefix}_") and _PATTERN.fullmatch(value) is not None
+
+
+def require_id(value: str, prefix: str, pointer: str) -> None:
+    """Raise InvalidBody for a value that cannot be the id of anything."""
+    if not is_id(value, prefix):
+        problem = FieldProblem(pointer, f"not of the form {prefix}_ and 32 hexadecimal digits")
+        raise InvalidBody("That is not an id.", problem, code="invalid_id")

@@ -8,9 +8,12 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from app.errors import FieldProblem, InvalidBody, ServiceError
-from app.problems import invalid_body
+from app.problems import invalid_body, pointer_of
+from app.text import storable
 
 Model = TypeVar("Model", bound=BaseModel)
+MAX_DEPTH = 64
+"""Far above any spec; Python's own limit differs from version to version."""
 
 
 class _NotANumber(ValueError):
@@ -38,25 +41,24 @@ def parse_json(body: bytes) -> dict[str, Any]:
         raise ServiceError(400, "malformed_json", "The JSON cannot be read.") from error
     if not isinstance(value, dict):
         raise InvalidBody("The JSON must be an object.", FieldProblem("", "not an object"))
-    _refuse_nul(value, "")
+    _check(value, ())
     return value
 
 
-def _refuse_nul(value: Any, pointer: str) -> None:
-    if isinstance(value, str) and not _storable(value):
-        raise InvalidBody("A text cannot be stored.", FieldProblem(pointer, "has a NUL or a lone surrogate"))
+def _check(value: Any, location: tuple[str | int, ...]) -> None:
+    """Refuse what is nested too deeply and text that a database cannot hold."""
+    if len(location) > MAX_DEPTH:
+        raise ServiceError(400, "malformed_json", f"The JSON is nested more than {MAX_DEPTH} levels deep.")
+    if isinstance(value, str) and not storable(value):
+        problem = FieldProblem(pointer_of(location), "has a NUL or a lone surrogate")
+        raise InvalidBody("A text cannot be stored.", problem)
     if isinstance(value, dict):
         for key, inner in value.items():
-            _refuse_nul(key, pointer)
-            _refuse_nul(inner, f"{pointer}/{key}")
+            _check(key, location)
+            _check(inner, (*location, key))
     elif isinstance(value, list):
         for number, inner in enumerate(value):
-            _refuse_nul(inner, f"{pointer}/{number}")
-
-
-def _storable(text: str) -> bool:
-    """PostgreSQL stores neither NUL nor lone surrogates."""
-    return "\0" not in text and not any("\ud800" <= c <= "\udfff" for c in text)
+            _check(inner, (*location, number))
 
 
 def parse_model(body: bytes, model: type[Model]) -> tuple[Model, dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
 from app.errors import FieldProblem, InvalidBody, ServiceError
@@ -25,6 +27,7 @@ CODES: Mapping[str, str] = {
     "idempotency_in_flight": "The first request with this key is still being answered.",
     "idempotency_mismatch": "The key was used with another payload.",
     "internal_error": "A fault of the server; the request id finds it in the log.",
+    "invalid_id": "An id of that kind looks different.",
     "invalid_request": "A part of the request breaks the contract; `errors` points at it.",
     "invalid_transition": "The job cannot do that from where it is.",
     "malformed_json": "The body is not JSON, or nested too deeply, or names a field twice.",
@@ -38,6 +41,7 @@ CODES: Mapping[str, str] = {
     "payload_too_large": "The body is larger than the limit.",
     "range_not_satisfiable": "The range lies past the end.",
     "shape_mismatch": "The input shape and an architecture do not fit.",
+    "storage_full": "There is no space left on the server.",
     "teacher_rejected": "The teacher was inspected and rejected.",
     "unauthorized": "The API key is missing or unknown.",
     "unavailable": "A part of the service is away; try again.",
@@ -45,10 +49,12 @@ CODES: Mapping[str, str] = {
     "unknown_field": "The body has a field that does not exist.",
     "unknown_method": "The method is not in the catalogue.",
     "unsupported_media_type": "The body's content type is not accepted here.",
+    "upload_stalled": "The body stopped arriving.",
 }
 """Stable codes of refusals. Codes of failed jobs are listed with the worker."""
 
 MEDIA_TYPE = "application/problem+json"
+_POSTGRES_DISK_FULL = "53100"
 _HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 400: "malformed_multipart"}
 
 
@@ -96,17 +102,37 @@ def invalid_body(error: ValidationError | RequestValidationError, skip: int = 0)
     """Pydantic's findings as one refusal; `skip` leading parts of each location are left out."""
     problems, codes = [], set()
     for found in error.errors():
-        location = tuple(found["loc"])[skip:]
+        # Pydantic marks a fault of a key itself with a part that is in no document.
+        location = tuple(part for part in found["loc"][skip:] if part != "[key]")
         cause = found.get("ctx", {}).get("error")
         detail = found["msg"].removeprefix("Value error, ")
         if isinstance(cause, DfadError) and cause.param:
-            location += (cause.param,)
+            location += tuple(cause.param.split(".", 1))
         unknown = found["type"] in ("extra_forbidden", "unexpected_keyword_argument")
         codes.add("unknown_field" if unknown else getattr(cause, "code", "invalid_request"))
         problems.append(FieldProblem(pointer_of(location), "No such field." if unknown else detail))
     known = [c for c in sorted(codes) if c in CODES and c != "invalid_request"]
     code = known[0] if len(codes) == 1 and known else "invalid_request"
     return InvalidBody("The request is not valid; see errors.", *problems, code=code)
+
+
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
+
+def _says_full(error: OperationalError) -> bool:
+    """Whether SQLite or PostgreSQL ran out of disk."""
+    state = getattr(error.orig, "sqlstate", None)
+    return state == _POSTGRES_DISK_FULL or "disk is full" in str(error.orig)
+
+
+def _full() -> ServiceError:
+    logger.error("no space left for uploads or the database")
+    return ServiceError(507, "storage_full", "There is no space left on the server.")
+
+
+def _unexpected(error: Exception) -> ServiceError:
+    logger.error("unexpected error", exc_info=error)
+    return ServiceError(500, "internal_error", "Something went wrong on our side.")
 
 
 def install(app: FastAPI) -> None:
@@ -137,13 +163,24 @@ def install(app: FastAPI) -> None:
         known: Any = error.headers
         return answer(request, ServiceError(error.status_code, code, str(error.detail), headers=known))
 
+    @app.exception_handler(ClientDisconnect)
+    def on_gone(_request: Request, _error: Exception) -> Response:
+        return Response(status_code=400)  # nobody is there to read it, and nothing is wrong here
+
+    @app.exception_handler(OSError)
+    def on_system(request: Request, error: Exception) -> Response:
+        assert isinstance(error, OSError)
+        return answer(request, _full() if error.errno in _NO_SPACE else _unexpected(error))
+
     @app.exception_handler(OperationalError)
     def on_database(request: Request, error: Exception) -> Response:
+        assert isinstance(error, OperationalError)
+        if _says_full(error):
+            return answer(request, _full())
         logger.error("the database is away: %s", type(error).__name__)
         away = ServiceError(503, "unavailable", "The database is away.", headers={"Retry-After": "5"})
         return answer(request, away)
 
     @app.exception_handler(Exception)
     def on_anything(request: Request, error: Exception) -> Response:
-        logger.error("unexpected error", exc_info=error)
-        return answer(request, ServiceError(500, "internal_error", "Something went wrong on our side."))
+        return answer(request, _unexpected(error))

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import APIRouter, Request, Response
 from sqlalchemy import select
 
 from app.artifacts.serving import serve
 from app.db import read_scope
 from app.errors import NotFound
-from app.ids import is_id
+from app.ids import require_id
 from app.models import Artifact
 
 router = APIRouter(prefix="/artifacts", tags=["artifacts"])
 
-BYTES = {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
+_BYTES = {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
+BYTES: dict[int | str, dict[str, Any]] = {
+    200: {"description": "All bytes.", **_BYTES},
+    206: {"description": "The range that was asked for.", **_BYTES},
+    304: {"description": "The client has them already."},
+}
+"""The answers of a route that serves an artifact's bytes."""
 
 
-@router.get("/{artifact_id}", response_class=Response, responses={200: BYTES, 206: BYTES})
+@router.get("/{artifact_id}", response_class=Response, responses=BYTES)
 def retrieve_artifact(request: Request, artifact_id: str) -> Response:
     """An artifact's bytes, whole or a range of them."""
-    if not is_id(artifact_id, "art"):
-        raise NotFound("artifact")
+    require_id(artifact_id, "art", "/artifact_id")
     owned = (Artifact.id == artifact_id, Artifact.tenant_id == request.state.tenant_id)
     with read_scope() as session:
         query = select(Artifact).where(*owned, Artifact.published_at.is_not(None))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from urllib.parse import quote
 
 from fastapi import Request
 from starlette.responses import Response, StreamingResponse
@@ -38,6 +39,19 @@ def wanted_range(header: str | None, size: int) -> tuple[int, int] | None:
     return start, end
 
 
+def disposition(filename: str) -> str:
+    """Content-Disposition for any file name (RFC 6266, RFC 8187)."""
+    plain = "".join(c if " " <= c <= "~" and c not in '"\\' else "_" for c in filename)
+    header = f'attachment; filename="{plain}"'
+    return header if plain == filename else f"{header}; filename*=UTF-8''{quote(filename, safe='')}"
+
+
+def _known(if_none_match: str, tag: str) -> bool:
+    """Whether the client has these bytes already (weak comparison, RFC 9110, 13.1.2)."""
+    given = [t.strip().removeprefix("W/") for t in if_none_match.split(",")]
+    return tag in given or given == ["*"]
+
+
 def serve(request: Request, artifact: Artifact) -> Response:
     """The answer to a GET of the artifact's bytes."""
     tag = f'"{artifact.sha256}"'
@@ -47,14 +61,14 @@ def serve(request: Request, artifact: Artifact) -> Response:
         "Accept-Ranges": "bytes",
         "Repr-Digest": f"sha-256=:{digest}:",
         "Cache-Control": "private, max-age=31536000, immutable",
-        "Content-Disposition": f'attachment; filename="{artifact.filename}"',
+        "Content-Disposition": disposition(artifact.filename),
         "X-Content-Type-Options": "nosniff",
         # A report is opened in a browser: let nothing in it act.
         "Content-Security-Policy": "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:",
     }
     if artifact.partial:
         headers["DFAD-Partial"] = "true"
-    if tag in (t.strip() for t in request.headers.get("if-none-match", "").split(",")):
+    if _known(request.headers.get("if-none-match", ""), tag):
         return Response(status_code=304, headers=headers)
     header = request.headers.get("range")
     if request.headers.get("if-range", tag) != tag:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Request, Response
-from pydantic import BaseModel
-from sqlalchemy import select
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel, ValidationError
+from sqlalchemy import ColumnElement, select
 from starlette.concurrency import run_in_threadpool
 
 from app.db import read_scope
 from app.errors import FieldProblem, InvalidBody
+from app.headers import IdempotencyKey, Prefer
 from app.jobs import service
+from app.jobs.estimate import Estimate, estimate
 from app.jobs.lifecycle import is_terminal
 from app.jobs.schemas import JobRequest, JobSpec, LabelsPatch
 from app.jobs.states import Status
@@ -20,14 +22,26 @@ from app.json_body import parse_json, parse_model
 from app.models import Job
 from app.openapi import json_body, multipart_body
 from app.pagination import After, Limit, page
+from app.problems import invalid_body
 from app.teachers.upload import content_type, read_upload, unsupported
+from app.text import storable
 from app.waiting import wait_until, wanted_wait
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
-Prefer = Annotated[str | None, Header(description="`wait=N`: wait up to N (60) seconds.")]
-IdempotencyKey = Annotated[str | None, Header(description="Same key, same payload: same job, for 24 h.")]
 STATUSES = Query(description="Only jobs in this state.")
+METADATA_FILTER = {
+    "parameters": [
+        {
+            "name": "metadata",
+            "in": "query",
+            "description": "Only jobs with this metadata: `metadata[key]=value`.",
+            "style": "deepObject",
+            "explode": True,
+            "schema": {"type": "object", "additionalProperties": {"type": "string"}},
+        }
+    ]
+}
 
 
 class Validation(BaseModel):
@@ -35,6 +49,7 @@ class Validation(BaseModel):
 
     valid: bool
     resolved_spec: dict[str, Any]
+    estimate: Estimate
 
 
 def _view(job_id: str, tenant_id: str) -> JobView:
@@ -101,7 +116,7 @@ async def validate_job(request: Request) -> Validation:
                 spec, _ = parse_model(body, JobSpec)
         case _:
             raise unsupported("multipart/form-data, application/json")
-    return Validation(valid=True, resolved_spec=spec.resolved())
+    return Validation(valid=True, resolved_spec=spec.resolved(), estimate=estimate(spec))
 
 
 def _resolve(spec: JobSpec, teacher_id: str, tenant_id: str) -> JobSpec:
@@ -109,7 +124,19 @@ def _resolve(spec: JobSpec, teacher_id: str, tenant_id: str) -> JobSpec:
         return service.resolve_known(session, spec, teacher_id, tenant_id)
 
 
-@router.get("")
+def _labelled(name: str, value: str) -> ColumnElement[bool]:
+    """The filter of one `metadata[name]=value`."""
+    try:
+        LabelsPatch(metadata={name: value})
+    except ValidationError as error:
+        raise invalid_body(error) from error
+    if not storable(value):
+        raise InvalidBody("The query cannot be used.", FieldProblem(f"/metadata/{name}", "has a NUL"))
+    matches: ColumnElement[bool] = Job.labels[name].as_string() == value
+    return matches
+
+
+@router.get("", openapi_extra=METADATA_FILTER)
 def list_jobs(
     request: Request,
     limit: Limit = 20,
@@ -122,7 +149,7 @@ def list_jobs(
         query = query.where(Job.status == status)
     for name, value in request.query_params.multi_items():
         if name.startswith("metadata[") and name.endswith("]"):
-            query = query.where(Job.labels[name[9:-1]].as_string() == value)
+            query = query.where(_labelled(name[9:-1], value))
         elif name not in ("limit", "after", "status"):
             problem = FieldProblem(f"/{name[:64]}", "No such parameter.")
             raise InvalidBody("The query has an unknown parameter.", problem, code="unknown_field")
@@ -137,10 +164,11 @@ def list_jobs(
 async def retrieve_job(request: Request, job_id: str, prefer: Prefer = None) -> JobView:
     """One job; with `Prefer: wait=N` as soon as it changes."""
     tenant_id = request.state.tenant_id
-    view = await run_in_threadpool(_view, job_id, tenant_id)
     seconds = wanted_wait(prefer)
+    # Marked before it is looked at: what happens in between counts as a change.
+    before = await run_in_threadpool(service.progress_mark, job_id) if seconds else None
+    view = await run_in_threadpool(_view, job_id, tenant_id)
     if seconds and not view.terminal:
-        before = await run_in_threadpool(service.progress_mark, job_id)
         await wait_until(lambda: service.progress_mark(job_id) != before, seconds)
         view = await run_in_threadpool(_view, job_id, tenant_id)
     return view

@@ -10,8 +10,10 @@ from sqlalchemy.orm import Session
 from sse_starlette import EventSourceResponse
 from starlette.concurrency import run_in_threadpool
 
+from app.artifacts.endpoints import BYTES
 from app.artifacts.serving import serve
 from app.artifacts.views import ArtifactList, artifact_view
+from app.config import get_settings
 from app.db import read_scope
 from app.errors import FieldProblem, InvalidBody, ServiceError
 from app.jobs import service
@@ -23,7 +25,6 @@ from app.models import Artifact, JobMetric
 router = APIRouter(prefix="/jobs/{job_id}", tags=["jobs"])
 
 STUDENT_FORMATS = ("safetensors",)
-KEEP_ALIVE_SECONDS = 15
 
 
 def _owned(request: Request, job_id: str) -> None:
@@ -46,9 +47,8 @@ async def list_events(
     """The log past `after`; with `Accept: text/event-stream` a live stream until the job ends."""
     await run_in_threadpool(_owned, request, job_id)
     if "text/event-stream" in request.headers.get("accept", ""):
-        return EventSourceResponse(
-            stream(job_id, _resume_from(last_event_id, after)), ping=KEEP_ALIVE_SECONDS
-        )
+        news = stream(job_id, _resume_from(last_event_id, after))
+        return EventSourceResponse(news, ping=get_settings().sse_keep_alive_seconds)
     events, _ = await run_in_threadpool(events_after, job_id, after, limit + 1)
     shown = events[:limit]
     last = shown[-1].seq if shown else after
@@ -108,13 +108,7 @@ def job_artifacts(request: Request, job_id: str) -> ArtifactList:
         return _published(session, job_id)
 
 
-@router.get(
-    "/student",
-    response_class=Response,
-    responses={
-        200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
-    },
-)
+@router.get("/student", response_class=Response, responses=BYTES)
 def job_student(request: Request, job_id: str, format: str = "safetensors") -> Response:
     """The student's bytes; a partial one says so in the header `DFAD-Partial: true`."""
     if format not in STUDENT_FORMATS:

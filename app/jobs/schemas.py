@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
@@ -13,7 +12,10 @@ from dfad_core.errors import ConfigError, ShapeError
 
 MAX_LABELS = 16
 Label = Annotated[str, StringConstraints(max_length=500)]
-LabelName = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+# Brackets, quotes and backslashes would be read as something else in a filter or a database's path.
+LabelName = Annotated[
+    str, StringConstraints(min_length=1, max_length=64, pattern=r"""^[^"\\\[\]\x00-\x1f\x7f]+$""")
+]
 Labels = Annotated[dict[LabelName, Label], Field(max_length=MAX_LABELS)]
 Args = Annotated[dict[str, int], Field(max_length=8)]
 
@@ -33,7 +35,7 @@ def _check_architecture(name: str | None, args: dict[str, int]) -> None:
         try:
             get_architecture(name).check_args(args)
         except ConfigError as error:
-            raise ConfigError(error.message, param="args") from error
+            raise ConfigError(error.message, param=f"args.{error.param}") from error
 
 
 class TeacherSpec(Strict):
@@ -131,10 +133,11 @@ class LabelsPatch(Strict):
 
 
 def with_teacher_defaults(spec: JobSpec, known: dict[str, Any]) -> JobSpec:
-    """The spec with what the teacher's own upload said, where the job says nothing."""
+    """The spec with what the teacher's own upload said, where the job says nothing.
+
+    Raises ValidationError where the two do not go together.
+    """
     asked = spec.teacher.model_dump(mode="json", exclude_unset=True)
-    merged = TeacherSpec.model_validate({**known, **asked})
-    return spec.model_copy(update={"teacher": merged})
-
-
-METHOD_FIELDS = tuple(f.name for f in dataclasses.fields(MethodConfig))
+    if "architecture" in asked and asked["architecture"] != known.get("architecture"):
+        known = {name: value for name, value in known.items() if name != "args"}
+    return JobSpec.model_validate({**spec.resolved(), "teacher": {**known, **asked}})

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import delete, select, update
+from pydantic import ValidationError
+from sqlalchemy import delete, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app.db import database_now, read_scope, session_scope
+from app import idempotency
+from app.db import read_scope, session_scope
 from app.dispatch import send_due
 from app.errors import FieldProblem, InvalidBody, NotFound, ServiceError
-from app.ids import is_id, new_id
+from app.ids import new_id, require_id
 from app.jobs import lifecycle
 from app.jobs.schemas import JobSpec, with_teacher_defaults
-from app.models import Artifact, Job
+from app.models import Artifact, Job, Teacher
+from app.problems import invalid_body
 from app.storage import get_store
 from app.teachers.service import add_teacher, get_teacher
 from app.teachers.upload import Upload
-
-IDEMPOTENCY_HOURS = 24
-MAX_KEY_CHARACTERS = 255
+from dfad_core.catalog import get_architecture
+from dfad_core.errors import ShapeError
 
 
 @dataclass(frozen=True)
@@ -37,28 +36,26 @@ class Request:
     key: str | None
 
     def __post_init__(self) -> None:
-        key = self.key
-        if key is not None and (not 1 <= len(key) <= MAX_KEY_CHARACTERS or not key.isprintable()):
-            raise InvalidBody("The idempotency key cannot be used.", FieldProblem("/Idempotency-Key", "form"))
+        idempotency.checked_key(self.key)
 
-    def fingerprint(self, teacher: str) -> str:
-        """SHA-256 of everything that makes two requests the same."""
-        canonical = json.dumps([self.asked, teacher], sort_keys=True)
-        return hashlib.sha256(canonical.encode()).hexdigest()
+    def made_before(self, fingerprint: str) -> str | None:
+        """The job that the same request made before, if it came with a key."""
+        return idempotency.made_before(Job, self.tenant_id, self.key, fingerprint)
 
 
 def get_job(session: Session, job_id: str, tenant_id: str) -> Job:
-    """The tenant's job. Raises NotFound."""
-    job = session.get(Job, job_id) if is_id(job_id, "job") else None
-    if job is None or job.tenant_id != tenant_id:
+    """The tenant's job. Raises NotFound, or InvalidBody for what is no id."""
+    require_id(job_id, "job", "/job_id")
+    job = session.scalar(select(Job).where(Job.id == job_id, Job.tenant_id == tenant_id))
+    if job is None:
         raise NotFound("job")
     return job
 
 
 def submit_upload(request: Request, upload: Upload) -> str:
     """A job for a teacher that came with it; returns the job's id."""
-    fingerprint = request.fingerprint(upload.sha256)
-    known = _replay(request, fingerprint)
+    fingerprint = idempotency.fingerprint(request.asked, upload.sha256)
+    known = request.made_before(fingerprint)
     if known is not None:
         return known
     artifact_id = new_id("art")
@@ -76,7 +73,7 @@ def submit_upload(request: Request, upload: Upload) -> str:
             job_id = _insert(session, request, request.spec, teacher.id, fingerprint)
     except IntegrityError as error:
         get_store().delete(artifact_id)
-        raise _in_flight() from error
+        raise idempotency.in_flight() from error
     except BaseException:
         get_store().delete(artifact_id)
         raise
@@ -86,8 +83,8 @@ def submit_upload(request: Request, upload: Upload) -> str:
 
 def submit_known(request: Request, teacher_id: str) -> str:
     """A job for a teacher that was uploaded before; returns the job's id."""
-    fingerprint = request.fingerprint(teacher_id)
-    known = _replay(request, fingerprint)
+    fingerprint = idempotency.fingerprint(request.asked, teacher_id)
+    known = request.made_before(fingerprint)
     if known is not None:
         return known
     try:
@@ -95,17 +92,38 @@ def submit_known(request: Request, teacher_id: str) -> str:
             spec = resolve_known(session, request.spec, teacher_id, request.tenant_id)
             job_id = _insert(session, request, spec, teacher_id, fingerprint)
     except IntegrityError as error:
-        raise _in_flight() from error
+        raise idempotency.in_flight() from error
     send_due()
     return job_id
 
 
 def resolve_known(session: Session, spec: JobSpec, teacher_id: str, tenant_id: str) -> JobSpec:
-    """The spec with what is known of the teacher. Raises NotFound, or 409 for a rejected one."""
+    """The spec with what is known of the teacher.
+
+    Raises NotFound, 409 for a rejected teacher, and InvalidBody where the two do not go together.
+    """
     teacher, _ = get_teacher(session, teacher_id, tenant_id)
     if teacher.status == "rejected":
         raise ServiceError(409, "teacher_rejected", "That teacher was inspected and rejected.")
-    return with_teacher_defaults(spec, teacher.spec)
+    try:
+        resolved = with_teacher_defaults(spec, teacher.spec)
+    except ValidationError as error:
+        raise invalid_body(error) from error
+    if resolved.input_shape() is None:
+        _check_student_fits(resolved.student.architecture, teacher)
+    return resolved
+
+
+def _check_student_fits(student: str, teacher: Teacher) -> None:
+    """Hold the student to the input that the inspection found, if there was one."""
+    shape = ((teacher.inspection or {}).get("input") or {}).get("shape")
+    if shape is None:
+        return
+    try:
+        get_architecture(student).check_input(tuple(shape))
+    except ShapeError as error:
+        problem = FieldProblem("/student", error.message)
+        raise InvalidBody("The student does not fit.", problem, code=error.code) from error
 
 
 def _insert(session: Session, request: Request, spec: JobSpec, teacher_id: str, fingerprint: str) -> str:
@@ -122,26 +140,6 @@ def _insert(session: Session, request: Request, spec: JobSpec, teacher_id: str, 
     )
     lifecycle.submit(session, job)
     return job.id
-
-
-def _replay(request: Request, fingerprint: str) -> str | None:
-    """The job that this key made before. Raises 422 if it was another request's."""
-    if request.key is None:
-        return None
-    mine = (Job.tenant_id == request.tenant_id, Job.idempotency_key == request.key)
-    with session_scope() as session:
-        before = database_now(session) - timedelta(hours=IDEMPOTENCY_HOURS)
-        session.execute(update(Job).where(*mine, Job.created_at < before).values(idempotency_key=None))
-        row = session.execute(select(Job.id, Job.idempotency_hash).where(*mine)).first()
-    if row is None:
-        return None
-    if row.idempotency_hash != fingerprint:
-        raise ServiceError(422, "idempotency_mismatch", "That key was used with another payload.")
-    return str(row.id)
-
-
-def _in_flight() -> ServiceError:
-    return ServiceError(409, "idempotency_in_flight", "The first request with that key is being answered.")
 
 
 def cancel(job_id: str, tenant_id: str) -> None:

@@ -15,7 +15,10 @@ class Teacher(Base):
     """One uploaded model: its bytes are the artifact `artifact_id`."""
 
     __tablename__ = "teachers"
-    __table_args__ = (Index("ix_teachers_tenant_id_id", "tenant_id", "id"),)
+    __table_args__ = (
+        Index("ix_teachers_tenant_id_id", "tenant_id", "id"),
+        Index("ix_teachers_idempotency_key", "tenant_id", "idempotency_key", unique=True),
+    )
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     tenant_id: Mapped[str] = mapped_column(String(64))
@@ -32,4 +35,7 @@ class Teacher(Base):
     error: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     #: When its inspection message was last sent.
     announced_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    idempotency_key: Mapped[str | None] = mapped_column(String(255))
+    #: SHA-256 of the request that the key came with.
+    idempotency_hash: Mapped[str | None] = mapped_column(String(64))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
 from starlette.concurrency import run_in_threadpool
 
+from app import idempotency
 from app.db import read_scope, session_scope
 from app.dispatch import send_due
+from app.headers import IdempotencyKey
 from app.ids import new_id
 from app.jobs.lifecycle import owe_message
 from app.jobs.schemas import TeacherSpec
@@ -25,18 +28,30 @@ router = APIRouter(prefix="/teachers", tags=["teachers"])
 
 
 @router.post("", status_code=201, openapi_extra=multipart_body("TeacherSpec", spec_required=False))
-async def create_teacher(request: Request, response: Response) -> TeacherView:
+async def create_teacher(
+    request: Request, response: Response, idempotency_key: IdempotencyKey = None
+) -> TeacherView:
     """Upload a teacher by itself; it is inspected in the background."""
     if content_type(request) != "multipart/form-data":
         raise unsupported("multipart/form-data")
+    key, tenant_id = idempotency.checked_key(idempotency_key), request.state.tenant_id
     async with read_upload(request, spec_required=False) as upload:
         _, spec = parse_model(upload.spec, TeacherSpec)
-        view = await run_in_threadpool(_store, upload, spec, request.state.tenant_id)
+        seen = idempotency.fingerprint(spec, upload.sha256)
+        known = await run_in_threadpool(idempotency.made_before, Teacher, tenant_id, key, seen)
+        if known is None:
+            known = await run_in_threadpool(_store, upload, spec, tenant_id, key, seen)
+    view = await run_in_threadpool(_view, known, tenant_id)
     response.headers["Location"] = f"/teachers/{view.id}"
     return view
 
 
-def _store(upload: Upload, spec: dict[str, object], tenant_id: str) -> TeacherView:
+def _view(teacher_id: str, tenant_id: str) -> TeacherView:
+    with read_scope() as session:
+        return teacher_view(*get_teacher(session, teacher_id, tenant_id))
+
+
+def _store(upload: Upload, spec: dict[str, object], tenant_id: str, key: str | None, seen: str) -> str:
     artifact_id = new_id("art")
     stored = get_store().put(artifact_id, upload.pieces())
     try:
@@ -48,14 +63,18 @@ def _store(upload: Upload, spec: dict[str, object], tenant_id: str) -> TeacherVi
                 stored=stored,
                 filename=upload.filename,
                 spec=spec,
+                idempotency_key=key,
+                idempotency_hash=seen if key else None,
             )
             owe_message(session, INSPECT_TEACHER, teacher.id, teacher.created_at)
-            view = teacher_view(teacher, session.get_one(Artifact, artifact_id))
+    except IntegrityError as error:
+        get_store().delete(artifact_id)
+        raise idempotency.in_flight() from error
     except BaseException:
         get_store().delete(artifact_id)
         raise
     send_due()
-    return view
+    return teacher.id
 
 
 @router.get("")
@@ -76,5 +95,4 @@ def list_teachers(request: Request, limit: Limit = 20, after: After = None) -> T
 @router.get("/{teacher_id}")
 def retrieve_teacher(request: Request, teacher_id: str) -> TeacherView:
     """One teacher and its inspection report."""
-    with read_scope() as session:
-        return teacher_view(*get_teacher(session, teacher_id, request.state.tenant_id))
+    return _view(teacher_id, request.state.tenant_id)

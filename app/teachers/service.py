@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.db import database_now
 from app.errors import NotFound
-from app.ids import is_id, new_id
+from app.ids import new_id, require_id
 from app.models import Artifact, Teacher
 from app.storage import Stored
 
@@ -22,6 +22,8 @@ def add_teacher(
     stored: Stored,
     filename: str,
     spec: dict[str, Any],
+    idempotency_key: str | None = None,
+    idempotency_hash: str | None = None,
 ) -> Teacher:
     """Insert an uploaded teacher whose bytes are already kept; it waits to be inspected."""
     now = database_now(session)
@@ -42,6 +44,8 @@ def add_teacher(
         filename=filename,
         status="inspecting",
         spec=spec,
+        idempotency_key=idempotency_key,
+        idempotency_hash=idempotency_hash,
         created_at=now,
     )
     session.add_all([artifact, teacher])
@@ -50,9 +54,8 @@ def add_teacher(
 
 
 def get_teacher(session: Session, teacher_id: str, tenant_id: str) -> tuple[Teacher, Artifact]:
-    """The tenant's teacher and its file. Raises NotFound."""
-    if not is_id(teacher_id, "tch"):
-        raise NotFound("teacher")
+    """The tenant's teacher and its file. Raises NotFound, or InvalidBody for what is no id."""
+    require_id(teacher_id, "tch", "/teacher_id")
     query = select(Teacher, Artifact).join(Artifact, Artifact.id == Teacher.artifact_id)
     row = session.execute(query.where(Teacher.id == teacher_id, Teacher.tenant_id == tenant_id)).first()
     if row is None:

@@ -15,9 +15,11 @@ from typing import BinaryIO
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
 
 from app.config import get_settings
 from app.errors import FieldProblem, InvalidBody, ServiceError
+from app.text import storable
 
 PIECE_BYTES = 2**20
 MAX_NAME_CHARACTERS = 255
@@ -54,7 +56,8 @@ def unsupported(accepted: str) -> ServiceError:
 async def read_upload(request: Request, *, spec_required: bool) -> AsyncIterator[Upload]:
     """The request's `teacher` and `spec` parts; temporary files are gone at the end of the block."""
     limit = get_settings().max_json_bytes
-    async with request.form(max_files=2, max_fields=2, max_part_size=limit) as form:
+    form = await _parsed(request, limit)
+    try:
         spec = await _spec(form, limit, required=spec_required)
         teacher = _teacher(form)
         size, digest = await run_in_threadpool(_measure, teacher.file)
@@ -63,6 +66,21 @@ async def read_upload(request: Request, *, spec_required: bool) -> AsyncIterator
                 "The teacher file is empty.", FieldProblem("/teacher", "empty"), code="empty_file"
             )
         yield Upload(teacher.file, display_name(teacher.filename or ""), size, digest, spec)
+    finally:
+        await form.close()
+
+
+async def _parsed(request: Request, limit: int) -> FormData:
+    try:
+        return await request.form(max_files=2, max_fields=2, max_part_size=limit)
+    except HTTPException as error:
+        # Starlette tells its refusals apart by their text alone.
+        if "maximum size" in str(error.detail):
+            text = f"A part that is no file is larger than {limit} bytes."
+            raise ServiceError(413, "payload_too_large", text) from error
+        raise
+    except UnicodeError as error:  # from a charset that exists and is no way to write a name
+        raise ServiceError(400, "malformed_multipart", "The body's charset cannot be used.") from error
 
 
 def _teacher(form: FormData) -> UploadFile:
@@ -112,7 +130,8 @@ def _measure(file: BinaryIO) -> tuple[int, str]:
 
 def display_name(name: str) -> str:
     """What people are shown of a client's file name; it is never used as a path."""
-    if len(name) > MAX_NAME_CHARACTERS or any(ord(c) < 32 or c == "\x7f" for c in name):
+    control = any(ord(c) < 32 or c == "\x7f" for c in name)
+    if len(name) > MAX_NAME_CHARACTERS or control or not storable(name):
         problem = FieldProblem("/teacher", "the file name is too long or has control characters")
         raise InvalidBody("The file name cannot be used.", problem)
     return name.replace("\\", "/").rpartition("/")[2] or "teacher"

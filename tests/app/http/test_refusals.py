@@ -11,6 +11,10 @@ Submit = Callable[..., Any]
 Stored = Callable[[], dict[str, int]]
 
 
+def mlp8(args: dict[str, int]) -> dict[str, Any]:
+    return {"student": {"architecture": "mlp8", "args": args}}
+
+
 def assert_problem(answer: Any, status: int, code: str, pointer: str | None = None) -> None:
     assert answer.headers["content-type"] == "application/problem+json", answer.text
     body = answer.json()
@@ -32,10 +36,10 @@ def assert_problem(answer: Any, status: int, code: str, pointer: str | None = No
         ({"student": {"architecture": "mlp8", "x": 1}}, "unknown_field", "/student/x"),
         ({"student": {"architecture": "resnet9000"}}, "unknown_architecture", "/student/architecture"),
         ({"student": {"architecture": "os.system"}}, "unknown_architecture", "/student/architecture"),
-        ({"student": {"architecture": "mlp8", "args": {"width": -1}}}, "invalid_request", "/student/args"),
-        ({"student": {"architecture": "mlp8", "args": {"width": 0}}}, "invalid_request", "/student/args"),
-        ({"student": {"architecture": "mlp8", "args": {"width": 10**9}}}, "invalid_request", "/student/args"),
-        ({"student": {"architecture": "mlp8", "args": {"depth": 2}}}, "invalid_request", "/student/args"),
+        (mlp8({"width": -1}), "invalid_request", "/student/args/width"),
+        (mlp8({"width": 0}), "invalid_request", "/student/args/width"),
+        (mlp8({"width": 10**9}), "invalid_request", "/student/args/width"),
+        (mlp8({"depth": 2}), "invalid_request", "/student/args/depth"),
         ({"student": None}, "invalid_request", "/student"),
         ({"method": {"name": "magic"}}, "unknown_method", "/method/name"),
         ({"method": {"bn_weight": -1}}, "invalid_request", "/method/bn_weight"),
@@ -67,6 +71,8 @@ def assert_problem(answer: Any, status: int, code: str, pointer: str | None = No
         ({"metadata": {str(i): "x" for i in range(17)}}, "invalid_request", "/metadata"),
         ({"metadata": {"a": "x\0"}}, "invalid_request", "/metadata/a"),
         ({"metadata": {"a": "\ud800"}}, "invalid_request", "/metadata/a"),
+        ({"metadata": {"a": 1}}, "invalid_request", "/metadata/a"),
+        ({"metadata": {"a": "x" * 501}}, "invalid_request", "/metadata/a"),
         ({"teacher_id": "tch_1"}, "unknown_field", "/teacher_id"),
     ],
 )  # fmt: skip
@@ -82,10 +88,14 @@ def test_bad_specs(submit: Submit, stored: Stored, change: dict[str, Any], code:
         ("", 400, "malformed_json"),
         ('{"seed": 1, "seed": 2}', 400, "malformed_json"),
         ('{"a":' * 1100 + "1" + "}" * 1100, 400, "malformed_json"),
+        ('{"a":' * 500 + "1" + "}" * 500, 400, "malformed_json"),
         ("[" * 100_000, 400, "malformed_json"),
         ("[]", 422, "invalid_request"),
         ('{"seed": NaN}', 422, "invalid_request"),
         ('{"seed": Infinity}', 422, "invalid_request"),
+        ('{"seed": 1' + "0" * 3000 + "}", 422, "invalid_request"),
+        ('{"budget": {"max_runtime_seconds": 1e999}}', 422, "invalid_request"),
+        ('{"teacher": {"input": {"shape": [1, 8, 8], "mean": [1e999]}}}', 422, "invalid_request"),
         ("{}", 422, "invalid_request"),
     ],
 )
@@ -168,7 +178,11 @@ def test_too_large(database: str, small_limits: None, request: pytest.FixtureReq
     assert_problem(client.post("/jobs", content=b"x" * 3000, headers=json_headers), 413, "payload_too_large")
     pieces = (b"x" * 500 for _ in range(10))  # no Content-Length: counted while it streams
     assert_problem(client.post("/jobs", content=pieces, headers=json_headers), 413, "payload_too_large")
-    assert_problem(submit(spec=json.dumps({"metadata": {"a": "x" * 3000}})), 400, "malformed_multipart")
+    assert_problem(submit(spec=json.dumps({"metadata": {"a": "x" * 3000}})), 413, "payload_too_large")
+    as_file = {"teacher": ("t", b"x"), "spec": ("s.json", b" " * 3000)}
+    assert_problem(client.post("/jobs", files=as_file), 413, "payload_too_large")
+    endless = {**json_headers, "Content-Length": "9" * 5000}
+    assert_problem(client.post("/jobs", content=b"x", headers=endless), 413, "payload_too_large")
     assert stored() == {}
     assert submit(teacher=b"x" * 4000).status_code == 201
 
@@ -179,16 +193,27 @@ def test_unknown_routes_and_methods(client: TestClient) -> None:
     assert_problem(client.get("/jobs/../../etc/passwd"), 404, "not_found")
 
 
-@pytest.mark.parametrize(
-    "path",
-    [f"/jobs/{{}}{part}" for part in ("", "/events", "/metrics", "/samples", "/artifacts", "/student")]
-    + ["/teachers/{}", "/artifacts/{}"],
-)
-@pytest.mark.parametrize(
-    "name", ["job_" + "0" * 32, "art_" + "0" * 32, "tch_" + "0" * 32, "x", "%00", "a" * 500]
-)
-def test_ids_that_name_nothing(client: TestClient, path: str, name: str) -> None:
-    assert_problem(client.get(path.format(name)), 404, "not_found")
+PARTS = ("", "/events", "/metrics", "/samples", "/artifacts", "/student")
+BY_ID = [("job", f"/jobs/{{}}{part}") for part in PARTS]
+BY_ID += [("tch", "/teachers/{}"), ("art", "/artifacts/{}")]
+
+
+@pytest.mark.parametrize(("prefix", "path"), BY_ID)
+def test_ids_that_name_nothing(client: TestClient, prefix: str, path: str) -> None:
+    assert_problem(client.get(path.format(f"{prefix}_{'0' * 32}")), 404, "not_found")
+    forms = ["x", "%00", "a" * 500, f"{prefix}_1", f"{prefix}_{'G' * 32}", f"upl_{'0' * 32}", "%F0%9F%92%A9"]
+    for form in forms:
+        assert_problem(client.get(path.format(form)), 422, "invalid_id")
+
+
+def test_ids_of_the_wrong_form_change_nothing(client: TestClient) -> None:
+    assert_problem(client.post("/jobs/x/cancel"), 422, "invalid_id", "/job_id")
+    assert_problem(client.delete("/jobs/x"), 422, "invalid_id", "/job_id")
+    assert_problem(client.patch("/jobs/x", json={"metadata": {}}), 422, "invalid_id", "/job_id")
+    nobody = "job_" + "0" * 32
+    assert_problem(client.post(f"/jobs/{nobody}/cancel"), 404, "not_found")
+    assert_problem(client.delete(f"/jobs/{nobody}"), 404, "not_found")
+    assert_problem(client.patch(f"/jobs/{nobody}", json={"metadata": {}}), 404, "not_found")
 
 
 @pytest.mark.parametrize(
@@ -196,6 +221,7 @@ def test_ids_that_name_nothing(client: TestClient, path: str, name: str) -> None
     [
         ("limit=0", "/limit"), ("limit=101", "/limit"), ("limit=x", "/limit"), ("after=forged", "/after"),
         ("after=tch_" + "0" * 32, "/after"), ("status=sleeping", "/status"), ("colour=red", "/colour"),
+        ("metadata[a]=%00", "/metadata/a"), ("metadata[]=x", "/metadata/"),
     ],
 )  # fmt: skip
 def test_bad_queries(client: TestClient, query: str, pointer: str) -> None:
@@ -207,7 +233,8 @@ def test_bad_queries(client: TestClient, query: str, pointer: str) -> None:
 def test_unknown_teacher(client: TestClient, stored: Stored) -> None:
     spec = {"student": {"architecture": "mlp8"}}
     assert_problem(client.post("/jobs", json={**spec, "teacher_id": "tch_" + "0" * 32}), 404, "not_found")
-    assert_problem(client.post("/jobs", json={**spec, "teacher_id": "x"}), 404, "not_found")
+    answer = client.post("/jobs", json={**spec, "teacher_id": "x"})
+    assert_problem(answer, 422, "invalid_id", "/teacher_id")
     assert_problem(
         client.post("/jobs", json={**spec, "teacher_id": 3}), 422, "invalid_request", "/teacher_id"
     )
