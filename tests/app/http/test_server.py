@@ -1,0 +1,231 @@
+"""`python -m app` as a process of its own: streams, large bodies, broken connections, the end."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+SPEC = json.dumps({"student": {"architecture": "mlp8"}, "budget": {"steps": 5}})
+MIB = 2**20
+
+
+class Server:
+    """A running server and what is left of it."""
+
+    def __init__(self, home: Path, **settings: str) -> None:
+        with socket.socket() as listening:
+            listening.bind(("127.0.0.1", 0))
+            self.port = listening.getsockname()[1]
+        self.home, self.url = home, f"http://127.0.0.1:{self.port}"
+        self._log = home / "server.log"
+        given = {f"DFAD_{name.upper()}": value for name, value in settings.items()}
+        env = {**os.environ, **given, "DFAD_HOME": str(home), "DFAD_PORT": str(self.port)}
+        with self._log.open("wb") as out:
+            self.process = subprocess.Popen([sys.executable, "-m", "app"], env=env, stdout=out, stderr=out)
+        self._wait()
+
+    def _wait(self) -> None:
+        for _ in range(600):
+            try:
+                httpx.get(f"{self.url}/healthz")
+            except httpx.TransportError:
+                assert self.process.poll() is None, self.log()
+                time.sleep(0.05)
+            else:
+                return
+        pytest.fail(self.log())
+
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def submit(self, content: Any = b"weights", **options: Any) -> httpx.Response:
+        files = {"teacher": ("t.pt", content), "spec": (None, SPEC)}
+        return httpx.post(f"{self.url}/jobs", files=files, timeout=60, **options)
+
+    def raw(self, request: bytes) -> socket.socket:
+        """A connection on which `request` has been sent, and nothing after it."""
+        connection = socket.create_connection(("127.0.0.1", self.port), timeout=30)
+        connection.sendall(request)
+        return connection
+
+    def peak_bytes(self) -> int:
+        """The most memory that the process has held."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+
+
+@pytest.fixture
+def serve(home: Path, database: str) -> Iterator[Callable[..., Server]]:
+    """Starts servers over the test's database."""
+    started: list[Server] = []
+
+    def start(**settings: str) -> Server:
+        started.append(Server(home, **settings))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.process.kill()
+        server.process.wait()
+
+
+def claim(job_id: str) -> Any:
+    from app.db import session_scope
+    from app.jobs import lifecycle
+
+    with session_scope() as session:
+        return lifecycle.claim(session, job_id, "w")
+
+
+def succeed(held: Any) -> None:
+    from app.db import session_scope
+    from app.jobs import lifecycle
+
+    with session_scope() as session:
+        assert lifecycle.succeed(session, held, {})
+
+
+STREAM = {"Accept": "text/event-stream"}
+PART_BEGUN = b'--b\r\nContent-Disposition: form-data; name="teacher"; filename="t"\r\n\r\n'
+
+
+def read_stream(url: str, on_line: Callable[[str, list[str]], None], **headers: str) -> list[str]:
+    """Every line until the server closes the stream."""
+    lines: list[str] = []
+    with httpx.stream("GET", url, headers={**STREAM, **headers}, timeout=30) as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        for line in answer.iter_lines():
+            lines.append(line)
+            on_line(line, lines)
+    return lines
+
+
+def test_a_stream_is_live_keeps_alive_and_ends(serve: Callable[..., Server]) -> None:
+    server = serve(sse_keep_alive_seconds="0.2", sse_poll_seconds="0.05")
+    job_id = server.submit().json()["id"]
+    held: list[Any] = []
+
+    def next_step(line: str, lines: list[str]) -> None:
+        # What happens next is made to happen only once the line before has arrived: the stream is live.
+        if line == "event: job.queued":
+            held.append(claim(job_id))
+        if line.startswith(":") and "event: job.running" in lines and held:
+            succeed(held.pop())
+
+    url = f"{server.url}/jobs/{job_id}/events"
+    lines = read_stream(url, next_step)
+    kinds = ["job.queued", "job.running", "job.succeeded"]
+    assert [line for line in lines if line.startswith("event")] == [f"event: {kind}" for kind in kinds]
+    assert [line for line in lines if line.startswith("id")] == ["id: 1", "id: 2", "id: 3"]
+    assert any(line.startswith(":") for line in lines)
+    resumed = read_stream(url, lambda *_: None, **{"Last-Event-ID": "2"})
+    assert [line for line in resumed if line.startswith("id")] == ["id: 3"]
+
+
+def test_many_streams_hold_no_thread_and_end_with_the_server(serve: Callable[..., Server]) -> None:
+    server = serve()
+    job_id = server.submit().json()["id"]
+    request = f"GET /jobs/{job_id}/events HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n"
+    waiting = f"GET /jobs/{job_id} HTTP/1.1\r\nHost: x\r\nPrefer: wait=60\r\n\r\n"
+    # More than the pool has threads.
+    open_streams = [server.raw(request.encode()) for _ in range(50)]
+    open_polls = [server.raw(waiting.encode()) for _ in range(50)]
+    assert all(b"200 OK" in stream.recv(4096) for stream in open_streams)
+    assert httpx.get(f"{server.url}/jobs", timeout=30).status_code == 200
+    server.process.send_signal(signal.SIGTERM)
+    server.process.wait(timeout=30)
+    for connection in (*open_streams, *open_polls):
+        connection.close()
+
+
+def test_a_large_upload_is_not_held_in_memory(serve: Callable[..., Server]) -> None:
+    server = serve()
+    server.submit()
+    before = server.peak_bytes()
+    piece = os.urandom(MIB)
+
+    tail = f'\r\n--b\r\nContent-Disposition: form-data; name="spec"\r\n\r\n{SPEC}\r\n--b--\r\n'.encode()
+
+    def body() -> Iterator[bytes]:
+        yield PART_BEGUN
+        yield from [piece] * 64
+        yield tail
+
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    answer = httpx.post(f"{server.url}/jobs", content=body(), headers=headers, timeout=60)
+    assert answer.status_code == 201
+    teacher = httpx.get(f"{server.url}/teachers/{answer.json()['teacher']['id']}").json()
+    assert teacher["bytes"] == 64 * MIB
+    from sqlalchemy import select
+
+    from app.db import read_scope
+    from app.models import Artifact
+
+    with read_scope() as session:
+        artifact_id = session.scalar(select(Artifact.id).where(Artifact.bytes == 64 * MIB))
+    with httpx.stream("GET", f"{server.url}/artifacts/{artifact_id}", timeout=60) as download:
+        assert sum(len(part) for part in download.iter_bytes()) == 64 * MIB
+    assert server.peak_bytes() - before < 32 * MIB
+    assert list((server.home / "scratch").iterdir()) == []
+
+
+def test_who_is_refused_early_still_reads_why(serve: Callable[..., Server]) -> None:
+    server = serve(api_key="k", max_upload_bytes=str(MIB), max_json_bytes=str(MIB))
+    large = os.urandom(16 * MIB)
+    assert server.submit(large).status_code == 401
+    key = {"Authorization": "Bearer k"}
+    by_header = server.submit(large, headers=key)
+    assert (by_header.status_code, by_header.json()["code"]) == (413, "payload_too_large")
+
+    def chunked() -> Iterator[bytes]:
+        yield PART_BEGUN
+        yield from [large[:MIB]] * 16
+
+    for kind in ("application/json", "multipart/form-data; boundary=b"):
+        headers = {**key, "Content-Type": kind}
+        answer = httpx.post(f"{server.url}/jobs", content=chunked(), headers=headers, timeout=60)
+        assert (answer.status_code, answer.json()["code"]) == (413, "payload_too_large")
+    assert httpx.get(f"{server.url}/jobs", headers=key).json()["data"] == []
+
+
+def upload_begun(length: int) -> bytes:
+    """The beginning of an upload that says it will be `length` bytes."""
+    return (
+        f"POST /jobs HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n"
+        "Content-Type: multipart/form-data; boundary=b\r\n\r\n"
+    ).encode() + PART_BEGUN
+
+
+def test_a_client_that_goes_away_leaves_nothing(
+    serve: Callable[..., Server], stored: Callable[[], dict[str, int]]
+) -> None:
+    server = serve()
+    for _ in range(3):
+        connection = server.raw(upload_begun(10 * MIB))
+        connection.sendall(b"x" * 3 * MIB)
+        connection.close()
+    assert server.submit().status_code == 201
+    assert stored()["jobs"] == stored()["teachers"] == stored()["artifact_chunks"] == 1
+    assert list((server.home / "scratch").iterdir()) == []
+    assert "Traceback" not in server.log()
+
+
+def test_an_upload_that_stalls_is_given_up(
+    serve: Callable[..., Server], stored: Callable[[], dict[str, int]]
+) -> None:
+    server = serve(upload_stall_seconds="0.5")
+    connection = server.raw(upload_begun(10 * MIB) + b"x" * 1000)
+    answer = connection.makefile("rb").read()  # up to the end of the connection
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert b'"code":"upload_stalled"' in answer
+    assert stored() == {}
