@@ -103,10 +103,10 @@ class TrainingConfig:
 
     batch_size: Annotated[int, Range(ge=2, le=8192)] = 128
     """Images a batch, of the generator and of the student alike."""
-    student_steps: Annotated[int, Range(ge=1, le=100)] = 15
+    student_steps: Annotated[int, Range(ge=1, le=100)] = 20
     """Student updates for each generator update. DFAD has 5; with a pool of labelled images an update of
     the student costs a fraction of one of the generator, and more of them pay."""
-    pool_batches: Annotated[int, Range(ge=0, le=4096)] = 40
+    pool_batches: Annotated[int, Range(ge=0, le=4096)] = 50
     """Batches kept and re-used by the student; 0 makes a fresh batch for every student update."""
     student_optimizer: Literal["sgd", "adam"] = "adam"
     student_learning_rate: Annotated[float, Range(gt=0, le=10)] | None = None

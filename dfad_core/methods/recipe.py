@@ -35,7 +35,8 @@ PRESETS: Mapping[str, Recipe] = {
     "dfad_ar": _AR,
     "dfad_vi": _VI,
     "dfad_ar_vi": _AR_VI,
-    "auto": dataclasses.replace(_AR_VI, interpolation_labels="requeried", bn_weight=1.0),
+    # Mixed labels near the ends (a = 0.2) serve as well as asking the teacher again, at half the cost.
+    "auto": dataclasses.replace(_AR_VI, interpolation_concentration=0.2, bn_weight=1.0),
 }
 
 
