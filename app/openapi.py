@@ -26,6 +26,7 @@ def multipart_body(spec: str, *, spec_required: bool, or_json: str | None = None
         "type": "object",
         "properties": properties,
         "required": ["teacher", *(["spec"] if spec_required else [])],
+        "additionalProperties": False,
     }
     encoding = {"spec": {"contentType": "application/json"}}
     content: dict[str, Any] = {"multipart/form-data": {"schema": schema, "encoding": encoding}}

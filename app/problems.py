@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import errno
 import logging
+import re
 from collections.abc import Mapping
-from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -135,6 +135,15 @@ def _unexpected(error: Exception) -> ServiceError:
     return ServiceError(500, "internal_error", "Something went wrong on our side.")
 
 
+def _allowed(request: Request) -> str:
+    """Every method of the path: the router alone names those of the first route that matches."""
+    found: set[str] = set()
+    for template, operations in request.app.openapi()["paths"].items():
+        if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", template), request.url.path):
+            found.update(method.upper() for method in operations)
+    return ", ".join(sorted(found))
+
+
 def install(app: FastAPI) -> None:
     """Register the handlers."""
 
@@ -160,8 +169,8 @@ def install(app: FastAPI) -> None:
     def on_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         code = _HTTP_CODES.get(error.status_code, "invalid_request")
-        known: Any = error.headers
-        return answer(request, ServiceError(error.status_code, code, str(error.detail), headers=known))
+        headers = {"Allow": _allowed(request)} if error.status_code == 405 else error.headers
+        return answer(request, ServiceError(error.status_code, code, str(error.detail), headers=headers))
 
     @app.exception_handler(ClientDisconnect)
     def on_gone(_request: Request, _error: Exception) -> Response:

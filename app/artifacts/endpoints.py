@@ -12,6 +12,7 @@ from app.db import read_scope
 from app.errors import NotFound
 from app.ids import require_id
 from app.models import Artifact
+from app.parameters import ArtifactId
 
 router = APIRouter(prefix="/artifacts", tags=["artifacts"])
 
@@ -25,7 +26,7 @@ BYTES: dict[int | str, dict[str, Any]] = {
 
 
 @router.get("/{artifact_id}", response_class=Response, responses=BYTES)
-def retrieve_artifact(request: Request, artifact_id: str) -> Response:
+def retrieve_artifact(request: Request, artifact_id: ArtifactId) -> Response:
     """An artifact's bytes, whole or a range of them."""
     require_id(artifact_id, "art", "/artifact_id")
     owned = (Artifact.id == artifact_id, Artifact.tenant_id == request.state.tenant_id)

@@ -11,7 +11,6 @@ from starlette.concurrency import run_in_threadpool
 
 from app.db import read_scope
 from app.errors import FieldProblem, InvalidBody
-from app.headers import IdempotencyKey, Prefer
 from app.jobs import service
 from app.jobs.estimate import Estimate, estimate
 from app.jobs.lifecycle import is_terminal
@@ -22,6 +21,7 @@ from app.json_body import parse_json, parse_model
 from app.models import Job
 from app.openapi import json_body, multipart_body
 from app.pagination import After, Limit, page
+from app.parameters import IdempotencyKey, JobId, Prefer
 from app.problems import invalid_body
 from app.teachers.upload import content_type, read_upload, unsupported
 from app.text import storable
@@ -161,7 +161,7 @@ def list_jobs(
 
 
 @router.get("/{job_id}")
-async def retrieve_job(request: Request, job_id: str, prefer: Prefer = None) -> JobView:
+async def retrieve_job(request: Request, job_id: JobId, prefer: Prefer = None) -> JobView:
     """One job; with `Prefer: wait=N` as soon as it changes."""
     tenant_id = request.state.tenant_id
     seconds = wanted_wait(prefer)
@@ -175,7 +175,7 @@ async def retrieve_job(request: Request, job_id: str, prefer: Prefer = None) -> 
 
 
 @router.patch("/{job_id}", openapi_extra=json_body("LabelsPatch"))
-async def patch_job(request: Request, job_id: str) -> JobView:
+async def patch_job(request: Request, job_id: JobId) -> JobView:
     """Replace the metadata; nothing else of a job can be changed."""
     if content_type(request) != "application/json":
         raise unsupported("application/json")
@@ -186,14 +186,14 @@ async def patch_job(request: Request, job_id: str) -> JobView:
 
 
 @router.post("/{job_id}/cancel")
-def cancel_job(request: Request, job_id: str) -> JobView:
+def cancel_job(request: Request, job_id: JobId) -> JobView:
     """End the job; one that has trained keeps its student, marked partial. Idempotent."""
     service.cancel(job_id, request.state.tenant_id)
     return _view(job_id, request.state.tenant_id)
 
 
 @router.delete("/{job_id}", status_code=204)
-def delete_job(request: Request, job_id: str) -> Response:
+def delete_job(request: Request, job_id: JobId) -> Response:
     """Forget a job that has ended, with its artifacts."""
     service.remove(job_id, request.state.tenant_id)
     return Response(status_code=204)

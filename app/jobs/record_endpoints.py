@@ -21,6 +21,7 @@ from app.jobs.event_stream import events_after, stream
 from app.jobs.lifecycle import is_terminal
 from app.jobs.views import EventList, MetricsView
 from app.models import Artifact, JobMetric
+from app.parameters import JobId
 
 router = APIRouter(prefix="/jobs/{job_id}", tags=["jobs"])
 
@@ -39,7 +40,7 @@ def _owned(request: Request, job_id: str) -> None:
 )
 async def list_events(
     request: Request,
-    job_id: str,
+    job_id: JobId,
     after: Annotated[int, Query(ge=0, le=2**53)] = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     last_event_id: Annotated[str | None, Header()] = None,
@@ -65,7 +66,7 @@ def _resume_from(last_event_id: str | None, after: int) -> int:
 
 @router.get("/metrics")
 def job_metrics(
-    request: Request, job_id: str, points: Annotated[int | None, Query(ge=2, le=10_000)] = None
+    request: Request, job_id: JobId, points: Annotated[int | None, Query(ge=2, le=10_000)] = None
 ) -> MetricsView:
     """The series for plots; `points` thins them out evenly, keeping the last."""
     with read_scope() as session:
@@ -93,7 +94,7 @@ def _published(session: Session, job_id: str, kind: str | None = None) -> Artifa
 
 
 @router.get("/samples")
-def job_samples(request: Request, job_id: str) -> ArtifactList:
+def job_samples(request: Request, job_id: JobId) -> ArtifactList:
     """Pictures of generated images over time (PNG), oldest first."""
     with read_scope() as session:
         service.get_job(session, job_id, request.state.tenant_id)
@@ -101,7 +102,7 @@ def job_samples(request: Request, job_id: str) -> ArtifactList:
 
 
 @router.get("/artifacts")
-def job_artifacts(request: Request, job_id: str) -> ArtifactList:
+def job_artifacts(request: Request, job_id: JobId) -> ArtifactList:
     """All artifacts of the job, oldest first."""
     with read_scope() as session:
         service.get_job(session, job_id, request.state.tenant_id)
@@ -109,7 +110,7 @@ def job_artifacts(request: Request, job_id: str) -> ArtifactList:
 
 
 @router.get("/student", response_class=Response, responses=BYTES)
-def job_student(request: Request, job_id: str, format: str = "safetensors") -> Response:
+def job_student(request: Request, job_id: JobId, format: str = "safetensors") -> Response:
     """The student's bytes; a partial one says so in the header `DFAD-Partial: true`."""
     if format not in STUDENT_FORMATS:
         problem = FieldProblem("/format", f"one of {', '.join(STUDENT_FORMATS)}")

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
-from dfad_core.catalog import get_architecture, get_method
+from dfad_core.catalog import ARCHITECTURES, get_architecture, get_method
 from dfad_core.config import BudgetConfig, InputConfig, MethodConfig, TrainingConfig
 from dfad_core.errors import ConfigError, ShapeError
 
@@ -17,6 +17,8 @@ LabelName = Annotated[
     str, StringConstraints(min_length=1, max_length=64, pattern=r"""^[^"\\\[\]\x00-\x1f\x7f]+$""")
 ]
 Labels = Annotated[dict[LabelName, Label], Field(max_length=MAX_LABELS)]
+# Described as a choice; `get_architecture` refuses others with a code of its own.
+ArchitectureName = Annotated[str, Field(json_schema_extra={"enum": list(ARCHITECTURES)})]
 Args = Annotated[dict[str, int], Field(max_length=8)]
 
 
@@ -42,7 +44,7 @@ class TeacherSpec(Strict):
     """What the uploaded file is; whatever is left out is read from the file."""
 
     format: Literal["auto", "safetensors", "state_dict_pt"] = "auto"
-    architecture: str | None = None
+    architecture: ArchitectureName | None = None
     args: Args = {}
     num_classes: Annotated[int, Field(ge=2, le=100_000)] | None = None
     input: InputConfig | None = None
@@ -61,7 +63,7 @@ class TeacherSpec(Strict):
 class StudentSpec(Strict):
     """The network to train."""
 
-    architecture: str
+    architecture: ArchitectureName
     args: Args = {}
 
     @model_validator(mode="after")

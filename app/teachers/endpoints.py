@@ -10,7 +10,6 @@ from starlette.concurrency import run_in_threadpool
 from app import idempotency
 from app.db import read_scope, session_scope
 from app.dispatch import send_due
-from app.headers import IdempotencyKey
 from app.ids import new_id
 from app.jobs.lifecycle import owe_message
 from app.jobs.schemas import TeacherSpec
@@ -18,6 +17,7 @@ from app.json_body import parse_model
 from app.models import Artifact, Teacher
 from app.openapi import multipart_body
 from app.pagination import After, Limit, page
+from app.parameters import IdempotencyKey, TeacherId
 from app.storage import get_store
 from app.teachers.service import add_teacher, get_teacher
 from app.teachers.tasks import INSPECT_TEACHER
@@ -93,6 +93,6 @@ def list_teachers(request: Request, limit: Limit = 20, after: After = None) -> T
 
 
 @router.get("/{teacher_id}")
-def retrieve_teacher(request: Request, teacher_id: str) -> TeacherView:
+def retrieve_teacher(request: Request, teacher_id: TeacherId) -> TeacherView:
     """One teacher and its inspection report."""
     return _view(teacher_id, request.state.tenant_id)

@@ -33,6 +33,37 @@ def submit(client: TestClient) -> Submit:
 
 
 @pytest.fixture
+def finished() -> Callable[..., Any]:
+    """Brings a queued job to its end, with a student."""
+
+    def finish(job_id: str, student: bytes = b"student bytes", partial: bool = False) -> None:
+        from app.db import database_now, session_scope
+        from app.ids import new_id
+        from app.jobs import lifecycle
+        from app.models import Artifact
+        from app.storage import get_store
+
+        artifact_id = new_id("art")
+        stored = get_store().put(artifact_id, [student])
+        with session_scope() as session:
+            held = lifecycle.claim(session, job_id, "a-worker")
+            assert held is not None
+            now = database_now(session)
+            if partial:
+                lifecycle.request_cancel(session, job_id, "local")
+                assert lifecycle.cancelled(session, held, {"compression": 4.0})
+            else:
+                assert lifecycle.succeed(session, held, {"compression": 4.0})
+            session.add(Artifact(
+                id=artifact_id, tenant_id="local", job_id=job_id, kind="student", partial=partial,
+                filename="student.safetensors", media_type="application/octet-stream", bytes=stored.bytes,
+                sha256=stored.sha256, created_at=now, published_at=now,
+            ))  # fmt: skip
+
+    return finish
+
+
+@pytest.fixture
 def stored() -> Callable[[], dict[str, int]]:
     """Rows of every table: what a request left behind."""
     from sqlalchemy import func, select

@@ -1,10 +1,24 @@
 """What the service says of itself: OpenAPI, capabilities, health."""
 
+import json
+import re
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 from starlette.testclient import TestClient
 
+SPEC_OF_THE_CONTRACT = """{
+  "teacher": {"format": "auto", "architecture": "resnet34", "num_classes": 10,
+              "input": {"shape": [3, 32, 32], "mean": [0.4914, 0.4822, 0.4465],
+                        "std": [0.2470, 0.2435, 0.2616]}},
+  "student": {"architecture": "resnet18", "args": {}},
+  "method": {"name": "auto", "activation_weight": 0.1, "interpolation_weight": 1.0},
+  "budget": {"steps": 2000, "max_runtime_seconds": 3600},
+  "evaluation": {"upload_id": null},
+  "exports": ["safetensors"],
+  "device": "auto", "seed": 0, "priority": 0, "metadata": {"team": "vision"}
+}"""
 OF_A_JOB = ("", "/events", "/metrics", "/samples", "/artifacts", "/student")
 OTHERS = ("/jobs", "/artifacts/{artifact_id}", "/teachers", "/teachers/{teacher_id}")
 ROUTES = {
@@ -35,6 +49,76 @@ def test_openapi_describes_every_route(client: TestClient) -> None:
     for reference in references(schema):
         name = reference.removeprefix("#/components/schemas/")
         assert name in schema["components"]["schemas"], reference
+
+
+def template(schema: dict[str, Any], path: str) -> str:
+    """The described path that `path` is one of; a fixed one before one with a parameter."""
+    fits = [t for t in schema["paths"] if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", t), path)]
+    return min(fits, key=lambda t: t.count("{"))
+
+
+def assert_described(schema: dict[str, Any], answer: Any) -> None:
+    """The answer is one that the description knows, and its JSON is as described."""
+    request = answer.request
+    operation = schema["paths"][template(schema, request.url.path)][request.method.lower()]
+    described = operation["responses"].get(str(answer.status_code), operation["responses"]["default"])
+    if answer.status_code in (204, 304):
+        return
+    kind = answer.headers["content-type"].partition(";")[0]
+    assert kind in described["content"], (request.url.path, answer.status_code, kind)
+    if kind.endswith("json"):
+        described_as = {**described["content"][kind]["schema"], "components": schema["components"]}
+        validator = Draft202012Validator(described_as, format_checker=Draft202012Validator.FORMAT_CHECKER)
+        validator.validate(answer.json())
+
+
+def test_answers_are_as_described(client: TestClient, submit: Any, finished: Any) -> None:
+    schema = client.get("/openapi.json").json()
+    created = submit({"metadata": {"a": "b"}}, teacher=b"x" * 100)
+    job, key = created.json(), {"Idempotency-Key": "k"}
+    done = submit().json()["id"]
+    finished(done)
+    artifact = client.get(f"/jobs/{done}/artifacts").json()["data"][0]
+    teacher, student = job["teacher"]["id"], {"student": {"architecture": "mlp8"}}
+    answers = [
+        created,
+        *(client.get(f"/jobs/{i}{part}") for part in OF_A_JOB for i in (job["id"], done, "x")),
+        *(client.get(p) for p in ("/jobs", "/teachers", "/capabilities", "/healthz", "/readyz")),
+        *(client.get(p) for p in ("/jobs?limit=0", "/jobs?x=1", "/teachers?after=x", "/artifacts/x")),
+        client.get(f"/teachers/{teacher}"),
+        client.get(artifact["url"]),
+        client.get(artifact["url"], headers={"Range": "bytes=0-1"}),
+        client.get(artifact["url"], headers={"Range": "bytes=99-"}),
+        client.get(artifact["url"], headers={"If-None-Match": f'"{artifact["sha256"]}"'}),
+        client.post("/jobs", json={**student, "teacher_id": teacher}, headers=key),
+        client.post("/jobs", json={**student, "teacher_id": teacher, "seed": 1}, headers=key),
+        client.post("/jobs", content=b"{", headers={"Content-Type": "application/json"}),
+        client.post("/jobs/validate", json=student),
+        client.post("/jobs/validate", json={"student": {"architecture": "x"}}),
+        client.post("/teachers", files={"teacher": ("t", b"x")}),
+        client.post("/teachers", files={"teacher": ("t", b"")}),
+        client.patch(f"/jobs/{done}", json={"metadata": {}}),
+        client.patch(f"/jobs/{done}", json={"metadata": 1}),
+        client.post(f"/jobs/{done}/cancel"),
+        client.post(f"/jobs/{job['id']}/cancel"),
+        client.delete(f"/jobs/{done}"),
+        client.delete(f"/jobs/{done}"),
+    ]
+    for answer in answers:
+        assert_described(schema, answer)
+    seen = {answer.status_code for answer in answers}
+    assert seen == {200, 201, 204, 206, 304, 400, 404, 409, 416, 422, 503}
+
+
+def test_examples_of_the_contract_fit_the_described_bodies(client: TestClient) -> None:
+    schema = client.get("/openapi.json").json()
+    spec = {"$ref": "#/components/schemas/JobSpec", "components": schema["components"]}
+    for fine in ({"student": {"architecture": "resnet18", "args": {}}}, json.loads(SPEC_OF_THE_CONTRACT)):
+        Draft202012Validator(spec).validate(fine)
+        assert client.post("/jobs/validate", json=fine).status_code == 200
+    for wrong in ({}, {"student": {"architecture": "x"}}, {"student": {"architecture": "mlp8"}, "x": 1}):
+        assert not Draft202012Validator(spec).is_valid(wrong)
+        assert client.post("/jobs/validate", json=wrong).status_code == 422
 
 
 def test_bounds_reach_the_schema(client: TestClient) -> None:

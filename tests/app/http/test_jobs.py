@@ -11,6 +11,7 @@ from sqlalchemy import select
 from starlette.testclient import TestClient
 
 Submit = Callable[..., Any]
+Finished = Callable[..., None]
 
 
 def claimed(job_id: str) -> Any:
@@ -20,28 +21,6 @@ def claimed(job_id: str) -> Any:
 
     with session_scope() as session:
         return claim(session, job_id, "a-worker")
-
-
-def finished(job_id: str, student: bytes = b"student bytes") -> Any:
-    """The job brought to its end, with a student."""
-    from app.db import database_now, session_scope
-    from app.ids import new_id
-    from app.jobs.lifecycle import succeed
-    from app.models import Artifact
-    from app.storage import get_store
-
-    held = claimed(job_id)
-    artifact_id = new_id("art")
-    stored = get_store().put(artifact_id, [student])
-    with session_scope() as session:
-        now = database_now(session)
-        assert succeed(session, held, {"compression": 4.0})
-        session.add(Artifact(
-            id=artifact_id, tenant_id="local", job_id=job_id, kind="student", filename="student.safetensors",
-            media_type="application/octet-stream", bytes=stored.bytes, sha256=stored.sha256, created_at=now,
-            published_at=now,
-        ))  # fmt: skip
-    return held
 
 
 def test_created(client: TestClient, submit: Submit) -> None:
@@ -91,7 +70,9 @@ def test_list_pages_and_filters(client: TestClient, submit: Submit) -> None:
     }  # fmt: skip
 
 
-def test_cancel_is_idempotent_and_says_when_it_is_too_late(client: TestClient, submit: Submit) -> None:
+def test_cancel_is_idempotent_and_says_when_it_is_too_late(
+    client: TestClient, submit: Submit, finished: Finished
+) -> None:
     queued = submit().json()["id"]
     assert client.post(f"/jobs/{queued}/cancel").json()["status"] == "cancelled"
     assert client.post(f"/jobs/{queued}/cancel").json()["status"] == "cancelled"
@@ -107,7 +88,7 @@ def test_cancel_is_idempotent_and_says_when_it_is_too_late(client: TestClient, s
 
 
 def test_delete_only_what_has_ended(
-    client: TestClient, submit: Submit, stored: Callable[[], dict[str, int]]
+    client: TestClient, submit: Submit, stored: Callable[[], dict[str, int]], finished: Finished
 ) -> None:
     job_id = submit().json()["id"]
     early = client.delete(f"/jobs/{job_id}")
@@ -125,7 +106,7 @@ def test_metadata_can_be_replaced_and_nothing_else(client: TestClient, submit: S
     assert (refused.status_code, refused.json()["code"]) == (422, "invalid_request")
 
 
-def test_student_before_and_after_the_end(client: TestClient, submit: Submit) -> None:
+def test_student_before_and_after_the_end(client: TestClient, submit: Submit, finished: Finished) -> None:
     job_id = submit().json()["id"]
     early = client.get(f"/jobs/{job_id}/student")
     assert (early.status_code, early.json()["code"]) == (409, "not_ready")
@@ -148,7 +129,9 @@ def test_student_before_and_after_the_end(client: TestClient, submit: Submit) ->
         ("bytes=13-", 416, None), ("bytes=-0", 416, None),
     ],
 )  # fmt: skip
-def test_ranges(client: TestClient, submit: Submit, header: str, status: int, content: bytes | None) -> None:
+def test_ranges(
+    client: TestClient, submit: Submit, header: str, status: int, content: bytes | None, finished: Finished
+) -> None:
     job_id = submit().json()["id"]
     finished(job_id)
     url = client.get(f"/jobs/{job_id}/artifacts").json()["data"][0]["url"]
@@ -162,7 +145,7 @@ def test_ranges(client: TestClient, submit: Submit, header: str, status: int, co
         assert int(answer.headers["content-length"]) == len(content)
 
 
-def test_validators(client: TestClient, submit: Submit) -> None:
+def test_validators(client: TestClient, submit: Submit, finished: Finished) -> None:
     job_id = submit().json()["id"]
     finished(job_id)
     artifact = client.get(f"/jobs/{job_id}/artifacts").json()["data"][0]
@@ -202,7 +185,7 @@ def test_one_key_at_the_same_time(submit: Submit, client: TestClient) -> None:
     assert len(client.get("/jobs").json()["data"]) == 1
 
 
-def test_events_by_cursor(client: TestClient, submit: Submit) -> None:
+def test_events_by_cursor(client: TestClient, submit: Submit, finished: Finished) -> None:
     job_id = submit().json()["id"]
     finished(job_id)
     page = client.get(f"/jobs/{job_id}/events?limit=2").json()
@@ -228,7 +211,9 @@ def stream(client: TestClient, job_id: str, **headers: str) -> list[dict[str, st
     return events
 
 
-def test_event_stream_ends_after_the_last_event(client: TestClient, submit: Submit) -> None:
+def test_event_stream_ends_after_the_last_event(
+    client: TestClient, submit: Submit, finished: Finished
+) -> None:
     job_id = submit().json()["id"]
     ending = threading.Timer(0.8, finished, [job_id])
     ending.start()
