@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import BaseModel, ValidationError
-from sqlalchemy import ColumnElement, select
+from pydantic import BaseModel
+from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 
 from app.db import read_scope
 from app.errors import FieldProblem, InvalidBody
 from app.jobs import service
 from app.jobs.estimate import Estimate, estimate
+from app.jobs.filters import labelled
 from app.jobs.lifecycle import is_terminal
 from app.jobs.schemas import JobRequest, JobSpec, LabelsPatch
 from app.jobs.states import Status
@@ -22,9 +23,7 @@ from app.models import Job
 from app.openapi import json_body, multipart_body
 from app.pagination import After, Limit, page
 from app.parameters import IdempotencyKey, JobId, Prefer
-from app.problems import invalid_body
 from app.teachers.upload import content_type, read_upload, unsupported
-from app.text import storable
 from app.waiting import wait_until, wanted_wait
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
@@ -124,18 +123,6 @@ def _resolve(spec: JobSpec, teacher_id: str, tenant_id: str) -> JobSpec:
         return service.resolve_known(session, spec, teacher_id, tenant_id)
 
 
-def _labelled(name: str, value: str) -> ColumnElement[bool]:
-    """The filter of one `metadata[name]=value`."""
-    try:
-        LabelsPatch(metadata={name: value})
-    except ValidationError as error:
-        raise invalid_body(error) from error
-    if not storable(value):
-        raise InvalidBody("The query cannot be used.", FieldProblem(f"/metadata/{name}", "has a NUL"))
-    matches: ColumnElement[bool] = Job.labels[name].as_string() == value
-    return matches
-
-
 @router.get("", openapi_extra=METADATA_FILTER)
 def list_jobs(
     request: Request,
@@ -147,13 +134,13 @@ def list_jobs(
     query = select(Job).where(Job.tenant_id == request.state.tenant_id)
     if status is not None:
         query = query.where(Job.status == status)
-    for name, value in request.query_params.multi_items():
-        if name.startswith("metadata[") and name.endswith("]"):
-            query = query.where(_labelled(name[9:-1], value))
-        elif name not in ("limit", "after", "status"):
-            problem = FieldProblem(f"/{name[:64]}", "No such parameter.")
-            raise InvalidBody("The query has an unknown parameter.", problem, code="unknown_field")
     with read_scope() as session:
+        for name, value in request.query_params.multi_items():
+            if name.startswith("metadata[") and name.endswith("]"):
+                query = query.where(labelled(session, name[9:-1], value))
+            elif name not in ("limit", "after", "status"):
+                problem = FieldProblem(f"/{name[:64]}", "No such parameter.")
+                raise InvalidBody("The query has an unknown parameter.", problem, code="unknown_field")
         rows, more = page(session, query, Job.id, prefix="job", after=after, limit=limit)
         data = [job_view(session, row[0]) for row in rows]
     first, last = (data[0].id, data[-1].id) if data else (None, None)

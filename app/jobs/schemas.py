@@ -12,10 +12,8 @@ from dfad_core.errors import ConfigError, ShapeError
 
 MAX_LABELS = 16
 Label = Annotated[str, StringConstraints(max_length=500)]
-# Brackets, quotes and backslashes would be read as something else in a filter or a database's path.
-LabelName = Annotated[
-    str, StringConstraints(min_length=1, max_length=64, pattern=r"""^[^"\\\[\]\x00-\x1f\x7f]+$""")
-]
+# Brackets would end a filter's name early.
+LabelName = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^\[\]\x00-\x1f\x7f]+$")]
 Labels = Annotated[dict[LabelName, Label], Field(max_length=MAX_LABELS)]
 # Described as a choice; `get_architecture` refuses others with a code of its own.
 ArchitectureName = Annotated[str, Field(json_schema_extra={"enum": list(ARCHITECTURES)})]

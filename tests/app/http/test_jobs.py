@@ -154,6 +154,9 @@ def test_validators(client: TestClient, submit: Submit, finished: Finished) -> N
     assert tag == f'"{artifact["sha256"]}"'
     assert whole.headers["repr-digest"].startswith("sha-256=:")
     assert client.get(artifact["url"], headers={"If-None-Match": tag}).status_code == 304
+    for known in ("*", f"W/{tag}", f'"x", {tag}'):
+        assert client.get(artifact["url"], headers={"If-None-Match": known}).status_code == 304
+    assert client.get(artifact["url"], headers={"If-None-Match": '"x"'}).status_code == 200
     ranged = {"Range": "bytes=0-3"}
     assert client.get(artifact["url"], headers={**ranged, "If-Range": tag}).status_code == 206
     assert client.get(artifact["url"], headers={**ranged, "If-Range": '"old"'}).status_code == 200
@@ -264,6 +267,13 @@ def test_validate_stores_nothing(client: TestClient, stored: Callable[[], dict[s
     good = client.post("/jobs/validate", json={"student": {"architecture": "mlp8"}})
     assert good.json()["valid"] is True
     assert good.json()["resolved_spec"]["method"]["name"] == "auto"
+    assert good.json()["estimate"]["student_updates"] > good.json()["estimate"]["generator_updates"] > 0
+    whole = {"teacher": ("t.pt", b"x"), "spec": (None, '{"student": {"architecture": "mlp8"}}')}
+    assert client.post("/jobs/validate", files=whole).json() == good.json()
+    empty = client.post("/jobs/validate", files={**whole, "teacher": ("t.pt", b"")})
+    assert (empty.status_code, empty.json()["code"]) == (422, "empty_file")
+    other = client.post("/jobs/validate", content=b"{}", headers={"Content-Type": "text/plain"})
+    assert (other.status_code, other.json()["code"]) == (415, "unsupported_media_type")
     bad = client.post("/jobs/validate", json={"student": {"architecture": "nope"}})
     assert (bad.status_code, bad.json()["code"]) == (422, "unknown_architecture")
     assert stored() == {}
@@ -290,3 +300,97 @@ def test_a_broker_that_is_away_delays_only(database: str, monkeypatch: pytest.Mo
 
     with read_scope() as session:
         assert session.scalars(select(OutboxMessage.subject_id)).all() == [answer.json()["id"]]
+
+
+def test_a_cancelled_jobs_student_is_marked_partial(
+    client: TestClient, submit: Submit, finished: Finished
+) -> None:
+    job_id = submit().json()["id"]
+    finished(job_id, partial=True)
+    answer = client.get(f"/jobs/{job_id}/student")
+    assert (answer.status_code, answer.headers["dfad-partial"]) == (200, "true")
+    job = client.get(f"/jobs/{job_id}").json()
+    assert (job["status"], job["artifacts"][0]["partial"]) == ("cancelled", True)
+    whole = submit().json()["id"]
+    finished(whole)
+    assert "dfad-partial" not in client.get(f"/jobs/{whole}/student").headers
+
+
+def test_the_view_of_a_running_job(client: TestClient, submit: Submit) -> None:
+    from app.db import session_scope
+    from app.jobs.lifecycle import update_held
+
+    first, second = (submit({"budget": {"steps": 50}}).json()["id"] for _ in range(2))
+    assert [client.get(f"/jobs/{i}").json()["queue_position"] for i in (first, second)] == [1, 2]
+    held = claimed(first)
+    with session_scope() as session:
+        values = {"phase": "distilling", "step": 10, "total_steps": 50, "eta_seconds": 4.0}
+        assert update_held(session, held, metrics={"student_loss": 0.5}, **values)
+    job = client.get(f"/jobs/{first}").json()
+    assert job["progress"] == {"step": 10, "total_steps": 50, "percent": 20.0, "eta_seconds": 4.0}
+    assert (job["status"], job["phase"], job["terminal"], job["attempt"]) == (
+        "running", "distilling", False, 1,
+    )  # fmt: skip
+    assert (job["queue_position"], job["metrics"]) == (None, {"student_loss": 0.5})
+    assert client.get(f"/jobs/{second}").json()["queue_position"] == 1
+    for url in job["urls"].values():
+        assert client.request("POST" if url.endswith("cancel") else "GET", url).status_code in (200, 409)
+
+
+def test_creation_can_wait_for_the_end(client: TestClient, submit: Submit) -> None:
+    def run_what_comes() -> None:
+        from app.db import session_scope
+        from app.jobs.lifecycle import fail
+
+        while not (waiting := client.get("/jobs").json()["data"]):
+            time.sleep(0.05)
+        held = claimed(waiting[0]["id"])
+        with session_scope() as session:
+            fail(session, held, {"code": "diverged", "message": "not a number", "param": None})
+
+    worker = threading.Thread(target=run_what_comes)
+    worker.start()
+    answer = submit(headers={"Prefer": "respond-async, wait=30"})
+    worker.join()
+    assert (answer.status_code, answer.json()["status"]) == (201, "failed")
+    assert answer.json()["error"] == {"code": "diverged", "message": "not a number", "param": None}
+
+
+def test_metadata_of_any_letters_can_be_found(client: TestClient, submit: Submit) -> None:
+    for name in ("team", "a.b", "0", "it's", "größe", "a b", "$", "x/y", "%", 'a"b', "a\\b"):
+        job_id = submit({"metadata": {name: "v"}}).json()["id"]
+        found = client.get("/jobs", params={f"metadata[{name}]": "v"}).json()["data"]
+        assert [job["id"] for job in found] == [job_id], name
+
+
+@pytest.mark.services
+def test_the_main_calls_on_postgresql(
+    postgres: str, home: Any, monkeypatch: pytest.MonkeyPatch, finished: Finished
+) -> None:
+    from app.main import create_app
+
+    monkeypatch.setenv("DFAD_DATABASE_URL", postgres)
+    home.mkdir()
+    spec = {"student": {"architecture": "mlp8"}, "metadata": {"a.b": "v", "it's": "w", 'größe"': "x"}}
+    files = {"teacher": ("t.pt", b"x" * 3_000_000), "spec": (None, json.dumps(spec))}
+    key = {"Idempotency-Key": "k"}
+    with TestClient(create_app()) as client:
+        first = client.post("/jobs", files=files, headers=key)
+        assert first.status_code == 201, first.text
+        job_id = first.json()["id"]
+        assert client.post("/jobs", files=files, headers=key).json()["id"] == job_id
+        for query, count in (
+            ("metadata[a.b]=v", 1),
+            ("metadata[it's]=w", 1),
+            ("metadata[a.b]=w", 0),
+            ('metadata[größe"]=x', 1),
+        ):
+            assert len(client.get(f"/jobs?{query}").json()["data"]) == count, query
+        assert client.get("/jobs?metadata[a]=%00").status_code == 422
+        finished(job_id)
+        assert [e["id"] for e in stream(client, job_id)] == ["1", "2", "3"]
+        assert client.get(f"/jobs/{job_id}/student", headers={"Range": "bytes=-5"}).content == b"bytes"
+        assert client.get(f"/jobs/{job_id}/metrics?points=10").json()["data"] == []
+        assert client.post("/teachers", files={"teacher": ("t", b"x")}, headers=key).status_code == 201
+        assert len(client.get("/teachers").json()["data"]) == 2
+        assert client.delete(f"/jobs/{job_id}").status_code == 204

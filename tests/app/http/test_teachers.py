@@ -35,3 +35,80 @@ def test_a_rejected_teacher_takes_no_jobs(client: TestClient) -> None:
     assert (teacher["status"], teacher["error"]["code"]) == ("rejected", "corrupt_file")
     answer = client.post("/jobs", json={"teacher_id": teacher_id, "student": {"architecture": "mlp8"}})
     assert (answer.status_code, answer.json()["code"]) == (409, "teacher_rejected")
+
+
+def test_one_key_makes_one_teacher(client: TestClient) -> None:
+    def send(content: bytes = b"weights", key: str = "k") -> Any:
+        files = {"teacher": ("t.pt", content)}
+        return client.post("/teachers", files=files, headers={"Idempotency-Key": key})
+
+    first, again, other = send(), send(), send(b"others")
+    assert (again.status_code, again.json()) == (201, first.json())
+    assert again.headers["location"] == first.headers["location"]
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_mismatch")
+    assert send(key="").json()["code"] == "invalid_request"
+    assert len(client.get("/teachers").json()["data"]) == 1
+
+
+def test_a_key_is_forgotten_after_a_day(client: TestClient) -> None:
+    from datetime import timedelta
+
+    from sqlalchemy import update
+
+    from app.db import database_now, session_scope
+    from app.models import Teacher
+
+    files, key = {"teacher": ("t.pt", b"x")}, {"Idempotency-Key": "k"}
+    first = client.post("/teachers", files=files, headers=key).json()
+    with session_scope() as session:
+        yesterday = database_now(session) - timedelta(hours=25)
+        session.execute(update(Teacher).values(created_at=yesterday))
+    assert client.post("/teachers", files=files, headers=key).json()["id"] != first["id"]
+
+
+def test_a_job_is_held_to_what_is_known_of_its_teacher(client: TestClient) -> None:
+    known = '{"architecture": "mlp8", "args": {"width": 8}}'
+    teacher_id = post(client, known).json()["id"]
+
+    def ask(student: str, **teacher: Any) -> Any:
+        body = {"teacher_id": teacher_id, "student": {"architecture": student}, "teacher": teacher}
+        dry, wet = client.post("/jobs/validate", json=body), client.post("/jobs", json=body)
+        assert dry.json().get("code") == wet.json().get("code")
+        return wet.json()
+
+    assert ask("mlp8")["resolved_spec"]["teacher"]["args"] == {"width": 8}
+    refused = ask("vgg11_bn")
+    assert (refused["code"], refused["errors"][0]["pointer"]) == ("shape_mismatch", "/student")
+    # Arguments belong to the architecture that they were given with.
+    renamed = ask("lenet5", architecture="lenet5_half")["resolved_spec"]["teacher"]
+    assert (renamed["architecture"], renamed["args"]) == ("lenet5_half", {})
+    small = ask("mlp8", input={"shape": [1, 4, 4]})
+    assert (small["code"], small["errors"][0]["pointer"]) == ("invalid_request", "/teacher/input/shape")
+
+
+def test_a_student_is_held_to_the_inspected_input(client: TestClient) -> None:
+    from worker.inspection import record_inspection
+
+    teacher_id = post(client).json()["id"]
+    record_inspection(teacher_id, {"inspection": {"architecture": "mlp8", "input": {"shape": [1, 8, 8]}}})
+    body = {"teacher_id": teacher_id, "student": {"architecture": "lenet5"}}
+    answer = client.post("/jobs", json=body)
+    assert (answer.status_code, answer.json()["code"]) == (422, "shape_mismatch")
+    assert client.post("/jobs", json={**body, "student": {"architecture": "cnn8"}}).status_code == 201
+
+
+def test_any_file_name_comes_back(client: TestClient) -> None:
+    from sqlalchemy import select
+
+    from app.db import read_scope
+    from app.models import Teacher
+
+    for name in ("модель.pt", "a b.pt", "..", "C:\\x\\t.pt"):
+        client.post("/teachers", files={"teacher": (name, b"x")})
+    names = [t["filename"] for t in client.get("/teachers").json()["data"]]
+    assert names == ["t.pt", "..", "a b.pt", "модель.pt"]
+    with read_scope() as session:
+        query = select(Teacher.artifact_id).where(Teacher.filename == "модель.pt")
+        artifact_id = session.scalars(query).one()
+    header = client.get(f"/artifacts/{artifact_id}").headers["content-disposition"]
+    assert header.startswith("attachment; filename=\"______.pt\"; filename*=UTF-8''%D0%BC")
