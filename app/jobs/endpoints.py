@@ -17,7 +17,7 @@ from app.jobs.filters import labelled
 from app.jobs.lifecycle import is_terminal
 from app.jobs.schemas import JobRequest, JobSpec, LabelsPatch
 from app.jobs.states import Status
-from app.jobs.views import JobList, JobView, job_view
+from app.jobs.views import JobList, JobView, job_view, job_views
 from app.json_body import parse_json, parse_model
 from app.models import Job
 from app.openapi import json_body, multipart_body
@@ -142,7 +142,7 @@ def list_jobs(
                 problem = FieldProblem(f"/{name[:64]}", "No such parameter.")
                 raise InvalidBody("The query has an unknown parameter.", problem, code="unknown_field")
         rows, more = page(session, query, Job.id, prefix="job", after=after, limit=limit)
-        data = [job_view(session, row[0]) for row in rows]
+        data = job_views(session, [row[0] for row in rows])
     first, last = (data[0].id, data[-1].id) if data else (None, None)
     return JobList(data=data, has_more=more, first_id=first, last_id=last)
 

@@ -19,7 +19,7 @@ from app.errors import FieldProblem, InvalidBody, ServiceError
 from app.jobs import service
 from app.jobs.event_stream import events_after, stream
 from app.jobs.lifecycle import is_terminal
-from app.jobs.views import EventList, MetricsView
+from app.jobs.views import EventList, MetricPoint, MetricsView
 from app.models import Artifact, JobMetric
 from app.parameters import JobId
 
@@ -79,9 +79,8 @@ def job_metrics(
             stride = -(-total // points)
             if stride > 1:
                 query = query.where((total - rows.c.n) % stride == 0)
-        data = [
-            {"step": step, "seconds": seconds, **series} for step, seconds, series in session.execute(query)
-        ]
+        rows_found = session.execute(query)
+        data = [MetricPoint(step=step, seconds=seconds, **series) for step, seconds, series in rows_found]
     return MetricsView(data=data)
 
 

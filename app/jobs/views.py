@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.artifacts.views import ArtifactView, artifact_view
 from app.jobs.lifecycle import is_terminal
 from app.jobs.states import Status
-from app.models import Artifact, Job, JobEvent
+from app.models import Artifact, Job, JobEvent, Teacher
 
 
 class Progress(BaseModel):
@@ -83,10 +84,20 @@ class EventList(BaseModel):
     last_seq: int
 
 
-class MetricsView(BaseModel):
-    """A job's series, each point `{step, seconds, name: value…}`."""
+class MetricPoint(BaseModel):
+    """One reading: `{step, seconds, name: value…}`."""
 
-    data: list[dict[str, float]]
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, float | None] = Field(init=False)
+
+    step: int
+    seconds: float
+
+
+class MetricsView(BaseModel):
+    """A job's series, for plots."""
+
+    data: list[MetricPoint]
 
 
 SUBRESOURCES = ("events", "metrics", "samples", "artifacts", "student", "cancel")
@@ -94,8 +105,26 @@ SUBRESOURCES = ("events", "metrics", "samples", "artifacts", "student", "cancel"
 
 def job_view(session: Session, job: Job) -> JobView:
     """The whole view of one job."""
-    published = select(Artifact).where(Artifact.job_id == job.id, Artifact.published_at.is_not(None))
-    wanted = published.where(Artifact.kind.in_(("student", "report")))
+    return job_views(session, [job])[0]
+
+
+def job_views(session: Session, jobs: Sequence[Job]) -> list[JobView]:
+    """The views of a page of jobs, with three more queries however many they are."""
+    ids = [job.id for job in jobs]
+    published = select(Artifact).where(Artifact.job_id.in_(ids), Artifact.published_at.is_not(None))
+    shown = published.where(Artifact.kind.in_(("student", "report"))).order_by(Artifact.id)
+    artifacts: dict[str | None, list[ArtifactView]] = {}
+    for artifact in session.scalars(shown):
+        artifacts.setdefault(artifact.job_id, []).append(artifact_view(artifact))
+    used = select(Teacher).where(Teacher.id.in_({job.teacher_id for job in jobs}))
+    teachers = {teacher.id: teacher for teacher in session.scalars(used)}
+    positions = _queue_positions(session, [job.id for job in jobs if job.status == Status.QUEUED])
+    return [
+        _view(job, teachers[job.teacher_id], artifacts.get(job.id, []), positions.get(job.id)) for job in jobs
+    ]
+
+
+def _view(job: Job, teacher: Teacher, artifacts: list[ArtifactView], position: int | None) -> JobView:
     return JobView(
         id=job.id,
         status=Status(job.status),
@@ -106,17 +135,27 @@ def job_view(session: Session, job: Job) -> JobView:
         finished_at=job.finished_at,
         attempt=job.attempt,
         progress=_progress(job),
-        queue_position=_queue_position(session, job),
-        teacher={"id": job.teacher_id, **job.resolved_spec.get("teacher", {})},
+        queue_position=position,
+        teacher=_teacher(job, teacher),
         spec=job.spec,
         resolved_spec=job.resolved_spec,
         metrics=job.metrics,
         result=job.result,
-        artifacts=[artifact_view(a) for a in session.scalars(wanted.order_by(Artifact.id))],
+        artifacts=artifacts,
         error=JobError(**job.error) if job.error else None,
         metadata=job.labels,
         urls={"self": f"/jobs/{job.id}", **{n: f"/jobs/{job.id}/{n}" for n in SUBRESOURCES}},
     )
+
+
+def _teacher(job: Job, row: Teacher) -> dict[str, Any]:
+    """What the job calls its teacher, completed by what the inspection found in the file."""
+    said, found = job.resolved_spec.get("teacher", {}), row.inspection or {}
+    blank = [name for name in ("architecture", "num_classes", "input") if said.get(name) is None]
+    filled = {name: found[name] for name in blank if name in found}
+    if "architecture" in filled:
+        filled["args"] = found.get("args", {})
+    return {"id": row.id, "filename": row.filename, "status": row.status, **said, **filled}
 
 
 def _progress(job: Job) -> Progress:
@@ -126,12 +165,14 @@ def _progress(job: Job) -> Progress:
     return Progress(step=job.step, total_steps=planned, percent=done, eta_seconds=job.eta_seconds)
 
 
-def _queue_position(session: Session, job: Job) -> int | None:
-    """1 for the next in line; None once it runs."""
-    if job.status != Status.QUEUED:
-        return None
-    before = select(func.count()).select_from(Job).where(Job.status == Status.QUEUED, Job.id < job.id)
-    return (session.scalar(before) or 0) + 1
+def _queue_positions(session: Session, ids: list[str]) -> dict[str, int]:
+    """1 for the next in line; one pass over the queue."""
+    if not ids:
+        return {}
+    place = func.row_number().over(order_by=Job.id).label("place")
+    queue = select(Job.id, place).where(Job.status == Status.QUEUED).subquery()
+    found = session.execute(select(queue.c.id, queue.c.place).where(queue.c.id.in_(ids)))
+    return {row.id: row.place for row in found}
 
 
 def event_view(event: JobEvent) -> EventView:

@@ -259,6 +259,7 @@ def test_series_are_thinned_out(client: TestClient, submit: Submit) -> None:
     whole = client.get(f"/jobs/{job_id}/metrics").json()["data"]
     assert len(whole) == 100
     assert whole[0] == {"step": 1, "seconds": 0.1, "student_loss": 1.0}
+    assert isinstance(whole[0]["step"], int)
     few = client.get(f"/jobs/{job_id}/metrics?points=10").json()["data"]
     assert [p["step"] for p in few] == list(range(10, 101, 10))
 

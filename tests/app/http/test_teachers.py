@@ -94,7 +94,11 @@ def test_a_student_is_held_to_the_inspected_input(client: TestClient) -> None:
     body = {"teacher_id": teacher_id, "student": {"architecture": "lenet5"}}
     answer = client.post("/jobs", json=body)
     assert (answer.status_code, answer.json()["code"]) == (422, "shape_mismatch")
-    assert client.post("/jobs", json={**body, "student": {"architecture": "cnn8"}}).status_code == 201
+    job = client.post("/jobs", json={**body, "student": {"architecture": "cnn8"}}).json()
+    assert job["teacher"]["architecture"] == "mlp8"
+    assert job["teacher"]["input"]["shape"] == [1, 8, 8]
+    assert (job["teacher"]["filename"], job["teacher"]["status"]) == ("t.pt", "ready")
+    assert job["resolved_spec"]["teacher"]["architecture"] is None
 
 
 def test_any_file_name_comes_back(client: TestClient) -> None:
