@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import sys
 import tempfile
 
@@ -21,7 +22,10 @@ def _is_loopback(host: str) -> bool:
 
 def refusal(settings: Settings) -> str | None:
     """Why the server must not start with these settings; None if it may."""
-    if settings.api_key is None and not _is_loopback(settings.host):
+    key = settings.api_key.get_secret_value() if settings.api_key else None
+    if key is not None and not (key.isascii() and key.isprintable() and " " not in key):
+        return "DFAD_API_KEY must be printable ASCII without spaces: nothing else fits into a header."
+    if key is None and not _is_loopback(settings.host):
         return (
             f"DFAD_API_KEY must be set to listen on {settings.host}: "
             "without it everybody could use the server."
@@ -41,6 +45,7 @@ def main() -> int:
     if problem is not None:
         print(problem, file=sys.stderr)
         return 2
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     settings.scratch_folder.mkdir(parents=True, exist_ok=True)
     # Uploads are spooled beside the data: /tmp may be small, or memory.
     tempfile.tempdir = str(settings.scratch_folder.absolute())

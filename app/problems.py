@@ -11,6 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
@@ -130,8 +131,9 @@ def _full() -> ServiceError:
     return ServiceError(507, "storage_full", "There is no space left on the server.")
 
 
-def _unexpected(error: Exception) -> ServiceError:
-    logger.error("unexpected error", exc_info=error)
+def _unexpected(request: Request, error: Exception) -> ServiceError:
+    request_id = getattr(request.state, "request_id", None)
+    logger.error("%s: %s %s failed", request_id, request.method, request.url.path, exc_info=error)
     return ServiceError(500, "internal_error", "Something went wrong on our side.")
 
 
@@ -179,12 +181,12 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(OSError)
     def on_system(request: Request, error: Exception) -> Response:
         assert isinstance(error, OSError)
-        return answer(request, _full() if error.errno in _NO_SPACE else _unexpected(error))
+        return answer(request, _full() if error.errno in _NO_SPACE else _unexpected(request, error))
 
     @app.exception_handler(OperationalError)
+    @app.exception_handler(PoolTimeout)
     def on_database(request: Request, error: Exception) -> Response:
-        assert isinstance(error, OperationalError)
-        if _says_full(error):
+        if isinstance(error, OperationalError) and _says_full(error):
             return answer(request, _full())
         logger.error("the database is away: %s", type(error).__name__)
         away = ServiceError(503, "unavailable", "The database is away.", headers={"Retry-After": "5"})
@@ -192,4 +194,4 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     def on_anything(request: Request, error: Exception) -> Response:
-        return answer(request, _unexpected(error))
+        return answer(request, _unexpected(request, error))

@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
 from app.__main__ import refusal
 from app.config import Settings
@@ -47,10 +47,28 @@ def test_listening_without_a_key(home: object, host: str, refused: bool) -> None
     assert refusal(Settings(host=host, api_key=SecretStr("x"))) is None
 
 
-def test_the_server_says_so_and_ends(home: object) -> None:
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+@pytest.mark.parametrize("odd", [" ", "a b", "key\n", "ключ"])
+def test_keys_that_no_header_can_carry(home: object, host: str, odd: str) -> None:
+    assert "DFAD_API_KEY" in str(refusal(Settings(host=host, api_key=SecretStr(odd))))
+
+
+def test_an_empty_key_is_no_key(home: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DFAD_API_KEY", "")
+    assert Settings().api_key is None
+    assert refusal(Settings(host="0.0.0.0")) is not None
+    with pytest.raises(ValidationError):
+        Settings(api_key=SecretStr(""))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"), [("HOST", "0.0.0.0", "DFAD_API_KEY"), ("PORT", "none", "DFAD_PORT")]
+)
+def test_the_server_says_so_and_ends(home: object, name: str, value: str, said: str) -> None:
     ended = subprocess.run(
-        [sys.executable, "-m", "app"], env={"PATH": "/usr/bin", "DFAD_HOST": "0.0.0.0", "PYTHONPATH": "."},
+        [sys.executable, "-m", "app"], env={"PATH": "/usr/bin", f"DFAD_{name}": value, "PYTHONPATH": "."},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert ended.returncode == 2
-    assert "DFAD_API_KEY" in ended.stderr
+    assert said in ended.stderr
+    assert "Traceback" not in ended.stderr

@@ -124,18 +124,25 @@ def test_empty_file_and_missing_spec(client: TestClient, submit: Submit, stored:
     assert stored() == {}
 
 
-@pytest.mark.parametrize("name", ["x" * 4096, "a%00b.pt", "a%0D%0Ab.pt"])
+NAMES = {
+    "long": 'filename="' + "x" * 4096 + '"',
+    "nul": 'filename="a\0b.pt"',
+    "tab": 'filename="a\tb.pt"',
+    "newline": "filename*=utf-8''a%0D%0Ab.pt",
+    "encoded nul": "filename*=utf-8''a%00b.pt",
+}
+
+
+@pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
 def test_file_names_that_cannot_be_shown(client: TestClient, stored: Stored, name: str) -> None:
-    boundary = "b"
-    raw = name.replace("%00", "\0").replace("%0D%0A", "\x0b")
     spec = json.dumps({"student": {"architecture": "mlp8"}})
     body = (
-        f'--b\r\nContent-Disposition: form-data; name="teacher"; filename="{raw}"\r\n\r\nx\r\n'
+        f'--b\r\nContent-Disposition: form-data; name="teacher"; {name}\r\n\r\nx\r\n'
         f'--b\r\nContent-Disposition: form-data; name="spec"\r\n\r\n{spec}\r\n--b--\r\n'
     )
-    headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
     answer = client.post("/jobs", content=body.encode(), headers=headers)
-    assert answer.status_code in (400, 422), answer.text
+    assert_problem(answer, 422, "invalid_request", "/teacher")
     assert stored() == {}
 
 
@@ -241,7 +248,9 @@ def test_unknown_teacher(client: TestClient, stored: Stored) -> None:
     assert stored() == {}
 
 
-def test_an_unexpected_error_shows_nothing(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_error_shows_nothing(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     def broken(*_: Any, **__: Any) -> None:
         raise ValueError("secret /path SELECT")
 
@@ -249,3 +258,5 @@ def test_an_unexpected_error_shows_nothing(client: TestClient, monkeypatch: pyte
     answer = client.get("/jobs")
     assert_problem(answer, 500, "internal_error")
     assert "secret" not in answer.text
+    logged = [r for r in caplog.records if r.name == "app.problems"]
+    assert answer.json()["request_id"] in logged[0].getMessage()
