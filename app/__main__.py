@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import logging
 import sys
 import tempfile
+from types import FrameType
 
 import uvicorn
 from pydantic import ValidationError
 
 from app.config import Settings, get_settings
+from app.waiting import stopping
+
+STARTUP_FAILED = 3
+
+
+class Server(uvicorn.Server):
+    """Lets those who wait for news go before it waits for them itself."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """A signal asks for the end."""
+        stopping.set()
+        super().handle_exit(sig, frame)
 
 
 def _is_loopback(host: str) -> bool:
@@ -49,7 +63,7 @@ def main() -> int:
     settings.scratch_folder.mkdir(parents=True, exist_ok=True)
     # Uploads are spooled beside the data: /tmp may be small, or memory.
     tempfile.tempdir = str(settings.scratch_folder.absolute())
-    uvicorn.run(
+    config = uvicorn.Config(
         "app.main:create_app",
         factory=True,
         host=settings.host,
@@ -58,7 +72,10 @@ def main() -> int:
         timeout_graceful_shutdown=5,
         access_log=False,
     )
-    return 0
+    server = Server(config)
+    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C: raised again once everything has ended
+        server.run()
+    return 0 if server.started else STARTUP_FAILED
 
 
 if __name__ == "__main__":

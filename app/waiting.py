@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
 from collections.abc import Callable
 
@@ -11,6 +12,9 @@ from starlette.concurrency import run_in_threadpool
 
 MAX_WAIT_SECONDS = 60.0
 LOOK_SECONDS = 0.25
+
+stopping = threading.Event()
+"""Set when the server is told to end: who waits gets what there is, before connections are cut."""
 
 
 def wanted_wait(prefer: str | None) -> float:
@@ -22,5 +26,5 @@ def wanted_wait(prefer: str | None) -> float:
 async def wait_until(met: Callable[[], bool], seconds: float) -> None:
     """Look every quarter of a second; between looks neither thread nor transaction is held."""
     end = time.monotonic() + seconds
-    while time.monotonic() < end and not await run_in_threadpool(met):
+    while time.monotonic() < end and not stopping.is_set() and not await run_in_threadpool(met):
         await anyio.sleep(min(LOOK_SECONDS, max(0.0, end - time.monotonic())))

@@ -30,8 +30,8 @@ def events_after(job_id: str, seq: int, limit: int) -> tuple[list[EventView], bo
     return events, is_terminal(job.status) and last >= job.last_seq
 
 
-async def stream(job_id: str, after: int) -> AsyncIterator[ServerSentEvent]:
-    """Everything past `after` and then whatever happens, until the job's last event.
+async def stream(job_id: str, after: int, server_ends: anyio.Event) -> AsyncIterator[ServerSentEvent]:
+    """Everything past `after` and then whatever happens, until the job's last event or the server's end.
 
     Between looks neither a thread nor a transaction is held. The event id is `seq`, so a client that
     comes back with Last-Event-ID misses nothing and sees nothing twice.
@@ -42,7 +42,8 @@ async def stream(job_id: str, after: int) -> AsyncIterator[ServerSentEvent]:
         for event in events:
             seq = event.seq
             yield ServerSentEvent(event.model_dump_json(), event=event.type, id=str(event.seq))
-        if complete:
+        if complete or server_ends.is_set():
             return
         if len(events) < BATCH:
-            await anyio.sleep(get_settings().sse_poll_seconds)
+            with anyio.move_on_after(get_settings().sse_poll_seconds):
+                await server_ends.wait()

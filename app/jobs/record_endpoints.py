@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import anyio
 from fastapi import APIRouter, Header, Query, Request, Response
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -25,6 +26,8 @@ from app.parameters import JobId
 
 router = APIRouter(prefix="/jobs/{job_id}", tags=["jobs"])
 
+GRACE_SECONDS = 2.0
+"""From the server's end until streams are cut; they need a moment to close in good order."""
 STUDENT_FORMATS = ("safetensors",)
 
 
@@ -48,8 +51,13 @@ async def list_events(
     """The log past `after`; with `Accept: text/event-stream` a live stream until the job ends."""
     await run_in_threadpool(_owned, request, job_id)
     if "text/event-stream" in request.headers.get("accept", ""):
-        news = stream(job_id, _resume_from(last_event_id, after))
-        return EventSourceResponse(news, ping=get_settings().sse_keep_alive_seconds)
+        server_ends = anyio.Event()
+        return EventSourceResponse(
+            stream(job_id, _resume_from(last_event_id, after), server_ends),
+            ping=get_settings().sse_keep_alive_seconds,
+            shutdown_event=server_ends,
+            shutdown_grace_period=GRACE_SECONDS,
+        )
     events, _ = await run_in_threadpool(events_after, job_id, after, limit + 1)
     shown = events[:limit]
     last = shown[-1].seq if shown else after

@@ -143,9 +143,14 @@ def test_many_streams_hold_no_thread_and_end_with_the_server(serve: Callable[...
     assert all(b"200 OK" in stream.recv(4096) for stream in open_streams)
     assert httpx.get(f"{server.url}/jobs", timeout=30).status_code == 200
     server.process.send_signal(signal.SIGTERM)
+    for stream in open_streams:
+        assert stream.makefile("rb").read().endswith(b"\r\n0\r\n\r\n")  # closed in good order
+    for poll in open_polls:
+        answer = poll.makefile("rb").read()
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert b'"status":"queued"' in answer
     server.process.wait(timeout=30)
-    for connection in (*open_streams, *open_polls):
-        connection.close()
+    assert "Traceback" not in server.log()
 
 
 def test_a_large_upload_is_not_held_in_memory(serve: Callable[..., Server]) -> None:
