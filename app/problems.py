@@ -107,6 +107,8 @@ def invalid_body(error: ValidationError | RequestValidationError, skip: int = 0)
         location = tuple(part for part in found["loc"][skip:] if part != "[key]")
         cause = found.get("ctx", {}).get("error")
         detail = found["msg"].removeprefix("Value error, ")
+        if found["type"] == "missing" and location and isinstance(location[-1], int):
+            location, detail = location[:-1], "Too few items"  # a pointer needs something to point at
         if isinstance(cause, DfadError) and cause.param:
             location += tuple(cause.param.split(".", 1))
         unknown = found["type"] in ("extra_forbidden", "unexpected_keyword_argument")
