@@ -27,7 +27,14 @@ def start(home: Path, *arguments: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "dfad_client", "up", "--home", str(home), "--json", *arguments]
     pipe = subprocess.PIPE
     return subprocess.Popen(
-        command, env=clean_environment(), stdout=pipe, stderr=pipe, text=True, cwd=home.parent
+        command,
+        env=clean_environment(),
+        stdout=pipe,
+        stderr=pipe,
+        text=True,
+        cwd=home.parent,
+        # As from a terminal: tests that run in the background inherit that Ctrl-C is to be ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
