@@ -34,7 +34,7 @@ def start(home: Path, *arguments: str) -> subprocess.Popen[str]:
         text=True,
         cwd=home.parent,
         # As from a terminal: tests that run in the background inherit that Ctrl-C is to be ignored.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  (one call, no locks)
     )
 
 
