@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import anyio
 import pytest
 from pydantic import SecretStr, ValidationError
 
@@ -27,15 +28,18 @@ def test_only_the_key_opens(key: str, request: pytest.FixtureRequest) -> None:
 
 
 def test_the_key_is_asked_for_before_the_body(key: str, request: pytest.FixtureRequest) -> None:
-    client = request.getfixturevalue("client")
-    read = []
+    app, answers = request.getfixturevalue("client").app, []
 
-    def body():  # type: ignore[no-untyped-def]
-        for _ in range(3):
-            read.append(1)
-            yield b"x"
+    async def receive() -> None:
+        pytest.fail("the body was read")
 
-    assert client.post("/jobs", content=body()).status_code == 401
+    async def send(message: dict[str, object]) -> None:
+        answers.append(message)
+
+    headers = [(b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": "/jobs", "raw_path": b"/jobs", "query_string": b""}
+    anyio.run(app, {**scope, "headers": headers}, receive, send)
+    assert answers[0]["status"] == 401
 
 
 @pytest.mark.parametrize(
