@@ -72,6 +72,16 @@ class MethodConfig:
     """Weight of CE(t, argmax t) on the generator (DAFL's one-hot term)."""
     class_entropy_weight: Annotated[float, Range(ge=0, le=1000)] | None = None
     """Weight of the negative entropy of the batch's mean class distribution on the generator."""
+    adversarial_weight: Annotated[float, Range(ge=0, le=1000)] | None = None
+    """Weight of the gap between student and teacher that the generator widens; 0: no game."""
+    imitation: Literal["l1", "kl"] | None = None
+    """The student's gap: mean absolute difference of logits, or Kullback-Leibler divergence."""
+    temperature: Annotated[float, Range(gt=0, le=100)] | None = None
+    """Of the student's Kullback-Leibler divergence."""
+    level_set_batches: Annotated[int, Range(ge=0, le=64)] | None = None
+    """Batches of procedural images (level sets of smooth random fields) a round, beside the round's own."""
+    student_average: Annotated[float, Range(ge=0, lt=1)] | None = None
+    """Decay of the running average of the student's weights that is handed out; 0: the weights themselves."""
 
     def __post_init__(self) -> None:
         check_ranges(self)
@@ -103,11 +113,16 @@ class TrainingConfig:
 
     batch_size: Annotated[int, Range(ge=2, le=8192)] = 128
     """Images a batch, of the generator and of the student alike."""
-    student_steps: Annotated[int, Range(ge=1, le=100)] = 20
-    """Student updates for each generator update. DFAD has 5; with a pool of labelled images an update of
-    the student costs a fraction of one of the generator, and more of them pay."""
-    pool_batches: Annotated[int, Range(ge=0, le=4096)] = 50
+    accumulation: Annotated[int, Range(ge=1, le=256)] = 1
+    """Slices in which a batch is worked off, for batches larger than the memory: one update from the mean of
+    their gradients. BN layers and batch terms then see a slice at a time. Searches do not slice."""
+    student_steps: Annotated[int, Range(ge=1, le=100)] | None = None
+    """Student updates a round. The methods' own counts are in the catalogue: with a pool of labelled images
+    an update of the student costs a fraction of one of the generator, and more of them pay."""
+    pool_batches: Annotated[int, Range(ge=0, le=4096)] | None = None
     """Batches kept and re-used by the student; 0 makes a fresh batch for every student update."""
+    inner_steps: Annotated[int, Range(ge=1, le=10_000)] | None = None
+    """Gradient steps that a method which fits every batch anew (pixels, or generator and z) spends on one."""
     student_optimizer: Literal["sgd", "adam"] = "adam"
     student_learning_rate: Annotated[float, Range(gt=0, le=10)] | None = None
     """Peak rate of the student's schedule."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +12,10 @@ from torch import Tensor, nn
 from dfad_core import losses
 from dfad_core.guard import FiniteGuard
 from dfad_core.methods.game import Game
+from dfad_core.methods.stage_watch import Marks
 from dfad_core.methods.terms import GeneratorView, StudentView
 from dfad_core.runtime import Runtime
-from dfad_core.sampling.batch import Batch
+from dfad_core.sampling.batch import Batch, joined
 
 Record = Callable[[str, Tensor], None]
 
@@ -44,8 +46,14 @@ class Phase:
     name = ""
 
     def __init__(
-        self, module: nn.Module, optimizer: torch.optim.Optimizer, runtime: Runtime, guard: FiniteGuard
+        self,
+        module: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        runtime: Runtime,
+        guard: FiniteGuard,
+        parts: int = 1,
     ) -> None:
+        self._parts = parts
         self.module = module
         self.optimizer = optimizer
         self._runtime = runtime
@@ -62,11 +70,67 @@ class Phase:
         for group in self.optimizer.param_groups:
             group["lr"] = self._peak * factor
 
-    def _update(self, loss: Tensor) -> None:
+    def _update(self, loss_of: Callable[[Any], Tensor], slices: Sequence[Any]) -> None:
+        """One update from the mean loss over `slices` of a batch, one after the other."""
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self._guard.check(loss, self.optimizer, self.name)
+        for one in slices:
+            # Slices differ by one image at most; each counts the same.
+            loss = loss_of(one) / len(slices)
+            loss.backward()  # type: ignore[no-untyped-call]
+            self._guard.check(loss, self.optimizer, self.name)
         self.optimizer.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the phase remembers from round to round."""
+        return {"optimizer": self.optimizer.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` gave."""
+        self.optimizer.load_state_dict(state["optimizer"])
+
+
+class Mover(Protocol):
+    """Whoever makes the round's own batch: the generator's phase, or what stands in its place."""
+
+    def set_rate(self, factor: float) -> None:
+        """Use `factor` times the peak rate from now on."""
+
+    def step(self, generator_input: Tensor, game: Game, student: nn.Module, record: Record) -> Batch:
+        """Play the round's first move with z (B, Z); return its images with the teacher's answers."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What it remembers from round to round."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` gave."""
+
+
+def judge(
+    images_BCHW: Tensor, game: Game, student: nn.Module, record: Record, wanted_B: Tensor | None = None
+) -> tuple[Tensor, Tensor, Marks]:
+    """The generator's loss on `images_BCHW`, with the teacher's logits and marks.
+
+    Within an autocast and within every term's `listening`.
+    """
+    logits_BK, marks = game.ask_teacher(images_BCHW)
+    student_BK = student(images_BCHW).float() if game.asks_student else None
+    view = GeneratorView(student_BK, logits_BK, images_BCHW, wanted_B)
+    loss = logits_BK.new_zeros(())
+    for weight, term in game.generator_terms:
+        gap = term.value(view)
+        record(term.name, gap)
+        loss = loss + weight * gap
+    record("generator_loss", loss)
+    return loss, logits_BK, marks
+
+
+@contextmanager
+def listening(game: Game) -> Iterator[None]:
+    """Every term on the generator listens for the block."""
+    with ExitStack() as stack:
+        for _, term in game.generator_terms:
+            stack.enter_context(term.listening())
+        yield
 
 
 class GeneratorPhase(Phase):
@@ -80,23 +144,19 @@ class GeneratorPhase(Phase):
 
     def step(self, generator_input: Tensor, game: Game, student: nn.Module, record: Record) -> Batch:
         """Play the round's first move with z (B, Z); return its images with the teacher's answers."""
+        made: list[Batch] = []
+
+        def loss_of(z_BZ: Tensor) -> Tensor:
+            with self._runtime.autocast(), listening(game):
+                images_BCHW = self.module(z_BZ)
+                loss, logits_BK, marks = judge(images_BCHW, game, student, record)
+            images = images_BCHW.detach().to(self._runtime.storage_dtype)
+            made.append(Batch(images, logits_BK.detach(), marks.stages, marks.attention))
+            return loss
+
         with training(self.module):
-            with ExitStack() as stack:
-                stack.enter_context(self._runtime.autocast())
-                for _, term in game.generator_terms:
-                    stack.enter_context(term.listening())
-                images_BCHW = self.module(generator_input)
-                teacher_logits_BK, active = game.ask_teacher(images_BCHW)
-                view = GeneratorView(student(images_BCHW).float(), teacher_logits_BK)
-            loss = teacher_logits_BK.new_zeros(())
-            for weight, term in game.generator_terms:
-                gap = term.value(view)
-                record(term.name, gap)
-                loss = loss + weight * gap
-            record("generator_loss", loss)
-            self._update(loss)
-        images = images_BCHW.detach().to(self._runtime.storage_dtype)
-        return Batch(images, teacher_logits_BK.detach(), active)
+            self._update(loss_of, generator_input.tensor_split(self._parts))
+        return joined(made)
 
 
 class StudentPhase(Phase):
@@ -113,13 +173,15 @@ class StudentPhase(Phase):
         record: Record,
     ) -> None:
         """One update on `batch`."""
-        with training(self.module):
+
+        def loss_of(part: Batch) -> Tensor:
             with self._runtime.autocast():
-                logits_BK, stages = game.ask_student(student, batch)
+                logits_BK, marks = game.ask_student(student, part)
                 view = StudentView(
-                    batch=batch,
+                    batch=part,
                     student_logits_BK=logits_BK,
-                    student_stages=stages,
+                    student_stages=marks.stages,
+                    student_attention=marks.attention,
                     student=lambda x: student(x).float(),
                     teacher=game.teacher_logits,
                     mixing=mixing,
@@ -131,4 +193,7 @@ class StudentPhase(Phase):
                         record(term.name, gap)
                         loss = loss + weight * gap
             record("student_loss", loss)
-            self._update(loss)
+            return loss
+
+        with training(self.module):
+            self._update(loss_of, [batch] if self._parts == 1 else list(batch.split(self._parts)))

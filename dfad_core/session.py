@@ -9,13 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dfad_core.average import RunningAverage
+from dfad_core.catalog import get_method
+from dfad_core.companions import Companions
 from dfad_core.config import BudgetConfig, DistillConfig
 from dfad_core.errors import ShapeError
 from dfad_core.guard import FiniteGuard
 from dfad_core.methods import build_game, resolve_recipe
 from dfad_core.methods.schedules import generator_rate, student_rate
 from dfad_core.methods.terms import bn_layers
-from dfad_core.phases import GeneratorPhase, StudentPhase, make_optimizer
+from dfad_core.movers import LEARNED, build_mover, build_source
+from dfad_core.phases import StudentPhase, make_optimizer
 from dfad_core.runtime import Runtime
 from dfad_core.sampling import Batch, Pool, Streams
 
@@ -64,39 +68,59 @@ class Session:
         self,
         teacher: nn.Module,
         student: nn.Module,
-        generator: nn.Module,
+        generator: nn.Module | None,
         config: DistillConfig,
         runtime: Runtime,
+        *,
+        label_embeddings_KE: Tensor | None = None,
     ) -> None:
         training, device = config.training, runtime.device
         self.config, self.runtime = config, runtime
+        self.recipe = resolve_recipe(config.method, teacher_has_bn=bool(bn_layers(teacher)))
+        source, self.latent_dim = build_source(self.recipe, config, generator)
         self.teacher = _placed(teacher, device).eval()
         self.student = _placed(student, device).train()
-        self.generator = _placed(generator, device).train()
+        self.generator = _placed(source, device).train()
         for module in (self.teacher, self.student, self.generator):
             module.requires_grad_(False)
         self._example = torch.zeros(2, *config.input.shape, device=device)
         self._check_shapes()
-        self.recipe = resolve_recipe(config.method, teacher_has_bn=bool(bn_layers(teacher)))
         self.game = build_game(self.recipe, self.teacher, self.student, self._example)
         self.streams = Streams(config.seed, device)
-        self.pool = Pool(training.pool_batches)
+        method = get_method(config.method.name)
+        self.student_steps = training.student_steps or method.student_steps
+        kept = method.pool_batches if training.pool_batches is None else training.pool_batches
+        # What was fitted pixel by pixel, or comes beside the game, can only be shown from the pool.
+        self.pool = Pool(max(kept, 1 if self.recipe.source == "pixels" else 0))
         self.clock = Clock(config.budget)
         self.guard = FiniteGuard(device)
         learners = nn.ModuleList([self.student, _placed(self.game.adapters, device)])
         peak = training.student_learning_rate or PEAK_RATES[training.student_optimizer]
-        self.generator_phase = GeneratorPhase(
+        self.generator_phase = build_mover(
+            self.recipe,
+            config,
             self.generator,
-            make_optimizer("adam", self.generator, training.generator_learning_rate, 0.0),
-            runtime,
-            self.guard,
+            inner_steps=training.inner_steps or method.inner_steps,
+            runtime=runtime,
+            guard=self.guard,
+            streams=self.streams,
+            label_embeddings_KE=label_embeddings_KE,
         )
+        self.companions = Companions(self.recipe, config, self.generator, self.streams)
+        decay = self.recipe.student_average
+        self.average = RunningAverage(self.student, decay) if decay else None
         self.student_phase = StudentPhase(
             learners,
             make_optimizer(training.student_optimizer, learners, peak, training.weight_decay),
             runtime,
             self.guard,
+            training.accumulation,
         )
+
+    @property
+    def learned_generator(self) -> nn.Module | None:
+        """The generator, if the method has one that learns."""
+        return self.generator if self.recipe.source in LEARNED else None
 
     def _check_shapes(self) -> None:
         """ShapeError unless teacher and student turn the generator's images into (B, K) logits."""
@@ -117,15 +141,15 @@ class Session:
 
     def noise(self, batch_size: int | None = None) -> Tensor:
         """Fresh z for the generator, (B, Z)."""
-        training = self.config.training
-        return self.streams.noise(batch_size or training.batch_size, training.latent_dim)
+        return self.streams.noise(batch_size or self.config.training.batch_size, self.latent_dim)
 
     def fresh_batch(self) -> Batch:
         """A batch of the generator as it is now, labelled by the teacher, without any graph."""
         with torch.no_grad(), self.runtime.autocast():
             images_BCHW = self.generator(self.noise())
-            logits_BK, active = self.game.ask_teacher(images_BCHW)
-        return Batch(images_BCHW.to(self.runtime.storage_dtype), logits_BK, active)
+            logits_BK, marks = self.game.ask_teacher(images_BCHW)
+        images_BCHW = images_BCHW.to(self.runtime.storage_dtype)
+        return Batch(images_BCHW, logits_BK, marks.stages, marks.attention)
 
     def play_round(self, record: Callable[[str, Tensor], None]) -> Batch:
         """One step: the generator moves, the student answers `student_steps` times, the pool keeps.
@@ -138,19 +162,24 @@ class Session:
         self.generator_phase.set_rate(generator_rate(fraction))
         self.student_phase.set_rate(student_rate(fraction))
         newest = self.generator_phase.step(self.noise(), self.game, self.student, record)
-        batch = newest
-        for update in range(self.config.training.student_steps):
-            if update > 0:
-                batch = self._next_batch(newest)
-            self.student_phase.step(batch, self.game, self.student, self.streams.mixing, record)
         self.pool.push(newest)
+        beside = self.companions.make(self.game, runtime=self.runtime, size=len(newest))
+        for batch in beside:
+            self.pool.push(batch)
+        for update in range(self.student_steps):
+            batch = self._batch_for(update, newest, beside)
+            self.student_phase.step(batch, self.game, self.student, self.streams.mixing, record)
+            if self.average is not None:
+                self.average.update()
         self.clock.step += 1
         return newest
 
-    def _next_batch(self, newest: Batch) -> Batch:
-        if self.pool.capacity == 0:
-            return self.fresh_batch()
-        return self.pool.draw(self.streams.pool) if len(self.pool) else newest
+    def _batch_for(self, update: int, newest: Batch, beside: list[Batch]) -> Batch:
+        if update == 0 or self.recipe.same_batch:
+            return newest
+        if self.pool.capacity > 0:
+            return self.pool.draw(self.streams.pool)
+        return beside[update - 1] if update <= len(beside) else self.fresh_batch()
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next step depends on, as tensors, numbers and text."""
@@ -161,7 +190,9 @@ class Session:
             "adapters": self.game.adapters.state_dict(),
             "generator": self.generator.state_dict(),
             "student_optimizer": self.student_phase.optimizer.state_dict(),
-            "generator_optimizer": self.generator_phase.optimizer.state_dict(),
+            "generator_phase": self.generator_phase.state_dict(),
+            "companions": self.companions.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
             "pool": self.pool.state_dict(),
             "streams": self.streams.state_dict(),
             "torch_stream": torch.get_rng_state(),
@@ -174,7 +205,10 @@ class Session:
         self.game.adapters.load_state_dict(state["adapters"])
         self.generator.load_state_dict(state["generator"])
         self.student_phase.optimizer.load_state_dict(state["student_optimizer"])
-        self.generator_phase.optimizer.load_state_dict(state["generator_optimizer"])
+        self.generator_phase.load_state_dict(state["generator_phase"])
+        self.companions.load_state_dict(state["companions"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
         self.pool.load_state_dict(state["pool"], self.runtime.device)
         self.streams.load_state_dict(state["streams"])
         torch.set_rng_state(state["torch_stream"].cpu())

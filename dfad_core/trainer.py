@@ -57,12 +57,15 @@ def distill(
     *,
     resume: bytes | None = None,
     generator: nn.Module | None = None,
+    label_embeddings: Tensor | None = None,
 ) -> DistillResult:
     """Train `student` (in place) to answer as `teacher` does, without any data.
 
     Both networks map (B, C, H, W) to logits (B, K). The teacher is frozen and put in eval mode; its
     weights stay as they are to the bit. `resume` is a checkpoint of the same job; `generator` maps
-    (B, latent_dim) to images in the teacher's normalised space and is built from the config if absent.
+    (B, latent_dim) to images in the teacher's normalised space and is built from the config if absent;
+    methods without one that learns ignore it. `label_embeddings` (K, E) serve the methods that start from
+    class embeddings (`nayer`); class indices if absent.
 
     Raises Stopped (with a partial result, after a checkpoint) when a hook asks for it, DivergedError
     (with a partial result too) before the update of a non-finite loss, ShapeError for networks that
@@ -74,7 +77,7 @@ def distill(
     with runtime.applied(resolved, config.seed):
         hooks.phase("warming_up")
         job = checkpoint.fingerprint(config, teacher, student)
-        session = Session(teacher, student, generator or _default_generator(config), config, resolved)
+        session = Session(teacher, student, generator, config, resolved, label_embeddings_KE=label_embeddings)
         monitor = Monitor(config, hooks, session)
         if resume is None:
             _warn_of_size(monitor, teacher, student)
@@ -116,6 +119,8 @@ def _train(session: Session, monitor: Monitor, hooks: Hooks, job: bytes) -> tupl
 def _finish(session: Session, monitor: Monitor, newest: Batch | None, reason: str | None) -> DistillResult:
     """Recalibrate, measure fidelity, and hand the student back; or raise Stopped with what there is."""
     seconds = session.clock.seconds
+    if session.average is not None:
+        session.average.hand_over()
     recalibrate(session.student, _calibration_images(session))
     config = session.config
     if newest is None:  # resumed from a checkpoint of the last step
@@ -134,8 +139,8 @@ def _finish(session: Session, monitor: Monitor, newest: Batch | None, reason: st
             session.teacher,
             session.student,
             shape=config.input.shape,
-            generator=session.generator,
-            latent_dim=config.training.latent_dim,
+            generator=session.learned_generator,
+            latent_dim=session.latent_dim,
             seed=evaluation_seed(config.seed),
         )
     session.student.to(device="cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
@@ -159,10 +164,16 @@ def _salvage(session: Session, monitor: Monitor) -> DistillResult | None:
 
 
 def _calibration_images(session: Session) -> Iterator[Tensor]:
-    """Half from the pool, half new from the generator, in float32 as the student will be used."""
-    pooled = session.pool.recent(RECALIBRATION_BATCHES // 2)
+    """Half from the pool, half new from the generator, in float32 as the student will be used.
+
+    From the pool alone where images are fitted pixel by pixel: there is nothing to make new ones.
+    """
+    fitted = session.recipe.source == "pixels"
+    pooled = session.pool.recent(RECALIBRATION_BATCHES // (1 if fitted else 2))
     for batch in pooled:
         yield batch.images_BCHW.float()
+    if fitted:
+        return
     for _ in range(RECALIBRATION_BATCHES - len(pooled)):
         with session.runtime.autocast():
             images_BCHW = session.generator(session.noise())
@@ -176,10 +187,3 @@ def _warn_of_size(monitor: Monitor, teacher: nn.Module, student: nn.Module) -> N
     }
     if sizes["student_parameters"] > sizes["teacher_parameters"]:
         monitor.event("student_larger_than_teacher", sizes)
-
-
-def _default_generator(config: DistillConfig) -> nn.Module:
-    from dfad_core.models.generator import Generator
-
-    training = config.training
-    return Generator(training.latent_dim, training.generator_width, config.input.shape)

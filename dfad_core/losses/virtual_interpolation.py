@@ -1,5 +1,6 @@
 """Virtual interpolation: convex mixtures of a batch's images, with labels for them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -31,7 +32,11 @@ def mix(values: Tensor, mixing: Mixing) -> Tensor:
     return values[mixing.partner_B].lerp(values, share)  # indexing keeps channels_last, index_select not
 
 
-def virtual_interpolation(student_logits_BK: Tensor, virtual_labels_BK: Tensor) -> Tensor:
+def virtual_interpolation(
+    student_logits_BK: Tensor,
+    virtual_labels_BK: Tensor,
+    gap: Callable[[Tensor, Tensor], Tensor] = discrepancy,
+) -> Tensor:
     r"""Discrepancy of the student from the labels of the virtual samples.
 
     .. math:: L_{VI} = \frac{1}{BK} \sum_{b,k} |s_k(\tilde x_b) - \tilde y_{bk}|, \quad
@@ -40,8 +45,9 @@ def virtual_interpolation(student_logits_BK: Tensor, virtual_labels_BK: Tensor) 
 
     Qu, Wang, Xiao, ICASSP 2021, arXiv 2102.11638; the form is inferred from the abstract ("virtual
     samples and labels in-between decision boundaries"), so it is not an exact reproduction. Differs
-    from it in the second kind of label, where the teacher is asked about the mixture itself.
+    from it in the second kind of label, where the teacher is asked about the mixture itself, and in that
+    another gap may take the place of the mean absolute difference.
 
     Shapes: two (B, K) tensors -> (). Range: [0, inf). Reduction: mean. Gradient: the student alone.
     """
-    return discrepancy(student_logits_BK, virtual_labels_BK.detach())
+    return gap(student_logits_BK, virtual_labels_BK.detach())

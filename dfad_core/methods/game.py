@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from dfad_core import losses
+from dfad_core.methods import feature_terms as f
 from dfad_core.methods import terms as t
 from dfad_core.methods.recipe import Recipe
-from dfad_core.methods.stage_watch import StageWatch
+from dfad_core.methods.stage_watch import Marks, StageWatch
 from dfad_core.sampling.batch import Batch
+
+Gap = Callable[[Tensor, Tensor], Tensor]
+
+GAPS: dict[str, Gap] = {
+    "l1": losses.discrepancy,
+    "kl": losses.divergence,
+    "agreed": losses.agreed_divergence,
+    "jensen_shannon": losses.jensen_shannon,
+}
 
 
 @dataclass
@@ -21,31 +35,53 @@ class Game:
     generator_terms: list[tuple[float, t.GeneratorTerm]]
     student_terms: list[tuple[float, t.StudentTerm]]
     stages: StageWatch | None = None
-    """Present if the activation regularizer plays."""
+    """Present if the activation regularizer or attention transfer plays."""
+    batch_statistics: bool = False
+    """Whether the teacher's BN layers normalise by the batch."""
 
     @property
     def adapters(self) -> nn.ModuleList:
         """Trained with the student, then discarded; empty without the regularizer."""
         return nn.ModuleList() if self.stages is None else self.stages.adapters
 
-    def ask_teacher(self, images_BCHW: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The teacher's float32 logits, with the graph if there is one, and its stage booleans."""
-        if self.stages is None:
-            return self.teacher(images_BCHW).float(), ()
-        logits_BK, active = self.stages.ask_teacher(self.teacher, images_BCHW)
-        return logits_BK.float(), active
+    @property
+    def asks_student(self) -> bool:
+        """Whether the generator's terms need the student's answer."""
+        return any(term.asks_student for _, term in self.generator_terms)
+
+    def ask_teacher(self, images_BCHW: Tensor, *, marks: bool = True) -> tuple[Tensor, Marks]:
+        """The teacher's float32 logits, with the graph if there is one, and what its stages showed."""
+        with normalising_by_batch(self.teacher) if self.batch_statistics else ExitStack():
+            if self.stages is None or not marks:
+                return self.teacher(images_BCHW).float(), Marks()
+            logits_BK, seen = self.stages.ask_teacher(self.teacher, images_BCHW)
+        return logits_BK.float(), seen
 
     def teacher_logits(self, images_BCHW: Tensor) -> Tensor:
         """The teacher's float32 logits alone, without gradient."""
         with torch.no_grad():
-            return self.teacher(images_BCHW).float()  # type: ignore[no-any-return]
+            return self.ask_teacher(images_BCHW, marks=False)[0]
 
-    def ask_student(self, student: nn.Module, batch: Batch) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The student's float32 logits and its adapted stages, for the batch's images."""
-        if self.stages is None or not batch.active:
-            return student(batch.images_BCHW).float(), ()
-        logits_BK, adapted = self.stages.ask_student(student, batch.images_BCHW)
-        return logits_BK.float(), adapted
+    def ask_student(self, student: nn.Module, batch: Batch) -> tuple[Tensor, Marks]:
+        """The student's float32 logits and what its stages show, for the batch's images."""
+        if self.stages is None or not (batch.active or batch.attention):
+            return student(batch.images_BCHW).float(), Marks()
+        logits_BK, seen = self.stages.ask_student(student, batch.images_BCHW)
+        return logits_BK.float(), seen
+
+
+@contextmanager
+def normalising_by_batch(module: nn.Module) -> Iterator[None]:
+    """For the block, BN layers normalise by the batch; what they have stored is neither used nor changed."""
+    layers = t.bn_layers(module)
+    modes = [layer.training for layer in layers]
+    for layer in layers:
+        layer.training, layer.track_running_stats = True, False  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        for layer, mode in zip(layers, modes, strict=True):
+            layer.training, layer.track_running_stats = mode, True  # type: ignore[assignment]
 
 
 def build_game(recipe: Recipe, teacher: nn.Module, student: nn.Module, example_BCHW: Tensor) -> Game:
@@ -53,23 +89,50 @@ def build_game(recipe: Recipe, teacher: nn.Module, student: nn.Module, example_B
 
     `example_BCHW` is any batch both networks accept; it shows where their stages are.
     """
-    generator: list[tuple[float, t.GeneratorTerm]] = [(-1.0, t.GeneratorDiscrepancy())]
-    if recipe.bn_weight:
-        generator.append((recipe.bn_weight, t.BNStatistics(teacher)))
-    if recipe.one_hot_weight:
-        generator.append((recipe.one_hot_weight, t.OneHot()))
-    if recipe.class_entropy_weight:
-        generator.append((recipe.class_entropy_weight, t.ClassEntropy()))
-    on_student: list[tuple[float, t.StudentTerm]] = [(1.0, t.StudentDiscrepancy())]
     stages = None
-    if recipe.activation_weight:
-        stages = StageWatch(teacher, student, example_BCHW)
-        if len(stages) > 0:
-            on_student.append((recipe.activation_weight, t.ActivationBoundary(recipe.activation_margin)))
-        else:  # no activation boundaries to match
+    if recipe.activation_weight or recipe.attention_weight:
+        boundaries, attention = bool(recipe.activation_weight), bool(recipe.attention_weight)
+        stages = StageWatch(teacher, student, example_BCHW, boundaries=boundaries, attention=attention)
+        if len(stages) == 0:  # nothing to match
             stages = None
+    return Game(
+        teacher,
+        _generator_terms(recipe, teacher, example_BCHW),
+        _student_terms(recipe, stages is not None),
+        stages,
+        recipe.teacher_batch_statistics,
+    )
+
+
+def _generator_terms(
+    recipe: Recipe, teacher: nn.Module, example_BCHW: Tensor
+) -> list[tuple[float, t.GeneratorTerm]]:
+    weighted: list[tuple[float, Callable[[], t.GeneratorTerm]]] = [
+        (-recipe.adversarial_weight, lambda: t.GeneratorDiscrepancy(GAPS[recipe.adversarial])),
+        (recipe.bn_weight, lambda: t.BNStatistics(teacher)),
+        (recipe.one_hot_weight, t.OneHot),
+        (recipe.class_entropy_weight, t.ClassEntropy),
+        (recipe.feature_norm_weight, lambda: f.FeatureNorm(teacher, example_BCHW)),
+        (recipe.total_variation_weight, f.TotalVariation),
+        (recipe.contrast_weight, lambda: f.Contrast(teacher)),
+    ]
+    return [(weight, make()) for weight, make in weighted if weight]
+
+
+def _student_terms(recipe: Recipe, has_stages: bool) -> list[tuple[float, t.StudentTerm]]:
+    gap = GAPS[recipe.imitation]
+    if recipe.imitation == "kl":
+        gap = functools.partial(losses.divergence, temperature=recipe.temperature)
+    terms: list[tuple[float, t.StudentTerm]] = [(1.0, t.StudentDiscrepancy(gap))]
+    if recipe.activation_weight and has_stages:
+        terms.append((recipe.activation_weight, t.ActivationBoundary(recipe.activation_margin)))
+    if recipe.attention_weight and has_stages:
+        terms.append((recipe.attention_weight, t.AttentionTransfer()))
     if recipe.interpolation_weight:
-        requeried = recipe.interpolation_labels == "requeried"
-        virtual = t.VirtualInterpolation(recipe.interpolation_concentration, requeried=requeried)
-        on_student.append((recipe.interpolation_weight, virtual))
-    return Game(teacher, generator, on_student, stages)
+        virtual = t.VirtualInterpolation(
+            recipe.interpolation_concentration,
+            requeried=recipe.interpolation_labels == "requeried",
+            gap=gap,
+        )
+        terms.append((recipe.interpolation_weight, virtual))
+    return terms

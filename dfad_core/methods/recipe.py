@@ -1,52 +1,72 @@
-"""What each preset weighs, and how a job's own settings change it."""
+"""All that can make one method differ from another, and how a job's own settings change it."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from dfad_core.catalog import get_method
 from dfad_core.config import MethodConfig
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A preset with all weights settled. A term of weight 0 is never computed."""
+    """A method with all weights settled. A term of weight 0 is never computed."""
 
+    # Where images come from.
+    source: Literal["generator", "search", "pixels", "noise", "level_sets"] = "generator"
+    """`generator`: one network that plays on from round to round. `search`: generator and z, fitted to
+    each batch anew. `pixels`: the images themselves, likewise. The other two learn nothing."""
+    restart: Literal["round", "meta", "every"] = "round"
+    """Of a search's generator: fresh weights each round; a common start that is learned too (first-order
+    MAML); or the last round's weights, fresh ones each `restart_rounds`."""
+    restart_rounds: int = 0
+    search_rate: float = 1e-3
+    """Adam's rate within a search, for everything it fits."""
+    noisy_labels: bool = False
+    """z from class embeddings, through a linear layer with fresh weights each round (NAYER)."""
+    teacher_batch_statistics: bool = False
+    """The teacher's BN layers normalise by the batch, not by what they have stored."""
+
+    # What the generator, or the search, is after.
+    adversarial: Literal["l1", "kl", "agreed", "jensen_shannon"] = "l1"
+    adversarial_weight: float = 1.0
+    bn_weight: float = 0.0
+    one_hot_weight: float = 0.0
+    class_entropy_weight: float = 0.0
+    feature_norm_weight: float = 0.0
+    total_variation_weight: float = 0.0
+    contrast_weight: float = 0.0
+
+    # What the student is after.
+    imitation: Literal["l1", "kl"] = "l1"
+    temperature: float = 1.0
+    """Of the student's Kullback-Leibler divergence."""
     activation_weight: float = 0.0
     activation_margin: float = 1.0
     interpolation_weight: float = 0.0
     interpolation_concentration: float = 1.0
     interpolation_labels: Literal["interpolated", "requeried"] = "interpolated"
-    bn_weight: float = 0.0
-    one_hot_weight: float = 0.0
-    class_entropy_weight: float = 0.0
+    attention_weight: float = 0.0
+
+    # What the student is shown beside the round's own batch, in batches a round.
+    level_set_batches: int = 0
+    averaged_generator: bool = False
+    """One batch of the generator's running average (MAD)."""
+    feature_exchange: bool = False
+    """One batch made with channels exchanged between pairs inside the generator (SpaceshipNet)."""
+    same_batch: bool = False
+    """All updates of a round use the round's own batch (ZSKT)."""
+
+    student_average: float = 0.0
+    """Decay of the running average of the student's weights that is handed out; 0: the weights themselves."""
 
 
-_AR = Recipe(activation_weight=0.1)
-_VI = Recipe(interpolation_weight=0.5)
-_AR_VI = dataclasses.replace(_AR, interpolation_weight=_VI.interpolation_weight)
-
-#: The weights are those of the ablation on 8x8 digits; the papers' own are not published.
-PRESETS: Mapping[str, Recipe] = {
-    "dfad": Recipe(),
-    "dfad_ar": _AR,
-    "dfad_vi": _VI,
-    "dfad_ar_vi": _AR_VI,
-    # Mixed labels spare the teacher a second pass; a = 0.2 keeps most mixtures near real samples, where
-    # they hold best. Chosen on few runs: an ablation over seeds at equal time is still owed.
-    "auto": dataclasses.replace(_AR_VI, interpolation_concentration=0.2, bn_weight=1.0),
-}
-
-
-def resolve_recipe(config: MethodConfig, *, teacher_has_bn: bool) -> Recipe:
-    """The preset `config.name` under the job's own values; no BN term for a teacher without BN.
-
-    Raises ConfigError (`unknown_method`) for a name that is not in the catalogue.
-    """
-    preset = PRESETS[get_method(config.name).name]
-    given = {f.name: getattr(config, f.name) for f in dataclasses.fields(Recipe)}
+def override(preset: Recipe, config: MethodConfig, *, teacher_has_bn: bool) -> Recipe:
+    """`preset` under the job's own values; no BN terms for a teacher without BN."""
+    names = {f.name for f in dataclasses.fields(Recipe)} & {f.name for f in dataclasses.fields(MethodConfig)}
+    given = {name: getattr(config, name) for name in names}
     recipe = dataclasses.replace(preset, **{k: v for k, v in given.items() if v is not None})
-    return recipe if teacher_has_bn else dataclasses.replace(recipe, bn_weight=0.0)
+    if teacher_has_bn:
+        return recipe
+    return dataclasses.replace(recipe, bn_weight=0.0, contrast_weight=0.0, teacher_batch_statistics=False)

@@ -19,10 +19,14 @@ Network = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class GeneratorView:
-    """What a term on the generator may look at; both logits carry its gradient."""
+    """What a term on the generator may look at; images and logits carry its gradient."""
 
-    student_logits_BK: Tensor
+    student_logits_BK: Tensor | None
+    """None where no term asks for it."""
     teacher_logits_BK: Tensor
+    images_BCHW: Tensor | None = None
+    wanted_B: Tensor | None = None
+    """The classes that the images shall show; None where the method wants none in particular."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,8 @@ class StudentView:
     student_logits_BK: Tensor
     student_stages: tuple[Tensor, ...]
     """Adapted pre-activations, one for each entry of `batch.active`."""
+    student_attention: tuple[Tensor, ...]
+    """Attention maps, one for each entry of `batch.attention`."""
     student: Network
     """The student in training, for images of the term's own making."""
     teacher: Network
@@ -45,6 +51,8 @@ class GeneratorTerm:
     """One unsigned gap on the generator's side."""
 
     name = ""
+    asks_student = False
+    """Whether it needs the student's logits."""
 
     def listening(self) -> AbstractContextManager[None]:
         """Entered around the forward passes of the generator phase."""
@@ -56,23 +64,28 @@ class GeneratorTerm:
 
 
 class GeneratorDiscrepancy(GeneratorTerm):
-    """The game's value."""
+    """The game's value, by one of the gaps between two networks' logits."""
 
     name = "discrepancy"
+    asks_student = True
+
+    def __init__(self, gap: Callable[[Tensor, Tensor], Tensor] = losses.discrepancy) -> None:
+        self._gap = gap
 
     def value(self, view: GeneratorView) -> Tensor:
-        """`losses.discrepancy` of the two networks."""
-        return losses.discrepancy(view.student_logits_BK, view.teacher_logits_BK)
+        """The gap of the two networks."""
+        assert view.student_logits_BK is not None
+        return self._gap(view.student_logits_BK, view.teacher_logits_BK)
 
 
 class OneHot(GeneratorTerm):
-    """DAFL's wish for sure teachers."""
+    """The wish for sure teachers, and for the wanted classes where there are such."""
 
     name = "one_hot"
 
     def value(self, view: GeneratorView) -> Tensor:
         """`losses.one_hot` of the teacher."""
-        return losses.one_hot(view.teacher_logits_BK)
+        return losses.one_hot(view.teacher_logits_BK, view.wanted_B)
 
 
 class ClassEntropy(GeneratorTerm):
@@ -133,13 +146,16 @@ class StudentTerm:
 
 
 class StudentDiscrepancy(StudentTerm):
-    """The student's distance from the teacher."""
+    """The student's distance from the teacher, by one of the gaps between logits."""
 
     name = "student_discrepancy"
 
+    def __init__(self, gap: Callable[[Tensor, Tensor], Tensor] = losses.discrepancy) -> None:
+        self._gap = gap
+
     def value(self, view: StudentView) -> Tensor:
-        """`losses.discrepancy` of the two networks."""
-        return losses.discrepancy(view.student_logits_BK, view.batch.teacher_logits_BK)
+        """The gap of the two networks."""
+        return self._gap(view.student_logits_BK, view.batch.teacher_logits_BK)
 
 
 class ActivationBoundary(StudentTerm):
@@ -161,14 +177,33 @@ class ActivationBoundary(StudentTerm):
         return losses.activation_boundary(view.student_stages, view.batch.active, self._margin)
 
 
+class AttentionTransfer(StudentTerm):
+    """The wish that both networks look at the same places, for new batches only."""
+
+    name = "attention_transfer"
+
+    def value(self, view: StudentView) -> Tensor | None:
+        """`losses.attention_transfer`; None for a batch from the pool."""
+        if not view.batch.attention:
+            return None
+        return losses.attention_transfer(view.student_attention, view.batch.attention)
+
+
 class VirtualInterpolation(StudentTerm):
     """Mixtures of the batch, labelled by mixing the logits or by asking the teacher."""
 
     name = "virtual_interpolation"
 
-    def __init__(self, concentration: float, *, requeried: bool) -> None:
+    def __init__(
+        self,
+        concentration: float,
+        *,
+        requeried: bool,
+        gap: Callable[[Tensor, Tensor], Tensor] = losses.discrepancy,
+    ) -> None:
         self._concentration = concentration
         self._requeried = requeried
+        self._gap = gap
 
     def value(self, view: StudentView) -> Tensor:
         """`losses.virtual_interpolation` on one new mixture of the batch."""
@@ -179,7 +214,7 @@ class VirtualInterpolation(StudentTerm):
             labels_BK = view.teacher(images_BCHW)
         else:
             labels_BK = losses.mix(view.batch.teacher_logits_BK, mixing)
-        return losses.virtual_interpolation(view.student(images_BCHW), labels_BK)
+        return losses.virtual_interpolation(view.student(images_BCHW), labels_BK, self._gap)
 
 
 def bn_layers(module: nn.Module) -> list[nn.Module]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -17,3 +19,27 @@ class Batch:
     active: tuple[Tensor, ...] = ()
     """For each matched stage, which of the teacher's pre-activations are positive (bool). Empty where
     nobody asks, and in the pool: they take several times the memory of the images."""
+    attention: tuple[Tensor, ...] = ()
+    """For each matched spatial stage the teacher's attention map (B, H * W). Empty likewise."""
+
+    def __len__(self) -> int:
+        return len(self.images_BCHW)
+
+    def split(self, parts: int) -> Iterator[Batch]:
+        """The batch in `parts` slices of nearly equal size, in order; views, not copies."""
+        fields = (self.images_BCHW, self.teacher_logits_BK, *self.active, *self.attention)
+        for images, logits, *rest in zip(*(f.tensor_split(parts) for f in fields), strict=True):
+            active, attention = tuple(rest[: len(self.active)]), tuple(rest[len(self.active) :])
+            yield Batch(images, logits, active, attention)
+
+
+def joined(parts: Sequence[Batch]) -> Batch:
+    """The slices of one batch put together again; a single one as it is."""
+    if len(parts) == 1:
+        return parts[0]
+    return Batch(
+        torch.cat([p.images_BCHW for p in parts]),
+        torch.cat([p.teacher_logits_BK for p in parts]),
+        tuple(torch.cat(a) for a in zip(*(p.active for p in parts), strict=True)),
+        tuple(torch.cat(a) for a in zip(*(p.attention for p in parts), strict=True)),
+    )

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dfad_core.losses.virtual_interpolation import Mixing
 
-_NOISE, _POOL, _MIXING, _EVALUATION = range(4)
+_NOISE, _POOL, _MIXING, _EVALUATION, _SIDE, _SEARCH = range(6)
 
 
 def stream_seed(seed: int, stream: int) -> int:
@@ -26,17 +26,23 @@ def evaluation_seed(seed: int) -> int:
 
 
 class Streams:
-    """Separate streams for the noise z, the pool's draws and the mixtures."""
+    """Separate streams for the noise z, the pool's draws, mixtures, images beside the game, searches."""
 
     def __init__(self, seed: int, device: torch.device) -> None:
-        self._device = device
+        self.device = device
         self._noise = torch.Generator(device).manual_seed(stream_seed(seed, _NOISE))
         self.pool = np.random.default_rng(stream_seed(seed, _POOL))
         self._mixing = np.random.default_rng(stream_seed(seed, _MIXING))
+        self._side = torch.Generator(device).manual_seed(stream_seed(seed, _SIDE))
+        self.search = np.random.default_rng(stream_seed(seed, _SEARCH))
 
     def noise(self, batch_size: int, latent_dim: int) -> Tensor:
         """z ~ N(0, I), float32, (B, Z)."""
-        return torch.randn(batch_size, latent_dim, generator=self._noise, device=self._device)
+        return torch.randn(batch_size, latent_dim, generator=self._noise, device=self.device)
+
+    def side_noise(self, batch_size: int, latent_dim: int) -> Tensor:
+        """z ~ N(0, I) for images beside the game, from a stream of its own."""
+        return torch.randn(batch_size, latent_dim, generator=self._side, device=self.device)
 
     def mixing(self, batch_size: int, concentration: float) -> Mixing:
         """A permutation of the batch and lambda ~ Beta(a, a) for each pair."""
@@ -44,20 +50,24 @@ class Streams:
         share = self._mixing.beta(concentration, concentration, size=batch_size)
         share = share.astype(np.float32)
         return Mixing(
-            partner.to(self._device, non_blocking=True),
-            torch.from_numpy(share).to(self._device, non_blocking=True),
+            partner.to(self.device, non_blocking=True),
+            torch.from_numpy(share).to(self.device, non_blocking=True),
         )
 
     def state_dict(self) -> dict[str, Any]:
         """All streams; NumPy's as JSON text, which safe loading accepts whatever the NumPy release."""
         return {
             "noise": self._noise.get_state(),
+            "side": self._side.get_state(),
             "pool": json.dumps(self.pool.bit_generator.state),
             "mixing": json.dumps(self._mixing.bit_generator.state),
+            "search": json.dumps(self.search.bit_generator.state),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what `state_dict` gave."""
         self._noise.set_state(state["noise"].cpu())
+        self._side.set_state(state["side"].cpu())
+        self.search.bit_generator.state = json.loads(state["search"])
         self.pool.bit_generator.state = json.loads(state["pool"])
         self._mixing.bit_generator.state = json.loads(state["mixing"])

@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import nn
 
-from dfad_core.catalog import METHODS
 from dfad_core.errors import CheckpointError, ConfigError, DivergedError, ShapeError, Stopped
 from dfad_core.hooks import Hooks, Progress
 from dfad_core.trainer import distill
@@ -52,9 +51,9 @@ def _same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ["auto", "dfad", "dfad_ar", "dfad_vi", "dfad_ar_vi"])
 @pytest.mark.parametrize("bn", [True, False])
-def test_every_method_plays(tiny, method: str, bn: bool) -> None:
+def test_the_game_is_reported(tiny, method: str, bn: bool) -> None:
     teacher, student, witness = tiny.classifier(8, bn=bn), tiny.classifier(4, bn=bn, seed=1), Witness()
     before, student_before = _state(teacher), _state(student)
     config = tiny.config(method={"name": method})

@@ -33,6 +33,16 @@ CASES = {
     ),
     "one_hot": (losses.one_hot, STUDENT),
     "class_entropy": (losses.class_entropy, STUDENT),
+    "one_hot_wanted": (lambda x: losses.one_hot(x, torch.arange(B) % K), STUDENT),
+    "jensen_shannon": (lambda x: losses.jensen_shannon(x, TEACHER), STUDENT),
+    "agreed_divergence": (lambda x: losses.agreed_divergence(x, TEACHER), 0.1 * STUDENT + TEACHER),
+    "feature_norm": (losses.feature_norm, STUDENT),
+    "total_variation": (losses.total_variation, _draw(8, 2, 1, 4, 4)),
+    "contrast": (lambda x: losses.contrast(x, _draw(9, B, 6)), _draw(10, B, 6)),
+    "attention_transfer": (
+        lambda x: losses.attention_transfer([losses.attention_map(x)], [_draw(12, B, 9).abs()]),
+        _draw(11, B, 2, 3, 3),
+    ),
 }
 
 
@@ -137,3 +147,55 @@ def test_virtual_labels_carry_no_gradient() -> None:
     labels = TEACHER.clone().requires_grad_()
     losses.virtual_interpolation(STUDENT.clone().requires_grad_(), labels).backward()
     assert labels.grad is None
+
+
+def test_jensen_shannon_by_hand() -> None:
+    p, q = torch.tensor([[0.5, 0.5]]), torch.tensor([[1.0, 1e-9]])
+    middle = (p + q) / 2
+    nats = 0.5 * (p * (p / middle).log()).sum() + 0.5 * (q * (q / middle).log()).sum()
+    value = losses.jensen_shannon(q.log(), p.log(), temperature=1.0)
+    assert value.item() == pytest.approx(nats.item() / math.log(2), rel=1e-4)
+
+
+def test_jensen_shannon_ends_at_one() -> None:
+    far = losses.jensen_shannon(torch.tensor([[900.0, 0.0]]), torch.tensor([[0.0, 900.0]]))
+    assert far.item() == pytest.approx(1.0)
+    assert losses.jensen_shannon(STUDENT, STUDENT).item() == pytest.approx(0, abs=1e-9)
+
+
+def test_agreed_divergence_counts_only_agreement() -> None:
+    teacher = torch.tensor([[2.0, 0.0], [2.0, 0.0]])
+    student = torch.tensor([[1.0, 0.0], [0.0, 1.0]])  # agrees on the first image alone
+    alone = losses.divergence(student[:1], teacher[:1])
+    assert losses.agreed_divergence(student, teacher).item() == pytest.approx(alone.item() / 2)
+
+
+def test_one_hot_of_wanted_classes_is_cross_entropy() -> None:
+    logits = torch.tensor([[0.0, math.log(3.0)]])
+    assert losses.one_hot(logits, torch.tensor([0])).item() == pytest.approx(math.log(4))
+    assert losses.one_hot(logits, torch.tensor([1])).item() == pytest.approx(math.log(4 / 3))
+
+
+def test_feature_norm_by_hand() -> None:
+    assert losses.feature_norm(torch.tensor([[1.0, -3.0], [0.0, 4.0]])).item() == 2.0
+
+
+def test_total_variation_by_hand() -> None:
+    step = torch.tensor([[[[0.0, 1.0], [0.0, 1.0]]]])
+    # sideways: two steps of 1; down: none; either diagonal: one.
+    assert losses.total_variation(step).item() == pytest.approx(math.sqrt(2) + 0 + 1 + 1, abs=1e-5)
+
+
+def test_contrast_by_hand() -> None:
+    eye = torch.eye(2)
+    expected = -math.log(math.exp(10) / (math.exp(10) + 1))
+    assert losses.contrast(eye, eye).item() == pytest.approx(expected, rel=1e-2)
+    assert losses.contrast(eye, eye.flip(0)).item() == pytest.approx(10 + expected, rel=1e-4)
+
+
+def test_attention_by_hand() -> None:
+    features = torch.tensor([[[[3.0, 0.0]], [[0.0, 4.0]]]])  # two channels on two places
+    length = math.hypot(9, 16)
+    torch.testing.assert_close(losses.attention_map(features), torch.tensor([[9 / length, 16 / length]]))
+    value = losses.attention_transfer([torch.tensor([[1.0, 0.0]])], [torch.tensor([[0.0, 1.0]])])
+    assert value.item() == 1.0

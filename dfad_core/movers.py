@@ -1,0 +1,89 @@
+"""Where the round's own batch comes from, built from the recipe."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from dfad_core.config import DistillConfig
+from dfad_core.errors import ConfigError
+from dfad_core.guard import FiniteGuard
+from dfad_core.methods.recipe import Recipe
+from dfad_core.models.drawn_images import LevelSets, NoiseImages
+from dfad_core.models.generator import Generator
+from dfad_core.models.noisy_labels import NoisyLabels
+from dfad_core.phases import GeneratorPhase, Mover, make_optimizer
+from dfad_core.runtime import Runtime
+from dfad_core.sampling import Streams
+from dfad_core.search import DrawnImages, SearchPhase
+
+LEARNED = ("generator", "search")
+"""Sources with a generator that learns."""
+
+
+def build_source(recipe: Recipe, config: DistillConfig, given: nn.Module | None) -> tuple[nn.Module, int]:
+    """The module that makes images of z, and the length of z. `given` replaces a generator that learns."""
+    shape = config.input.shape
+    if recipe.source in LEARNED:
+        training = config.training
+        return given or Generator(training.latent_dim, training.generator_width, shape), training.latent_dim
+    drawn: NoiseImages | LevelSets
+    if recipe.source == "level_sets":
+        drawn = LevelSets(shape, config.input.mean, config.input.std)
+    else:
+        drawn = NoiseImages(shape)
+    return drawn, drawn.latent_dim
+
+
+def build_mover(
+    recipe: Recipe,
+    config: DistillConfig,
+    source: nn.Module,
+    *,
+    inner_steps: int,
+    runtime: Runtime,
+    guard: FiniteGuard,
+    streams: Streams,
+    label_embeddings_KE: Tensor | None = None,
+) -> Mover:
+    """The phase that makes each round's batch.
+
+    Raises ConfigError where label embeddings do not fit the classes.
+    """
+    if recipe.source in ("noise", "level_sets"):
+        return DrawnImages(source, runtime)
+    rate = config.training.generator_learning_rate
+    # A search over pixels has no weights of its own; an optimizer needs at least one parameter.
+    learner = source if recipe.source in LEARNED else nn.Linear(1, 1)
+    optimizer = make_optimizer("adam", learner, rate, 0.0)
+    if recipe.source == "generator":
+        return GeneratorPhase(source, optimizer, runtime, guard, config.training.accumulation)
+    labels = None
+    if recipe.noisy_labels:
+        embeddings_KE = _embeddings(label_embeddings_KE, config.num_classes)
+        groups = math.ceil(config.training.batch_size / config.num_classes)
+        labels = NoisyLabels(embeddings_KE, groups, config.training.latent_dim).to(runtime.device)
+    return SearchPhase(
+        source,
+        optimizer,
+        runtime,
+        guard,
+        recipe=recipe,
+        steps=inner_steps,
+        num_classes=config.num_classes,
+        streams=streams,
+        labels=labels,
+    )
+
+
+def _embeddings(given_KE: Tensor | None, num_classes: int) -> Tensor:
+    if given_KE is None:
+        return torch.eye(num_classes)
+    if given_KE.dim() != 2 or len(given_KE) != num_classes or not bool(torch.isfinite(given_KE).all()):
+        raise ConfigError(
+            f"label embeddings must be finite, one row for each of the {num_classes} classes",
+            param="label_embeddings",
+        )
+    return given_KE
