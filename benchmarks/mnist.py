@@ -10,6 +10,7 @@ and is what any setting may be chosen by.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from pathlib import Path
@@ -70,12 +71,14 @@ def score(
         {
             "seconds": round(shot.seconds, 1),
             "step": shot.step,
+            "queries": shot.queries,
             "accuracy": accuracy(same_network(copy, shot.weights), x_BCHW, labels_B),
         }
         for shot in snapshots.taken
     ]
     final = accuracy(result.student, x_BCHW, labels_B)
-    curve.append({"seconds": round(took, 1), "step": result.steps, "accuracy": final})
+    queries = int(result.metrics["teacher_queries"])
+    curve.append({"seconds": round(took, 1), "step": result.steps, "queries": queries, "accuracy": final})
     return accuracy(teacher.cpu(), x_BCHW, labels_B), final, curve
 
 
@@ -98,12 +101,21 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--split", default="test", choices=("test", "train"), help="what to score on")
     parser.add_argument("--data", help="data folder; else DFAD_DATA_DIR, else ../shared/data")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    parser.add_argument("--processors", type=processors, help="numbers of those to stay on, such as 0,1")
+    parser.add_argument("--runs-beside", type=int, default=0, help="for the record: runs on other processors")
     return parser.parse_args(arguments)
+
+
+def processors(text: str) -> list[int]:
+    """Comma-separated processor numbers."""
+    return [int(number) for number in text.split(",")]
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Distil, score, print the table, append a result line."""
     options = parse(arguments)
+    if options.processors:
+        os.sched_setaffinity(0, options.processors)
     try:
         folder = data_dir(options.data)
         teacher_file = data_file(folder, "teachers/mnist-lenet5.pt")
@@ -129,9 +141,11 @@ def main(arguments: list[str] | None = None) -> None:
             "method": options.method,
             "teacher_accuracy": round(teacher_accuracy, 4),
             "student_accuracy": round(final, 4),
+            "budget_seconds": options.seconds,
             "seconds": round(took, 1),
             "seed": options.seed,
             "steps": result.steps,
+            "runs_beside": options.runs_beside,
             "others_processors": None if busy is None else round(busy, 2),
             "curve": curve,
             "fidelity": {name: round(value, 5) for name, value in result.fidelity.items()},

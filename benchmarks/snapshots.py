@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from dfad_core.hooks import Hooks
+from dfad_core.hooks import Hooks, Progress
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,8 @@ class Snapshot:
     seconds: float
     """Since the run began."""
     step: int
+    queries: int
+    """Images about which the teacher had been asked by then, as last reported."""
     weights: dict[str, Tensor]
 
 
@@ -32,13 +34,17 @@ class Snapshots(Hooks):
         self._student = student
         self._due = [seconds * (i + 1) / points for i in range(points - 1)]
         self._started = time.monotonic()
-        self._step = 0
+        self._step = self._queries = 0
         self.taken: list[Snapshot] = []
 
     def phase(self, name: str) -> None:
         """The first phase starts the clock."""
         if name == "warming_up":
             self._started = time.monotonic()
+
+    def progress(self, progress: Progress) -> None:
+        """Remembers how often the teacher was asked."""
+        self._queries = int(progress.metrics["teacher_queries"])
 
     def should_stop(self) -> str | None:
         """Called by the engine after every step; never asks it to stop."""
@@ -48,7 +54,7 @@ class Snapshots(Hooks):
             while self._due and elapsed >= self._due[0]:
                 self._due.pop(0)
             weights = {n: t.detach().to("cpu", copy=True) for n, t in self._student.state_dict().items()}
-            self.taken.append(Snapshot(elapsed, self._step, weights))
+            self.taken.append(Snapshot(elapsed, self._step, self._queries, weights))
         return None
 
 

@@ -80,6 +80,7 @@ class Monitor:
         if steps > 0:
             metrics["step_seconds"] = (seconds - self._reported_seconds) / steps
         self._reported_step, self._reported_seconds = clock.step, seconds
+        metrics["teacher_queries"] = float(session.game.queries)
         metrics["learning_rate"] = session.student_phase.rate
         self.latest = metrics
         self._remember({"step": float(clock.step), "seconds": seconds, **metrics})

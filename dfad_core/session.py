@@ -185,6 +185,7 @@ class Session:
         """Everything that the next step depends on, as tensors, numbers and text."""
         return {
             "step": self.clock.step,
+            "queries": self.game.queries,
             "seconds": self.clock.seconds,
             "student": self.student.state_dict(),
             "adapters": self.game.adapters.state_dict(),
@@ -214,6 +215,7 @@ class Session:
         torch.set_rng_state(state["torch_stream"].cpu())
         if state["device_stream"] is not None and self.runtime.device.type == "cuda":
             torch.cuda.set_rng_state(state["device_stream"].cpu())
+        self.game.queries = state["queries"]
         self.clock.start(state["step"], state["seconds"])
 
 

@@ -38,6 +38,8 @@ class Game:
     """Present if the activation regularizer or attention transfer plays."""
     batch_statistics: bool = False
     """Whether the teacher's BN layers normalise by the batch."""
+    queries: int = 0
+    """Images about which the teacher was asked until now."""
 
     @property
     def adapters(self) -> nn.ModuleList:
@@ -51,6 +53,7 @@ class Game:
 
     def ask_teacher(self, images_BCHW: Tensor, *, marks: bool = True) -> tuple[Tensor, Marks]:
         """The teacher's float32 logits, with the graph if there is one, and what its stages showed."""
+        self.queries += len(images_BCHW)
         with normalising_by_batch(self.teacher) if self.batch_statistics else ExitStack():
             if self.stages is None or not marks:
                 return self.teacher(images_BCHW).float(), Marks()

@@ -69,7 +69,14 @@ def test_the_game_is_reported(tiny, method: str, bn: bool) -> None:
     expected |= {"activation_boundary"} if method in ("auto", "dfad_ar", "dfad_ar_vi") else set()
     expected |= {"virtual_interpolation"} if method in ("auto", "dfad_vi", "dfad_ar_vi") else set()
     expected |= {"bn_statistics"} if method == "auto" and bn else set()
-    figures = {"agreement", "class_entropy", "sample_distance", "step_seconds", "learning_rate"}
+    figures = {
+        "agreement",
+        "class_entropy",
+        "sample_distance",
+        "step_seconds",
+        "learning_rate",
+        "teacher_queries",
+    }
     for report in witness.reports:
         assert set(report.metrics) == expected | figures
         assert all(np.isfinite(list(report.metrics.values())))
