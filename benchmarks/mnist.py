@@ -26,6 +26,7 @@ from dfad_core.config import BudgetConfig, DistillConfig, InputConfig, MethodCon
 from dfad_core.evaluation.accuracy import accuracy
 from dfad_core.loading import load_teacher
 from dfad_core.models import build_classifier
+from dfad_core.profiling import TraceHooks, profiled
 from dfad_core.runtime import resolve, usable_processors
 from dfad_core.trainer import DistillResult, distill
 
@@ -47,13 +48,16 @@ def config_for(seconds: float, seed: int, method: str, device: str) -> DistillCo
     )
 
 
-def run(teacher: nn.Module, config: DistillConfig, seconds: float) -> tuple[DistillResult, Snapshots, float]:
+def run(
+    teacher: nn.Module, config: DistillConfig, seconds: float, *, trace: Path | None = None
+) -> tuple[DistillResult, Snapshots, float]:
     """Distil a new student; its result, the copies made on the way, and the seconds it took in all."""
     torch.manual_seed(config.seed)
     student = build_classifier(STUDENT, num_classes=10, input_shape=INPUT.shape)
     snapshots = Snapshots(student, seconds)
     start = time.monotonic()
-    result = distill(teacher, student, config, snapshots)
+    hooks = snapshots if trace is None else TraceHooks(trace, snapshots)
+    result = distill(teacher, student, config, hooks)
     return result, snapshots, time.monotonic() - start
 
 
@@ -102,6 +106,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--data", help="data folder; else DFAD_DATA_DIR, else ../shared/data")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--processors", type=processors, help="numbers of those to stay on, such as 0,1")
+    parser.add_argument("--profile", type=Path, help="folder for a table of where the time goes and a trace")
     parser.add_argument("--runs-beside", type=int, default=0, help="for the record: runs on other processors")
     return parser.parse_args(arguments)
 
@@ -126,6 +131,12 @@ def main(arguments: list[str] | None = None) -> None:
     config = config_for(options.seconds, options.seed, options.method, options.device)
     torch.set_num_threads(min(torch.get_num_threads(), usable_processors()))
     others = Bystanders()
+    if options.profile:
+        with profiled() as profile:
+            run(teacher, config, options.seconds, trace=options.profile)
+        (options.profile / "table.txt").write_text(profile.table() + "\n")
+        print(profile.table())
+        return
     result, snapshots, took = run(teacher, config, options.seconds)
     busy, warning = others.processors(), others.warning()
     teacher_accuracy, final, curve = score(teacher, result, snapshots, took, images)

@@ -14,6 +14,7 @@ from dfad_core.methods.game import Game
 from dfad_core.methods.recipe import Recipe
 from dfad_core.models.drawn_images import LevelSets
 from dfad_core.models.feature_exchange import exchanging_features
+from dfad_core.profiling import region
 from dfad_core.runtime import Runtime
 from dfad_core.sampling import Batch, Streams
 
@@ -57,7 +58,8 @@ class Companions:
         batches = []
         for maker in self._makers:
             with runtime.autocast():
-                images_BCHW = maker(size).contiguous(memory_format=torch.channels_last)
+                with region("images beside the game"):
+                    images_BCHW = maker(size).contiguous(memory_format=torch.channels_last)
                 logits_BK = game.teacher_logits(images_BCHW)
             batches.append(Batch(images_BCHW.to(runtime.storage_dtype), logits_BK))
         return batches

@@ -161,7 +161,7 @@ class DistillConfig:
     sample_seconds: Annotated[float, Range(gt=0, le=86_400)] = 10.0
     """At most one grid of samples in this many seconds."""
     checkpoint_seconds: Annotated[float, Range(gt=0, le=86_400)] = 60.0
-    """A checkpoint at least this often."""
+    """Seconds between two checkpoints; more where one takes over 2 % of them to write."""
 
     def __post_init__(self) -> None:
         check_ranges(self)

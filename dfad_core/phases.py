@@ -14,6 +14,7 @@ from dfad_core.guard import FiniteGuard
 from dfad_core.methods.game import Game
 from dfad_core.methods.stage_watch import Marks
 from dfad_core.methods.terms import GeneratorView, StudentView
+from dfad_core.profiling import region
 from dfad_core.runtime import Runtime
 from dfad_core.sampling.batch import Batch, joined
 
@@ -76,9 +77,11 @@ class Phase:
         for one in slices:
             # Slices differ by one image at most; each counts the same.
             loss = loss_of(one) / len(slices)
-            loss.backward()  # type: ignore[no-untyped-call]
+            with region(f"backward, {self.name}'s turn"):
+                loss.backward()  # type: ignore[no-untyped-call]
             self._guard.check(loss, self.optimizer, self.name)
-        self.optimizer.step()
+        with region("optimizer"):
+            self.optimizer.step()
 
     def state_dict(self) -> dict[str, Any]:
         """What the phase remembers from round to round."""
@@ -113,7 +116,10 @@ def judge(
     Within an autocast and within every term's `listening`.
     """
     logits_BK, marks = game.ask_teacher(images_BCHW)
-    student_BK = student(images_BCHW).float() if game.asks_student else None
+    student_BK = None
+    if game.asks_student:
+        with region("student"):
+            student_BK = student(images_BCHW).float()
     view = GeneratorView(student_BK, logits_BK, images_BCHW, wanted_B)
     loss = logits_BK.new_zeros(())
     for weight, term in game.generator_terms:
@@ -148,7 +154,8 @@ class GeneratorPhase(Phase):
 
         def loss_of(z_BZ: Tensor) -> Tensor:
             with self._runtime.autocast(), listening(game):
-                images_BCHW = self.module(z_BZ)
+                with region("generator"):
+                    images_BCHW = self.module(z_BZ)
                 loss, logits_BK, marks = judge(images_BCHW, game, student, record)
             images = images_BCHW.detach().to(self._runtime.storage_dtype)
             made.append(Batch(images, logits_BK.detach(), marks.stages, marks.attention))
@@ -174,6 +181,11 @@ class StudentPhase(Phase):
     ) -> None:
         """One update on `batch`."""
 
+        def asked(images_BCHW: Tensor) -> Tensor:
+            with region("student"):
+                logits_BK: Tensor = student(images_BCHW)
+            return logits_BK.float()
+
         def loss_of(part: Batch) -> Tensor:
             with self._runtime.autocast():
                 logits_BK, marks = game.ask_student(student, part)
@@ -182,7 +194,7 @@ class StudentPhase(Phase):
                     student_logits_BK=logits_BK,
                     student_stages=marks.stages,
                     student_attention=marks.attention,
-                    student=lambda x: student(x).float(),
+                    student=asked,
                     teacher=game.teacher_logits,
                     mixing=mixing,
                 )

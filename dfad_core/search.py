@@ -13,6 +13,7 @@ from dfad_core.methods.game import Game
 from dfad_core.methods.recipe import Recipe
 from dfad_core.models.noisy_labels import NoisyLabels
 from dfad_core.phases import Phase, Record, judge, listening, training
+from dfad_core.profiling import region
 from dfad_core.runtime import Runtime
 from dfad_core.sampling import Batch, Streams
 
@@ -82,12 +83,15 @@ class SearchPhase(Phase):
             adam = torch.optim.Adam(variables, self._recipe.search_rate)
             for _ in range(self._steps):
                 with self._runtime.autocast(), listening(game):
-                    images_BCHW = make()
+                    with region("generator"):
+                        images_BCHW = make()
                     loss, logits_BK, marks = judge(images_BCHW, game, student, record, wanted_B)
                 adam.zero_grad(set_to_none=True)
-                loss.backward()  # type: ignore[no-untyped-call]
+                with region("backward, generator's turn"):
+                    loss.backward()  # type: ignore[no-untyped-call]
                 self._guard.check(loss, adam, self.name)
-                adam.step()
+                with region("optimizer"):
+                    adam.step()
             if start is not None:
                 self._learn_start(start)
         self._rounds += 1

@@ -20,6 +20,7 @@ from dfad_core.methods.schedules import generator_rate, student_rate
 from dfad_core.methods.terms import bn_layers
 from dfad_core.movers import LEARNED, build_mover, build_source
 from dfad_core.phases import StudentPhase, make_optimizer
+from dfad_core.profiling import region
 from dfad_core.runtime import Runtime
 from dfad_core.sampling import Batch, Pool, Streams
 
@@ -146,7 +147,8 @@ class Session:
     def fresh_batch(self) -> Batch:
         """A batch of the generator as it is now, labelled by the teacher, without any graph."""
         with torch.no_grad(), self.runtime.autocast():
-            images_BCHW = self.generator(self.noise())
+            with region("generator"):
+                images_BCHW = self.generator(self.noise())
             logits_BK, marks = self.game.ask_teacher(images_BCHW)
         images_BCHW = images_BCHW.to(self.runtime.storage_dtype)
         return Batch(images_BCHW, logits_BK, marks.stages, marks.attention)
@@ -162,7 +164,8 @@ class Session:
         self.generator_phase.set_rate(generator_rate(fraction))
         self.student_phase.set_rate(student_rate(fraction))
         newest = self.generator_phase.step(self.noise(), self.game, self.student, record)
-        self.pool.push(newest)
+        with region("pool"):
+            self.pool.push(newest)
         beside = self.companions.make(self.game, runtime=self.runtime, size=len(newest))
         for batch in beside:
             self.pool.push(batch)
@@ -170,7 +173,8 @@ class Session:
             batch = self._batch_for(update, newest, beside)
             self.student_phase.step(batch, self.game, self.student, self.streams.mixing, record)
             if self.average is not None:
-                self.average.update()
+                with region("averages"):
+                    self.average.update()
         self.clock.step += 1
         return newest
 
@@ -178,7 +182,8 @@ class Session:
         if update == 0 or self.recipe.same_batch:
             return newest
         if self.pool.capacity > 0:
-            return self.pool.draw(self.streams.pool)
+            with region("pool"):
+                return self.pool.draw(self.streams.pool)
         return beside[update - 1] if update <= len(beside) else self.fresh_batch()
 
     def state_dict(self) -> dict[str, Any]:

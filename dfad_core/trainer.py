@@ -18,6 +18,7 @@ from dfad_core.errors import DivergedError, Stopped
 from dfad_core.evaluation.fidelity import fidelity
 from dfad_core.hooks import Hooks
 from dfad_core.monitor import Monitor
+from dfad_core.profiling import region
 from dfad_core.recalibration import recalibrate
 from dfad_core.samples import grid
 from dfad_core.sampling import Batch
@@ -25,6 +26,8 @@ from dfad_core.sampling.streams import evaluation_seed
 from dfad_core.session import Session
 
 RECALIBRATION_BATCHES = 16
+CHECKPOINT_SHARE = 0.02
+"""Largest share of the run's time that checkpoints may take: after a slow one the next waits longer."""
 
 
 @dataclass
@@ -98,18 +101,22 @@ def distill(
 def _train(session: Session, monitor: Monitor, hooks: Hooks, job: bytes) -> tuple[Batch | None, str | None]:
     """The loop. Returns the newest batch and, if a hook asked to stop, its reason."""
     hooks.phase("distilling")
-    saved_at = time.monotonic()
+    saved_at, rest = time.monotonic(), session.config.checkpoint_seconds
     newest, reason = None, None
     while session.clock.fraction < 1 and reason is None:
         newest = session.play_round(monitor.record)
-        monitor.after_step(newest)
+        with region("reports"):
+            monitor.after_step(newest)
         reason = hooks.should_stop()
-        due = time.monotonic() - saved_at >= session.config.checkpoint_seconds
+        due = time.monotonic() - saved_at >= rest
         if reason is not None or (due and session.clock.fraction < 1):
             session.guard.raise_if_set()
+            began = time.monotonic()
             state = {"session": session.state_dict(), "monitor": monitor.state_dict()}
-            hooks.checkpoint(session.clock.step, checkpoint.pack(state, job))
+            with region("checkpoints"):
+                hooks.checkpoint(session.clock.step, checkpoint.pack(state, job))
             saved_at = time.monotonic()
+            rest = max(session.config.checkpoint_seconds, (saved_at - began) / CHECKPOINT_SHARE)
     session.guard.raise_if_set()
     if newest is not None:
         monitor.report_if_new(newest)

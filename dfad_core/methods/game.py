@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +15,7 @@ from dfad_core.methods import feature_terms as f
 from dfad_core.methods import terms as t
 from dfad_core.methods.recipe import Recipe
 from dfad_core.methods.stage_watch import Marks, StageWatch
+from dfad_core.profiling import region
 from dfad_core.sampling.batch import Batch
 
 Gap = Callable[[Tensor, Tensor], Tensor]
@@ -54,7 +55,8 @@ class Game:
     def ask_teacher(self, images_BCHW: Tensor, *, marks: bool = True) -> tuple[Tensor, Marks]:
         """The teacher's float32 logits, with the graph if there is one, and what its stages showed."""
         self.queries += len(images_BCHW)
-        with normalising_by_batch(self.teacher) if self.batch_statistics else ExitStack():
+        statistics = normalising_by_batch(self.teacher) if self.batch_statistics else nullcontext()
+        with region("teacher"), statistics:
             if self.stages is None or not marks:
                 return self.teacher(images_BCHW).float(), Marks()
             logits_BK, seen = self.stages.ask_teacher(self.teacher, images_BCHW)
@@ -67,10 +69,11 @@ class Game:
 
     def ask_student(self, student: nn.Module, batch: Batch) -> tuple[Tensor, Marks]:
         """The student's float32 logits and what its stages show, for the batch's images."""
-        if self.stages is None or not (batch.active or batch.attention):
-            return student(batch.images_BCHW).float(), Marks()
-        logits_BK, seen = self.stages.ask_student(student, batch.images_BCHW)
-        return logits_BK.float(), seen
+        with region("student"):
+            if self.stages is None or not (batch.active or batch.attention):
+                return student(batch.images_BCHW).float(), Marks()
+            logits_BK, seen = self.stages.ask_student(student, batch.images_BCHW)
+            return logits_BK.float(), seen
 
 
 @contextmanager

@@ -1,0 +1,125 @@
+"""Where a run's time goes: a table of named regions, and a trace of a few rounds.
+
+Off, a region costs one look at a variable. On, the device is waited for at the end of every region,
+so a profiled run is slower than others and its shares matter, not its seconds.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dfad_core.hooks import Hooks, Progress
+
+_active: Profile | None = None
+
+
+class Profile:
+    """Exclusive seconds and calls of each region: what an inner region takes is not its outer one's."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self.calls: dict[str, int] = {}
+        self.total = 0.0
+        self._inner: list[float] = []
+
+    @contextmanager
+    def region(self, name: str) -> Iterator[None]:
+        """Count the block under `name`."""
+        self._inner.append(0.0)
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+                torch.cuda.synchronize()
+            took = time.perf_counter() - start
+            own = took - self._inner.pop()
+            if self._inner:
+                self._inner[-1] += took
+            self.seconds[name] = self.seconds.get(name, 0.0) + own
+            self.calls[name] = self.calls.get(name, 0) + 1
+
+    def table(self) -> str:
+        """One row a region, the longest first; what no region covers is Python and the rest."""
+        rest = max(0.0, self.total - sum(self.seconds.values()))
+        rows = sorted(((s, n) for n, s in self.seconds.items()), reverse=True)
+        rows.append((rest, "python and the rest"))
+        lines = [f"{'region':<28} {'seconds':>9} {'share %':>8} {'calls':>8}"]
+        for seconds, name in rows:
+            share = 100 * seconds / self.total if self.total else 0.0
+            lines.append(f"{name:<28} {seconds:9.3f} {share:8.1f} {self.calls.get(name, ''):>8}")
+        return "\n".join(lines)
+
+
+def region(name: str) -> AbstractContextManager[None]:
+    """Count the block under `name` if a profile is being taken; else nothing."""
+    return nullcontext() if _active is None else _active.region(name)
+
+
+@contextmanager
+def profiled() -> Iterator[Profile]:
+    """Take a profile of the block. One at a time in a process."""
+    global _active  # noqa: PLW0603 - regions are all over the engine, a profile is of the process
+    if _active is not None:
+        raise RuntimeError("a profile is being taken already")
+    _active = profile = Profile()
+    start = time.perf_counter()
+    try:
+        yield profile
+    finally:
+        profile.total = time.perf_counter() - start
+        _active = None
+
+
+class TraceHooks(Hooks):
+    """Writes `trace.json` (for chrome://tracing or Perfetto) of a few rounds, and passes every call on."""
+
+    FIRST, ROUNDS = 2, 3
+    """Rounds before the trace begins, to warm up, and rounds in it."""
+
+    def __init__(self, folder: Path, inner: Hooks | None = None) -> None:
+        self._folder, self._inner = folder, inner or Hooks()
+        self._round = 0
+        activities = [torch.profiler.ProfilerActivity.CPU]
+        if torch.cuda.is_available():
+            activities.append(torch.profiler.ProfilerActivity.CUDA)
+        self._profiler = torch.profiler.profile(activities=activities)
+
+    def should_stop(self) -> str | None:
+        """Counts rounds; begins and ends the trace."""
+        self._round += 1
+        if self._round == self.FIRST:
+            self._profiler.start()
+        elif self._round == self.FIRST + self.ROUNDS:
+            self._profiler.stop()
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._profiler.export_chrome_trace(str(self._folder / "trace.json"))
+        return self._inner.should_stop()
+
+    def phase(self, name: str) -> None:
+        """Passed on."""
+        self._inner.phase(name)
+
+    def progress(self, progress: Progress) -> None:
+        """Passed on."""
+        self._inner.progress(progress)
+
+    def samples(self, step: int, grid_HWC: NDArray[np.uint8]) -> None:
+        """Passed on."""
+        self._inner.samples(step, grid_HWC)
+
+    def checkpoint(self, step: int, data: bytes) -> None:
+        """Passed on."""
+        self._inner.checkpoint(step, data)
+
+    def event(self, kind: str, data: dict[str, Any]) -> None:
+        """Passed on."""
+        self._inner.event(kind, data)
