@@ -23,6 +23,7 @@ from benchmarks.data import DataMissing, data_dir, data_file, load_images, norma
 from benchmarks.record import RESULTS, append
 from benchmarks.snapshots import Snapshots, same_network
 from dfad_core.config import BudgetConfig, DistillConfig, InputConfig, MethodConfig
+from dfad_core.distributed import current_group, from_environment
 from dfad_core.evaluation.accuracy import accuracy
 from dfad_core.loading import load_teacher
 from dfad_core.models import build_classifier
@@ -130,6 +131,9 @@ def main(arguments: list[str] | None = None) -> None:
     teacher = load_teacher(teacher_file, architecture=TEACHER, num_classes=10, input=INPUT).module
     config = config_for(options.seconds, options.seed, options.method, options.device)
     torch.set_num_threads(min(torch.get_num_threads(), usable_processors()))
+    if current_group().rank > 0:
+        run(teacher, config, options.seconds)  # the first process reports
+        return
     others = Bystanders()
     if options.profile:
         with profiled() as profile:
@@ -156,6 +160,7 @@ def main(arguments: list[str] | None = None) -> None:
             "seconds": round(took, 1),
             "seed": options.seed,
             "steps": result.steps,
+            "processes": current_group().size,
             "runs_beside": options.runs_beside,
             "others_processors": None if busy is None else round(busy, 2),
             "curve": curve,
@@ -172,4 +177,5 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with from_environment():
+        main()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dfad_core import losses
+from dfad_core.distributed import current_group
 from dfad_core.guard import FiniteGuard
 from dfad_core.methods.game import Game
 from dfad_core.methods.stage_watch import Marks
@@ -41,10 +42,16 @@ def make_optimizer(kind: str, module: nn.Module, rate: float, weight_decay: floa
     return torch.optim.Adam(parameters, rate, weight_decay=weight_decay, fused=True)
 
 
+def _alone(loss_of: Callable[[Any], Tensor], argument: Any) -> Tensor:
+    return loss_of(argument)
+
+
 class Phase:
     """A module that learns, its optimizer and its peak rate."""
 
     name = ""
+    shared = True
+    """Whether every gradient is the mean over all processes of a job."""
 
     def __init__(
         self,
@@ -55,6 +62,9 @@ class Phase:
         parts: int = 1,
     ) -> None:
         self._parts = parts
+        self._group = current_group()
+        # A search keeps its gradients to itself, so it does not ask for this.
+        self._compute = self._group.computing(module) if self.shared else _alone
         self.module = module
         self.optimizer = optimizer
         self._runtime = runtime
@@ -76,7 +86,7 @@ class Phase:
         self.optimizer.zero_grad(set_to_none=True)
         for one in slices:
             # Slices differ by one image at most; each counts the same.
-            loss = loss_of(one) / len(slices)
+            loss = self._compute(loss_of, one) / len(slices)
             with region(f"backward, {self.name}'s turn"):
                 loss.backward()  # type: ignore[no-untyped-call]
             self._guard.check(loss, self.optimizer, self.name)

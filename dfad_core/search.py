@@ -52,6 +52,7 @@ class SearchPhase(Phase):
     """
 
     name = "generator"
+    shared = False
 
     def __init__(
         self,
@@ -112,6 +113,7 @@ class SearchPhase(Phase):
         with torch.no_grad():
             for parameter, before in zip(self.module.parameters(), start, strict=True):
                 parameter.copy_(before)
+        self._group.average_gradients(self.module)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 

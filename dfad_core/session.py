@@ -13,6 +13,7 @@ from dfad_core.average import RunningAverage
 from dfad_core.catalog import get_method
 from dfad_core.companions import Companions
 from dfad_core.config import BudgetConfig, DistillConfig
+from dfad_core.distributed import current_group
 from dfad_core.errors import ShapeError
 from dfad_core.guard import FiniteGuard
 from dfad_core.methods import build_game, resolve_recipe
@@ -77,6 +78,8 @@ class Session:
     ) -> None:
         training, device = config.training, runtime.device
         self.config, self.runtime = config, runtime
+        self.group = current_group()
+        self.batch_size = self.group.share(training.batch_size)
         self.recipe = resolve_recipe(config.method, teacher_has_bn=bool(bn_layers(teacher)))
         source, self.latent_dim = build_source(self.recipe, config, generator)
         self.teacher = _placed(teacher, device).eval()
@@ -87,7 +90,7 @@ class Session:
         self._example = torch.zeros(2, *config.input.shape, device=device)
         self._check_shapes()
         self.game = build_game(self.recipe, self.teacher, self.student, self._example)
-        self.streams = Streams(config.seed, device)
+        self.streams = Streams(config.seed, device, self.group.rank)
         method = get_method(config.method.name)
         self.student_steps = training.student_steps or method.student_steps
         kept = method.pool_batches if training.pool_batches is None else training.pool_batches
@@ -140,9 +143,13 @@ class Session:
                     )
                 network.train(modes[name])
 
+    def spent(self) -> float:
+        """Spent share of the budget, 0 to 1, the same in every process of the job."""
+        return self.group.from_first([self.clock.fraction], self.runtime.device)[0]
+
     def noise(self, batch_size: int | None = None) -> Tensor:
         """Fresh z for the generator, (B, Z)."""
-        return self.streams.noise(batch_size or self.config.training.batch_size, self.latent_dim)
+        return self.streams.noise(batch_size or self.batch_size, self.latent_dim)
 
     def fresh_batch(self) -> Batch:
         """A batch of the generator as it is now, labelled by the teacher, without any graph."""
@@ -160,7 +167,7 @@ class Session:
         were computed for it. The other updates draw from the pool, or make fresh batches if the pool
         has no places.
         """
-        fraction = self.clock.fraction
+        fraction = self.spent()
         self.generator_phase.set_rate(generator_rate(fraction))
         self.student_phase.set_rate(student_rate(fraction))
         newest = self.generator_phase.step(self.noise(), self.game, self.student, record)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from dfad_core import checkpoint, runtime
 from dfad_core.config import DistillConfig
+from dfad_core.distributed import current_group
 from dfad_core.errors import DivergedError, Stopped
 from dfad_core.evaluation.fidelity import fidelity
 from dfad_core.hooks import Hooks
@@ -70,12 +71,16 @@ def distill(
     methods without one that learns ignore it. `label_embeddings` (K, E) serve the methods that start from
     class embeddings (`nayer`); class indices if absent.
 
+    In a process group of torch.distributed (`dfad_core.distributed`) every process calls it with the same
+    arguments; the batch is shared out, and the first process's hooks and result count.
+
     Raises Stopped (with a partial result, after a checkpoint) when a hook asks for it, DivergedError
     (with a partial result too) before the update of a non-finite loss, ShapeError for networks that
     do not fit the input, CheckpointError for a `resume` that is damaged or another job's, ConfigError
     for settings that cannot work on this machine.
     """
-    hooks = hooks or Hooks()
+    group = current_group()
+    hooks = hooks if hooks is not None and group.rank == 0 else Hooks()
     resolved = runtime.resolve(config)
     with runtime.applied(resolved, config.seed):
         hooks.phase("warming_up")
@@ -86,7 +91,7 @@ def distill(
             _warn_of_size(monitor, teacher, student)
             session.clock.start()
         else:
-            state = checkpoint.unpack(resume, job)
+            state = group.mine(checkpoint.unpack(resume, job)["processes"])
             session.load_state_dict(state["session"])
             monitor.load_state_dict(state["monitor"])
         try:
@@ -103,18 +108,23 @@ def _train(session: Session, monitor: Monitor, hooks: Hooks, job: bytes) -> tupl
     hooks.phase("distilling")
     saved_at, rest = time.monotonic(), session.config.checkpoint_seconds
     newest, reason = None, None
-    while session.clock.fraction < 1 and reason is None:
+    while session.spent() < 1 and reason is None:
         newest = session.play_round(monitor.record)
         with region("reports"):
             monitor.after_step(newest)
         reason = hooks.should_stop()
-        due = time.monotonic() - saved_at >= rest
-        if reason is not None or (due and session.clock.fraction < 1):
+        wanted = [reason is not None, time.monotonic() - saved_at >= rest and session.clock.fraction < 1]
+        stop, due = session.group.from_first(wanted, session.runtime.device)
+        if stop and reason is None:
+            reason = "the first process stopped"
+        if stop or due:
             session.guard.raise_if_set()
             began = time.monotonic()
             state = {"session": session.state_dict(), "monitor": monitor.state_dict()}
             with region("checkpoints"):
-                hooks.checkpoint(session.clock.step, checkpoint.pack(state, job))
+                states = session.group.gather(state)
+                if states:
+                    hooks.checkpoint(session.clock.step, checkpoint.pack({"processes": states}, job))
             saved_at = time.monotonic()
             rest = max(session.config.checkpoint_seconds, (saved_at - began) / CHECKPOINT_SHARE)
     session.guard.raise_if_set()

@@ -14,9 +14,10 @@ from dfad_core.losses.virtual_interpolation import Mixing
 _NOISE, _POOL, _MIXING, _EVALUATION, _SIDE, _SEARCH = range(6)
 
 
-def stream_seed(seed: int, stream: int) -> int:
-    """A 63-bit seed for one stream of a job, unrelated to those of the job's other streams."""
-    state = np.random.SeedSequence([seed, stream]).generate_state(1, np.uint64)
+def stream_seed(seed: int, stream: int, rank: int = 0) -> int:
+    """A 63-bit seed for one stream of one of a job's processes, unrelated to all the others."""
+    entropy = [seed, stream, rank] if rank else [seed, stream]
+    state = np.random.SeedSequence(entropy).generate_state(1, np.uint64)
     return int(state[0]) >> 1
 
 
@@ -28,13 +29,13 @@ def evaluation_seed(seed: int) -> int:
 class Streams:
     """Separate streams for the noise z, the pool's draws, mixtures, images beside the game, searches."""
 
-    def __init__(self, seed: int, device: torch.device) -> None:
+    def __init__(self, seed: int, device: torch.device, rank: int = 0) -> None:
         self.device = device
-        self._noise = torch.Generator(device).manual_seed(stream_seed(seed, _NOISE))
-        self.pool = np.random.default_rng(stream_seed(seed, _POOL))
-        self._mixing = np.random.default_rng(stream_seed(seed, _MIXING))
-        self._side = torch.Generator(device).manual_seed(stream_seed(seed, _SIDE))
-        self.search = np.random.default_rng(stream_seed(seed, _SEARCH))
+        self._noise = torch.Generator(device).manual_seed(stream_seed(seed, _NOISE, rank))
+        self.pool = np.random.default_rng(stream_seed(seed, _POOL, rank))
+        self._mixing = np.random.default_rng(stream_seed(seed, _MIXING, rank))
+        self._side = torch.Generator(device).manual_seed(stream_seed(seed, _SIDE, rank))
+        self.search = np.random.default_rng(stream_seed(seed, _SEARCH, rank))
 
     def noise(self, batch_size: int, latent_dim: int) -> Tensor:
         """z ~ N(0, I), float32, (B, Z)."""
