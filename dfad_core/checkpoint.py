@@ -47,17 +47,22 @@ def pack(state: dict[str, Any], job: bytes) -> bytes:
     return b"".join((MAGIC, job, digest, len(payload).to_bytes(8, "big"), payload))
 
 
-def unpack(data: bytes, job: bytes) -> dict[str, Any]:
-    """What `pack` sealed. CheckpointError if it is torn, changed, or another job's."""
+def verify(data: bytes) -> memoryview:
+    """The payload of what `pack` sealed, unread. CheckpointError if it is torn or changed."""
     header, payload = data[:_HEADER_BYTES], memoryview(data)[_HEADER_BYTES:]
     if len(header) < _HEADER_BYTES or not header.startswith(MAGIC):
         raise CheckpointError("this is not a checkpoint")
-    owner, digest = header[8:40], header[40:72]
     if len(payload) != int.from_bytes(header[72:80], "big"):
         raise CheckpointError("the checkpoint is torn: its length is wrong")
-    if hashlib.sha256(payload).digest() != digest:
+    if hashlib.sha256(payload).digest() != header[40:72]:
         raise CheckpointError("the checkpoint is corrupted: its hash is wrong")
-    if owner != job:
+    return payload
+
+
+def unpack(data: bytes, job: bytes) -> dict[str, Any]:
+    """What `pack` sealed. CheckpointError if it is torn, changed, or another job's."""
+    payload = verify(data)
+    if data[8:40] != job:
         raise CheckpointError("the checkpoint belongs to another job", code="foreign_checkpoint")
     try:
         state = torch.load(io.BytesIO(payload), weights_only=True, map_location="cpu")
