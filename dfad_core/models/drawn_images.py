@@ -36,8 +36,9 @@ class LevelSets(nn.Module):
     images themselves are of this project.
 
     `mean` and `std` are the teacher's preprocessing, the only facts about the locked-away images that are
-    known: images lie in [0, 1] before it, and the darker the mean, the more often the foreground is the
-    brighter one. Where they are not known, each channel of a batch is given mean 0 and deviation 1.
+    known. Before it images are taken to lie between 0 and `white_level`; the darker the mean, the more
+    often the foreground is the brighter one. Where they are not known (or, having a mean of 0 or less, say
+    nothing of the range), each channel of a batch is given mean 0 and deviation 1.
     """
 
     SIDES = (3, 4, 5, 7, 9)
@@ -52,12 +53,16 @@ class LevelSets(nn.Module):
         super().__init__()
         self.channels, self.height, self.width = shape
         self.latent_dim = sum(s * s for s in self.SIDES) + self._NUMBERS + 2 * self.channels
-        self.bright_share = 0.5 if mean is None else 1 - min(max(sum(mean) / len(mean), 0.0), 1.0)
-        known = mean is not None and std is not None
+        self.bright_share = 0.5
         self.mean: Tensor | None
         self.std: Tensor | None
-        self.register_buffer("mean", _per_channel(mean) if known else None, persistent=False)
-        self.register_buffer("std", _per_channel(std) if known else None, persistent=False)
+        known = mean is not None and std is not None and min(mean) > 0
+        white = white_level(mean, std) if known else 1.0  # type: ignore[arg-type]
+        for name, values in (("mean", mean), ("std", std)):
+            buffer = _per_channel(values) / white if known and values else None
+            self.register_buffer(name, buffer, persistent=False)
+        if self.mean is not None:
+            self.bright_share = 1 - float(self.mean.mean())
 
     @torch.no_grad()
     def forward(self, z_BZ: Tensor) -> Tensor:
@@ -112,6 +117,17 @@ class LevelSets(nn.Module):
         return ground + shape_B1HW * (figure - ground)
 
 
-def _per_channel(values: Sequence[float] | None) -> Tensor:
-    assert values is not None
+def white_level(mean: Sequence[float], std: Sequence[float]) -> float:
+    """The largest value of images with this positive mean and this deviation, as far as these tell.
+
+    1 where they fit into [0, 1]. Otherwise that of images of black and white alone, for which mean m and
+    deviation s leave no choice: with a share p of white w, m = p w and s^2 = p (1 - p) w^2, so
+    w = m + s^2 / m. Other images reach further, none less far.
+    """
+    if max(mean) <= 1 and max(std) <= 0.5:
+        return 1.0
+    return max(m + s * s / m for m, s in zip(mean, std, strict=True))
+
+
+def _per_channel(values: Sequence[float]) -> Tensor:
     return torch.tensor(tuple(values), dtype=torch.float32).reshape(-1, 1, 1)

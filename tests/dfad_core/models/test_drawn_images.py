@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from dfad_core.models.drawn_images import LevelSets, NoiseImages
+from dfad_core.models.drawn_images import LevelSets, NoiseImages, white_level
 from dfad_core.models.feature_exchange import exchanging_features
 from dfad_core.models.generator import Generator
 from dfad_core.models.noisy_labels import NoisyLabels
@@ -83,3 +83,19 @@ def test_noisy_labels_differ_within_a_class() -> None:
     before = layer.weight_GEZ.detach().clone()
     layer.reset_parameters()
     assert not torch.equal(before, layer.weight_GEZ)
+
+
+def test_the_white_level_fits_the_preprocessing() -> None:
+    assert white_level((0.49, 0.48, 0.45), (0.25, 0.24, 0.26)) == 1
+    # A quarter of the pixels at 16, the others at 0.
+    assert white_level((4.0,), ((0.25 * 0.75 * 16**2) ** 0.5,)) == pytest.approx(16)
+    source = LevelSets((1, 8, 8), (4.0,), (48**0.5,))
+    images = source(torch.randn(32, source.latent_dim)) * 48**0.5 + 4
+    assert images.min() >= -1e-4
+    assert 14 < images.max() <= 16 + 1e-4
+
+
+def test_a_mean_of_zero_says_nothing_of_the_range() -> None:
+    source = LevelSets((1, 8, 8), (0.0,), (1.0,))
+    images = source(torch.randn(64, source.latent_dim))
+    assert images.mean().abs() < 1e-5
