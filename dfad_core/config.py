@@ -74,8 +74,8 @@ class MethodConfig:
     """Weight of the negative entropy of the batch's mean class distribution on the generator."""
     adversarial_weight: Annotated[float, Range(ge=0, le=1000)] | None = None
     """Weight of the gap between student and teacher that the generator widens; 0: no game."""
-    imitation: Literal["l1", "kl"] | None = None
-    """The student's gap: mean absolute difference of logits, or Kullback-Leibler divergence."""
+    imitation: Literal["l1", "squared", "kl"] | None = None
+    """The student's gap: mean absolute or squared difference of logits, or Kullback-Leibler divergence."""
     temperature: Annotated[float, Range(gt=0, le=100)] | None = None
     """Of the student's Kullback-Leibler divergence."""
     level_set_batches: Annotated[int, Range(ge=0, le=64)] | None = None

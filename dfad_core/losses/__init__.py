@@ -11,6 +11,7 @@ from dfad_core.losses.divergence import divergence
 from dfad_core.losses.feature_norm import feature_norm
 from dfad_core.losses.jensen_shannon import jensen_shannon
 from dfad_core.losses.one_hot import one_hot
+from dfad_core.losses.squared_error import squared_error
 from dfad_core.losses.total_variation import total_variation
 from dfad_core.losses.virtual_interpolation import Mixing, mix, virtual_interpolation
 
@@ -29,6 +30,7 @@ __all__ = [
     "jensen_shannon",
     "mix",
     "one_hot",
+    "squared_error",
     "total_variation",
     "virtual_interpolation",
 ]

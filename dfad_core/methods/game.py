@@ -22,6 +22,7 @@ Gap = Callable[[Tensor, Tensor], Tensor]
 
 GAPS: dict[str, Gap] = {
     "l1": losses.discrepancy,
+    "squared": losses.squared_error,
     "kl": losses.divergence,
     "agreed": losses.agreed_divergence,
     "jensen_shannon": losses.jensen_shannon,

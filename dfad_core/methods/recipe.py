@@ -39,7 +39,7 @@ class Recipe:
     contrast_weight: float = 0.0
 
     # What the student is after.
-    imitation: Literal["l1", "kl"] = "l1"
+    imitation: Literal["l1", "squared", "kl"] = "l1"
     temperature: float = 1.0
     """Of the student's Kullback-Leibler divergence."""
     activation_weight: float = 0.0

@@ -36,6 +36,7 @@ CASES = {
     "one_hot_wanted": (lambda x: losses.one_hot(x, torch.arange(B) % K), STUDENT),
     "jensen_shannon": (lambda x: losses.jensen_shannon(x, TEACHER), STUDENT),
     "agreed_divergence": (lambda x: losses.agreed_divergence(x, TEACHER), 0.1 * STUDENT + TEACHER),
+    "squared_error": (lambda x: losses.squared_error(x, TEACHER), STUDENT),
     "feature_norm": (losses.feature_norm, STUDENT),
     "total_variation": (losses.total_variation, _draw(8, 2, 1, 4, 4)),
     "contrast": (lambda x: losses.contrast(x, _draw(9, B, 6)), _draw(10, B, 6)),
@@ -174,6 +175,11 @@ def test_one_hot_of_wanted_classes_is_cross_entropy() -> None:
     logits = torch.tensor([[0.0, math.log(3.0)]])
     assert losses.one_hot(logits, torch.tensor([0])).item() == pytest.approx(math.log(4))
     assert losses.one_hot(logits, torch.tensor([1])).item() == pytest.approx(math.log(4 / 3))
+
+
+def test_squared_error_by_hand() -> None:
+    value = losses.squared_error(torch.tensor([[1.0, 2.0]]), torch.tensor([[0.0, 4.0]]))
+    assert value.item() == 2.5
 
 
 def test_feature_norm_by_hand() -> None:
