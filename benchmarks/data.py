@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,10 @@ ROOT = Path(__file__).resolve().parents[1]
 DEFAULT_DATA_DIR = "../shared/data"
 """Relative to the repository's root."""
 DATA_DIR_VARIABLE = "DFAD_DATA_DIR"
+
+
+IMAGE_COLUMNS, LABEL_COLUMNS = ("image", "img"), ("label", "fine_label")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
 class DataMissing(Exception):
@@ -40,19 +44,51 @@ def data_file(folder: Path, name: str) -> Path:
 def load_images(path: Path, *, first: int = 0, count: int | None = None) -> tuple[Tensor, Tensor]:
     """Rows `first` to `first + count` of a parquet file: images (N, C, H, W) uint8, labels (N,) int64.
 
-    Columns: `image` (PNG or JPEG bytes), `label` (integer). All images must have one size.
+    Columns: `image` or `img` (PNG or JPEG bytes, bare or as the `bytes` of a struct), `label` or
+    `fine_label` (integer). All images must have one size and mode. DataMissing says what is wrong.
     """
+    import pyarrow as pa
     import pyarrow.parquet as pq
+
+    names = pq.read_schema(path).names
+    columns = [next((n for n in wanted if n in names), None) for wanted in (IMAGE_COLUMNS, LABEL_COLUMNS)]
+    if None in columns:
+        raise DataMissing(f"{path} has the columns {names}, but needs one of images and one of labels")
+    table = pq.read_table(path, columns=columns).slice(first, count)
+    encoded = table[columns[0]]
+    if pa.types.is_struct(encoded.type):
+        encoded = pa.chunked_array([chunk.field("bytes") for chunk in encoded.chunks])
+    images_BCHW = _stacked((io.BytesIO(one.as_py()) for one in encoded), path)
+    return images_BCHW, torch.from_numpy(table[columns[1]].to_numpy().astype(np.int64))
+
+
+def load_folder(path: Path) -> tuple[Tensor, Tensor]:
+    """A folder of class folders of images, classes numbered in the order of their names.
+
+    Shapes and errors as those of `load_images`.
+    """
+    classes = sorted(p for p in path.iterdir() if p.is_dir()) if path.is_dir() else []
+    files = [(f, n) for n, c in enumerate(classes) for f in sorted(c.iterdir()) if f.suffix in IMAGE_SUFFIXES]
+    if not files:
+        raise DataMissing(f"{path} holds no class folders with images ({', '.join(IMAGE_SUFFIXES)})")
+    labels_B = torch.tensor([number for _, number in files])
+    return _stacked((file for file, _ in files), path), labels_B
+
+
+def _stacked(sources: Iterable[Path | io.BytesIO], path: Path) -> Tensor:
     from PIL import Image
 
-    table = pq.read_table(path, columns=["image", "label"]).slice(first, count)
     arrays = []
-    for encoded in table["image"]:
-        with Image.open(io.BytesIO(encoded.as_py())) as image:
+    for source in sources:
+        with Image.open(source) as image:
             array = np.asarray(image)
         arrays.append(array[None] if array.ndim == 2 else array.transpose(2, 0, 1))
-    labels_B = torch.from_numpy(table["label"].to_numpy().astype(np.int64))
-    return torch.from_numpy(np.stack(arrays)), labels_B
+        if arrays[-1].shape != arrays[0].shape:
+            shapes = f"{arrays[0].shape} and {arrays[-1].shape}"
+            raise DataMissing(f"the images of {path} differ in their channels, heights or widths: {shapes}")
+    if not arrays:
+        raise DataMissing(f"{path} holds no images")
+    return torch.from_numpy(np.stack(arrays))
 
 
 def normalise(

@@ -121,8 +121,8 @@ METHODS: Mapping[str, Method] = {
             "best",
             "Best for time spent",
             "this project",
-            "auto, with procedural images beside the game's and averaged weights",
-            pool_batches=100,
+            "with BN the game held near the data, without BN procedural images; averaged weights",
+            student_steps=5,
         ),
         Method(
             "noise",

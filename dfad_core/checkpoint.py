@@ -15,7 +15,7 @@ from torch import nn
 from dfad_core.config import DistillConfig
 from dfad_core.errors import CheckpointError
 
-MAGIC = b"DFADCKP1"
+MAGIC = b"DFADCKP2"
 _HEADER_BYTES = len(MAGIC) + 32 + 32 + 8
 
 
@@ -43,8 +43,9 @@ def pack(state: dict[str, Any], job: bytes) -> bytes:
     buffer = io.BytesIO()
     torch.save(state, buffer)
     payload = buffer.getbuffer()
-    digest = hashlib.sha256(payload).digest()
-    return b"".join((MAGIC, job, digest, len(payload).to_bytes(8, "big"), payload))
+    digest = hashlib.sha256(job)
+    digest.update(payload)
+    return b"".join((MAGIC, job, digest.digest(), len(payload).to_bytes(8, "big"), payload))
 
 
 def verify(data: bytes) -> memoryview:
@@ -54,7 +55,9 @@ def verify(data: bytes) -> memoryview:
         raise CheckpointError("this is not a checkpoint")
     if len(payload) != int.from_bytes(header[72:80], "big"):
         raise CheckpointError("the checkpoint is torn: its length is wrong")
-    if hashlib.sha256(payload).digest() != header[40:72]:
+    digest = hashlib.sha256(header[8:40])
+    digest.update(payload)
+    if digest.digest() != header[40:72]:
         raise CheckpointError("the checkpoint is corrupted: its hash is wrong")
     return payload
 

@@ -41,7 +41,7 @@ class CheckpointFolder:
                 os.unlink(name)
             raise
         _sync_folder(self._path)  # the new name itself must reach the disk
-        self._tidy()
+        self._tidy(target)
         return target
 
     def load(self) -> bytes | None:
@@ -64,9 +64,11 @@ class CheckpointFolder:
             return []
         return sorted((p for p in self._path.iterdir() if _NAME.fullmatch(p.name)), reverse=True)
 
-    def _tidy(self) -> None:
+    def _tidy(self, saved: Path) -> None:
+        """Drop all but the newest, but never what was just saved: a run begun anew is at a lower step."""
         for path in [*self._newest_first()[self._keep :], *self._path.glob(f"*{_UNFINISHED}")]:
-            path.unlink(missing_ok=True)
+            if path != saved:
+                path.unlink(missing_ok=True)
 
 
 def _sync_folder(path: Path) -> None:

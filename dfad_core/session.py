@@ -19,6 +19,7 @@ from dfad_core.guard import FiniteGuard
 from dfad_core.methods import build_game, resolve_recipe
 from dfad_core.methods.schedules import generator_rate, student_rate
 from dfad_core.methods.terms import bn_layers
+from dfad_core.models.folding import folded
 from dfad_core.movers import LEARNED, build_mover, build_source
 from dfad_core.phases import StudentPhase, make_optimizer
 from dfad_core.profiling import region
@@ -90,6 +91,7 @@ class Session:
         self._example = torch.zeros(2, *config.input.shape, device=device)
         self._check_shapes()
         self.game = build_game(self.recipe, self.teacher, self.student, self._example)
+        self.game.labeller = folded(self.teacher, self._example)
         self.streams = Streams(config.seed, device, self.group.rank)
         method = get_method(config.method.name)
         self.student_steps = training.student_steps or method.student_steps

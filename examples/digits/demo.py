@@ -30,10 +30,10 @@ TEACHER = Path(__file__).parent / "teacher.safetensors"
 OUT = Path("demo")
 SPEC = {
     "student": {"architecture": "cnn8", "args": {"width": 9}},
-    "budget": {"steps": 900},
-    # On 8x8 images the generator's round is cheap, so it may come often; and networks this small gain
-    # nothing from a second thread, which would only wait for the first.
-    "training": {"student_steps": 5, "pool_batches": 20, "threads": 1},
+    "method": {"name": "best"},
+    "budget": {"steps": 700},
+    # Networks this small gain nothing from a second thread, which would only wait for the first.
+    "training": {"pool_batches": 20, "threads": 1},
     "seed": 0,
 }
 SMALLEST_COMPRESSION = 4.0

@@ -49,7 +49,7 @@ def test_another_jobs_is_refused(sealed: bytes) -> None:
 
 
 def _sealed(payload: bytes) -> bytes:
-    header = checkpoint.MAGIC + JOB + hashlib.sha256(payload).digest()
+    header = checkpoint.MAGIC + JOB + hashlib.sha256(JOB + payload).digest()
     return header + len(payload).to_bytes(8, "big") + payload
 
 

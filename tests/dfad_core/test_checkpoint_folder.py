@@ -48,6 +48,23 @@ def test_one_changed_bit_is_noticed(tmp_path: Path) -> None:
     assert _number(folder.load()) == 1
 
 
+def test_a_run_begun_anew_keeps_what_it_saves(tmp_path: Path) -> None:
+    folder = CheckpointFolder(tmp_path, keep=1)
+    for step in (8, 9):
+        folder.save(step, _sealed(step))
+    assert folder.save(1, _sealed(1)).exists()
+
+
+def test_another_owner_written_over_is_damage(tmp_path: Path) -> None:
+    folder = CheckpointFolder(tmp_path)
+    folder.save(1, _sealed(1))
+    newest = folder.save(2, _sealed(2))
+    data = bytearray(newest.read_bytes())
+    data[20] ^= 1  # within the fingerprint of the job
+    newest.write_bytes(data)
+    assert _number(folder.load()) == 1
+
+
 @pytest.mark.parametrize("call", ["fsync", "replace"])
 def test_a_failed_write_leaves_what_was_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str

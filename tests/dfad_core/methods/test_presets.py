@@ -8,8 +8,9 @@ from torch import nn
 
 from dfad_core import runtime
 from dfad_core.catalog import METHODS
+from dfad_core.config import MethodConfig
 from dfad_core.errors import ConfigError
-from dfad_core.methods import PRESETS
+from dfad_core.methods import PRESETS, resolve_recipe
 from dfad_core.methods.game import normalising_by_batch
 from dfad_core.session import Session
 from dfad_core.trainer import distill
@@ -74,6 +75,13 @@ def test_a_seed_decides_everything(tiny, name: str) -> None:
     first = weights(0)
     assert all(torch.equal(a, b) for a, b in zip(first, weights(0), strict=True))
     assert any(not torch.equal(a, b) for a, b in zip(first, weights(1), strict=True))
+
+
+def test_best_is_another_where_the_teacher_has_no_bn() -> None:
+    config = MethodConfig("best")
+    with_bn, without = (resolve_recipe(config, teacher_has_bn=bn) for bn in (True, False))
+    assert (with_bn.source, without.source) == ("generator", "level_sets")
+    assert with_bn.bn_weight > 0
 
 
 def test_presets_say_where_they_come_from() -> None:

@@ -1,0 +1,280 @@
+"""A row of the papers' tables, end to end: teacher, distillation, the final student's accuracy.
+
+    python -m benchmarks.paper_table --dataset cifar10 --pair resnet34:resnet18 --method best --seconds 900
+
+A teacher is trained on the real training images where no `--teacher` is given, and kept in `--cache` for
+the next run. The engine sees the teacher alone; the test images score its student when it is done.
+A row that is already there (same settings, same revision) is not run again, unless with `--again`.
+Data of one's own: `--dataset parquet` or `folder`, with `--train` and `--test`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks import teacher_training
+from benchmarks.bystanders import Bystanders
+from benchmarks.data import DataMissing, data_dir, data_file, load_folder, load_images, normalise
+from benchmarks.record import RESULTS, append, revision
+from benchmarks.snapshots import Snapshots, same_network
+from benchmarks.table import read
+from benchmarks.work import petaflop
+from dfad_core.catalog import METHODS
+from dfad_core.config import BudgetConfig, DistillConfig, InputConfig, MethodConfig, TrainingConfig
+from dfad_core.distributed import current_group, from_environment
+from dfad_core.errors import DfadError
+from dfad_core.evaluation.accuracy import accuracy
+from dfad_core.loading import load_teacher
+from dfad_core.models import build_classifier
+from dfad_core.profiling import TraceHooks, profiled
+from dfad_core.runtime import resolve
+from dfad_core.trainer import DistillResult, distill
+
+FILE = "paper_table.jsonl"
+NORMALISATION = {
+    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
+    "cifar100": ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
+    "mnist": ((0.1307,), (0.3081,)),
+}
+SIDES = {"mnist": 32}
+"""Sides that a data set's images are brought to."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Normalised images (N, C, H, W) and their labels (N,)."""
+
+    images_BCHW: Tensor
+    labels_B: Tensor
+
+
+@dataclass(frozen=True)
+class Data:
+    """Both splits, and what one input looks like."""
+
+    train: Split
+    test: Split
+    input: InputConfig
+    num_classes: int
+
+
+def load_data(options: argparse.Namespace) -> Data:
+    """The named data set, or the user's own. DataMissing where there is none."""
+    raw = {}
+    for split in ("train", "test"):
+        given = getattr(options, split)
+        if options.dataset == "folder":
+            if given is None:
+                raise DataMissing("--dataset folder needs --train and --test")
+            raw[split] = load_folder(given)
+        else:
+            if options.dataset == "parquet" and given is None:
+                raise DataMissing("--dataset parquet needs --train and --test")
+            path = given or data_file(data_dir(options.data), f"{options.dataset}-{split}.parquet")
+            if not path.is_file():
+                raise DataMissing(f"{path} does not exist")
+            raw[split] = load_images(path, count=options.limit)
+    pixels = raw["train"][0].double() / 255
+    mean, std = NORMALISATION.get(
+        options.dataset, (tuple(pixels.mean((0, 2, 3)).tolist()), tuple(pixels.std((0, 2, 3)).tolist()))
+    )
+    side = SIDES.get(options.dataset)
+    splits = {name: Split(normalise(x, mean, std, side=side), y) for name, (x, y) in raw.items()}
+    if splits["train"].images_BCHW.shape[1:] != splits["test"].images_BCHW.shape[1:]:
+        raise DataMissing("the images of both splits must have one size")
+    channels, height, width = splits["train"].images_BCHW.shape[1:]
+    classes = int(max(split.labels_B.max() for split in splits.values())) + 1
+    given_input = InputConfig((channels, height, width), mean=mean, std=std)
+    return Data(splits["train"], splits["test"], given_input, classes)
+
+
+def get_teacher(
+    options: argparse.Namespace, name: str, data: Data, device: torch.device
+) -> tuple[nn.Module, float]:
+    """The teacher, in eval mode on the CPU, and the seconds its training took (0 if it was there)."""
+    shape = data.input.shape
+    recipe = teacher_training.Recipe(epochs=options.teacher_epochs, mirror=options.dataset != "mnist")
+    what = json.dumps([name, options.dataset, str(options.train), options.limit, shape, repr(recipe)])
+    key = hashlib.sha256(what.encode()).hexdigest()[:12]
+    path = options.teacher or options.cache / f"{options.dataset}-{name}-{key}.pt"
+    seconds = 0.0
+    if not path.is_file():
+        if options.teacher is not None:
+            raise DataMissing(f"{path} does not exist")
+        start = time.monotonic()
+        torch.manual_seed(recipe.seed)
+        module = build_classifier(name, num_classes=data.num_classes, input_shape=shape)
+        teacher_training.train(module, data.train.images_BCHW, data.train.labels_B, recipe, device)
+        teacher_training.save(module, path)
+        seconds = time.monotonic() - start
+    loaded = load_teacher(path, architecture=name, num_classes=data.num_classes, input=data.input)
+    return loaded.module, seconds
+
+
+def config_for(options: argparse.Namespace, data: Data) -> DistillConfig:
+    """The engine's defaults under the options that were given."""
+    names = ("batch_size", "latent_dim", "generator_width", "student_optimizer", "student_learning_rate")
+    names += ("student_steps", "pool_batches", "inner_steps", "accumulation")
+    training = {n: getattr(options, n) for n in names if getattr(options, n) is not None}
+    budget: dict[str, Any] = {"steps": options.steps or 10_000_000, "train_seconds": options.seconds}
+    if options.steps is None and options.seconds is None:
+        budget["train_seconds"] = 900.0
+    return DistillConfig(
+        input=data.input,
+        num_classes=data.num_classes,
+        method=MethodConfig(options.method),
+        budget=BudgetConfig(**budget),
+        training=TrainingConfig(**training),
+        device=options.device,
+        seed=options.seed,
+    )
+
+
+def settings_of(options: argparse.Namespace) -> dict[str, Any]:
+    """What makes two rows the same row."""
+    left_out = {"again", "data", "cache", "profile"}
+    return {k: str(v) if isinstance(v, Path) else v for k, v in vars(options).items() if k not in left_out}
+
+
+def find_row(settings: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The row of these settings and of this revision, if there is one."""
+    now = revision()
+    for line in read(RESULTS / FILE):
+        if line["settings"] == settings and line["git_revision"] == now["git_revision"] and line["git_clean"]:
+            return line
+    return None
+
+
+def scored(teacher: nn.Module, result: DistillResult, snapshots: Snapshots, data: Data) -> dict[str, Any]:
+    """Accuracies on the test split: of the teacher, of the final student, and on the way."""
+    x, y = data.test.images_BCHW, data.test.labels_B
+    spare = copy.deepcopy(result.student)
+    curve = [
+        {
+            "seconds": round(shot.seconds, 1),
+            "step": shot.step,
+            "queries": shot.queries,
+            "accuracy": accuracy(same_network(spare, shot.weights), x, y),
+        }
+        for shot in snapshots.taken
+    ]
+    taught, learnt = accuracy(teacher.cpu(), x, y), accuracy(result.student, x, y)
+    queries = int(result.metrics["teacher_queries"])
+    curve.append(
+        {"seconds": round(result.seconds, 1), "step": result.steps, "queries": queries, "accuracy": learnt}
+    )
+    return {
+        "teacher_accuracy": round(taught, 4),
+        "student_accuracy": round(learnt, 4),
+        "gap": round(taught - learnt, 4),
+        "curve": curve,
+    }
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.paper_table", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    datasets = (*NORMALISATION, "parquet", "folder")
+    parser.add_argument("--dataset", default="cifar10", choices=datasets)
+    parser.add_argument("--train", type=Path, help="parquet file or folder of one's own")
+    parser.add_argument("--test", type=Path, help="likewise")
+    parser.add_argument("--pair", default="resnet34:resnet18", help="teacher:student")
+    parser.add_argument("--method", default="best", choices=list(METHODS))
+    parser.add_argument("--seconds", type=float, help="of training; 900 if no --steps are given")
+    parser.add_argument("--steps", type=int, help="rounds, in the place of seconds")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--teacher", type=Path, help="state dict; else one is trained")
+    parser.add_argument("--teacher-epochs", type=int, default=30)
+    parser.add_argument("--cache", type=Path, default=Path("teachers"), help="folder of trained teachers")
+    parser.add_argument("--data", help="data folder; else DFAD_DATA_DIR, else ../shared/data")
+    parser.add_argument("--limit", type=int, help="images of each split, for a trial")
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    for name in ("batch-size", "latent-dim", "generator-width", "student-steps", "pool-batches"):
+        parser.add_argument(f"--{name}", type=int)
+    parser.add_argument("--inner-steps", type=int)
+    parser.add_argument("--accumulation", type=int)
+    parser.add_argument("--student-optimizer", choices=("sgd", "adam"))
+    parser.add_argument("--student-learning-rate", type=float)
+    parser.add_argument("--profile", type=Path, help="folder for a table of where the time goes and a trace")
+    parser.add_argument("--again", action="store_true", help="even if the row is there")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """One row: run it unless it is there, append it, print it."""
+    options = parse(arguments)
+    line = None if options.again or options.profile else find_row(settings_of(options))
+    try:
+        line = line or play(options)
+    except (DataMissing, DfadError) as error:
+        sys.exit(f"benchmarks.paper_table: {error}")
+    if line:
+        print(
+            f"PAPER_TABLE dataset={options.dataset} pair={options.pair} method={options.method} "
+            f"accuracy={line['student_accuracy']:.4f} teacher_accuracy={line['teacher_accuracy']:.4f} "
+            f"gap={line['gap']:.4f} seconds={line['seconds']:.0f} "
+            f"teacher_seconds={line['teacher_seconds']:.0f} pflop={line['pflop']:.3g} "
+            f"tflops={line['tflops']:.3g}"
+        )
+
+
+def play(options: argparse.Namespace) -> dict[str, Any] | None:
+    """Teacher, distillation, score; None where another process reports, or a profile was taken."""
+    teacher_name, _, student_name = options.pair.partition(":")
+    data = load_data(options)
+    config = config_for(options, data)
+    device = resolve(config).device
+    teacher, teacher_seconds = get_teacher(options, teacher_name, data, device)
+    torch.manual_seed(options.seed)
+    student = build_classifier(student_name, num_classes=data.num_classes, input_shape=data.input.shape)
+    snapshots = Snapshots(student, options.seconds or float(options.steps or 900))
+    others = Bystanders()
+    start = time.monotonic()
+    if options.profile:
+        with profiled() as profile:
+            distill(teacher, student, config, TraceHooks(options.profile, snapshots))
+        print(profile.table())
+        return None
+    result = distill(teacher, student, config, snapshots)
+    took = time.monotonic() - start
+    if current_group().rank > 0:
+        return None
+    pflop = petaflop(config, teacher, student, result.steps, int(result.metrics["teacher_queries"]))
+    busy = others.processors()
+    figures = {
+        "benchmark": "paper_table",
+        "dataset": f"{options.dataset}-test",
+        "pair": options.pair,
+        "method": options.method,
+        "budget_seconds": options.seconds,
+        **scored(teacher, result, snapshots, data),
+        "seconds": round(took, 1),
+        "teacher_seconds": round(teacher_seconds, 3),
+        "seed": options.seed,
+        "steps": result.steps,
+        "pflop": float(f"{pflop:.4g}"),
+        "tflops": float(f"{1000 * pflop / took:.3g}"),
+        "processes": current_group().size,
+        "others_processors": None if busy is None else round(busy, 2),
+        "fidelity": {name: round(value, 5) for name, value in result.fidelity.items()},
+        "settings": settings_of(options),
+    }
+    return append(RESULTS / FILE, figures, device)
+
+
+if __name__ == "__main__":
+    with from_environment():
+        main()
