@@ -8,6 +8,8 @@ import pytest
 from jsonschema import Draft202012Validator
 from starlette.testclient import TestClient
 
+from dfad_core.catalog import METHODS
+
 SPEC_OF_THE_CONTRACT = """{
   "teacher": {"format": "auto", "architecture": "resnet34", "num_classes": 10,
               "input": {"shape": [3, 32, 32], "mean": [0.4914, 0.4822, 0.4465],
@@ -130,7 +132,8 @@ def test_bounds_reach_the_schema(client: TestClient) -> None:
 
 def test_capabilities(client: TestClient) -> None:
     found = client.get("/capabilities").json()
-    assert {m["name"] for m in found["methods"]} == {"auto", "dfad", "dfad_ar", "dfad_vi", "dfad_ar_vi"}
+    assert {m["name"] for m in found["methods"]} == set(METHODS)
+    assert {"auto", "best", "dfad_ar_vi", "zskt", "nayer"} <= set(METHODS)
     assert "bn_weight" in found["methods"][0]["parameters"]["properties"]
     cnn8 = next(a for a in found["architectures"] if a["name"] == "cnn8")
     assert (cnn8["input_shape"], cnn8["args"]["width"]["le"]) == ([1, 8, 8], 512)
