@@ -22,6 +22,7 @@ from benchmarks.bystanders import Bystanders
 from benchmarks.data import DataMissing, data_dir, data_file, load_images, normalise
 from benchmarks.record import RESULTS, append
 from benchmarks.snapshots import Snapshots, same_network
+from dfad_core.catalog import METHODS
 from dfad_core.config import BudgetConfig, DistillConfig, InputConfig, MethodConfig
 from dfad_core.distributed import current_group, from_environment
 from dfad_core.evaluation.accuracy import accuracy
@@ -102,7 +103,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--seconds", type=float, default=120, help="for the whole distillation")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--method", default="auto")
+    parser.add_argument("--method", default="best", choices=list(METHODS), metavar="NAME")
     parser.add_argument("--split", default="test", choices=("test", "train"), help="what to score on")
     parser.add_argument("--data", help="data folder; else DFAD_DATA_DIR, else ../shared/data")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))

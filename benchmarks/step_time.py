@@ -23,6 +23,7 @@ from torch import nn
 from benchmarks.bystanders import Bystanders
 from benchmarks.plain import STUDENT_STEPS, PlainGenerator, PlainLoop
 from benchmarks.record import RESULTS, append
+from dfad_core.catalog import get_method
 from dfad_core.config import BudgetConfig, DistillConfig, InputConfig, MethodConfig, TrainingConfig
 from dfad_core.errors import Stopped
 from dfad_core.hooks import Hooks
@@ -124,7 +125,7 @@ def time_engine(case: Case, pool_batches: int) -> float:
 
 def measure(case: Case, rounds: int, tell: Callable[[str], None] = print) -> dict[str, float]:
     """Median seconds of one student step (a round's share) for each loop, taken in turn `rounds` times."""
-    default_pool = TrainingConfig().pool_batches
+    default_pool = get_method("dfad").pool_batches
     loops: dict[str, Callable[[], float]] = {
         "plain": lambda: time_plain(case),
         "engine": lambda: time_engine(case, 0),

@@ -1,15 +1,27 @@
-"""The committed result lines as tables: `python -m benchmarks.table`."""
+"""The committed result lines as tables and plots.
+
+python -m benchmarks.table            # print the tables
+python -m benchmarks.table --write    # put them into benchmarks/README.md, and draw the plots
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
+from benchmarks.plots import AXES, draw
 from benchmarks.record import RESULTS
 
 Line = Mapping[str, Any]
+
+README = RESULTS.parent / "README.md"
+BEGIN, END = "<!-- results -->", "<!-- /results -->"
+LEAST_METHODS = 3
+"""Fewer methods in one setting make no plot."""
 
 
 def read(path: Path) -> list[Line]:
@@ -17,24 +29,51 @@ def read(path: Path) -> list[Line]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
 
 
-def accuracy_table(lines: Sequence[Line]) -> str:
-    """Accuracy on real data, one row a run."""
-    head = ("scored on", "pair", "method", "seconds", "seed", "teacher %", "student %", "device", "revision")
-    rows = [
-        (
-            line["dataset"],
-            line["pair"],
-            line["method"],
-            f"{line['seconds']:.0f}",
-            str(line["seed"]),
-            f"{100 * line['teacher_accuracy']:.2f}",
-            f"{100 * line['student_accuracy']:.2f}",
-            _where(line),
-            _revision(line),
+def setting(line: Line) -> tuple[str, str, float, str]:
+    """What runs must share to stand in one table: data, pair, seconds given, machine."""
+    given = line.get("budget_seconds") or round(line["seconds"], -1)
+    return line["dataset"], line["pair"], float(given), _where(line)
+
+
+def by_setting(lines: Sequence[Line]) -> dict[tuple[str, str, float, str], list[Line]]:
+    """The lines of each setting."""
+    found: dict[tuple[str, str, float, str], list[Line]] = {}
+    for line in lines:
+        found.setdefault(setting(line), []).append(line)
+    return found
+
+
+def method_table(lines: Sequence[Line]) -> str:
+    """Mean and spread over seeds of each method of one setting, best first."""
+    head = (
+        "method",
+        "seeds",
+        "student %",
+        "spread",
+        "gap to teacher",
+        "rounds",
+        "teacher queries",
+        "revision",
+    )
+    rows = []
+    methods = {line["method"]: [one for one in lines if one["method"] == line["method"]] for line in lines}
+    for method, runs in methods.items():
+        scores = [100 * run["student_accuracy"] for run in runs]
+        gap = mean(100 * (run["teacher_accuracy"] - run["student_accuracy"]) for run in runs)
+        queries = [run["curve"][-1].get("queries") for run in runs]
+        asked = "-" if None in queries else f"{mean(queries):,.0f}"
+        row = (
+            method,
+            str(len({run["seed"] for run in runs})),
+            f"{mean(scores):.2f}",
+            f"{max(scores) - min(scores):.2f}",
+            f"{gap:.2f}",
+            f"{mean(run['steps'] for run in runs):,.0f}",
+            asked,
+            ", ".join(sorted({_revision(run) for run in runs})),
         )
-        for line in lines
-    ]
-    return _markdown(head, rows)
+        rows.append((mean(scores), row))
+    return _markdown(head, [row for _, row in sorted(rows, reverse=True)])
 
 
 def step_time_table(lines: Sequence[Line]) -> str:
@@ -69,7 +108,10 @@ def step_time_table(lines: Sequence[Line]) -> str:
 
 def _where(line: Line) -> str:
     machine = line["machine"]
-    return str(machine.get("gpu") or f"{machine['threads']} threads of {machine['cpu']}")
+    threads = machine["threads"]
+    on = machine.get("gpu") or f"{threads} thread{'s' if threads != 1 else ''} of {machine['cpu']}"
+    processes = line.get("processes", 1)
+    return str(on) if processes == 1 else f"{processes} processes, each on {on}"
 
 
 def _revision(line: Line) -> str:
@@ -83,11 +125,54 @@ def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows])
 
 
-def main() -> None:
-    """Print every table that has a result."""
-    print(accuracy_table(read(RESULTS / "mnist.jsonl")))
-    print()
-    print(step_time_table(read(RESULTS / "step_time.jsonl")))
+def accuracy_lines() -> list[Line]:
+    """Every run that was scored on real data, of all benchmarks."""
+    return [*read(RESULTS / "mnist.jsonl"), *read(RESULTS / "paper_table.jsonl")]
+
+
+def plot_names(lines: Sequence[Line]) -> dict[str, tuple[str, list[Line], str]]:
+    """file name -> (what to plot against, the lines, the title), one pair of plots a setting worth it."""
+    found = {}
+    for (dataset, pair, seconds, _), runs in by_setting(lines).items():
+        if len({run["method"] for run in runs}) < LEAST_METHODS:
+            continue
+        threads = runs[0]["machine"]["threads"]
+        stem = f"{dataset}-{pair.replace(':', '-')}-{seconds:.0f}s-{threads}"
+        for against in AXES:
+            title = f"{dataset}, {pair}, {seconds:.0f} s"
+            found[f"{stem}-{against}.svg"] = (against, runs, title)
+    return found
+
+
+def report() -> str:
+    """All tables, as Markdown."""
+    lines = accuracy_lines()
+    parts = []
+    for (dataset, pair, seconds, where), runs in sorted(by_setting(lines).items()):
+        parts.append(f"### {dataset}, {pair}, {seconds:.0f} s on {where}\n\n{method_table(runs)}")
+        here = {name for name, (_, of, _) in plot_names(lines).items() if of == runs}
+        parts += [f"![{name}](results/plots/{name})" for name in sorted(here)]
+    parts.append("### Time of a training step\n\n" + step_time_table(read(RESULTS / "step_time.jsonl")))
+    return "\n\n".join(parts)
+
+
+def filled(readme: str, tables: str) -> str:
+    """`readme` with `tables` between the markers."""
+    before, _, rest = readme.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n\n{tables}\n\n{END}{after}"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Print every table that has a result, or write them."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.table")
+    parser.add_argument("--write", action="store_true", help="into the README, with the plots")
+    if not parser.parse_args(arguments).write:
+        print(report())
+        return
+    for name, (against, lines, title) in plot_names(accuracy_lines()).items():
+        draw(lines, RESULTS / "plots" / name, against, title)
+    README.write_text(filled(README.read_text(encoding="utf-8"), report()), encoding="utf-8")
 
 
 if __name__ == "__main__":

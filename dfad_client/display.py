@@ -129,7 +129,9 @@ def summary(job: Job) -> list[str]:
         lines.append(f"  compression {result['compression']:.1f} times fewer parameters")
     fidelity = result.get("fidelity") or {}
     agreements = [
-        f"{fidelity[key]:.1%} of {key.removeprefix('agreement_')}" for key in fidelity if "agreement_" in key
+        f"{fidelity[key]:.1%} of {key.removeprefix('agreement_').replace('_', ' ')}"
+        for key in fidelity
+        if key.startswith("agreement_")
     ]
     if agreements:
         lines.append(f"  fidelity    agrees with the teacher on {', '.join(agreements)} inputs")

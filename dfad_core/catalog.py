@@ -112,7 +112,7 @@ _QU = "Qu, Wang, Xiao, ICASSP 2021, arXiv 2102.11638"
 METHODS: Mapping[str, Method] = {
     m.name: m
     for m in (
-        Method("auto", "Default", _QU, "dfad_ar_vi, plus BN statistics where the teacher has BN"),
+        Method("auto", "DFAD + AR + VI + BN", _QU, "dfad_ar_vi, plus BN statistics where the teacher has BN"),
         Method("dfad", "DFAD", _FANG, "adversarial discrepancy alone"),
         Method("dfad_ar", "DFAD + AR", _QU, "with the activation regularizer"),
         Method("dfad_vi", "DFAD + VI", _QU, "with virtual interpolation"),

@@ -28,7 +28,8 @@ def fingerprint(config: DistillConfig, teacher: nn.Module, student: nn.Module) -
     for name in ("device", "progress_seconds", "sample_seconds", "checkpoint_seconds"):
         del settings[name]
     del settings["budget"]["max_runtime_seconds"]
-    del settings["training"]["threads"]
+    for name in ("threads", "cuda_graphs"):
+        del settings["training"][name]
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for name, tensor in teacher.state_dict().items():
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())

@@ -54,7 +54,7 @@ class MethodConfig:
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
-    name: str = "auto"
+    name: str = "best"
     """A preset of `dfad_core.catalog.METHODS`."""
     activation_weight: Annotated[float, Range(ge=0, le=1000)] | None = None
     """Weight of the activation regularizer (Heo et al. 2019, margin form) on the student."""
@@ -136,6 +136,9 @@ class TrainingConfig:
     """Channels of the generator's last hidden layer."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """`auto`: bfloat16 autocast where the processor or GPU computes in it, else float32."""
+    cuda_graphs: bool = False
+    """On CUDA, record the players' steps as CUDA graphs after a few rounds and replay them: less waiting for
+    Python where networks are small. In one process, for whole batches and methods without searches."""
     threads: Annotated[int, Range(ge=0, le=1024)] = 0
     """CPU threads; 0: the processors this process may use."""
 

@@ -26,7 +26,8 @@ class FiniteGuard:
             if not bool(torch.isfinite(loss)):
                 raise DivergedError(f"the {phase}'s loss is not finite", param=phase)
             return
-        self._flag = torch.maximum(self._flag, (~torch.isfinite(loss.detach())).float())
+        # In place: the optimizers, and a recorded step, know this very tensor.
+        torch.maximum(self._flag, (~torch.isfinite(loss.detach())).float(), out=self._flag)
         optimizer.found_inf = self._flag  # type: ignore[attr-defined]
 
     def raise_if_set(self) -> None:

@@ -13,6 +13,7 @@ from dfad_core.collapse import CollapseWatch
 from dfad_core.config import DistillConfig
 from dfad_core.evaluation.diversity import class_entropy_of, sample_distance
 from dfad_core.hooks import Hooks, Progress
+from dfad_core.movers import DRAWN
 from dfad_core.samples import grid
 from dfad_core.sampling import Batch
 from dfad_core.session import Session
@@ -80,11 +81,13 @@ class Monitor:
         if steps > 0:
             metrics["step_seconds"] = (seconds - self._reported_seconds) / steps
         self._reported_step, self._reported_seconds = clock.step, seconds
-        metrics["teacher_queries"] = float(session.game.queries)
+        metrics["teacher_queries"] = float(session.game.queries * session.group.size)
         metrics["learning_rate"] = session.student_phase.rate
         self.latest = metrics
         self._remember({"step": float(clock.step), "seconds": seconds, **metrics})
-        kind = self._collapse.look(metrics["class_entropy"], metrics["sample_distance"])
+        kind = None
+        if session.recipe.source not in DRAWN:
+            kind = self._collapse.look(metrics["class_entropy"], metrics["sample_distance"])
         if kind is not None:
             names = ("class_entropy", "sample_distance")
             self.event(kind, {name: metrics[name] for name in names})

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from dfad_core.config import DistillConfig
 from dfad_core.errors import ConfigError
+from dfad_core.graphs import Replay
 from dfad_core.guard import FiniteGuard
 from dfad_core.methods.recipe import Recipe
 from dfad_core.models.drawn_images import LevelSets, NoiseImages
@@ -21,6 +22,8 @@ from dfad_core.search import DrawnImages, SearchPhase
 
 LEARNED = ("generator", "search")
 """Sources with a generator that learns."""
+DRAWN = ("noise", "level_sets")
+"""Sources that learn nothing, and so cannot collapse."""
 
 
 def build_source(recipe: Recipe, config: DistillConfig, given: nn.Module | None) -> tuple[nn.Module, int]:
@@ -47,19 +50,23 @@ def build_mover(
     guard: FiniteGuard,
     streams: Streams,
     label_embeddings_KE: Tensor | None = None,
+    replay: Replay | None = None,
 ) -> Mover:
     """The phase that makes each round's batch.
 
     Raises ConfigError where label embeddings do not fit the classes.
     """
-    if recipe.source in ("noise", "level_sets"):
+    if recipe.source in DRAWN:
         return DrawnImages(source, runtime)
     rate = config.training.generator_learning_rate
     # A search over pixels has no weights of its own; an optimizer needs at least one parameter.
     learner = source if recipe.source in LEARNED else nn.Linear(1, 1)
-    optimizer = make_optimizer("adam", learner, rate, 0.0)
-    if recipe.source == "generator":
-        return GeneratorPhase(source, optimizer, runtime, guard, config.training.accumulation)
+    played = recipe.source == "generator"
+    optimizer = make_optimizer("adam", learner, rate, 0.0, recorded=played and replay is not None)
+    if played:
+        return GeneratorPhase(
+            source, optimizer, runtime, guard, parts=config.training.accumulation, replay=replay
+        )
     labels = None
     if recipe.noisy_labels:
         embeddings_KE = _embeddings(label_embeddings_KE, config.num_classes)

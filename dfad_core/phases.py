@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from dfad_core import losses
 from dfad_core.distributed import current_group
+from dfad_core.graphs import Replay, Tensors
 from dfad_core.guard import FiniteGuard
 from dfad_core.methods.game import Game
 from dfad_core.methods.stage_watch import Marks
@@ -32,14 +33,20 @@ def training(module: nn.Module) -> Iterator[None]:
         module.requires_grad_(False)
 
 
-def make_optimizer(kind: str, module: nn.Module, rate: float, weight_decay: float) -> torch.optim.Optimizer:
-    """Adam or SGD (Nesterov, momentum 0.9), fused: one kernel for all parameters."""
+def make_optimizer(
+    kind: str, module: nn.Module, rate: float, weight_decay: float, *, recorded: bool = False
+) -> torch.optim.Optimizer:
+    """Adam or SGD (Nesterov, momentum 0.9), fused: one kernel for all parameters.
+
+    `recorded`: its steps will be part of a recording, so its rate is a tensor, which a replay reads anew.
+    """
     parameters = list(module.parameters())
+    lr = torch.tensor(rate, device=parameters[0].device) if recorded else rate
     if kind == "sgd":
         return torch.optim.SGD(
-            parameters, rate, momentum=0.9, nesterov=True, weight_decay=weight_decay, fused=True
+            parameters, lr, momentum=0.9, nesterov=True, weight_decay=weight_decay, fused=True
         )
-    return torch.optim.Adam(parameters, rate, weight_decay=weight_decay, fused=True)
+    return torch.optim.Adam(parameters, lr, weight_decay=weight_decay, fused=True, capturable=recorded)
 
 
 def _alone(loss_of: Callable[[Any], Tensor], argument: Any) -> Tensor:
@@ -59,8 +66,11 @@ class Phase:
         optimizer: torch.optim.Optimizer,
         runtime: Runtime,
         guard: FiniteGuard,
+        *,
         parts: int = 1,
+        replay: Replay | None = None,
     ) -> None:
+        self._replay = replay or Replay()
         self._parts = parts
         self._group = current_group()
         # A search keeps its gradients to itself, so it does not ask for this.
@@ -69,7 +79,7 @@ class Phase:
         self.optimizer = optimizer
         self._runtime = runtime
         self._guard = guard
-        self._peak = optimizer.param_groups[0]["lr"]
+        self._peak = float(optimizer.param_groups[0]["lr"])
 
     @property
     def rate(self) -> float:
@@ -79,7 +89,10 @@ class Phase:
     def set_rate(self, factor: float) -> None:
         """Use `factor` times the peak rate from now on."""
         for group in self.optimizer.param_groups:
-            group["lr"] = self._peak * factor
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(self._peak * factor)
+            else:
+                group["lr"] = self._peak * factor
 
     def _update(self, loss_of: Callable[[Any], Tensor], slices: Sequence[Any]) -> None:
         """One update from the mean loss over `slices` of a batch, one after the other."""
@@ -100,6 +113,23 @@ class Phase:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what `state_dict` gave."""
         self.optimizer.load_state_dict(state["optimizer"])
+
+
+def into(gaps: Tensors) -> Record:
+    """Records into `gaps`, in order and every time anew, for `told` to pass on."""
+
+    def note(name: str, value: Tensor) -> None:
+        gaps[f"gap.{len(gaps)}.{name}"] = value.detach()
+
+    return note
+
+
+def told(outputs: Tensors, record: Record) -> Tensors:
+    """Pass on what was noted; the other outputs."""
+    for name, value in outputs.items():
+        if name.startswith("gap."):
+            record(name.split(".", 2)[2], value)
+    return {name: value for name, value in outputs.items() if not name.startswith("gap.")}
 
 
 class Mover(Protocol):
@@ -160,20 +190,26 @@ class GeneratorPhase(Phase):
 
     def step(self, generator_input: Tensor, game: Game, student: nn.Module, record: Record) -> Batch:
         """Play the round's first move with z (B, Z); return its images with the teacher's answers."""
-        made: list[Batch] = []
 
-        def loss_of(z_BZ: Tensor) -> Tensor:
-            with self._runtime.autocast(), listening(game):
-                with region("generator"):
-                    images_BCHW = self.module(z_BZ)
-                loss, logits_BK, marks = judge(images_BCHW, game, student, record)
-            images = images_BCHW.detach().to(self._runtime.storage_dtype)
-            made.append(Batch(images, logits_BK.detach(), marks.stages, marks.attention))
-            return loss
+        def body(inputs: Tensors) -> Tensors:
+            made: list[Batch] = []
+            gaps: Tensors = {}
+
+            def loss_of(z_BZ: Tensor) -> Tensor:
+                with self._runtime.autocast(), listening(game):
+                    with region("generator"):
+                        images_BCHW = self.module(z_BZ)
+                    loss, logits_BK, marks = judge(images_BCHW, game, student, into(gaps))
+                images = images_BCHW.detach().to(self._runtime.storage_dtype)
+                made.append(Batch(images, logits_BK.detach(), marks.stages, marks.attention))
+                return loss
+
+            self._update(loss_of, inputs["z"].tensor_split(self._parts))
+            return {**joined(made).tensors(), **gaps}
 
         with training(self.module):
-            self._update(loss_of, generator_input.tensor_split(self._parts))
-        return joined(made)
+            outputs = self._replay.run(body, {"z": generator_input}, game)
+        return Batch.of(told(outputs, record))
 
 
 class StudentPhase(Phase):
@@ -190,13 +226,28 @@ class StudentPhase(Phase):
         record: Record,
     ) -> None:
         """One update on `batch`."""
+        inputs = batch.tensors()
+        concentration = game.mixing_concentration
+        if concentration is not None and self._parts == 1:
+            drawn = mixing(len(batch), concentration)
+            inputs |= {"mixing.partner": drawn.partner_B, "mixing.share": drawn.share_B}
 
         def asked(images_BCHW: Tensor) -> Tensor:
             with region("student"):
                 logits_BK: Tensor = student(images_BCHW)
             return logits_BK.float()
 
-        def loss_of(part: Batch) -> Tensor:
+        def body(tensors: Tensors) -> Tensors:
+            gaps: Tensors = {}
+            whole, mix = Batch.of(tensors), mixing
+            if "mixing.partner" in tensors:
+                drawn = losses.Mixing(tensors["mixing.partner"], tensors["mixing.share"])
+                mix = lambda _size, _concentration: drawn  # noqa: E731
+            parts = [whole] if self._parts == 1 else list(whole.split(self._parts))
+            self._update(lambda part: loss_of(part, mix, into(gaps)), parts)
+            return gaps
+
+        def loss_of(part: Batch, mixing: Callable[[int, float], losses.Mixing], record: Record) -> Tensor:
             with self._runtime.autocast():
                 logits_BK, marks = game.ask_student(student, part)
                 view = StudentView(
@@ -218,4 +269,4 @@ class StudentPhase(Phase):
             return loss
 
         with training(self.module):
-            self._update(loss_of, [batch] if self._parts == 1 else list(batch.split(self._parts)))
+            told(self._replay.run(body, inputs, game), record)

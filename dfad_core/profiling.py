@@ -59,6 +59,11 @@ class Profile:
         return "\n".join(lines)
 
 
+def active() -> bool:
+    """Whether a profile is being taken."""
+    return _active is not None
+
+
 def region(name: str) -> AbstractContextManager[None]:
     """Count the block under `name` if a profile is being taken; else nothing."""
     return nullcontext() if _active is None else _active.region(name)

@@ -15,6 +15,7 @@ from dfad_core.companions import Companions
 from dfad_core.config import BudgetConfig, DistillConfig
 from dfad_core.distributed import current_group
 from dfad_core.errors import ShapeError
+from dfad_core.graphs import CudaRecorder, Replay
 from dfad_core.guard import FiniteGuard
 from dfad_core.methods import build_game, resolve_recipe
 from dfad_core.methods.schedules import generator_rate, student_rate
@@ -91,7 +92,7 @@ class Session:
         self._example = torch.zeros(2, *config.input.shape, device=device)
         self._check_shapes()
         self.game = build_game(self.recipe, self.teacher, self.student, self._example)
-        self.game.labeller = folded(self.teacher, self._example)
+        self.game.labeller = _placed(folded(self.teacher, self._example), device)
         self.streams = Streams(config.seed, device, self.group.rank)
         method = get_method(config.method.name)
         self.student_steps = training.student_steps or method.student_steps
@@ -111,17 +112,32 @@ class Session:
             guard=self.guard,
             streams=self.streams,
             label_embeddings_KE=label_embeddings_KE,
+            replay=self._replay(),
         )
         self.companions = Companions(self.recipe, config, self.generator, self.streams)
         decay = self.recipe.student_average
         self.average = RunningAverage(self.student, decay) if decay else None
         self.student_phase = StudentPhase(
             learners,
-            make_optimizer(training.student_optimizer, learners, peak, training.weight_decay),
+            make_optimizer(
+                training.student_optimizer,
+                learners,
+                peak,
+                training.weight_decay,
+                recorded=self._replay() is not None,
+            ),
             runtime,
             self.guard,
-            training.accumulation,
+            parts=training.accumulation,
+            replay=self._replay(),
         )
+
+    def _replay(self) -> Replay | None:
+        """A new recorder for one phase, where its steps can be recorded and that is asked for."""
+        training, device = self.config.training, self.runtime.device
+        if not training.cuda_graphs or training.accumulation > 1 or self.group.size > 1:
+            return None
+        return Replay(CudaRecorder(device)) if device.type == "cuda" else None
 
     @property
     def learned_generator(self) -> nn.Module | None:

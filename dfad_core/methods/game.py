@@ -41,7 +41,8 @@ class Game:
     batch_statistics: bool = False
     """Whether the teacher's BN layers normalise by the batch."""
     labeller: nn.Module | None = None
-    """Answers as the teacher does and faster, where its logits alone are wanted; None: the teacher itself."""
+    """Answers as the teacher does and faster, where its logits alone are wanted, without a graph; None: the
+    teacher itself."""
     queries: int = 0
     """Images about which the teacher was asked until now."""
 
@@ -49,6 +50,14 @@ class Game:
     def adapters(self) -> nn.ModuleList:
         """Trained with the student, then discarded; empty without the regularizer."""
         return nn.ModuleList() if self.stages is None else self.stages.adapters
+
+    @property
+    def mixing_concentration(self) -> float | None:
+        """a of the interpolation's Beta(a, a); None where there is no interpolation."""
+        for _, term in self.student_terms:
+            if isinstance(term, t.VirtualInterpolation):
+                return term.concentration
+        return None
 
     @property
     def asks_student(self) -> bool:
@@ -61,19 +70,17 @@ class Game:
         statistics = normalising_by_batch(self.teacher) if self.batch_statistics else nullcontext()
         with region("teacher"), statistics:
             if self.stages is None or not marks:
-                return self.teacher(images_BCHW).float(), Marks()
+                alone = self.labeller is not None and not (torch.is_grad_enabled() or self.batch_statistics)
+                asked = self.labeller if alone else self.teacher
+                assert asked is not None
+                return asked(images_BCHW).float(), Marks()
             logits_BK, seen = self.stages.ask_teacher(self.teacher, images_BCHW)
         return logits_BK.float(), seen
 
     def teacher_logits(self, images_BCHW: Tensor) -> Tensor:
         """The teacher's float32 logits alone, without gradient."""
-        if self.labeller is None or self.batch_statistics:
-            with torch.no_grad():
-                return self.ask_teacher(images_BCHW, marks=False)[0]
-        self.queries += len(images_BCHW)
-        with region("teacher"), torch.no_grad():
-            logits_BK: Tensor = self.labeller(images_BCHW)
-        return logits_BK.float()
+        with torch.no_grad():
+            return self.ask_teacher(images_BCHW, marks=False)[0]
 
     def ask_student(self, student: nn.Module, batch: Batch) -> tuple[Tensor, Marks]:
         """The student's float32 logits and what its stages show, for the batch's images."""

@@ -201,14 +201,14 @@ class VirtualInterpolation(StudentTerm):
         requeried: bool,
         gap: Callable[[Tensor, Tensor], Tensor] = losses.discrepancy,
     ) -> None:
-        self._concentration = concentration
+        self.concentration = concentration
         self._requeried = requeried
         self._gap = gap
 
     def value(self, view: StudentView) -> Tensor:
         """`losses.virtual_interpolation` on one new mixture of the batch."""
         real_BCHW = view.batch.images_BCHW
-        mixing = view.mixing(len(real_BCHW), self._concentration)
+        mixing = view.mixing(len(real_BCHW), self.concentration)
         images_BCHW = losses.mix(real_BCHW, mixing)
         if self._requeried:
             labels_BK = view.teacher(images_BCHW)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import Tensor, nn
 from torch.fx.experimental.optimization import fuse
@@ -21,7 +19,7 @@ def folded(module: nn.Module, example_BCHW: Tensor) -> nn.Module:
     nothing can be folded, or where the copy answers otherwise on `example_BCHW`, it is returned as it is.
     """
     try:
-        made: nn.Module = fuse(copy.deepcopy(module))
+        made: nn.Module = fuse(module)
     except (TraceError, TypeError, RuntimeError, AttributeError, NotImplementedError):
         return module  # as good, only slower
     made.requires_grad_(False).eval()

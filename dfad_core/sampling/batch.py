@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,6 +24,22 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.images_BCHW)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All of it by name; `of` makes the batch again."""
+        named = {"images": self.images_BCHW, "logits": self.teacher_logits_BK}
+        for field in ("active", "attention"):
+            named |= {f"{field}.{number}": t for number, t in enumerate(getattr(self, field))}
+        return named
+
+    @classmethod
+    def of(cls, named: Mapping[str, Tensor]) -> Batch:
+        """The batch of these tensors; names that are none of its own are passed over."""
+        rows = {
+            field: tuple(t for name, t in named.items() if name.startswith(f"{field}."))
+            for field in ("active", "attention")
+        }
+        return cls(named["images"], named["logits"], **rows)
 
     def split(self, parts: int) -> Iterator[Batch]:
         """The batch in `parts` slices of nearly equal size, in order; views, not copies."""

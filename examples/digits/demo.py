@@ -30,7 +30,6 @@ TEACHER = Path(__file__).parent / "teacher.safetensors"
 OUT = Path("demo")
 SPEC = {
     "student": {"architecture": "cnn8", "args": {"width": 9}},
-    "method": {"name": "best"},
     "budget": {"steps": 700},
     # Networks this small gain nothing from a second thread, which would only wait for the first.
     "training": {"pool_batches": 20, "threads": 1},

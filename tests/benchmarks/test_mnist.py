@@ -42,7 +42,7 @@ def test_from_files_to_the_last_line(
     mnist.main(["--seconds", "0.5", "--data", str(data), "--device", "cpu"])
     out = capsys.readouterr().out.splitlines()
     assert out[-1].startswith("MNIST accuracy=")
-    assert out[-1].endswith(" method=auto")
+    assert out[-1].endswith(" method=best")
     line = json.loads((tmp_path / "results" / "mnist.jsonl").read_text())
     wanted = {"dataset", "pair", "method", "device", "teacher_accuracy", "student_accuracy", "seconds"}
     assert wanted <= line.keys()

@@ -34,7 +34,7 @@ def test_created(client: TestClient, submit: Submit) -> None:
     asked = {"student": {"architecture": "mlp8"}, "budget": {"steps": 5}}
     assert job["spec"] == {**asked, "metadata": {"team": "vision"}, "seed": 3}
     resolved = job["resolved_spec"]
-    assert (resolved["method"]["name"], resolved["budget"]["steps"], resolved["seed"]) == ("auto", 5, 3)
+    assert (resolved["method"]["name"], resolved["budget"]["steps"], resolved["seed"]) == ("best", 5, 3)
     assert resolved["training"]["batch_size"] == 128
     assert client.get(answer.headers["location"]).json() == job
 
@@ -267,7 +267,7 @@ def test_series_are_thinned_out(client: TestClient, submit: Submit) -> None:
 def test_validate_stores_nothing(client: TestClient, stored: Callable[[], dict[str, int]]) -> None:
     good = client.post("/jobs/validate", json={"student": {"architecture": "mlp8"}})
     assert good.json()["valid"] is True
-    assert good.json()["resolved_spec"]["method"]["name"] == "auto"
+    assert good.json()["resolved_spec"]["method"]["name"] == "best"
     assert good.json()["estimate"]["student_updates"] > good.json()["estimate"]["generator_updates"] > 0
     whole = {"teacher": ("t.pt", b"x"), "spec": (None, '{"student": {"architecture": "mlp8"}}')}
     assert client.post("/jobs/validate", files=whole).json() == good.json()

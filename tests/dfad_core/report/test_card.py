@@ -64,3 +64,19 @@ def test_gaps_in_the_series_are_no_obstacle() -> None:
     history = [{"seconds": 0.0, "student_loss": float("nan")}, {"seconds": 1.0, "agreement": 0.5}]
     page = render_report(result(), history=history, samples_png=None, title="t")
     assert "<svg" in page
+
+
+def test_only_figures_that_followed_accuracy_are_shown() -> None:
+    found = result(fidelity={"agreement_noise": 0.51234, "divergence_noise": 0.98765})
+    proven = {"divergence_noise": {"digits": -0.91, "mnist": -0.85}}
+    page = render_report(found, history=[], samples_png=None, title="t", proven=proven)
+    assert "0.9877" in page
+    assert "digits -0.91, mnist -0.85" in page
+    assert "0.5123" not in page
+    assert "at least 0.8" in page
+
+
+def test_where_nothing_followed_accuracy_the_page_says_so() -> None:
+    page = render_report(result(), history=[], samples_png=None, title="t", proven={})
+    assert "none is shown" in page
+    assert "0.5000" not in page

@@ -1,0 +1,50 @@
+"""What a student is judged on where there are no data: inputs that it was not trained on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from dfad_core.evaluation.procedural import procedural
+from dfad_core.models.generator import Generator
+
+Shape = tuple[int, int, int]
+Maker = Callable[[int], Tensor]
+
+UNTRAINED_LATENT, UNTRAINED_WIDTH = 32, 8
+
+
+def makers(
+    shape: Shape, seed: int, device: torch.device, generator: nn.Module | None, latent_dim: int
+) -> dict[str, Maker]:
+    """Sources of images (N, C, H, W) in the teacher's normalised space, all drawn from `seed`.
+
+    `noise`: N(0, 1) pixels. `procedural`: gratings and blobs. `untrained_generator`: DFAD's generator with
+    weights that nothing has trained. `generator`, if one is given: the job's own, on new z.
+    """
+    stream = torch.Generator(device).manual_seed(seed)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        untrained = Generator(UNTRAINED_LATENT, UNTRAINED_WIDTH, shape).to(device).requires_grad_(False)
+
+    def latent(count: int, length: int) -> Tensor:
+        return torch.randn(count, length, generator=stream, device=device)
+
+    found: dict[str, Maker] = {
+        "noise": lambda n: latent(n, math.prod(shape)).unflatten(1, shape),  # type: ignore[no-untyped-call]
+        "procedural": lambda n: procedural(n, shape, stream),
+        "untrained_generator": lambda n: untrained(latent(n, UNTRAINED_LATENT)),
+    }
+    if generator is not None:
+        own = generator
+        found["generator"] = lambda n: own(latent(n, latent_dim))
+    return found
+
+
+def sizes(total: int, batch: int) -> Iterator[int]:
+    """`total` in batches of at most `batch`."""
+    for start in range(0, total, batch):
+        yield min(batch, total - start)
