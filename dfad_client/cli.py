@@ -139,7 +139,7 @@ def submit(  # noqa: PLR0917  (the options of a command)
         typer.Option(metavar="NAME=INTEGER", help="An argument of the student, e.g. width=8."),
     ] = None,
     spec: Annotated[str | None, typer.Option(metavar="FILE", help="JSON; - reads standard input.")] = None,
-    method: Annotated[str | None, typer.Option(help="best (the default), auto, dfad_ar_vi …; all: /capabilities.")] = None,
+    method: Annotated[str | None, typer.Option(help="best (the default), dfad_ar_vi …")] = None,
     steps: Annotated[int | None, typer.Option(help="Rounds of training.")] = None,
     seed: Annotated[int | None, typer.Option()] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Show progress until the job has ended.")] = False,
