@@ -118,14 +118,10 @@ def signal_table() -> str:
         return min(proof.expected_sign(signal) * rho for rho in found[signal].values())
 
     worth = sorted((s for s in found if weakest(s) >= WORTH_A_ROW), key=weakest, reverse=True)
-    rows = [
-        (
-            signal,
-            *(f"{found[signal].get(data, 0):.2f}" for data in datasets),
-            "yes" if signal in shown else "no",
-        )
-        for signal in worth
-    ]
+    rows = []
+    for signal in worth:
+        cells = [f"{found[signal][data]:.2f}" if data in found[signal] else "-" for data in datasets]
+        rows.append((signal, *cells, "yes" if signal in shown else "no"))
     rest = (
         f"{len(found) - len(worth)} more figures follow accuracy less closely than {WORTH_A_ROW} somewhere."
     )
