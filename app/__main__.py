@@ -7,12 +7,15 @@ import ipaddress
 import logging
 import sys
 import tempfile
+from collections.abc import Callable
 from types import FrameType
 
 import uvicorn
 from pydantic import ValidationError
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.config import Settings, get_settings
+from app.keys.service import any_keys
 from app.waiting import stopping
 
 STARTUP_FAILED = 3
@@ -34,17 +37,27 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def refusal(settings: Settings) -> str | None:
-    """Why the server must not start with these settings; None if it may."""
+def refusal(settings: Settings, keys_made: Callable[[], bool] = lambda: False) -> str | None:
+    """Why the server must not start with these settings; None if it may.
+
+    `keys_made` says whether the database has keys; it is asked only where that matters.
+    """
     key = settings.api_key.get_secret_value() if settings.api_key else None
     if key is not None and not (key.isascii() and key.isprintable() and " " not in key):
         return "DFAD_API_KEY must be printable ASCII without spaces: nothing else fits into a header."
-    if key is None and not _is_loopback(settings.host):
+    if key is None and not _is_loopback(settings.host) and not keys_made():
         return (
-            f"DFAD_API_KEY must be set to listen on {settings.host}: "
+            f"DFAD_API_KEY must be set, or a key made, to listen on {settings.host}: "
             "without it everybody could use the server."
         )
     return None
+
+
+def _keys_made() -> bool:
+    try:
+        return any_keys()
+    except SQLAlchemyError:  # no database yet: no key either
+        return False
 
 
 def main() -> int:
@@ -55,7 +68,7 @@ def main() -> int:
         for found in error.errors():
             print(f"DFAD_{str(found['loc'][0]).upper()}: {found['msg']}.", file=sys.stderr)
         return 2
-    problem = refusal(settings)
+    problem = refusal(settings, _keys_made)
     if problem is not None:
         print(problem, file=sys.stderr)
         return 2

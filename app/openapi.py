@@ -9,10 +9,11 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
 from app.jobs.schemas import JobRequest, JobSpec, LabelsPatch, TeacherSpec
+from app.keys.schemas import KeyRequest
 from app.problems import CODES, Problem
 
 REF = "#/components/schemas/{model}"
-BODIES = (JobSpec, JobRequest, TeacherSpec, LabelsPatch)
+BODIES = (JobSpec, JobRequest, TeacherSpec, LabelsPatch, KeyRequest)
 
 
 def _ref(name: str) -> dict[str, str]:

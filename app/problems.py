@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 CODES: Mapping[str, str] = {
     "conflict": "Another request changed the same thing at the same time; try again.",
     "empty_file": "The teacher file has no bytes.",
+    "forbidden": "The key is not allowed to do that.",
     "format_unavailable": "The student is not kept in that format.",
     "idempotency_in_flight": "The first request with this key is still being answered.",
     "idempotency_mismatch": "The key was used with another payload.",
@@ -40,6 +41,7 @@ CODES: Mapping[str, str] = {
     "not_found": "No such thing, or it is another tenant's.",
     "not_ready": "The job has not ended yet.",
     "payload_too_large": "The body is larger than the limit.",
+    "quota_exceeded": "The tenant has, or asks, as much as it may; try again later.",
     "range_not_satisfiable": "The range lies past the end.",
     "shape_mismatch": "The input shape and an architecture do not fit.",
     "storage_full": "There is no space left on the server.",
@@ -133,6 +135,12 @@ def _full() -> ServiceError:
     return ServiceError(507, "storage_full", "There is no space left on the server.")
 
 
+def database_away(error: Exception) -> ServiceError:
+    """The answer while the database cannot be reached."""
+    logger.error("the database is away: %s", type(error).__name__)
+    return ServiceError(503, "unavailable", "The database is away.", headers={"Retry-After": "5"})
+
+
 def _unexpected(request: Request, error: Exception) -> ServiceError:
     request_id = getattr(request.state, "request_id", None)
     logger.error("%s: %s %s failed", request_id, request.method, request.url.path, exc_info=error)
@@ -190,9 +198,7 @@ def install(app: FastAPI) -> None:
     def on_database(request: Request, error: Exception) -> Response:
         if isinstance(error, OperationalError) and _says_full(error):
             return answer(request, _full())
-        logger.error("the database is away: %s", type(error).__name__)
-        away = ServiceError(503, "unavailable", "The database is away.", headers={"Retry-After": "5"})
-        return answer(request, away)
+        return answer(request, database_away(error))
 
     @app.exception_handler(Exception)
     def on_anything(request: Request, error: Exception) -> Response:

@@ -61,7 +61,7 @@ def record_inspection(teacher_id: str, found: dict[str, Any]) -> str:
 
 def _ask(folder: Path, path: Path, spec: dict[str, Any]) -> dict[str, Any] | None:
     """What a runner says of the file; None if there was no time to listen."""
-    runner = RunnerProcess(folder, runner_threads(get_settings()), log=2)
+    runner = RunnerProcess(folder, runner_threads(get_settings()), log=2, warm=True)
     deadline = time.monotonic() + INSPECTION_SECONDS
     last = None
     try:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import shutil
 import time
 from datetime import timedelta
 from pathlib import Path
 
-from sqlalchemy import delete, exists, select
+from sqlalchemy import delete, select
 
 from app.config import get_settings
 from app.db import database_now, read_scope, session_scope
 from app.jobs.states import LEASED, Status
-from app.models import Artifact, ArtifactChunk, Job, WorkerBeat
+from app.models import Artifact, Job, WorkerBeat
 from app.storage import get_store
 from worker.publish import drop_checkpoints
 
@@ -23,6 +24,7 @@ SWEEP_SECONDS = 3600.0
 """Between two sweeps of one worker."""
 ORPHAN_HOURS = 24
 """Bytes whose artifact row is still to come are never this old."""
+LOOKED_UP_AT_ONCE = 500
 SCRATCH_SECONDS = 3600.0
 """A folder this old whose job does not run was left by a process that died."""
 
@@ -39,13 +41,15 @@ def sweep_orphans() -> list[str]:
     """Delete stored bytes that no artifact came to own; returns their ids."""
     with read_scope() as session:
         before = database_now(session) - timedelta(hours=ORPHAN_HOURS)
-        # Numbers 0 and the absence of an owner are answered by the keys alone, without the bytes.
-        owned = exists().where(Artifact.id == ArtifactChunk.artifact_id)
-        first = select(ArtifactChunk.artifact_id, ArtifactChunk.created_at)
-        rows = session.execute(first.where(ArtifactChunk.number == 0, ~owned)).all()
-    orphans = [row.artifact_id for row in rows if row.created_at < before]
+    store, orphans = get_store(), []
+    store.sweep_unfinished(before)
+    old = (artifact_id for artifact_id, since in store.kept() if since < before)
+    while ids := list(itertools.islice(old, LOOKED_UP_AT_ONCE)):
+        with read_scope() as session:
+            owned = set(session.scalars(select(Artifact.id).where(Artifact.id.in_(ids))))
+        orphans += [artifact_id for artifact_id in ids if artifact_id not in owned]
     for artifact_id in orphans:
-        get_store().delete(artifact_id)
+        store.delete(artifact_id)
     if orphans:
         logger.warning("deleted %d orphans of the store", len(orphans))
     return orphans

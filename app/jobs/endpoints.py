@@ -179,6 +179,30 @@ def cancel_job(request: Request, job_id: JobId) -> JobView:
     return _view(job_id, request.state.tenant_id)
 
 
+@router.post("/{job_id}/pause")
+def pause_job(request: Request, job_id: JobId) -> JobView:
+    """Hold the job: a checkpoint is kept, its worker goes free, its deadline stands still. Idempotent."""
+    service.pause(job_id, request.state.tenant_id)
+    return _view(job_id, request.state.tenant_id)
+
+
+@router.post("/{job_id}/resume")
+def resume_job(request: Request, job_id: JobId) -> JobView:
+    """Queue a paused job again; it goes on from its checkpoint. Idempotent."""
+    service.resume(job_id, request.state.tenant_id)
+    return _view(job_id, request.state.tenant_id)
+
+
+@router.post("/{job_id}/rerun", status_code=201)
+def rerun_job(
+    request: Request, response: Response, job_id: JobId, idempotency_key: IdempotencyKey = None
+) -> JobView:
+    """A new job with the teacher, the spec and the metadata of this one."""
+    made = service.rerun(job_id, request.state.tenant_id, idempotency_key)
+    response.headers["Location"] = f"/jobs/{made}"
+    return _view(made, request.state.tenant_id)
+
+
 @router.delete("/{job_id}", status_code=204)
 def delete_job(request: Request, job_id: JobId) -> Response:
     """Forget a job that has ended, with its artifacts."""

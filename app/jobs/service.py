@@ -10,7 +10,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app import idempotency
+from app import idempotency, quotas
 from app.db import read_scope, session_scope
 from app.dispatch import send_due
 from app.errors import FieldProblem, InvalidBody, NotFound, ServiceError
@@ -58,6 +58,9 @@ def submit_upload(request: Request, upload: Upload) -> str:
     known = request.made_before(fingerprint)
     if known is not None:
         return known
+    with read_scope() as session:
+        quotas.check_queued(session, request.tenant_id)
+        quotas.check_bytes(session, request.tenant_id, upload.num_bytes)
     artifact_id = new_id("art")
     stored = get_store().put(artifact_id, upload.pieces())
     try:
@@ -127,6 +130,7 @@ def _check_student_fits(student: str, teacher: Teacher) -> None:
 
 
 def _insert(session: Session, request: Request, spec: JobSpec, teacher_id: str, fingerprint: str) -> str:
+    quotas.check_queued(session, request.tenant_id)
     job = Job(
         id=new_id("job"),
         tenant_id=request.tenant_id,
@@ -135,6 +139,7 @@ def _insert(session: Session, request: Request, spec: JobSpec, teacher_id: str, 
         resolved_spec=spec.resolved(),
         labels=spec.metadata,
         priority=spec.priority,
+        device=spec.device,
         idempotency_key=request.key,
         idempotency_hash=fingerprint if request.key else None,
     )
@@ -147,6 +152,44 @@ def cancel(job_id: str, tenant_id: str) -> None:
     with session_scope() as session:
         get_job(session, job_id, tenant_id)
         lifecycle.request_cancel(session, job_id, tenant_id)
+
+
+def pause(job_id: str, tenant_id: str) -> None:
+    """Hold the job where it is; see lifecycle.request_pause."""
+    with session_scope() as session:
+        get_job(session, job_id, tenant_id)
+        lifecycle.request_pause(session, job_id, tenant_id)
+
+
+def resume(job_id: str, tenant_id: str) -> None:
+    """Queue a paused job again; see lifecycle.request_resume."""
+    with session_scope() as session:
+        get_job(session, job_id, tenant_id)
+        lifecycle.request_resume(session, job_id, tenant_id)
+    send_due()
+
+
+def rerun(job_id: str, tenant_id: str, key: str | None) -> str:
+    """A new job with the teacher, the spec and the metadata of one that is there; returns its id."""
+    idempotency.checked_key(key)
+    with read_scope() as session:
+        before = get_job(session, job_id, tenant_id)
+    fingerprint = idempotency.fingerprint({"rerun": job_id}, before.teacher_id)
+    known = idempotency.made_before(Job, tenant_id, key, fingerprint)
+    if known is not None:
+        return known
+    copied = ("tenant_id", "teacher_id", "spec", "resolved_spec", "labels", "priority", "device")
+    values = {name: getattr(before, name) for name in copied}
+    hashed = fingerprint if key else None
+    job = Job(id=new_id("job"), **values, idempotency_key=key, idempotency_hash=hashed)
+    try:
+        with session_scope() as session:
+            quotas.check_queued(session, tenant_id)
+            lifecycle.submit(session, job)
+    except IntegrityError as error:
+        raise idempotency.in_flight() from error
+    send_due()
+    return job.id
 
 
 def relabel(job_id: str, tenant_id: str, labels: dict[str, str]) -> None:

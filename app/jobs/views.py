@@ -100,7 +100,7 @@ class MetricsView(BaseModel):
     data: list[MetricPoint]
 
 
-SUBRESOURCES = ("events", "metrics", "samples", "artifacts", "student", "cancel")
+SUBRESOURCES = ("events", "metrics", "samples", "artifacts", "student", "cancel", "pause", "resume", "rerun")
 
 
 def job_view(session: Session, job: Job) -> JobView:
@@ -166,11 +166,13 @@ def _progress(job: Job) -> Progress:
 
 
 def _queue_positions(session: Session, ids: list[str]) -> dict[str, int]:
-    """1 for the next in line; one pass over the queue."""
+    """1 for the tenant's next, in the order they are claimed; one pass over the tenant's queue."""
     if not ids:
         return {}
-    place = func.row_number().over(order_by=Job.id).label("place")
-    queue = select(Job.id, place).where(Job.status == Status.QUEUED).subquery()
+    order = (Job.priority.desc(), Job.id)
+    place = func.row_number().over(partition_by=Job.tenant_id, order_by=order).label("place")
+    tenants = select(Job.tenant_id).where(Job.id.in_(ids))
+    queue = select(Job.id, place).where(Job.status == Status.QUEUED, Job.tenant_id.in_(tenants)).subquery()
     found = session.execute(select(queue.c.id, queue.c.place).where(queue.c.id.in_(ids)))
     return {row.id: row.place for row in found}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 
@@ -30,3 +31,9 @@ class ArtifactStore(Protocol):
 
     def delete(self, artifact_id: str) -> None:
         """Forget the bytes; fine if there are none."""
+
+    def kept(self) -> Iterator[tuple[str, datetime]]:
+        """Ids of everything that is kept, and since when: for sweeping up what nobody owns."""
+
+    def sweep_unfinished(self, before: datetime) -> None:
+        """Forget what was begun before then and never came to be."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 
 from sqlalchemy import delete, insert, select
 
@@ -67,3 +68,14 @@ class DatabaseStore:
         """See ArtifactStore."""
         with session_scope() as session:
             session.execute(delete(ArtifactChunk).where(ArtifactChunk.artifact_id == artifact_id))
+
+    def kept(self) -> Iterator[tuple[str, datetime]]:
+        """See ArtifactStore."""
+        with read_scope() as session:
+            # The first chunk alone is answered by the key, without the bytes.
+            first = select(ArtifactChunk.artifact_id, ArtifactChunk.created_at)
+            rows = session.execute(first.where(ArtifactChunk.number == 0)).all()
+        yield from ((row.artifact_id, row.created_at) for row in rows)
+
+    def sweep_unfinished(self, before: datetime) -> None:
+        """Chunks of an upload that broke off are found by `kept`, as they have an id already."""

@@ -7,7 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from starlette.concurrency import run_in_threadpool
 
-from app import idempotency
+from app import idempotency, quotas
 from app.db import read_scope, session_scope
 from app.dispatch import send_due
 from app.ids import new_id
@@ -52,6 +52,8 @@ def _view(teacher_id: str, tenant_id: str) -> TeacherView:
 
 
 def _store(upload: Upload, spec: dict[str, object], tenant_id: str, key: str | None, seen: str) -> str:
+    with read_scope() as session:
+        quotas.check_bytes(session, tenant_id, upload.num_bytes)
     artifact_id = new_id("art")
     stored = get_store().put(artifact_id, upload.pieces())
     try:

@@ -70,10 +70,10 @@ class Workers:
         found = []
         for pid in descendants(worker.pid):
             try:
-                command = Path(f"/proc/{pid}/cmdline").read_bytes()
+                name = Path(f"/proc/{pid}/comm").read_text().strip()
             except (FileNotFoundError, ProcessLookupError):
                 continue
-            if b"worker.runner" in command:
+            if name == "dfad-runner":
                 found.append(pid)
         return found
 
