@@ -48,7 +48,7 @@ ENGINE_SPEC = {
 }
 
 
-@dataclass
+@dataclass(eq=False)
 class Submitter(threading.Thread):
     """Sends jobs one after the other, each under a key of its own, until the service has taken it."""
 

@@ -116,6 +116,7 @@ class Postgres:
                 stdout=out, stderr=out, **self._who,
             )  # type: ignore[call-overload]  # fmt: skip
         wait_for_port(self._port, self._process)
+        self._run("pg_isready", "-h", "127.0.0.1", "-p", str(self._port), "-U", "dfad")
 
     def kill(self) -> None:
         """As a power cut: its main process dies, and the others with it."""

@@ -344,6 +344,10 @@ class RedisServer:
             self._process = subprocess.Popen(self._command, stdout=out, stderr=out)
         _wait_for_port(self._port, self._process, log)
 
+    def run(self, *command: str) -> None:
+        """One command of Redis."""
+        subprocess.run(["redis-cli", "-p", str(self._port), *command], check=True, capture_output=True)
+
     def signal(self, number: int) -> None:
         """Send it a signal."""
         self._process.send_signal(number)
