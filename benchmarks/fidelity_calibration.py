@@ -41,7 +41,7 @@ FILE = RESULTS / "fidelity_calibration.jsonl"
 LEAST_JOBS = 12
 """Fewer jobs that have a signal say nothing about it."""
 DATASETS = ("digits", "mnist")
-STEPS = {"digits": [10, 40, 160], "mnist": [4, 16, 64]}
+STEPS = {"digits": [10, 40, 160, 640], "mnist": [4, 16, 64, 256]}
 DIGITS_TEACHER = Path(__file__).resolve().parents[1] / "examples" / "digits" / "teacher.safetensors"
 
 Setup = tuple[Callable[[], nn.Module], Callable[[], nn.Module], InputConfig, tuple[Tensor, Tensor]]

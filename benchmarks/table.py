@@ -15,11 +15,13 @@ from typing import Any
 
 from benchmarks.plots import AXES, draw
 from benchmarks.record import RESULTS
+from dfad_core.evaluation import proof
 
 Line = Mapping[str, Any]
 
 README = RESULTS.parent / "README.md"
 BEGIN, END = "<!-- results -->", "<!-- /results -->"
+WORTH_A_ROW = 0.5
 LEAST_METHODS = 3
 """Fewer methods in one setting make no plot."""
 
@@ -106,6 +108,26 @@ def step_time_table(lines: Sequence[Line]) -> str:
     return _markdown(head, rows)
 
 
+def signal_table() -> str:
+    """What figures without data say about accuracy, the strongest first; of the rest, how many there are."""
+    found = proof.correlations()
+    shown = proof.proven()
+    datasets = sorted({data for by_data in found.values() for data in by_data})
+
+    def weakest(signal: str) -> float:
+        return min(proof.expected_sign(signal) * rho for rho in found[signal].values())
+
+    worth = sorted((s for s in found if weakest(s) >= WORTH_A_ROW), key=weakest, reverse=True)
+    rows = []
+    for signal in worth:
+        cells = [f"{found[signal][data]:.2f}" if data in found[signal] else "-" for data in datasets]
+        rows.append((signal, *cells, "yes" if signal in shown else "no"))
+    rest = (
+        f"{len(found) - len(worth)} more figures follow accuracy less closely than {WORTH_A_ROW} somewhere."
+    )
+    return _markdown(("figure", *datasets, "in reports"), rows) + "\n\n" + rest
+
+
 def _where(line: Line) -> str:
     machine = line["machine"]
     threads = machine["threads"]
@@ -152,6 +174,10 @@ def report() -> str:
         parts.append(f"### {dataset}, {pair}, {seconds:.0f} s on {where}\n\n{method_table(runs)}")
         here = {name for name, (_, of, _) in plot_names(lines).items() if of == runs}
         parts += [f"![{name}](results/plots/{name})" for name in sorted(here)]
+    jobs = json.loads(proof.FILE.read_text(encoding="utf-8"))["jobs"]
+    counts = ", ".join(f"{data} ({count} jobs)" for data, count in sorted(jobs.items()))
+    title = f"### Rank correlation of figures without data with true accuracy, on {counts}"
+    parts.append(f"{title}\n\n{signal_table()}")
     parts.append("### Time of a training step\n\n" + step_time_table(read(RESULTS / "step_time.jsonl")))
     return "\n\n".join(parts)
 

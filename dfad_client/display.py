@@ -128,10 +128,12 @@ def summary(job: Job) -> list[str]:
     if result.get("compression"):
         lines.append(f"  compression {result['compression']:.1f} times fewer parameters")
     fidelity = result.get("fidelity") or {}
+    # Those alone that were seen to follow accuracy, where the service says which.
+    shown = result.get("fidelity_proof") or fidelity
     agreements = [
         f"{fidelity[key]:.1%} of {key.removeprefix('agreement_').replace('_', ' ')}"
         for key in fidelity
-        if key.startswith("agreement_")
+        if key in shown and key.startswith("agreement_")
     ]
     if agreements:
         lines.append(f"  fidelity    agrees with the teacher on {', '.join(agreements)} inputs")

@@ -15,6 +15,7 @@ import dfad_core
 from dfad_core.config import BudgetConfig, DistillConfig, InputConfig, MethodConfig, TrainingConfig
 from dfad_core.errors import CheckpointError, DivergedError, Stopped, TeacherRejected
 from dfad_core.evaluation.cost import cost
+from dfad_core.evaluation.proof import proven
 from dfad_core.export.metadata import StudentMetadata
 from dfad_core.export.safetensors import student_bytes
 from dfad_core.loading import LoadedTeacher, load_teacher
@@ -159,6 +160,7 @@ def _outcome(
         **{who: {"architecture": names[who], **dataclasses.asdict(sizes[who])} for who in sizes},
         "compression": round(sizes["teacher"].parameters / sizes["student"].parameters, 3),
         "fidelity": done.fidelity,
+        "fidelity_proof": proven(),
         "accuracy": None,
         "training": {
             "method": config.method.name,

@@ -16,7 +16,8 @@ RESULT = {
     "teacher": {"architecture": "lenet5", "parameters": 61706},
     "student": {"architecture": "lenet5_half", "parameters": 15738},
     "compression": 3.92,
-    "fidelity": {"agreement_noise": 0.91, "divergence_noise": 0.2},
+    "fidelity": {"agreement_noise": 0.91, "divergence_noise": 0.2, "agreement_generator": 0.99},
+    "fidelity_proof": {"agreement_noise": {"digits": 0.9}},
     "accuracy": None,
 }
 
