@@ -57,6 +57,13 @@ class Settings(BaseSettings):
     """Largest teacher file; counted while it streams in."""
     max_json_bytes: Annotated[int, Field(gt=0)] = 1 * 2**20
     """Largest JSON body or `spec` part."""
+    upload_part_bytes: Annotated[int, Field(gt=0)] = 8 * 2**20
+    """Of an upload in parts; more where the file would need more than 10,000 of them."""
+    upload_hours: Annotated[float, Field(gt=0)] = 24
+    """An upload in parts to which nothing comes for so long is forgotten."""
+    retention_days: Annotated[float, Field(gt=0)] | None = None
+    """Jobs that ended so long ago are deleted with their artifacts, as are teachers that none is left of,
+    unless the job is kept (`keep`). None: never."""
     upload_stall_seconds: Seconds = 60
     """A body of which nothing arrives for this long is given up."""
 

@@ -22,6 +22,7 @@ from app.keys.service import authenticate
 from app.problems import database_away, problem_response
 from app.rate_limit import RateLimit
 from app.tenancy import acting_for
+from app.uploads.service import part_bytes_of
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 UNCHANGING = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -113,8 +114,12 @@ class Edge:
 
     def _limit(self, headers: Headers) -> int:
         settings = self._settings
-        upload = headers.get("content-type", "").lower().startswith("multipart/form-data")
-        return settings.max_json_bytes + (settings.max_upload_bytes if upload else 0)
+        kind = headers.get("content-type", "").lower()
+        if kind.startswith("multipart/form-data"):
+            return settings.max_json_bytes + settings.max_upload_bytes
+        if kind.startswith("application/octet-stream"):  # a part of an upload
+            return max(part_bytes_of(settings.max_upload_bytes), settings.max_json_bytes)
+        return settings.max_json_bytes
 
 
 def _check_length(headers: Headers, limit: int) -> None:

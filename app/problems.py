@@ -43,8 +43,10 @@ CODES: Mapping[str, str] = {
     "payload_too_large": "The body is larger than the limit.",
     "quota_exceeded": "The tenant has, or asks, as much as it may; try again later.",
     "range_not_satisfiable": "The range lies past the end.",
+    "sha256_mismatch": "The bytes are not those whose SHA-256 was named.",
     "shape_mismatch": "The input shape and an architecture do not fit.",
     "storage_full": "There is no space left on the server.",
+    "teacher_in_use": "A job that has not ended needs the teacher.",
     "teacher_rejected": "The teacher was inspected and rejected.",
     "unauthorized": "The API key is missing or unknown.",
     "unavailable": "A part of the service is away; try again.",
@@ -52,6 +54,7 @@ CODES: Mapping[str, str] = {
     "unknown_field": "The body has a field that does not exist.",
     "unknown_method": "The method is not in the catalogue.",
     "unsupported_media_type": "The body's content type is not accepted here.",
+    "upload_incomplete": "Parts of the upload are missing; `errors` names the first.",
     "upload_stalled": "The body stopped arriving.",
 }
 """Stable codes of refusals. Codes of failed jobs are listed with the worker."""

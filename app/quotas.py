@@ -8,9 +8,10 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.config import Quota, get_settings
+from app.db import read_scope
 from app.errors import ServiceError
 from app.jobs.states import Status
-from app.models import Artifact, Job
+from app.models import Artifact, Job, UploadPart
 
 RETRY_SECONDS = 30
 
@@ -50,6 +51,21 @@ def check_bytes(session: Session, tenant_id: str, more: int) -> None:
     limit = quota_of(tenant_id).stored_bytes
     if limit is None:
         return
-    kept = session.scalar(select(func.sum(Artifact.bytes)).where(Artifact.tenant_id == tenant_id)) or 0
-    if kept + more > limit:
+    if stored_bytes(session, tenant_id) + more > limit:
         raise exceeded("stored bytes", limit)
+
+
+def stored_bytes(session: Session, tenant_id: str) -> int:
+    """What the tenant keeps: shared bytes once, and parts of uploads under way."""
+    own = select(Artifact.blob_id, Artifact.bytes).where(Artifact.tenant_id == tenant_id).distinct()
+    kept = session.scalar(select(func.sum(own.subquery().c.bytes))) or 0
+    parts = select(func.sum(UploadPart.bytes)).where(UploadPart.tenant_id == tenant_id)
+    return int(kept) + int(session.scalar(parts) or 0)
+
+
+def check_room(tenant_id: str, length: str | None) -> None:
+    """Raise ServiceError 429 before a body is read that would not fit, by what its header says."""
+    with read_scope() as session:
+        check_bytes(
+            session, tenant_id, int(length) if length and length.isascii() and length.isdigit() else 0
+        )

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import case, literal, null, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.config import get_settings
-from app.db import database_now
+from app.db import UtcDateTime, database_now
 from app.errors import InvalidTransition, NotFound
 from app.ids import new_id
 from app.jobs.events import append_event
@@ -180,7 +180,22 @@ _RELEASED: dict[str, Any] = {
 
 
 def _over(now: datetime) -> dict[str, Any]:
-    return {"finished_at": now, "paused_at": None, **_RELEASED}
+    days = get_settings().retention_days
+    expires: Any = None
+    if days is not None:
+        expires = case((Job.keep, null()), else_=literal(now + timedelta(days=days), UtcDateTime))
+    return {"finished_at": now, "expires_at": expires, "paused_at": None, **_RELEASED}
+
+
+def set_keep(session: Session, job: Job, keep: bool) -> None:
+    """Keep a job beyond the usual time, or no longer; then it expires counted from its end."""
+    days = get_settings().retention_days
+    job.keep = keep
+    if keep or days is None or job.finished_at is None:
+        job.expires_at = None
+    else:
+        job.expires_at = job.finished_at + timedelta(days=days)
+    session.flush()
 
 
 def succeed(session: Session, claim: Claim, result: dict[str, Any]) -> bool:

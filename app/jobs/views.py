@@ -44,6 +44,8 @@ class JobView(BaseModel):
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    expires_at: datetime | None
+    keep: bool
     attempt: int
     progress: Progress
     queue_position: int | None
@@ -133,6 +135,8 @@ def _view(job: Job, teacher: Teacher, artifacts: list[ArtifactView], position: i
         created_at=job.created_at,
         started_at=job.started_at,
         finished_at=job.finished_at,
+        expires_at=job.expires_at,
+        keep=job.keep,
         attempt=job.attempt,
         progress=_progress(job),
         queue_position=position,

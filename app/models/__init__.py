@@ -8,6 +8,7 @@ from app.models.job_event import JobEvent
 from app.models.job_metric import JobMetric
 from app.models.outbox import OutboxMessage
 from app.models.teacher import Teacher
+from app.models.upload import Upload, UploadPart
 from app.models.worker_beat import WorkerBeat
 
 __all__ = [
@@ -20,5 +21,7 @@ __all__ = [
     "JobMetric",
     "OutboxMessage",
     "Teacher",
+    "Upload",
+    "UploadPart",
     "WorkerBeat",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, Index, String, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, String, UniqueConstraint, false
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db import Base, UtcDateTime
@@ -26,7 +26,7 @@ class Job(Base):
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     tenant_id: Mapped[str] = mapped_column(String(64))
-    teacher_id: Mapped[str] = mapped_column(ForeignKey("teachers.id"))
+    teacher_id: Mapped[str] = mapped_column(ForeignKey("teachers.id"), index=True)
     #: A value of `app.jobs.states.Status`.
     status: Mapped[str] = mapped_column(String(16))
     #: Inside running: loading, warming_up, distilling, evaluating, exporting.
@@ -71,3 +71,7 @@ class Job(Base):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    #: When it may be deleted with its artifacts; None while it is not over, is kept, or for ever.
+    expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime, index=True)
+    #: The user wants it kept beyond the usual time.
+    keep: Mapped[bool] = mapped_column(default=False, server_default=false())

@@ -3,10 +3,10 @@
 from functools import cache
 
 from app.config import get_settings
-from app.storage.base import ArtifactStore, IntegrityError, Stored
+from app.storage.base import ArtifactStore, IntegrityError, Stored, Writer
 from app.storage.database import DatabaseStore
 
-__all__ = ["ArtifactStore", "IntegrityError", "Stored", "get_store"]
+__all__ = ["ArtifactStore", "IntegrityError", "Stored", "Writer", "get_store"]
 
 
 @cache

@@ -2,20 +2,46 @@
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
-from app.storage.base import IntegrityError, Stored
+from app.storage.base import ArtifactStore, IntegrityError, Writer
 
 PIECE_BYTES = 2**20
 UNFINISHED = ".part-"
 
 
-class FilesystemStore:
+class _FileWriter(Writer):
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._unfinished = path.parent / f"{UNFINISHED}{uuid4().hex}"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+        self._file = os.fdopen(os.open(self._unfinished, flags, 0o600), "wb", buffering=PIECE_BYTES)
+
+    def _take(self, piece: bytes) -> None:
+        self._file.write(piece)
+
+    def _keep(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        os.replace(self._unfinished, self._path)
+        _fsync_folder(self._path.parent)
+
+    def abort(self) -> None:
+        """See Writer."""
+        with contextlib.suppress(OSError):  # what could not be written cannot be written now either
+            self._file.close()
+        self._unfinished.unlink(missing_ok=True)
+
+
+class FilesystemStore(ArtifactStore):
     """A file an artifact, in folders by the end of its id, which is random."""
 
     def __init__(self, folder: Path) -> None:
@@ -26,27 +52,9 @@ class FilesystemStore:
             raise ValueError("not an artifact's id")
         return self._folder / artifact_id[-2:] / artifact_id
 
-    def put(self, artifact_id: str, chunks: Iterable[bytes]) -> Stored:
+    def writer(self, artifact_id: str) -> Writer:
         """See ArtifactStore. Whole and on the disk, or not there at all, whenever the power goes."""
-        path = self._path(artifact_id)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.parent / f"{UNFINISHED}{uuid4().hex}"
-        digest, total = hashlib.sha256(), 0
-        descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        try:
-            with os.fdopen(descriptor, "wb", buffering=PIECE_BYTES) as file:
-                for piece in chunks:
-                    digest.update(piece)
-                    total += len(piece)
-                    file.write(piece)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(unfinished, path)
-        except BaseException:
-            unfinished.unlink(missing_ok=True)
-            raise
-        _fsync_folder(path.parent)
-        return Stored(total, digest.hexdigest())
+        return _FileWriter(self._path(artifact_id))
 
     def read(self, artifact_id: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         """See ArtifactStore."""

@@ -2,41 +2,49 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 import obstore
 from obstore.store import ObjectStore
 
-from app.storage.base import IntegrityError, Stored
+from app.storage.base import ArtifactStore, IntegrityError, Writer
 
 if TYPE_CHECKING:
     from obstore import GetOptions
 
 PIECE_BYTES = 8 * 2**20
+UPLOADED_AT_ONCE = 2
+"""Pieces of one upload; each is held in memory until it is there."""
 
 
-class ObjectsStore:
+class _ObjectWriter(Writer):
+    def __init__(self, store: ObjectStore, artifact_id: str) -> None:
+        super().__init__()
+        self._file = obstore.open_writer(
+            store, artifact_id, buffer_size=PIECE_BYTES, max_concurrency=UPLOADED_AT_ONCE
+        )
+
+    def _take(self, piece: bytes) -> None:
+        self._file.write(piece)
+
+    def _keep(self) -> None:
+        self._file.close()
+
+    def abort(self) -> None:
+        """See Writer. What is never closed never becomes an object."""
+
+
+class ObjectsStore(ArtifactStore):
     """An object an artifact. An upload that breaks off is never completed, so nothing of it can be read."""
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
 
-    def put(self, artifact_id: str, chunks: Iterable[bytes]) -> Stored:
+    def writer(self, artifact_id: str) -> Writer:
         """See ArtifactStore."""
-        digest, total = hashlib.sha256(), 0
-
-        def counted() -> Iterator[bytes]:
-            nonlocal total
-            for piece in chunks:
-                digest.update(piece)
-                total += len(piece)
-                yield piece
-
-        obstore.put(self._store, artifact_id, counted(), use_multipart=True, chunk_size=PIECE_BYTES)
-        return Stored(total, digest.hexdigest())
+        return _ObjectWriter(self._store, artifact_id)
 
     def read(self, artifact_id: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         """See ArtifactStore."""
