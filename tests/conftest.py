@@ -240,13 +240,14 @@ class StoredJobs:
         from app.db import session_scope
         from app.ids import new_id
         from app.storage import get_store
+        from app.teachers.files import TeacherFile
         from app.teachers.service import add_teacher
 
         artifact_id = new_id("art")
         stored = get_store().put(artifact_id, [self._teacher.read_bytes() if data is None else data])
         with session_scope() as session:
-            about = {"artifact_id": artifact_id, "stored": stored, "filename": "t", "spec": spec}
-            return str(add_teacher(session, tenant_id="local", **about).id)
+            file = TeacherFile(artifact_id, stored, "t")
+            return str(add_teacher(session, tenant_id="local", file=file, spec=spec).id)
 
     def submit(self, teacher_id: str | None = None, **spec: Any) -> str:
         """A queued job of a few steps; its id."""

@@ -99,11 +99,15 @@ def test_delete_only_what_has_ended(
     assert stored() == {"artifacts": 1, "artifact_chunks": 1, "teachers": 1}
 
 
-def test_metadata_can_be_replaced_and_nothing_else(client: TestClient, submit: Submit) -> None:
+def test_metadata_and_keep_can_be_replaced_and_nothing_else(client: TestClient, submit: Submit) -> None:
     job_id = submit({"metadata": {"a": "1"}}).json()["id"]
     assert client.patch(f"/jobs/{job_id}", json={"metadata": {"b": "2"}}).json()["metadata"] == {"b": "2"}
+    assert client.patch(f"/jobs/{job_id}", json={"keep": True}).json()["keep"] is True
     refused = client.patch(f"/jobs/{job_id}", json={"status": "succeeded"})
-    assert (refused.status_code, refused.json()["code"]) == (422, "invalid_request")
+    assert (refused.status_code, refused.json()["code"]) == (422, "unknown_field")
+    empty = client.patch(f"/jobs/{job_id}", json={})
+    assert (empty.status_code, empty.json()["code"]) == (422, "invalid_request")
+    assert client.get(f"/jobs/{job_id}").json()["metadata"] == {"b": "2"}
 
 
 def test_student_before_and_after_the_end(client: TestClient, submit: Submit, finished: Finished) -> None:

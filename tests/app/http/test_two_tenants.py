@@ -10,6 +10,11 @@ BODIES = {"patch": {"metadata": {}}, "post": {"student": {"architecture": "mlp8"
 SENT = {
     ("post", "/keys"): {"name": "k"},
     ("post", "/teachers"): None,
+    ("post", "/uploads"): {"filename": "f", "bytes": 4, "sha256": "0" * 64},
+}
+PART = {
+    "Content-Type": "application/octet-stream",
+    "Content-Digest": "sha-256=:BO+vt0ls01pJIR/zo4nKhWmYNmxRa4LOYWQHhBP0Xpw=:",
 }
 
 
@@ -36,12 +41,16 @@ def test_every_route(tenants: Any, finished: Callable[..., None]) -> None:
     job = client.post("/jobs", files=files, headers=ours).json()
     finished(job["id"])
     artifact = client.get(f"/jobs/{job['id']}/artifacts", headers=ours).json()["data"][0]["id"]
+    upload = client.post("/uploads", json={"filename": "f", "bytes": 4, "sha256": "0" * 64}, headers=ours)
     ids = {
+        "upload_id": upload.json()["id"],
+        "number": "1",
         "job_id": job["id"],
         "teacher_id": job["teacher"]["id"],
         "artifact_id": artifact,
         "key_id": keys[0],
     }
+    secrets = [value for value in ids.values() if value != "1"]
     walked = 0
     for path, operations in client.app.openapi()["paths"].items():
         filled = path
@@ -50,7 +59,9 @@ def test_every_route(tenants: Any, finished: Callable[..., None]) -> None:
         assert "{" not in filled, f"this test knows no id for {path}"
         for method in operations:
             body = {"json": SENT.get((method, path), BODIES[method])} if method in BODIES else {}
-            answer = client.request(method.upper(), filled, headers=theirs, **body)
+            if method == "put":
+                body = {"content": b"four", "headers": theirs | PART}
+            answer = client.request(method.upper(), filled, **({"headers": theirs} | body))
             walked += 1
             if filled != path:
                 assert (answer.status_code, answer.json()["code"]) == (404, "not_found"), (method, path)
@@ -58,13 +69,16 @@ def test_every_route(tenants: Any, finished: Callable[..., None]) -> None:
                 assert {event["tenant_id"] for event in answer.json()["data"]} <= {"theirs"}
                 continue
             text = answer.text.replace(filled, "")
-            assert not any(value in text for value in (*ids.values(), "sesame")), (method, path)
+            assert not any(value in text for value in (*secrets, "sesame")), (method, path)
     assert walked > 25
     assert client.get(f"/jobs/{job['id']}", headers=ours).json()["status"] == "succeeded"
     # Named in a body instead of a path.
     asked = {"student": {"architecture": "mlp8"}, "teacher_id": ids["teacher_id"]}
+    by_upload = {"student": {"architecture": "mlp8"}, "upload_id": ids["upload_id"]}
     for path in ("/jobs", "/jobs/validate"):
         assert client.post(path, json=asked, headers=theirs).status_code == 404
+        assert client.post(path, json=by_upload, headers=theirs).status_code == 404
+    assert client.post("/teachers", json={"upload_id": ids["upload_id"]}, headers=theirs).status_code == 404
     assert client.get(f"/jobs?after={job['id']}", headers=theirs).json()["data"] == []
 
 
