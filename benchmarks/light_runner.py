@@ -1,6 +1,7 @@
 """A runner without an engine: reports, a checkpoint, a student of a few bytes; torch is never loaded.
 
-What it gives depends on the spec alone, as the engine's students do, so that two of one job can be compared.
+It takes `metadata.pause` seconds to train and `metadata.linger` in each phase. What it gives depends on the
+spec alone, as the engine's students do, so that two of one job can be compared.
 """
 
 import hashlib
@@ -27,7 +28,10 @@ def main() -> None:
         with open(data["resume_path"], "rb") as file:
             begun = int(file.read())
     pause = float(spec["metadata"].get("pause", "0"))
-    write_message(out, Message("phase", {"phase": "distilling"}))
+    linger = float(spec["metadata"].get("linger", "0"))
+    for phase in ("loading", "warming_up", "distilling"):
+        write_message(out, Message("phase", {"phase": phase}))
+        time.sleep(linger)
     for step in range(begun + 1, STEPS + 1):
         time.sleep(pause / STEPS)
         if step == STEPS // 2 + 1:
@@ -40,6 +44,9 @@ def main() -> None:
         "metrics": {"loss": 0.0},
     }
     write_message(out, Message("progress", about))
+    for phase in ("evaluating", "exporting"):
+        write_message(out, Message("phase", {"phase": phase}))
+        time.sleep(linger)
     digest = hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).digest()
     write_message(out, Message("artifact", {"kind": "student", "filename": "student.safetensors"}, digest))
     write_message(out, Message("result", {"result": {"begun": begun}}))

@@ -91,6 +91,12 @@ def _missing(what: str) -> None:
     pytest.skip(text)
 
 
+@pytest.fixture
+def missing() -> Callable[[str], None]:
+    """Skips the test, or fails it where everything must be there."""
+    return _missing
+
+
 def _free_port() -> int:
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
