@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import event, select
@@ -54,11 +55,17 @@ def _only_its_own(state: ORMExecuteState) -> None:
     tenant_id = _tenant.get()
     if tenant_id is None or not (state.is_select or state.is_update or state.is_delete):
         return
+    state.statement = state.statement.options(*_rules(tenant_id))
+
+
+@lru_cache(maxsize=1024)
+def _rules(tenant_id: str) -> tuple[Any, ...]:
+    """What every statement gets; made once a tenant, as making it costs more than a small query."""
     own, parts = owned_models()
     jobs = select(Job.id).where(Job.tenant_id == tenant_id)
     rules = [with_loader_criteria(m, m.tenant_id == tenant_id, include_aliases=True) for m in own]
     rules += [with_loader_criteria(m, m.job_id.in_(jobs), include_aliases=True) for m in parts]
-    state.statement = state.statement.options(*rules)
+    return tuple(rules)
 
 
 @event.listens_for(Session, "before_flush")

@@ -26,6 +26,7 @@ START_SECONDS = 30
 def _forget_settings() -> None:
     """Settings, engine and producer are made once a process; each test gets its own."""
     from app import config, db, dispatch, storage
+    from app.keys import service as keys
     from app.keys import tokens
 
     if db.get_engine.cache_info().currsize:
@@ -33,6 +34,7 @@ def _forget_settings() -> None:
     db.dispose_engine()
     dispatch.producer.cache_clear()
     tokens.pepper.cache_clear()
+    keys.recent.clear()
     storage.get_store.cache_clear()
     config.get_settings.cache_clear()
 

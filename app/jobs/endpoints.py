@@ -169,18 +169,24 @@ def list_jobs(
     return JobList(data=data, has_more=more, first_id=first, last_id=last)
 
 
-@router.get("/{job_id}")
-async def retrieve_job(request: Request, job_id: JobId, prefer: Prefer = None) -> JobView:
+def _json(job_id: str, tenant_id: str) -> tuple[bytes, bool]:
+    """The job as the answer's bytes, and whether it has ended. The call that is made most: written once."""
+    view = _view(job_id, tenant_id)
+    return view.model_dump_json().encode(), view.terminal
+
+
+@router.get("/{job_id}", response_model=JobView)
+async def retrieve_job(request: Request, job_id: JobId, prefer: Prefer = None) -> Response:
     """One job; with `Prefer: wait=N` as soon as it changes."""
     tenant_id = request.state.tenant_id
     seconds = wanted_wait(prefer)
     # Marked before it is looked at: what happens in between counts as a change.
     before = await run_in_threadpool(service.progress_mark, job_id) if seconds else None
-    view = await run_in_threadpool(_view, job_id, tenant_id)
-    if seconds and not view.terminal:
+    body, terminal = await run_in_threadpool(_json, job_id, tenant_id)
+    if seconds and not terminal:
         await wait_until(lambda: service.progress_mark(job_id) != before, seconds)
-        view = await run_in_threadpool(_view, job_id, tenant_id)
-    return view
+        body, _ = await run_in_threadpool(_json, job_id, tenant_id)
+    return Response(body, media_type="application/json")
 
 
 @router.patch("/{job_id}", openapi_extra=json_body("JobPatch"))

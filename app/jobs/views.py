@@ -112,18 +112,25 @@ def job_view(session: Session, job: Job) -> JobView:
 
 def job_views(session: Session, jobs: Sequence[Job]) -> list[JobView]:
     """The views of a page of jobs, with three more queries however many they are."""
-    ids = [job.id for job in jobs]
-    published = select(Artifact).where(Artifact.job_id.in_(ids), Artifact.published_at.is_not(None))
-    shown = published.where(Artifact.kind.in_(("student", "report"))).order_by(Artifact.id)
-    artifacts: dict[str | None, list[ArtifactView]] = {}
-    for artifact in session.scalars(shown):
-        artifacts.setdefault(artifact.job_id, []).append(artifact_view(artifact))
+    # Student and report are published with the job's end.
+    artifacts = _artifacts(session, [job.id for job in jobs if is_terminal(job.status)])
     used = select(Teacher).where(Teacher.id.in_({job.teacher_id for job in jobs}))
     teachers = {teacher.id: teacher for teacher in session.scalars(used)}
     positions = _queue_positions(session, [job.id for job in jobs if job.status == Status.QUEUED])
     return [
         _view(job, teachers[job.teacher_id], artifacts.get(job.id, []), positions.get(job.id)) for job in jobs
     ]
+
+
+def _artifacts(session: Session, ids: list[str]) -> dict[str | None, list[ArtifactView]]:
+    found: dict[str | None, list[ArtifactView]] = {}
+    if not ids:
+        return found
+    published = select(Artifact).where(Artifact.job_id.in_(ids), Artifact.published_at.is_not(None))
+    shown = published.where(Artifact.kind.in_(("student", "report"))).order_by(Artifact.id)
+    for artifact in session.scalars(shown):
+        found.setdefault(artifact.job_id, []).append(artifact_view(artifact))
+    return found
 
 
 def _view(job: Job, teacher: Teacher, artifacts: list[ArtifactView], position: int | None) -> JobView:

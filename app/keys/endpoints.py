@@ -63,6 +63,7 @@ def _create(asked: KeyRequest, principal: Principal) -> NewKeyView:
             scopes=sorted(set(asked.scopes)),
             expires_at=asked.expires_at,
         )
+    service.recent.clear()
     return NewKeyView(**_view(key).model_dump(), key=token)
 
 
@@ -81,4 +82,5 @@ def revoke_key(request: Request, key_id: KeyId) -> Response:
     """From now on the key opens nothing. Idempotent."""
     with _reach(request.state.principal), session_scope() as session:
         service.revoke_key(session, key_id)
+    service.recent.clear()
     return Response(status_code=204)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
+import time
 from datetime import datetime, timedelta
 
 from sqlalchemy import select, update
@@ -16,6 +18,8 @@ from app.keys.principal import OPERATOR, Principal
 from app.keys.tokens import digest_of, new_secret, parse, token_of
 from app.models import ApiKey
 
+TRUSTED_SECONDS = 1.0
+REMEMBERED = 1000
 USED_EVERY = timedelta(minutes=1)
 """How exactly `last_used_at` is kept: a write at every request would be felt."""
 
@@ -49,8 +53,48 @@ def revoke_key(session: Session, key_id: str) -> None:
         key.revoked_at = database_now(session)
 
 
+class Recent:
+    """Who came a moment ago, so that a client that polls is not looked up each time.
+
+    What another process revokes is refused here TRUSTED_SECONDS later; what this one does, at once.
+    """
+
+    def __init__(self) -> None:
+        #: By digest: the keys themselves are not kept.
+        self._known: dict[bytes, tuple[float, Principal]] = {}
+
+    def find(self, authorization: str) -> Principal | None:
+        """Who came with this header less than TRUSTED_SECONDS ago."""
+        until, principal = self._known.get(_digest(authorization), (0.0, None))
+        return principal if time.monotonic() < until else None
+
+    def add(self, authorization: str, principal: Principal) -> None:
+        """Remember; the oldest are forgotten when there are many."""
+        while len(self._known) >= REMEMBERED:
+            self._known.pop(next(iter(self._known)), None)
+        self._known[_digest(authorization)] = time.monotonic() + TRUSTED_SECONDS, principal
+
+    def clear(self) -> None:
+        """A key was made or revoked here."""
+        self._known.clear()
+
+
+def _digest(authorization: str) -> bytes:
+    return hashlib.sha256(authorization.encode("utf-8", "surrogateescape")).digest()
+
+
+recent = Recent()
+
+
 def authenticate(authorization: str, settings: Settings) -> Principal:
-    """Who comes with this Authorization header. Raises ServiceError 401.
+    """Who comes with this Authorization header; see Recent. Raises ServiceError 401."""
+    principal = _look_up(authorization, settings)
+    recent.add(authorization, principal)
+    return principal
+
+
+def _look_up(authorization: str, settings: Settings) -> Principal:
+    """Who it is by the settings and the database.
 
     Without any key, in the settings or ever made in the database, everybody is the operator: the server
     listens on loopback alone then.

@@ -3,8 +3,8 @@
 Workers claim, beat, report, crash, and come back as ghosts after their lease was given to another; users
 cancel, pause and resume; the reaper comes by at any time. The model knows which move may succeed.
 
-Tried: with `Job.fence == claim.fence` taken out of `lifecycle._held`, with `sources(target)` out of `_move`,
-with the lapsed lease out of the reaper's guards and with `unasked` out of `succeed`, each time it failed.
+Tried: with `Job.fence == claim.fence` taken out of `lifecycle._held`, with `sources(target)` taken out of
+`_move`, and with the lapsed lease taken out of the reaper's query and guard, each time it failed.
 """
 
 import pytest
