@@ -6,28 +6,17 @@ import contextlib
 import ipaddress
 import logging
 import sys
-import tempfile
 from collections.abc import Callable
-from types import FrameType
 
 import uvicorn
 from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
+from uvicorn.supervisors import Multiprocess
 
 from app.config import Settings, get_settings
 from app.keys.service import any_keys
-from app.waiting import stopping
 
 STARTUP_FAILED = 3
-
-
-class Server(uvicorn.Server):
-    """Lets those who wait for news go before it waits for them itself."""
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """A signal asks for the end."""
-        stopping.set()
-        super().handle_exit(sig, frame)
 
 
 def _is_loopback(host: str) -> bool:
@@ -74,8 +63,6 @@ def main() -> int:
         return 2
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     settings.scratch_folder.mkdir(parents=True, exist_ok=True)
-    # Uploads are spooled beside the data: /tmp may be small, or memory.
-    tempfile.tempdir = str(settings.scratch_folder.absolute())
     config = uvicorn.Config(
         "app.main:create_app",
         factory=True,
@@ -84,8 +71,12 @@ def main() -> int:
         server_header=False,
         timeout_graceful_shutdown=5,
         access_log=False,
+        workers=settings.server_processes,
     )
-    server = Server(config)
+    if settings.server_processes > 1:
+        Multiprocess(config, sockets=[config.bind_socket()]).run()
+        return 0
+    server = uvicorn.Server(config)
     with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C: raised again once everything has ended
         server.run()
     return 0 if server.started else STARTUP_FAILED

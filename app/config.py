@@ -36,6 +36,8 @@ class Settings(BaseSettings):
     """Celery broker; None: files under `home`. Production: redis://…"""
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    server_processes: Annotated[int, Field(ge=1, le=64)] = 1
+    """That answer requests; as many as processors pay where many clients poll."""
     api_key: Annotated[SecretStr, Field(min_length=1)] | None = None
     """If set, every call but the health checks needs it. Needed to listen beyond loopback."""
 

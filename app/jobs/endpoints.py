@@ -18,9 +18,9 @@ from app.jobs.filters import labelled
 from app.jobs.lifecycle import is_terminal
 from app.jobs.schemas import JobPatch, JobRequest, JobSpec
 from app.jobs.states import Status
-from app.jobs.views import JobList, JobView, job_view, job_views
+from app.jobs.views import JobList, JobView, job_views
 from app.json_body import parse_json, parse_model
-from app.models import Job
+from app.models import Job, Teacher
 from app.openapi import json_body, multipart_body
 from app.pagination import After, Limit, page
 from app.parameters import IdempotencyKey, JobId, Prefer
@@ -56,7 +56,7 @@ class Validation(BaseModel):
 
 def _view(job_id: str, tenant_id: str) -> JobView:
     with read_scope() as session:
-        return job_view(session, service.get_job(session, job_id, tenant_id))
+        return job_views(session, [service.get_shown(session, job_id, tenant_id)])[0]
 
 
 async def _asked(request: Request) -> tuple[JobSpec, dict[str, Any], str]:
@@ -153,7 +153,8 @@ def list_jobs(
     status: Annotated[Status | None, STATUSES] = None,
 ) -> JobList:
     """The tenant's jobs, newest first; `metadata[key]=value` filters by metadata."""
-    query = select(Job).where(Job.tenant_id == request.state.tenant_id)
+    query = select(Job, Teacher).join(Teacher, Teacher.id == Job.teacher_id)
+    query = query.where(Job.tenant_id == request.state.tenant_id)
     if status is not None:
         query = query.where(Job.status == status)
     with read_scope() as session:
@@ -164,7 +165,7 @@ def list_jobs(
                 problem = FieldProblem(f"/{name[:64]}", "No such parameter.")
                 raise InvalidBody("The query has an unknown parameter.", problem, code="unknown_field")
         rows, more = page(session, query, Job.id, prefix="job", after=after, limit=limit)
-        data = job_views(session, [row[0] for row in rows])
+        data = job_views(session, [(job, teacher) for job, teacher in rows])
     first, last = (data[0].id, data[-1].id) if data else (None, None)
     return JobList(data=data, has_more=more, first_id=first, last_id=last)
 

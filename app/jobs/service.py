@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -51,6 +51,22 @@ def get_job(session: Session, job_id: str, tenant_id: str) -> Job:
     if job is None:
         raise NotFound("job")
     return job
+
+
+_SHOWN = (
+    select(Job, Teacher)
+    .join(Teacher, Teacher.id == Job.teacher_id)
+    .where(Job.id == bindparam("job_id"), Job.tenant_id == bindparam("tenant_id"))
+)
+
+
+def get_shown(session: Session, job_id: str, tenant_id: str) -> tuple[Job, Teacher]:
+    """The tenant's job and its teacher, as `get_job`: what most requests are about, built once."""
+    require_id(job_id, "job", "/job_id")
+    row = session.execute(_SHOWN, {"job_id": job_id, "tenant_id": tenant_id}).first()
+    if row is None:
+        raise NotFound("job")
+    return row[0], row[1]
 
 
 def submit_upload(request: Request, file: TeacherFile) -> str:

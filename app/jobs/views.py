@@ -105,21 +105,13 @@ class MetricsView(BaseModel):
 SUBRESOURCES = ("events", "metrics", "samples", "artifacts", "student", "cancel", "pause", "resume", "rerun")
 
 
-def job_view(session: Session, job: Job) -> JobView:
-    """The whole view of one job."""
-    return job_views(session, [job])[0]
-
-
-def job_views(session: Session, jobs: Sequence[Job]) -> list[JobView]:
-    """The views of a page of jobs, with three more queries however many they are."""
+def job_views(session: Session, rows: Sequence[tuple[Job, Teacher]]) -> list[JobView]:
+    """The views of jobs with their teachers, with two more queries however many they are."""
+    jobs = [job for job, _ in rows]
     # Student and report are published with the job's end.
     artifacts = _artifacts(session, [job.id for job in jobs if is_terminal(job.status)])
-    used = select(Teacher).where(Teacher.id.in_({job.teacher_id for job in jobs}))
-    teachers = {teacher.id: teacher for teacher in session.scalars(used)}
     positions = _queue_positions(session, [job.id for job in jobs if job.status == Status.QUEUED])
-    return [
-        _view(job, teachers[job.teacher_id], artifacts.get(job.id, []), positions.get(job.id)) for job in jobs
-    ]
+    return [_view(job, teacher, artifacts.get(job.id, []), positions.get(job.id)) for job, teacher in rows]
 
 
 def _artifacts(session: Session, ids: list[str]) -> dict[str | None, list[ArtifactView]]:
