@@ -31,7 +31,7 @@ def stop_with_the_server() -> None:
 
 
 def _stopping_before(before: MethodType) -> Callable[[int, FrameType | None], Any]:
-    """A handler that is still a method of the server: event streams find the server by that, to end with it."""
+    """A handler that is still a method of the server: event streams find it by that, to end with it."""
 
     def handle(_server: object, number: int, frame: FrameType | None) -> None:
         stopping.set()
