@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from benchmarks.services import Postgres, Redis, free_port
 
@@ -29,18 +31,29 @@ RUNNERS = {"light": "benchmarks.chaos_worker", "engine": "worker"}
 class Stack:
     """Starts everything, starts again what died, ends everything."""
 
-    def __init__(self, folder: Path, *, full: bool, workers: int, runner: str, short: bool) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        full: bool,
+        workers: int = 0,
+        runner: str = "light",
+        short: bool = False,
+        more: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self.folder, self.redis, self.postgres = folder, None, None
-        self._port = free_port()
-        self.url = f"http://127.0.0.1:{self._port}"
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
         settings = {"DFAD_HOME": str(folder / "home"), "DFAD_MAX_ATTEMPTS": "30", **(SHORT if short else {})}
-        settings |= {"DFAD_RUNNER_THREADS": "1", "OMP_NUM_THREADS": "1", "DFAD_PORT": str(self._port)}
+        settings |= {"DFAD_RUNNER_THREADS": "1", "OMP_NUM_THREADS": "1", "DFAD_PORT": str(self.port)}
         if full:
             self.redis, self.postgres = Redis(folder / "redis"), Postgres()
             settings |= {"DFAD_BROKER_URL": self.redis.url, "DFAD_DATABASE_URL": self.postgres.url}
+        settings |= more
         for name in [n for n in os.environ if n.startswith("DFAD_")]:
             del os.environ[name]
         os.environ.update(settings)  # for this process too: it looks into the database
+        _forget_settings()
         self._environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         subprocess.run(
             [sys.executable, "-m", "app.migrate"], cwd=ROOT, env=self._environment, check=True, timeout=120
@@ -81,6 +94,15 @@ class Stack:
             self.redis.kill()
         if self.postgres is not None:
             self.postgres.close()
+
+
+def _forget_settings() -> None:
+    """An earlier stack's are not this one's."""
+    from app import config, db, storage
+
+    db.dispose_engine()
+    storage.get_store.cache_clear()
+    config.get_settings.cache_clear()
 
 
 def below(pid: int) -> list[int]:

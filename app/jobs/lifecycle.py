@@ -356,7 +356,9 @@ def expire_leases(session: Session) -> list[str]:
         elif job.status == Status.PAUSING:
             done = _pause(session, job.id, job.attempt, *still)
         elif job.attempt < get_settings().max_attempts:
-            delay = back_off(job.attempt)
+            # The wait for the lease is a part of the back-off: a lost worker need not cost more than that.
+            silent = (now - _last_heard(job)).total_seconds()
+            delay = max(0.0, back_off(job.attempt) - silent)
             done = _requeue(session, job.id, job.attempt, *still, reason="lease expired", delay=delay)
         else:
             error = {"code": "worker_lost", "message": "Every attempt lost its worker."}
@@ -365,6 +367,12 @@ def expire_leases(session: Session) -> list[str]:
         if done:
             changed.append(job.id)
     return changed
+
+
+def _last_heard(job: Job) -> datetime:
+    """When its worker last renewed the lease."""
+    assert job.lease_expires_at is not None
+    return job.lease_expires_at - timedelta(seconds=get_settings().lease_seconds)
 
 
 def is_terminal(status: str) -> bool:
