@@ -59,6 +59,8 @@ class Settings(BaseSettings):
     """Largest teacher file; counted while it streams in."""
     max_json_bytes: Annotated[int, Field(gt=0)] = 1 * 2**20
     """Largest JSON body or `spec` part."""
+    max_job_memory_bytes: Annotated[int, Field(gt=0)] = 64 * 2**30
+    """Jobs whose spec alone shows that they need more are refused; of the largest worker."""
     upload_part_bytes: Annotated[int, Field(gt=0)] = 8 * 2**20
     """Of an upload in parts; more where the file would need more than 10,000 of them."""
     upload_hours: Annotated[float, Field(gt=0)] = 24

@@ -34,6 +34,7 @@ CODES: Mapping[str, str] = {
     "invalid_transition": "The job cannot do that from where it is.",
     "malformed_json": "The body is not JSON, or nested too deeply, or names a field twice.",
     "malformed_multipart": "The multipart body cannot be read.",
+    "memory_limit": "The job needs more memory than any worker has.",
     "method_not_allowed": "The resource does not take that method.",
     "missing_spec": "The multipart body has no `spec` part.",
     "missing_teacher": "There is neither a `teacher` part nor a `teacher_id`.",

@@ -4,7 +4,7 @@
     python -m benchmarks.api_load --database postgresql --mlflow /path/to/mlflow
 
 Polling: `GET /jobs/{id}` and MLflow's get-run in turn, each as fast as it goes and then at half of that.
-Listing: a page of 20 with 1,000 and with 100,000 jobs in the table. Streams: many watchers of one job's events.
+Listing: a page of 20 with 1,000 and with 100,000 jobs in the table. Streams: many watchers of one job.
 Files: one up and down again, beside writing or reading and hashing the same bytes on the same disk. Appends
 one line to benchmarks/results/api_load.jsonl. `--mlflow` is the program of an installation of its own
 (`python -m venv … && pip install mlflow psycopg2-binary`); without it that part is left out.

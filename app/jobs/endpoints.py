@@ -13,7 +13,7 @@ from app import quotas
 from app.db import read_scope
 from app.errors import FieldProblem, InvalidBody
 from app.jobs import service
-from app.jobs.estimate import Estimate, estimate
+from app.jobs.estimate import Estimate, check_memory, estimate
 from app.jobs.filters import labelled
 from app.jobs.lifecycle import is_terminal
 from app.jobs.schemas import JobPatch, JobRequest, JobSpec
@@ -134,6 +134,7 @@ async def validate_job(request: Request) -> Validation:
                 spec, _ = parse_model(body, JobSpec)
         case _:
             raise unsupported("multipart/form-data, application/json")
+    check_memory(spec)
     return Validation(valid=True, resolved_spec=spec.resolved(), estimate=estimate(spec))
 
 

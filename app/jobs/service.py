@@ -17,6 +17,7 @@ from app.dispatch import send_due
 from app.errors import FieldProblem, InvalidBody, NotFound, ServiceError
 from app.ids import new_id, require_id
 from app.jobs import lifecycle
+from app.jobs.estimate import check_memory
 from app.jobs.removal import drop_job
 from app.jobs.schemas import JobPatch, JobSpec, with_teacher_defaults
 from app.models import Job, Teacher
@@ -134,6 +135,7 @@ def _check_student_fits(student: str, teacher: Teacher) -> None:
 
 
 def _insert(session: Session, request: Request, spec: JobSpec, teacher_id: str, fingerprint: str) -> str:
+    check_memory(spec)
     quotas.check_queued(session, request.tenant_id)
     job = Job(
         id=new_id("job"),
