@@ -15,7 +15,7 @@ from app.jobs.lifecycle import queue_of
 from worker.celery_app import celery_app
 from worker.devices import worker_devices
 from worker.kernel import die_with_parent
-from worker.process import nursery
+from worker.process import RunnerProcess
 from worker.reconciler import Reconciler
 from worker.shutdown import ask_shutdown
 from worker.threads import runner_threads
@@ -38,7 +38,7 @@ def _tell_child(**_: Any) -> None:
 def _in_child(**_: Any) -> None:
     die_with_parent()
     dispose_engine()  # connections must not be shared over a fork
-    nursery(runner_threads(get_settings())).start()
+    RunnerProcess.warm_up(runner_threads(get_settings()))
 
 
 def main() -> None:

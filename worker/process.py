@@ -82,6 +82,12 @@ class RunnerProcess:
         self._reader = threading.Thread(target=self._read, name="runner-reader", daemon=True)
         self._reader.start()
 
+    @classmethod
+    def warm_up(cls, threads: int) -> None:
+        """Begin to load what runners need, so that the first job does not wait for it."""
+        if cls.program == DEFAULT_PROGRAM:
+            nursery(threads).start()
+
     def _make(self, folder: Path, threads: int, descriptors: Sequence[int], *, warm: bool) -> Child:
         environment = runner_environment(folder, threads)
         if warm and self.program == DEFAULT_PROGRAM:
