@@ -2,7 +2,7 @@
 
     python -m benchmarks.start_time
 
-A real worker on SQLite runs small jobs one after the other; the first warms it up and does not count. The times
+A real worker on SQLite runs small jobs one after the other; the first warms it up and does not count. Times
 are those of the jobs' own events. Appends one line to benchmarks/results/start_time.jsonl.
 """
 

@@ -30,7 +30,7 @@ class Estimate(BaseModel):
     """Images that the student sees, counted again each time one is shown again."""
     max_runtime_seconds: float
     memory_bytes: int | None
-    """Of the images that are kept and of the student in training; None where the input's size is not known."""
+    """Of the images that are kept and of the student in training; None where the input's size is unknown."""
 
 
 def estimate(spec: JobSpec) -> Estimate:
