@@ -6,25 +6,17 @@ import contextlib
 import ipaddress
 import logging
 import sys
-import tempfile
-from types import FrameType
+from collections.abc import Callable
 
 import uvicorn
 from pydantic import ValidationError
+from sqlalchemy.exc import SQLAlchemyError
+from uvicorn.supervisors import Multiprocess
 
 from app.config import Settings, get_settings
-from app.waiting import stopping
+from app.keys.service import any_keys
 
 STARTUP_FAILED = 3
-
-
-class Server(uvicorn.Server):
-    """Lets those who wait for news go before it waits for them itself."""
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """A signal asks for the end."""
-        stopping.set()
-        super().handle_exit(sig, frame)
 
 
 def _is_loopback(host: str) -> bool:
@@ -34,17 +26,27 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def refusal(settings: Settings) -> str | None:
-    """Why the server must not start with these settings; None if it may."""
+def refusal(settings: Settings, keys_made: Callable[[], bool] = lambda: False) -> str | None:
+    """Why the server must not start with these settings; None if it may.
+
+    `keys_made` says whether the database has keys; it is asked only where that matters.
+    """
     key = settings.api_key.get_secret_value() if settings.api_key else None
     if key is not None and not (key.isascii() and key.isprintable() and " " not in key):
         return "DFAD_API_KEY must be printable ASCII without spaces: nothing else fits into a header."
-    if key is None and not _is_loopback(settings.host):
+    if key is None and not _is_loopback(settings.host) and not keys_made():
         return (
-            f"DFAD_API_KEY must be set to listen on {settings.host}: "
+            f"DFAD_API_KEY must be set, or a key made, to listen on {settings.host}: "
             "without it everybody could use the server."
         )
     return None
+
+
+def _keys_made() -> bool:
+    try:
+        return any_keys()
+    except SQLAlchemyError:  # no database yet: no key either
+        return False
 
 
 def main() -> int:
@@ -55,14 +57,12 @@ def main() -> int:
         for found in error.errors():
             print(f"DFAD_{str(found['loc'][0]).upper()}: {found['msg']}.", file=sys.stderr)
         return 2
-    problem = refusal(settings)
+    problem = refusal(settings, _keys_made)
     if problem is not None:
         print(problem, file=sys.stderr)
         return 2
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     settings.scratch_folder.mkdir(parents=True, exist_ok=True)
-    # Uploads are spooled beside the data: /tmp may be small, or memory.
-    tempfile.tempdir = str(settings.scratch_folder.absolute())
     config = uvicorn.Config(
         "app.main:create_app",
         factory=True,
@@ -71,8 +71,12 @@ def main() -> int:
         server_header=False,
         timeout_graceful_shutdown=5,
         access_log=False,
+        workers=settings.server_processes,
     )
-    server = Server(config)
+    if settings.server_processes > 1:
+        Multiprocess(config, sockets=[config.bind_socket()]).run()
+        return 0
+    server = uvicorn.Server(config)
     with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C: raised again once everything has ended
         server.run()
     return 0 if server.started else STARTUP_FAILED

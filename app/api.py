@@ -3,12 +3,15 @@
 from fastapi import APIRouter
 
 from app.artifacts.endpoints import router as artifacts
+from app.audit.endpoints import router as audit
 from app.capabilities.endpoints import router as capabilities
 from app.health.endpoints import router as health
 from app.jobs.endpoints import router as jobs
 from app.jobs.record_endpoints import router as job_records
+from app.keys.endpoints import router as keys
 from app.teachers.endpoints import router as teachers
+from app.uploads.endpoints import router as uploads
 
 router = APIRouter()
-for part in (jobs, job_records, teachers, artifacts, capabilities, health):
+for part in (jobs, job_records, teachers, uploads, artifacts, keys, audit, capabilities, health):
     router.include_router(part)

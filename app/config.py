@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr
+from pydantic import BaseModel, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Seconds = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class Quota(BaseModel, extra="forbid", frozen=True):
+    """What one tenant may have at a time; None: as much as there is."""
+
+    queued_jobs: Count | None = None
+    running_jobs: Count | None = None
+    stored_bytes: Count | None = None
+    requests_per_minute: Annotated[int, Field(ge=1)] | None = None
 
 
 class Settings(BaseSettings):
@@ -26,13 +36,38 @@ class Settings(BaseSettings):
     """Celery broker; None: files under `home`. Production: redis://…"""
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    server_processes: Annotated[int, Field(ge=1, le=64)] = 1
+    """That answer requests; as many as processors pay where many clients poll."""
     api_key: Annotated[SecretStr, Field(min_length=1)] | None = None
     """If set, every call but the health checks needs it. Needed to listen beyond loopback."""
+
+    key_pepper: Annotated[SecretStr, Field(min_length=16)] | None = None
+    """What keys of the database are hashed with; the same for all servers. None: made once, under `home`."""
+    quotas: dict[str, Quota] = {}
+    """By tenant, as JSON, `*` for everybody: `{"*": {"queued_jobs": 100}, "acme": {"running_jobs": 4}}`."""
+
+    artifact_store: Literal["database", "filesystem", "s3"] = "database"
+    """Where bytes are kept: beside the jobs, which needs nothing else; in files; or in an object store."""
+    artifact_folder: Path | None = None
+    """Of the filesystem store, the same for servers and workers; None: `artifacts` under `home`."""
+    s3_url: str | None = None
+    """`s3://bucket/prefix`; credentials and region come from the usual AWS_* variables."""
+    s3_endpoint: str | None = None
+    """Of a store that is not Amazon's, e.g. http://minio:9000."""
 
     max_upload_bytes: Annotated[int, Field(gt=0)] = 4 * 2**30
     """Largest teacher file; counted while it streams in."""
     max_json_bytes: Annotated[int, Field(gt=0)] = 1 * 2**20
     """Largest JSON body or `spec` part."""
+    max_job_memory_bytes: Annotated[int, Field(gt=0)] = 64 * 2**30
+    """Jobs whose spec alone shows that they need more are refused; of the largest worker."""
+    upload_part_bytes: Annotated[int, Field(gt=0)] = 8 * 2**20
+    """Of an upload in parts; more where the file would need more than 10,000 of them."""
+    upload_hours: Annotated[float, Field(gt=0)] = 24
+    """An upload in parts to which nothing comes for so long is forgotten."""
+    retention_days: Annotated[float, Field(gt=0)] | None = None
+    """Jobs that ended so long ago are deleted with their artifacts, as are teachers that none is left of,
+    unless the job is kept (`keep`). None: never."""
     upload_stall_seconds: Seconds = 60
     """A body of which nothing arrives for this long is given up."""
 
@@ -50,12 +85,19 @@ class Settings(BaseSettings):
     checkpoint_seconds: Seconds = 60
     stop_grace_seconds: Seconds = 20
     """From asking a runner to stop until it is killed."""
+    watchdog_seconds: Seconds = 600
+    """A runner that says nothing for so long hangs, and is killed; it speaks at every step."""
+    runner_memory_bytes: Annotated[int, Field(gt=0)] | None = None
+    """A runner that holds more than this is killed before the machine runs out. None: no limit."""
     sse_poll_seconds: Seconds = 0.5
     """How often an event stream looks for news."""
     sse_keep_alive_seconds: Seconds = 15
     """A stream without news sends a comment this often, so that nobody takes it for dead."""
     runner_threads: Annotated[int, Field(ge=0)] = 0
     """CPU threads of one runner; 0: the processors it may use, shared among local workers."""
+    worker_devices: tuple[Literal["auto", "cpu", "cuda"], ...] = ()
+    """What a worker takes, as JSON: `["auto", "cuda"]` keeps a GPU for jobs that can use it. Empty: all
+    that its machine can run."""
     local_workers: Annotated[int, Field(ge=1)] = 1
     """Workers that share this machine's processors."""
 
@@ -66,6 +108,16 @@ class Settings(BaseSettings):
     @property
     def resolved_broker_url(self) -> str:
         return self.broker_url or "filesystem://localhost"
+
+    @property
+    def resolved_artifact_folder(self) -> Path:
+        return self.artifact_folder or self.home / "artifacts"
+
+    @model_validator(mode="after")
+    def _store_is_named(self) -> Self:
+        if self.artifact_store == "s3" and self.s3_url is None:
+            raise ValueError("DFAD_S3_URL must say where the s3 store is")
+        return self
 
     @property
     def broker_folder(self) -> Path:

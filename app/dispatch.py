@@ -13,6 +13,7 @@ from app.broker import broker_settings
 from app.config import get_settings
 from app.db import database_now, read_scope, session_scope
 from app.models import Job, OutboxMessage
+from app.tenancy import as_system
 
 logger = logging.getLogger(__name__)
 
@@ -25,10 +26,10 @@ def producer() -> Celery:
     return celery
 
 
-def send(task: str, subject_id: str) -> bool:
+def send(task: str, subject_id: str, queue: str) -> bool:
     """Send one wake-up. False (and a log line) if the broker cannot be reached."""
     try:
-        producer().send_task(task, args=[subject_id], retry=False)
+        producer().send_task(task, args=[subject_id], queue=queue, retry=False)
     except (OperationalError, OSError) as error:
         logger.warning("the broker is away; %s waits in the outbox (%s)", subject_id, type(error).__name__)
         return False
@@ -40,17 +41,17 @@ def send_due(limit: int = 100) -> int:
 
     Whoever dies between sending and deleting sends twice, which is harmless: a message is a hint.
     """
-    with read_scope() as session:
+    with as_system(), read_scope() as session:
         due = OutboxMessage.due_at <= database_now(session)
         query = select(OutboxMessage).where(due).order_by(OutboxMessage.due_at).limit(limit)
         messages = list(session.execute(query).scalars())
     sent = []
     for message in messages:
-        if not send(message.task, message.subject_id):
+        if not send(message.task, message.subject_id, message.queue):
             break
         sent.append(message)
     if sent:
-        with session_scope() as session:
+        with as_system(), session_scope() as session:
             session.execute(delete(OutboxMessage).where(OutboxMessage.id.in_([m.id for m in sent])))
             session.execute(
                 update(Job)

@@ -1,24 +1,31 @@
-"""The outermost layer: request ids, the key, and the size of bodies, before anything is read.
+"""The outermost layer: request ids, the key, the tenant's rate, and the size of bodies.
 
-FastAPI reads a whole multipart body before a dependency can refuse it, so key and size are looked at
-here, in plain ASGI. Sizes are counted while the body streams in; a header is not trusted.
+FastAPI reads a whole multipart body before a dependency can refuse it, so all of these are looked at
+here, in plain ASGI, before anything is read. Sizes are counted while the body streams in; a header is not
+trusted. What may have changed something is written into the audit.
 """
 
 from __future__ import annotations
 
-import hmac
-
 import anyio
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.audit.service import record
 from app.config import Settings
 from app.errors import ServiceError
 from app.ids import new_id
-from app.problems import problem_response
+from app.keys.principal import OPERATOR, Principal, needed
+from app.keys.service import authenticate, recent
+from app.problems import database_away, problem_response
+from app.rate_limit import RateLimit
+from app.tenancy import acting_for
+from app.uploads.service import part_bytes_of
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
-LOCAL_TENANT = "local"
+UNCHANGING = frozenset({"GET", "HEAD", "OPTIONS"})
 MAX_LENGTH_DIGITS = 18
 
 
@@ -28,27 +35,61 @@ class Edge:
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
         self._settings = settings
+        self._rate = RateLimit(settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuse early, or pass on with `request_id` and `tenant_id` in the state."""
+        """Refuse early, or pass on with `request_id`, `principal` and `tenant_id` in the state."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         request_id = new_id("req")
         headers = Headers(scope=scope)
-        scope.setdefault("state", {}).update(request_id=request_id, tenant_id=LOCAL_TENANT)
+        status = 0
 
         async def send_with_id(message: Message) -> None:
+            nonlocal status
             if message["type"] == "http.response.start":
+                status = message["status"]
                 MutableHeaders(scope=message)["X-Request-Id"] = request_id
             await send(message)
 
         limit = self._limit(headers)
-        refusal = self._refuse(scope["path"], headers, limit)
-        if refusal is not None:
+        try:
+            principal = await self._principal(scope["method"], scope["path"], headers)
+            _check_length(headers, limit)
+        except ServiceError as refusal:
             await problem_response(refusal, request_id)(scope, receive, send_with_id)
             return
-        await self._app(scope, self._counted(receive, limit), send_with_id)
+        told = {"request_id": request_id, "principal": principal, "tenant_id": principal.tenant_id}
+        scope.setdefault("state", {}).update(told)
+        with acting_for(principal.tenant_id):
+            try:
+                await self._app(scope, self._counted(receive, limit), send_with_id)
+            finally:
+                if scope["method"] not in UNCHANGING:
+                    action, address = (
+                        f"{scope['method']} {scope['path']}",
+                        (scope.get("client") or (None,))[0],
+                    )
+                    with anyio.CancelScope(shield=True):
+                        await run_in_threadpool(record, principal, action, status, request_id, address)
+
+    async def _principal(self, method: str, path: str, headers: Headers) -> Principal:
+        """Who asks. Raises ServiceError for a key that is missing, unknown or not allowed to do this."""
+        if path in OPEN_PATHS:
+            return OPERATOR
+        try:
+            given = headers.get("authorization", "")
+            principal = recent.find(given)
+            if principal is None:
+                principal = await run_in_threadpool(authenticate, given, self._settings)
+        except SQLAlchemyError as error:
+            raise database_away(error) from error
+        scope = needed(method, path)
+        if not principal.may(scope):
+            raise ServiceError(403, "forbidden", f"The key does not have the scope {scope}.")
+        await self._rate.hit(principal.tenant_id)
+        return principal
 
     def _counted(self, receive: Receive, limit: int) -> Receive:
         """`receive` that refuses a body that grows too large or stops arriving."""
@@ -75,23 +116,20 @@ class Edge:
 
     def _limit(self, headers: Headers) -> int:
         settings = self._settings
-        upload = headers.get("content-type", "").lower().startswith("multipart/form-data")
-        return settings.max_json_bytes + (settings.max_upload_bytes if upload else 0)
+        kind = headers.get("content-type", "").lower()
+        if kind.startswith("multipart/form-data"):
+            return settings.max_json_bytes + settings.max_upload_bytes
+        if kind.startswith("application/octet-stream"):  # a part of an upload
+            return max(part_bytes_of(settings.max_upload_bytes), settings.max_json_bytes)
+        return settings.max_json_bytes
 
-    def _refuse(self, path: str, headers: Headers, limit: int) -> ServiceError | None:
-        key = self._settings.api_key
-        if key is not None and path not in OPEN_PATHS:
-            scheme, _, given = headers.get("authorization", "").partition(" ")
-            same = hmac.compare_digest(given.strip().encode(), key.get_secret_value().encode())
-            if scheme.lower() != "bearer" or not same:
-                challenge = {"WWW-Authenticate": "Bearer"}
-                return ServiceError(401, "unauthorized", "A valid API key is needed.", headers=challenge)
-        length = headers.get("content-length", "0")
-        if length.isascii() and length.isdigit():
-            digits = length.lstrip("0") or "0"
-            if len(digits) > MAX_LENGTH_DIGITS or int(digits) > limit:
-                return _too_large(limit)
-        return None
+
+def _check_length(headers: Headers, limit: int) -> None:
+    length = headers.get("content-length", "0")
+    if length.isascii() and length.isdigit():
+        digits = length.lstrip("0") or "0"
+        if len(digits) > MAX_LENGTH_DIGITS or int(digits) > limit:
+            raise _too_large(limit)
 
 
 def _too_large(limit: int) -> ServiceError:

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 from fastapi import FastAPI
 
 from app import openapi, problems
 from app.api import router
 from app.config import get_settings
 from app.edge import Edge
+from app.waiting import stop_with_the_server
+
+
+@asynccontextmanager
+async def _life(_app: FastAPI) -> AsyncIterator[None]:
+    stop_with_the_server()
+    yield
 
 
 def create_app() -> FastAPI:
     """The service over the process's settings. The database must be migrated already."""
     settings = get_settings()
     # The documentation pages load scripts from other hosts; the description itself is enough.
-    app = FastAPI(title="Data-free distillation", version="0.1.0", docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="Data-free distillation", version="0.1.0", docs_url=None, redoc_url=None, lifespan=_life
+    )
     problems.install(app)
     openapi.install(app)
     app.include_router(router)

@@ -8,11 +8,13 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
-from app.jobs.schemas import JobRequest, JobSpec, LabelsPatch, TeacherSpec
+from app.jobs.schemas import JobPatch, JobRequest, JobSpec, TeacherRequest, TeacherSpec
+from app.keys.schemas import KeyRequest
 from app.problems import CODES, Problem
+from app.uploads.schemas import UploadRequest
 
 REF = "#/components/schemas/{model}"
-BODIES = (JobSpec, JobRequest, TeacherSpec, LabelsPatch)
+BODIES = (JobSpec, JobRequest, TeacherSpec, TeacherRequest, JobPatch, KeyRequest, UploadRequest)
 
 
 def _ref(name: str) -> dict[str, str]:

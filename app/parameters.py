@@ -17,6 +17,8 @@ def _id(prefix: str) -> Any:
 JobId = Annotated[str, _id("job")]
 TeacherId = Annotated[str, _id("tch")]
 ArtifactId = Annotated[str, _id("art")]
+UploadId = Annotated[str, _id("upl")]
+KeyId = Annotated[str, _id("key")]
 
 Prefer = Annotated[str | None, Header(description="`wait=N`: wait up to N (60) seconds.")]
 IdempotencyKey = Annotated[

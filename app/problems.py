@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 CODES: Mapping[str, str] = {
     "conflict": "Another request changed the same thing at the same time; try again.",
     "empty_file": "The teacher file has no bytes.",
+    "forbidden": "The key is not allowed to do that.",
     "format_unavailable": "The student is not kept in that format.",
     "idempotency_in_flight": "The first request with this key is still being answered.",
     "idempotency_mismatch": "The key was used with another payload.",
@@ -33,6 +34,7 @@ CODES: Mapping[str, str] = {
     "invalid_transition": "The job cannot do that from where it is.",
     "malformed_json": "The body is not JSON, or nested too deeply, or names a field twice.",
     "malformed_multipart": "The multipart body cannot be read.",
+    "memory_limit": "The job needs more memory than any worker has.",
     "method_not_allowed": "The resource does not take that method.",
     "missing_spec": "The multipart body has no `spec` part.",
     "missing_teacher": "There is neither a `teacher` part nor a `teacher_id`.",
@@ -40,9 +42,12 @@ CODES: Mapping[str, str] = {
     "not_found": "No such thing, or it is another tenant's.",
     "not_ready": "The job has not ended yet.",
     "payload_too_large": "The body is larger than the limit.",
+    "quota_exceeded": "The tenant has, or asks, as much as it may; try again later.",
     "range_not_satisfiable": "The range lies past the end.",
+    "sha256_mismatch": "The bytes are not those whose SHA-256 was named.",
     "shape_mismatch": "The input shape and an architecture do not fit.",
     "storage_full": "There is no space left on the server.",
+    "teacher_in_use": "A job that has not ended needs the teacher.",
     "teacher_rejected": "The teacher was inspected and rejected.",
     "unauthorized": "The API key is missing or unknown.",
     "unavailable": "A part of the service is away; try again.",
@@ -50,6 +55,7 @@ CODES: Mapping[str, str] = {
     "unknown_field": "The body has a field that does not exist.",
     "unknown_method": "The method is not in the catalogue.",
     "unsupported_media_type": "The body's content type is not accepted here.",
+    "upload_incomplete": "Parts of the upload are missing; `errors` names the first.",
     "upload_stalled": "The body stopped arriving.",
 }
 """Stable codes of refusals. Codes of failed jobs are listed with the worker."""
@@ -133,6 +139,12 @@ def _full() -> ServiceError:
     return ServiceError(507, "storage_full", "There is no space left on the server.")
 
 
+def database_away(error: Exception) -> ServiceError:
+    """The answer while the database cannot be reached."""
+    logger.error("the database is away: %s", type(error).__name__)
+    return ServiceError(503, "unavailable", "The database is away.", headers={"Retry-After": "5"})
+
+
 def _unexpected(request: Request, error: Exception) -> ServiceError:
     request_id = getattr(request.state, "request_id", None)
     logger.error("%s: %s %s failed", request_id, request.method, request.url.path, exc_info=error)
@@ -190,9 +202,7 @@ def install(app: FastAPI) -> None:
     def on_database(request: Request, error: Exception) -> Response:
         if isinstance(error, OperationalError) and _says_full(error):
             return answer(request, _full())
-        logger.error("the database is away: %s", type(error).__name__)
-        away = ServiceError(503, "unavailable", "The database is away.", headers={"Retry-After": "5"})
-        return answer(request, away)
+        return answer(request, database_away(error))
 
     @app.exception_handler(Exception)
     def on_anything(request: Request, error: Exception) -> Response:

@@ -15,6 +15,7 @@ from typing import Any
 
 from benchmarks.plots import AXES, draw
 from benchmarks.record import RESULTS
+from benchmarks.service_tables import chaos_rows, file_rows, polling_rows
 from dfad_core.evaluation import proof
 
 Line = Mapping[str, Any]
@@ -179,6 +180,10 @@ def report() -> str:
     title = f"### Rank correlation of figures without data with true accuracy, on {counts}"
     parts.append(f"{title}\n\n{signal_table()}")
     parts.append("### Time of a training step\n\n" + step_time_table(read(RESULTS / "step_time.jsonl")))
+    chaos, api = read(RESULTS / "chaos.jsonl"), read(RESULTS / "api_load.jsonl")
+    parts.append("### Jobs while processes are killed\n\n" + _markdown(*chaos_rows(chaos)))
+    parts.append("### Polling, listing, watching\n\n" + _markdown(*polling_rows(api)))
+    parts.append("### Large files\n\n" + _markdown(*file_rows(api)))
     return "\n\n".join(parts)
 
 

@@ -4,32 +4,16 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
-from enum import IntEnum
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
 from dfad_client import display
 from dfad_client.answers import Job
-from dfad_client.client import Client
-from dfad_client.errors import ApiError, ConnectionFailed, DownloadCorrupt
+from dfad_client.key_commands import keys
+from dfad_client.shared_options import AsJson, Exit, Url, connected, explained, fail
 from dfad_client.spec_options import UsageError, build_spec, student_args
-
-
-class Exit(IntEnum):
-    """Exit codes; scripts may rely on them."""
-
-    OK = 0
-    JOB_FAILED = 1
-    USAGE = 2
-    REFUSED = 3
-    NO_CONNECTION = 4
-    CANNOT_START = 5
-    INTERRUPTED = 130
-
 
 EPILOG = (
     "Exit codes: 0 all well (with `submit --wait` and `watch`: the job succeeded); 1 the job failed or was "
@@ -45,47 +29,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # square brackets in help texts are text
 )
+app.add_typer(keys, name="keys")
 
-Url = Annotated[
-    str | None, typer.Option("--url", help="The server. [default: DFAD_BASE_URL or http://127.0.0.1:8000]")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable JSON on standard output.")]
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id.")]
-
-
-def _fail(code: Exit, kind: str, text: str, as_json: bool, **more: Any) -> NoReturn:
-    """One line for people; for programs the same as JSON."""
-    typer.echo(f"dfad: {text}", err=True)
-    if as_json:
-        typer.echo(json.dumps({"error": {"code": kind, "detail": text, **more}}))
-    raise typer.Exit(code)
-
-
-@contextmanager
-def _explained(as_json: bool, goes_on: str = "") -> Iterator[None]:
-    """Turn every expected failure into one line and its exit code."""
-    try:
-        yield
-    except UsageError as error:
-        _fail(Exit.USAGE, "usage", str(error), as_json)
-    except ApiError as error:
-        places = [{"pointer": e.pointer, "detail": e.detail} for e in error.errors]
-        more = {"status": error.status, "errors": places, "request_id": error.request_id}
-        _fail(Exit.REFUSED, error.code, f"{error} [{error.status} {error.code}]", as_json, **more)
-    except DownloadCorrupt as error:
-        _fail(Exit.NO_CONNECTION, "damaged", str(error), as_json)
-    except ConnectionFailed as error:
-        hint = "Start a server with `dfad up`, or name one with --url or DFAD_BASE_URL."
-        _fail(Exit.NO_CONNECTION, "no_connection", f"{error} {hint}", as_json)
-    except OSError as error:
-        _fail(Exit.USAGE, "file", f"{error.filename or 'file'}: {error.strerror or error}", as_json)
-    except KeyboardInterrupt:
-        _fail(Exit.INTERRUPTED, "interrupted", f"interrupted. {goes_on}".strip(), as_json)
-
-
-def _client(url: str | None, *, patient: bool = False) -> Client:
-    """A client that gives up within a few seconds; `patient` ones survive a restart of the server."""
-    return Client(url, retries=6 if patient else 3, backoff_seconds=0.5 if patient else 0.3)
 
 
 def _show_job(job: Job, as_json: bool) -> None:
@@ -94,8 +40,8 @@ def _show_job(job: Job, as_json: bool) -> None:
 
 def _follow(url: str | None, job_id: str, *, as_json: bool, every_event: bool) -> NoReturn:
     """Show a job until its end, say how it ended, and exit accordingly."""
-    with _explained(as_json, f"The job goes on; see it again with: dfad watch {job_id}"):
-        with _client(url, patient=True) as client, display.Watch(quiet=as_json) as watch:
+    with explained(as_json, f"The job goes on; see it again with: dfad watch {job_id}"):
+        with connected(url, patient=True) as client, display.Watch(quiet=as_json) as watch:
             for event in client.jobs.stream(job_id):
                 watch.show(event)
                 if every_event:
@@ -122,7 +68,7 @@ def up(
     try:
         Up(home=home, host=host, port=port, workers=workers, as_json=as_json).run()
     except CannotStart as error:
-        _fail(Exit.CANNOT_START, error.code, str(error), as_json)
+        fail(Exit.CANNOT_START, error.code, str(error), as_json)
 
 
 @app.command()
@@ -147,7 +93,7 @@ def submit(  # noqa: PLR0917  (the options of a command)
     as_json: AsJson = False,
 ) -> None:
     """Send a teacher and start a job. Options override the spec file."""
-    with _explained(as_json):
+    with explained(as_json):
         known = teacher.startswith("tch_") and not Path(teacher).exists()
         if not known and not Path(teacher).is_file():
             raise UsageError(f"there is no file {teacher}")
@@ -160,7 +106,7 @@ def submit(  # noqa: PLR0917  (the options of a command)
             steps=steps,
             seed=seed,
         )
-        with _client(url) as client:
+        with connected(url) as client:
             named = {"teacher_id": teacher} if known else {"teacher": teacher}
             job = client.jobs.create(**named, spec=body)
     if wait:
@@ -174,7 +120,7 @@ def submit(  # noqa: PLR0917  (the options of a command)
 @app.command()
 def watch(job_id: JobId, url: Url = None, as_json: AsJson = False) -> None:
     """Follow a job to its end. With --json: one event a line, then the job."""
-    with _explained(as_json), _client(url) as client:
+    with explained(as_json), connected(url) as client:
         client.jobs.retrieve(job_id)
     _follow(url, job_id, as_json=as_json, every_event=as_json)
 
@@ -187,7 +133,7 @@ def list_jobs(
     as_json: AsJson = False,
 ) -> None:
     """List jobs, newest first."""
-    with _explained(as_json), _client(url) as client:
+    with explained(as_json), connected(url) as client:
         found = client.jobs.list(status=status, page_size=min(limit, 100))
         jobs = list(itertools.islice(found, limit))
     if as_json:
@@ -201,16 +147,40 @@ def list_jobs(
 @app.command()
 def show(job_id: JobId, url: Url = None, as_json: AsJson = False) -> None:
     """Show one job."""
-    with _explained(as_json), _client(url) as client:
+    with explained(as_json), connected(url) as client:
         _show_job(client.jobs.retrieve(job_id), as_json)
 
 
 @app.command()
 def cancel(job_id: JobId, url: Url = None, as_json: AsJson = False) -> None:
     """Ask for a job's end. What it has trained so far is kept."""
-    with _explained(as_json), _client(url) as client:
+    with explained(as_json), connected(url) as client:
         job = client.jobs.cancel(job_id)
     typer.echo(json.dumps(job.raw) if as_json else display.verdict(job))
+
+
+@app.command()
+def pause(job_id: JobId, url: Url = None, as_json: AsJson = False) -> None:
+    """Hold a job: its worker goes free, its deadline stands still."""
+    with explained(as_json), connected(url) as client:
+        job = client.jobs.pause(job_id)
+    typer.echo(json.dumps(job.raw) if as_json else display.verdict(job))
+
+
+@app.command()
+def resume(job_id: JobId, url: Url = None, as_json: AsJson = False) -> None:
+    """Queue a paused job again; it goes on from its checkpoint."""
+    with explained(as_json), connected(url) as client:
+        job = client.jobs.resume(job_id)
+    typer.echo(json.dumps(job.raw) if as_json else display.verdict(job))
+
+
+@app.command()
+def rerun(job_id: JobId, url: Url = None, as_json: AsJson = False) -> None:
+    """Start a new job with the teacher and the spec of another."""
+    with explained(as_json), connected(url) as client:
+        job = client.jobs.rerun(job_id)
+    typer.echo(json.dumps(job.raw) if as_json else job.id)
 
 
 @app.command()
@@ -225,7 +195,7 @@ def download(
     as_json: AsJson = False,
 ) -> None:
     """Fetch the student, verified against its SHA-256."""
-    with _explained(as_json), _client(url) as client:
+    with explained(as_json), connected(url) as client:
         if kind == "student":
             artifact = client.jobs.student(job_id)
         else:

@@ -10,6 +10,7 @@ import httpx
 
 from dfad_client.answers import Json
 from dfad_client.jobs import Jobs
+from dfad_client.keys import Keys
 from dfad_client.teachers import Teachers
 from dfad_client.transport import Transport
 
@@ -45,6 +46,7 @@ class Client:
         )
         self.jobs = Jobs(self._transport)
         self.teachers = Teachers(self._transport)
+        self.keys = Keys(self._transport)
 
     @property
     def base_url(self) -> str:

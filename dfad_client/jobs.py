@@ -73,6 +73,19 @@ class Jobs:
         """Ask for the job's end. Idempotent; ApiError 409 once it has ended otherwise."""
         return Job.of(self._transport.request("POST", f"/jobs/{job_id}/cancel").json())
 
+    def pause(self, job_id: str) -> Job:
+        """Hold the job where it is. Idempotent; ApiError 409 once it has ended."""
+        return Job.of(self._transport.request("POST", f"/jobs/{job_id}/pause").json())
+
+    def resume(self, job_id: str) -> Job:
+        """Queue a paused job again. Idempotent; ApiError 409 while it is still pausing."""
+        return Job.of(self._transport.request("POST", f"/jobs/{job_id}/resume").json())
+
+    def rerun(self, job_id: str, *, idempotency_key: str | None = None) -> Job:
+        """A new job with the teacher, the spec and the metadata of another."""
+        headers = {"Idempotency-Key": idempotency_key or new_idempotency_key()}
+        return Job.of(self._transport.request("POST", f"/jobs/{job_id}/rerun", headers=headers).json())
+
     def wait(self, job_id: str, *, timeout_seconds: float | None = None) -> Job:
         """The job once it has ended. Raises TimeoutError after `timeout_seconds`."""
         started = time.monotonic()

@@ -25,12 +25,17 @@ START_SECONDS = 30
 
 def _forget_settings() -> None:
     """Settings, engine and producer are made once a process; each test gets its own."""
-    from app import config, db, dispatch
+    from app import config, db, dispatch, storage
+    from app.keys import service as keys
+    from app.keys import tokens
 
     if db.get_engine.cache_info().currsize:
         db.get_engine().dispose()
     db.dispose_engine()
     dispatch.producer.cache_clear()
+    tokens.pepper.cache_clear()
+    keys.recent.clear()
+    storage.get_store.cache_clear()
     config.get_settings.cache_clear()
 
 
@@ -86,6 +91,12 @@ def _missing(what: str) -> None:
     if REQUIRED:
         pytest.fail(text)
     pytest.skip(text)
+
+
+@pytest.fixture
+def missing() -> Callable[[str], None]:
+    """Skips the test, or fails it where everything must be there."""
+    return _missing
 
 
 def _free_port() -> int:
@@ -237,13 +248,14 @@ class StoredJobs:
         from app.db import session_scope
         from app.ids import new_id
         from app.storage import get_store
+        from app.teachers.files import TeacherFile
         from app.teachers.service import add_teacher
 
         artifact_id = new_id("art")
         stored = get_store().put(artifact_id, [self._teacher.read_bytes() if data is None else data])
         with session_scope() as session:
-            about = {"artifact_id": artifact_id, "stored": stored, "filename": "t", "spec": spec}
-            return str(add_teacher(session, tenant_id="local", **about).id)
+            file = TeacherFile(artifact_id, stored, "t")
+            return str(add_teacher(session, tenant_id="local", file=file, spec=spec).id)
 
     def submit(self, teacher_id: str | None = None, **spec: Any) -> str:
         """A queued job of a few steps; its id."""
@@ -340,6 +352,10 @@ class RedisServer:
         with log.open("wb") as out:
             self._process = subprocess.Popen(self._command, stdout=out, stderr=out)
         _wait_for_port(self._port, self._process, log)
+
+    def run(self, *command: str) -> None:
+        """One command of Redis."""
+        subprocess.run(["redis-cli", "-p", str(self._port), *command], check=True, capture_output=True)
 
     def signal(self, number: int) -> None:
         """Send it a signal."""

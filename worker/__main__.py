@@ -9,11 +9,16 @@ from typing import Any
 
 from celery.signals import worker_process_init, worker_ready, worker_shutting_down
 
+from app.config import get_settings
 from app.db import dispose_engine
+from app.jobs.lifecycle import queue_of
 from worker.celery_app import celery_app
-from worker.process import die_with_parent
+from worker.devices import worker_devices
+from worker.kernel import die_with_parent
+from worker.process import RunnerProcess
 from worker.reconciler import Reconciler
 from worker.shutdown import ask_shutdown
+from worker.threads import runner_threads
 
 
 @worker_ready.connect
@@ -33,6 +38,7 @@ def _tell_child(**_: Any) -> None:
 def _in_child(**_: Any) -> None:
     die_with_parent()
     dispose_engine()  # connections must not be shared over a fork
+    RunnerProcess.warm_up(runner_threads(get_settings()))
 
 
 def main() -> None:
@@ -40,7 +46,8 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     celery_app.worker_main(
         ["worker", "--pool", "prefork", "--concurrency", "1", "--loglevel", "INFO", "--without-gossip",
-         "--without-mingle", "--hostname", f"dfad-{os.getpid()}@%h", *sys.argv[1:]]
+         "--without-mingle", "--hostname", f"dfad-{os.getpid()}@%h",
+         "--queues", ",".join(map(queue_of, worker_devices(get_settings()))), *sys.argv[1:]]
     )  # fmt: skip
 
 

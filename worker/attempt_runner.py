@@ -2,7 +2,7 @@
 
 The supervisor holds the database and the secrets, the runner holds the engine and nothing else.
 Whatever happens to the runner, the attempt ends in exactly one of: succeeded, failed, cancelled,
-requeued, or stale (another attempt has the job; nothing was published).
+paused, requeued, or stale (another attempt has the job; nothing was published).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import logging
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,6 +25,7 @@ from app.jobs.schemas import TeacherSpec
 from app.storage import IntegrityError
 from worker import publish
 from worker.inspection import record_inspection
+from worker.kernel import resident_bytes
 from worker.lease import LeaseKeeper
 from worker.process import RunnerProcess
 from worker.protocol import Message
@@ -61,14 +62,20 @@ def _patiently(keeper: LeaseKeeper, act: Callable[[_In], _Out], given: _In) -> _
 class Attempt:
     """Supervises one claimed attempt. `run` returns how it ended."""
 
-    def __init__(self, claim: Claim, shutdown_asked: ShutdownAsked) -> None:
+    def __init__(
+        self, claim: Claim, shutdown_asked: ShutdownAsked, *, runner_keeps: Sequence[int] = ()
+    ) -> None:
+        """`runner_keeps`: descriptors that the runner shall hold while it lives, such as a device's lock."""
         self._claim = claim
+        self._runner_keeps = tuple(runner_keeps)
         self._shutdown_asked = shutdown_asked
         self._settings = get_settings()
         allowed = claim.resolved_spec["budget"]["max_runtime_seconds"] - claim.seconds_before
         self._deadline = time.monotonic() + allowed
         self._stop: str | None = None
         self._kill_at: float | None = None
+        self._heard = time.monotonic()
+        self._killed_for: dict[str, str] | None = None
         self._pending = Pending()
         self._last: Message | None = None
         self._as_uploaded = False
@@ -95,7 +102,10 @@ class Attempt:
             error = {"code": "corrupt_file", "message": "The stored teacher is damaged; upload it again."}
             return self._finish_failed(error)
         # The engine's stderr goes to the worker's own log: for operators, never for clients.
-        runner = RunnerProcess(folder, runner_threads(self._settings), log=2)
+        runner = RunnerProcess(
+            folder, runner_threads(self._settings), log=2, warm=True, kept=self._runner_keeps
+        )
+        self._heard = time.monotonic()
         try:
             runner.send("start", start)
             while (message := self._next(runner, keeper)) is not None:
@@ -144,15 +154,22 @@ class Attempt:
         while True:
             self._watch(runner, keeper)
             try:
-                return runner.receive(LOOK_SECONDS)
+                message = runner.receive(LOOK_SECONDS)
             except TimeoutError:
                 continue
+            self._heard = time.monotonic()
+            return message
 
     def _watch(self, runner: RunnerProcess, keeper: LeaseKeeper) -> None:
         now = time.monotonic()
         if keeper.lost.is_set():
             runner.kill()
             return
+        fault = self._fault(runner.pid, now)
+        if fault is not None and self._killed_for is None:
+            logger.warning("%s is killed: %s", self._claim.job_id, fault["message"])
+            self._killed_for = fault
+            runner.kill()
         if self._stop is None:
             if keeper.stop_reason is not None:
                 self._stop = keeper.stop_reason
@@ -167,9 +184,21 @@ class Attempt:
             logger.warning("%s did not stop in time and is killed", self._claim.job_id)
             runner.kill()
 
+    def _fault(self, pid: int, now: float) -> dict[str, str] | None:
+        """Why the runner must not go on, if so: it hangs, or takes more memory than it may."""
+        patience, limit = self._settings.watchdog_seconds, self._settings.runner_memory_bytes
+        if now - self._heard > patience:
+            return {"code": "hung", "message": f"The runner made no step for {patience:g} s."}
+        if limit is not None and resident_bytes(pid) > limit:
+            text = f"The job needs more memory than the {limit / 2**20:.0f} MiB that it may have."
+            return {"code": "out_of_memory", "message": text}
+        return None
+
     def _take(self, message: Message) -> None:
         claim, data = self._claim, message.data
         match message.type:
+            case "alive":
+                pass
             case "phase":
                 publish.record_phase(claim, data["phase"])
             case "progress":
@@ -203,6 +232,8 @@ class Attempt:
         if last is not None:
             return self._trained(last.data["result"], complete=last.type == "result")
         self._pending.discard()
+        if self._killed_for is not None and self._stop is None:
+            return self._give_up(self._killed_for["code"].replace("_", " "), self._killed_for)
         if self._stop is not None:
             return self._stopped({}, None)
         error = {
@@ -263,13 +294,19 @@ class Attempt:
         return self._stopped(result, self._pending)
 
     def _stopped(self, result: dict[str, Any], pending: Pending | None) -> str:
-        """The user cancelled, time ran out, or the worker shuts down; what was trained is kept."""
-        if self._stop == "shutdown":
+        """The user paused or cancelled, time ran out, or the worker shuts down; what was trained is kept."""
+        if self._stop in ("shutdown", "pause"):
+            # What was asked for last counts: a job that is to pause does so though its worker shuts down.
             with session_scope() as session:
-                done = lifecycle.requeue(session, self._claim, "its worker shut down", delay=0, counts=False)
-            if done:
+                if lifecycle.paused(session, self._claim):
+                    ended = "paused"
+                elif lifecycle.requeue(session, self._claim, "its worker shut down", delay=0, counts=False):
+                    ended = "requeued"
+                else:
+                    ended = ""
+            if ended:
                 self._pending.discard()
-                return "requeued"
+                return ended
         late = {"code": "deadline_exceeded", "message": "The job ran past its max_runtime_seconds."}
         with session_scope() as session:
             # A cancel may have come between whatever stopped the runner and now: it goes before.

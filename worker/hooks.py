@@ -16,6 +16,7 @@ from dfad_core.hooks import Hooks, Progress
 from worker.protocol import Message, ProtocolError, read_message, write_message
 
 SAMPLES_EVERY_SECONDS = 10.0
+ALIVE_EVERY_SECONDS = 5.0
 SAMPLES_GROWTH = 0.1
 """A new picture when this share of the time so far has passed: few pictures even of long jobs."""
 
@@ -58,7 +59,7 @@ class PipeHooks(Hooks):
     def __init__(self, channel: Channel, listener: StopListener) -> None:
         self._channel = channel
         self._listener = listener
-        self._started = time.monotonic()
+        self._started = self._spoke = time.monotonic()
         self._sampled_at = -SAMPLES_EVERY_SECONDS
 
     def inspection(self, found: dict[str, Any]) -> None:
@@ -99,7 +100,11 @@ class PipeHooks(Hooks):
         self._channel.send("event", {"code": kind, **data})
 
     def should_stop(self) -> str | None:
-        """See Hooks."""
+        """See Hooks. Asked at every step, so it also tells the supervisor that steps are made."""
+        now = time.monotonic()
+        if now - self._spoke >= ALIVE_EVERY_SECONDS:
+            self._spoke = now
+            self._channel.send("alive")
         return self._listener.reason
 
 

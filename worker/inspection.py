@@ -25,12 +25,15 @@ logger = logging.getLogger(__name__)
 
 INSPECTION_SECONDS = 120.0
 LOOK_SECONDS = 0.25
+CRASHED = {"error": {"code": "loader_crashed", "message": "Reading the file ended its process."}}
 
 
 def inspect_teacher(teacher_id: str) -> str:
     """inspecting -> ready or rejected. Doing it twice gives the same answer and changes nothing.
 
-    A worker that shuts down leaves the teacher `inspecting`: it is announced again.
+    A runner that dies may have been killed for no fault of the file's: only a file that ends as many as a
+    job has attempts is rejected for it. A worker that shuts down leaves the teacher `inspecting`: it is
+    announced again.
     """
     settings = get_settings()
     settings.scratch_folder.mkdir(parents=True, exist_ok=True)
@@ -39,7 +42,10 @@ def inspect_teacher(teacher_id: str) -> str:
     try:
         path = folder / "teacher.bin"
         spec = publish.fetch_teacher(teacher_id, path)
-        found = _ask(folder, path, spec)
+        for _ in range(settings.max_attempts):
+            found = _ask(folder, path, spec)
+            if found != CRASHED:
+                break
     except IntegrityError:
         found = {"error": {"code": "corrupt_file", "message": "The stored teacher is damaged."}}
     finally:
@@ -61,7 +67,7 @@ def record_inspection(teacher_id: str, found: dict[str, Any]) -> str:
 
 def _ask(folder: Path, path: Path, spec: dict[str, Any]) -> dict[str, Any] | None:
     """What a runner says of the file; None if there was no time to listen."""
-    runner = RunnerProcess(folder, runner_threads(get_settings()), log=2)
+    runner = RunnerProcess(folder, runner_threads(get_settings()), log=2, warm=True)
     deadline = time.monotonic() + INSPECTION_SECONDS
     last = None
     try:
@@ -84,7 +90,7 @@ def _ask(folder: Path, path: Path, spec: dict[str, Any]) -> dict[str, Any] | Non
 def _understood(last: Message | None) -> dict[str, Any]:
     """The runner's last word as an inspection or an error."""
     if last is None:
-        return {"error": {"code": "loader_crashed", "message": "Reading the file ended its process."}}
+        return CRASHED
     if last.type == "error":
         error = {k: v for k, v in last.data.items() if v is not None and k != "teacher_rejected"}
         return {"error": error}

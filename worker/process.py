@@ -1,29 +1,26 @@
-"""The runner's process, seen from the supervisor."""
+"""The runner, seen from the supervisor: a process and the two pipes to it."""
 
 from __future__ import annotations
 
-import ctypes
+import logging
 import os
 import queue
-import signal
 import subprocess
-import sys
 import threading
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
 
+from worker.child import Child, FreshChild, NurseryHandle
 from worker.protocol import Message, ProtocolError, read_message, write_message
 
-_PR_SET_PDEATHSIG = 1
+logger = logging.getLogger(__name__)
+
 _KEPT = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "CUDA_HOME")
 """All that a runner inherits of the environment; settings and secrets stay with the supervisor."""
 WAITING_MESSAGES = 16
-_LIBC = ctypes.CDLL(None, use_errno=True)
-
-
-def die_with_parent() -> None:
-    """Ask the kernel to kill this process when its parent dies."""
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+DEFAULT_PROGRAM = ("-m", "worker.runner")
 
 
 def runner_environment(folder: Path, threads: int) -> dict[str, str]:
@@ -42,41 +39,68 @@ def runner_environment(folder: Path, threads: int) -> dict[str, str]:
     }
 
 
+@cache
+def nursery(threads: int) -> NurseryHandle:
+    """This process's nursery for runners of so many threads, which libraries fix when they are loaded."""
+    return NurseryHandle(runner_environment(Path("/"), threads))
+
+
 class RunnerProcess:
     """One runner in a process group of its own. `close` always leaves no process behind."""
 
-    program: ClassVar[tuple[str, ...]] = ("-m", "worker.runner")
+    program: ClassVar[tuple[str, ...]] = DEFAULT_PROGRAM
     """What the interpreter runs; tests put a script here that misbehaves on demand."""
 
-    def __init__(self, folder: Path, threads: int, log: BinaryIO | int = subprocess.DEVNULL) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        threads: int,
+        log: BinaryIO | int = subprocess.DEVNULL,
+        *,
+        warm: bool = False,
+        kept: Sequence[int] = (),
+    ) -> None:
+        """`warm`: forked from this process's nursery. `kept`: descriptors that it holds while it lives."""
         reading, writing = os.pipe()
+        listening, commanding = os.pipe()
+        null = os.open(os.devnull, os.O_WRONLY)
+        where = null if log == subprocess.DEVNULL else log if isinstance(log, int) else log.fileno()
         try:
-            self._process = subprocess.Popen(
-                [sys.executable, *self.program, str(writing)],
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                cwd=folder,
-                env=runner_environment(folder, threads),
-                pass_fds=(writing,),
-                process_group=0,
-                preexec_fn=die_with_parent,  # noqa: PLW1509  (one async-signal-safe call, no locks)
-            )
+            descriptors = (listening, writing, where, *kept)
+            self._child = self._make(folder, threads, descriptors, warm=warm)
         except BaseException:
             os.close(reading)
+            os.close(commanding)
             raise
         finally:
-            os.close(writing)
+            for descriptor in (writing, listening, null):
+                os.close(descriptor)
         self._stream = os.fdopen(reading, "rb")
+        self._commands = os.fdopen(commanding, "wb")
         self._messages: queue.Queue[Message | None] = queue.Queue(WAITING_MESSAGES)
         self._closing = threading.Event()
         self._reader = threading.Thread(target=self._read, name="runner-reader", daemon=True)
         self._reader.start()
 
+    @classmethod
+    def warm_up(cls, threads: int) -> None:
+        """Begin to load what runners need, so that the first job does not wait for it."""
+        if cls.program == DEFAULT_PROGRAM:
+            nursery(threads).start()
+
+    def _make(self, folder: Path, threads: int, descriptors: Sequence[int], *, warm: bool) -> Child:
+        environment = runner_environment(folder, threads)
+        if warm and self.program == DEFAULT_PROGRAM:
+            try:
+                return nursery(threads).fork(folder, environment, descriptors)
+            except OSError as error:
+                logger.warning("no runner from the nursery (%s); starting one afresh", error)
+        return FreshChild(self.program, folder, environment, descriptors)
+
     @property
     def pid(self) -> int:
         """Of the runner."""
-        return self._process.pid
+        return self._child.pid
 
     def _read(self) -> None:
         try:
@@ -96,9 +120,8 @@ class RunnerProcess:
 
     def send(self, kind: str, data: dict[str, Any]) -> None:
         """Send a command; a runner that is gone is noticed by `receive`."""
-        assert self._process.stdin is not None
         try:
-            write_message(self._process.stdin, Message(kind, data))
+            write_message(self._commands, Message(kind, data))
         except (BrokenPipeError, ValueError):
             return
 
@@ -114,28 +137,21 @@ class RunnerProcess:
 
     def wait(self, timeout: float) -> int | None:
         """Its exit code, negative for a signal; None while it runs."""
-        try:
-            return self._process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            return None
+        return self._child.wait(timeout)
 
     def kill(self) -> None:
         """End the whole process group at once."""
-        if self._process.poll() is None:
-            try:
-                os.killpg(self._process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                return
+        self._child.kill()
 
     def close(self) -> None:
         """Kill what still runs and release everything."""
         self.kill()
         self._closing.set()
-        self._process.wait()
+        while self._child.wait(60) is None:
+            logger.error("runner %d does not die", self.pid)
         self._reader.join(timeout=5)
         self._stream.close()
-        if self._process.stdin is not None:
-            try:
-                self._process.stdin.close()
-            except BrokenPipeError:
-                return
+        try:
+            self._commands.close()
+        except BrokenPipeError:
+            return

@@ -3,7 +3,7 @@
 `4 bytes: length of the head | head (JSON, with "bytes": length of the payload) | payload`. A reader
 that is slow makes the writer wait: the pipe is the back-pressure.
 
-Runner to supervisor: `phase`, `progress`, `samples` (PNG), `checkpoint`, `event`, `inspection`,
+Runner to supervisor: `alive`, `phase`, `progress`, `samples` (PNG), `checkpoint`, `event`, `inspection`,
 `artifact` (a finished file), then exactly one of `result`, `stopped` or `error`.
 Supervisor to runner: `start`, then at most one `stop`.
 """

@@ -8,9 +8,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.artifacts.blobs import forget, remove_artifacts
 from app.db import database_now, read_scope, session_scope
 from app.ids import new_id
 from app.jobs.events import append_event
@@ -46,12 +47,7 @@ class Pending:
 
         They can be: where the connection broke during a commit, only the database knows how it ended.
         """
-        with read_scope() as session:
-            query = select(Artifact.id).where(Artifact.id.in_([row.id for row in self.rows]))
-            published = set(session.scalars(query))
-        for row in self.rows:
-            if row.id not in published:
-                get_store().delete(row.id)
+        forget(row.id for row in self.rows)
         self.rows.clear()
 
 
@@ -87,7 +83,7 @@ def publish_now(claim: Claim, message: Message, event: str) -> None:
             session.flush()
             append_event(session, claim.job_id, event, {"step": row.step, "artifact_id": row.id})
     except BaseException:
-        get_store().delete(row.id)
+        forget([row.id])
         raise
     if row.kind == "checkpoint":
         drop_checkpoints(claim.job_id, keep=KEPT_CHECKPOINTS)
@@ -98,9 +94,8 @@ def drop_checkpoints(job_id: str, *, keep: int) -> None:
     with session_scope() as session:
         query = select(Artifact.id).where(Artifact.job_id == job_id, Artifact.kind == "checkpoint")
         old = list(session.scalars(query.order_by(Artifact.created_at.desc(), Artifact.id.desc())))[keep:]
-        session.execute(delete(Artifact).where(Artifact.id.in_(old)))
-    for artifact_id in old:
-        get_store().delete(artifact_id)
+        blobs = remove_artifacts(session, Artifact.id.in_(old))
+    forget(blobs)
 
 
 def _hold(session: Session, claim: Claim, **values: Any) -> None:
@@ -183,7 +178,7 @@ def fetch_newest_checkpoint(job_id: str, target: Path) -> int | None:
 def _fetch(artifact: Artifact, target: Path) -> None:
     digest = hashlib.sha256()
     with target.open("wb") as file:
-        for chunk in get_store().read(artifact.id, 0, artifact.bytes):
+        for chunk in get_store().read(artifact.blob_id, 0, artifact.bytes):
             digest.update(chunk)
             file.write(chunk)
     if digest.hexdigest() != artifact.sha256:

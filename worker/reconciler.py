@@ -14,16 +14,18 @@ import threading
 import time
 from datetime import timedelta
 
+from celery.worker.state import active_requests
 from sqlalchemy import or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.config import get_settings
 from app.db import database_now, read_scope, session_scope
 from app.dispatch import send, send_due
-from app.jobs.lifecycle import RUN_JOB, expire_leases
+from app.jobs.lifecycle import QUEUE, RUN_JOB, expire_leases, queue_of
 from app.jobs.states import Status
 from app.models import Job, Teacher, WorkerBeat
 from app.teachers.tasks import INSPECT_TEACHER
+from worker.devices import worker_devices
 from worker.identity import owner
 from worker.sweeper import SWEEP_SECONDS, sweep
 from worker.threads import runner_threads
@@ -70,14 +72,16 @@ def reconcile() -> None:
     if expired:
         logger.warning("leases expired: %s", ", ".join(expired))
     send_due()
-    announce_again()
+    # A worker that is busy would come too late anyway, and messages that nobody takes pile up.
+    if not active_requests:
+        announce_again()
 
 
 def beat() -> None:
     """Say that this worker lives."""
     settings = get_settings()
     details = {
-        "devices": ["cuda", "cpu"] if os.path.exists("/dev/nvidiactl") else ["cpu"],
+        "devices": [device for device in worker_devices(settings) if device != "auto"],
         "threads": runner_threads(settings),
         "host": socket.gethostname(),
         "pid": os.getpid(),
@@ -91,9 +95,10 @@ def announce_again() -> None:
     with read_scope() as session:
         now = database_now(session)
         before = now - timedelta(seconds=get_settings().republish_seconds)
-        jobs = select(Job.id).where(
+        jobs = select(Job.id, Job.device).where(
             Job.status == Status.QUEUED,
             Job.run_after <= now,
+            Job.device.in_(worker_devices(get_settings())),
             or_(Job.announced_at.is_(None), Job.announced_at <= before),
             Job.created_at <= before,
         )
@@ -102,10 +107,10 @@ def announce_again() -> None:
             or_(Teacher.announced_at.is_(None), Teacher.announced_at <= before),
             Teacher.created_at <= before,
         )
-        job_ids = list(session.scalars(jobs.order_by(Job.id).limit(ANNOUNCED_AT_ONCE)))
+        found = session.execute(jobs.order_by(Job.id).limit(ANNOUNCED_AT_ONCE)).all()
         teacher_ids = list(session.scalars(teachers.order_by(Teacher.id).limit(ANNOUNCED_AT_ONCE)))
-    sent_jobs = [i for i in job_ids if send(RUN_JOB, i)]
-    sent_teachers = [i for i in teacher_ids if send(INSPECT_TEACHER, i)]
+    sent_jobs = [row.id for row in found if send(RUN_JOB, row.id, queue_of(row.device))]
+    sent_teachers = [i for i in teacher_ids if send(INSPECT_TEACHER, i, QUEUE)]
     if sent_jobs or sent_teachers:
         with session_scope() as session:
             now = database_now(session)

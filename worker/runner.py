@@ -1,6 +1,7 @@
 """The runner: a process of its own for one job. It holds no secret and reaches no service.
 
-`python -m worker.runner FD` reads commands from standard input and writes frames to descriptor FD.
+It reads commands from standard input and writes frames to a descriptor that it is told: started afresh,
+by `python -m worker.runner FD`; forked from a nursery (`worker.nursery`), by a call of `main`.
 What it is given: the folder of its own that it starts in, the teacher's file in it, a spec. Errors of
 the engine become codes here, once; their messages name tensors and settings, never paths.
 """
@@ -14,7 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from dfad_core.errors import DfadError, TeacherRejected
+from worker.kernel import name_process
 from worker.protocol import Message, read_message
+
+NAME = "dfad-runner"
 
 
 def _start(channel: Any, hooks: Any, command: Message) -> None:
@@ -47,17 +51,20 @@ def _about(error: DfadError) -> dict[str, Any]:
     return {"code": error.code, "message": error.message, "param": error.param}
 
 
-def main() -> int:
+def main(out_descriptor: int) -> int:
     """Run one job and say how it ended. Exit code 0 if that could be said."""
+    name_process(NAME)
     # Imported here so that a runner that is told nothing costs nothing.
     from worker.hooks import Channel, PipeHooks, StopListener
 
-    out = os.fdopen(int(sys.argv[1]), "wb")
+    out = os.fdopen(out_descriptor, "wb")
     channel = Channel(out)
-    command = read_message(sys.stdin.buffer)
+    # Descriptor 0 itself: in a forked process, sys.stdin may remember another.
+    commands = os.fdopen(0, "rb", closefd=False)
+    command = read_message(commands)
     if command is None or command.type != "start":
         return 2
-    listener = StopListener(sys.stdin.buffer)
+    listener = StopListener(commands)
     listener.start()
     try:
         _start(channel, PipeHooks(channel, listener), command)
@@ -81,6 +88,6 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    code = main()
+    code = main(int(sys.argv[1]))
     sys.stderr.flush()
     os._exit(code)  # the listener thread is blocked in a read; there is nothing else to wait for

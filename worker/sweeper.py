@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import shutil
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import delete, exists, select
+from sqlalchemy.orm import Session
 
+from app.artifacts.blobs import forget, owned
 from app.config import get_settings
 from app.db import database_now, read_scope, session_scope
+from app.jobs.removal import drop_job
 from app.jobs.states import LEASED, Status
-from app.models import Artifact, ArtifactChunk, Job, WorkerBeat
+from app.models import Artifact, Job, Teacher, Upload, WorkerBeat
 from app.storage import get_store
+from app.teachers.service import drop_teacher
+from app.uploads.service import drop as drop_upload
 from worker.publish import drop_checkpoints
 
 logger = logging.getLogger(__name__)
@@ -23,12 +31,17 @@ SWEEP_SECONDS = 3600.0
 """Between two sweeps of one worker."""
 ORPHAN_HOURS = 24
 """Bytes whose artifact row is still to come are never this old."""
+LOOKED_UP_AT_ONCE = 500
+ROWS_AT_ONCE = 100
+Drop = Callable[[Session, Any], list[str]]
 SCRATCH_SECONDS = 3600.0
 """A folder this old whose job does not run was left by a process that died."""
 
 
 def sweep() -> None:
     """One round; any number of these may run at once."""
+    sweep_uploads()
+    sweep_retention()
     sweep_orphans()
     sweep_checkpoints()
     sweep_scratch()
@@ -39,16 +52,48 @@ def sweep_orphans() -> list[str]:
     """Delete stored bytes that no artifact came to own; returns their ids."""
     with read_scope() as session:
         before = database_now(session) - timedelta(hours=ORPHAN_HOURS)
-        # Numbers 0 and the absence of an owner are answered by the keys alone, without the bytes.
-        owned = exists().where(Artifact.id == ArtifactChunk.artifact_id)
-        first = select(ArtifactChunk.artifact_id, ArtifactChunk.created_at)
-        rows = session.execute(first.where(ArtifactChunk.number == 0, ~owned)).all()
-    orphans = [row.artifact_id for row in rows if row.created_at < before]
+    store, orphans = get_store(), []
+    store.sweep_unfinished(before)
+    old = (artifact_id for artifact_id, since in store.kept() if since < before)
+    while ids := list(itertools.islice(old, LOOKED_UP_AT_ONCE)):
+        with read_scope() as session:
+            kept = owned(session, ids)
+        orphans += [blob for blob in ids if blob not in kept]
     for artifact_id in orphans:
-        get_store().delete(artifact_id)
+        store.delete(artifact_id)
     if orphans:
         logger.warning("deleted %d orphans of the store", len(orphans))
     return orphans
+
+
+def sweep_uploads() -> int:
+    """Forget uploads whose time is over; how many there were."""
+    return _sweep(Upload, Upload.expires_at, drop_upload)
+
+
+def sweep_retention() -> int:
+    """Delete jobs whose time is over, then teachers that no job is left of; how many there were."""
+    jobs = _sweep(Job, Job.expires_at, lambda session, job: drop_job(session, job.id))
+    days = get_settings().retention_days
+    if days is None:
+        return jobs
+    taught = exists().where(Job.teacher_id == Teacher.id)
+    unused = (Teacher.deleted_at.is_(None), ~taught)
+    return jobs + _sweep(Teacher, Teacher.created_at, drop_teacher, *unused, age=timedelta(days=days))
+
+
+def _sweep(model: Any, since: Any, drop: Drop, *which: Any, age: timedelta = timedelta()) -> int:
+    """Drop expired rows a few at a time; other sweepers take others meanwhile."""
+    gone = 0
+    while True:
+        with session_scope() as session:
+            query = select(model).where(since <= database_now(session) - age, *which).limit(ROWS_AT_ONCE)
+            rows = list(session.scalars(query.with_for_update(skip_locked=True)))
+            blobs = [blob for row in rows for blob in drop(session, row)]
+        forget(blobs)
+        gone += len(rows)
+        if len(rows) < ROWS_AT_ONCE:
+            return gone
 
 
 def sweep_checkpoints() -> None:

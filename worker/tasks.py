@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
+from app.config import get_settings
 from app.db import read_scope, session_scope
-from app.dispatch import send_due
-from app.jobs.lifecycle import RUN_JOB, claim
+from app.dispatch import send, send_due
+from app.jobs.lifecycle import RUN_JOB, queue_of
+from app.jobs.queue import claim_next, next_waiting
 from app.models import Teacher
 from app.teachers.tasks import INSPECT_TEACHER
 from worker.attempt_runner import Attempt
 from worker.celery_app import celery_app
+from worker.devices import worker_devices
+from worker.gpu_lock import gpu_lock
 from worker.identity import owner
 from worker.inspection import inspect_teacher
 from worker.shutdown import shutdown_asked
@@ -20,18 +25,35 @@ logger = logging.getLogger(__name__)
 
 @celery_app.task(name=RUN_JOB)
 def run_job(job_id: str) -> None:
-    """Claim the job and run one attempt. A second delivery finds nothing to claim and ends."""
+    """Claim the job whose turn it is and run one attempt of it.
+
+    The message wakes the worker up and does not choose: a tenant who has sent a thousand has no more
+    turns for it. A second delivery finds nothing to claim and ends.
+    """
     if shutdown_asked():
         return  # the reconciler of another worker announces the job again
-    with session_scope() as session:
-        taken = claim(session, job_id, owner())
-    if taken is None:
-        logger.info("%s is not to be had", job_id)
-        return
-    logger.info("%s: attempt %d begins", job_id, taken.attempt)
-    ended = Attempt(taken, shutdown_asked).run()
-    logger.info("%s: attempt %d %s", job_id, taken.attempt, ended)
+    devices = worker_devices(get_settings())
+    with gpu_lock(shutdown_asked) as held:
+        if held is None:
+            return
+        with session_scope() as session:
+            taken = claim_next(session, owner(), devices)
+        if taken is None:
+            logger.info("woken up by %s: nothing waits", job_id)
+            return
+        logger.info("%s: attempt %d begins", taken.job_id, taken.attempt)
+        ended = Attempt(taken, shutdown_asked, runner_keeps=held).run()
+    logger.info("%s: attempt %d %s", taken.job_id, taken.attempt, ended)
     send_due()
+    _pass_on(devices)
+
+
+def _pass_on(devices: Sequence[str]) -> None:
+    """Wake a worker for what still waits: messages may have been lost while this one was busy."""
+    with read_scope() as session:
+        waiting = next_waiting(session, devices)
+    if waiting is not None:
+        send(RUN_JOB, waiting[0], queue_of(waiting[1]))
 
 
 @celery_app.task(name=INSPECT_TEACHER)

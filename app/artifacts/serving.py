@@ -78,6 +78,6 @@ def serve(request: Request, artifact: Artifact) -> Response:
     headers["Content-Length"] = str(end - start)
     if part is not None:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{artifact.bytes}"
-    body = get_store().read(artifact.id, start, end)
+    body = get_store().read(artifact.blob_id, start, end)
     status = 206 if part is not None else 200
     return StreamingResponse(body, status, headers=headers, media_type=artifact.media_type)

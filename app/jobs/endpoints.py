@@ -9,25 +9,28 @@ from pydantic import BaseModel
 from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 
+from app import quotas
 from app.db import read_scope
 from app.errors import FieldProblem, InvalidBody
 from app.jobs import service
-from app.jobs.estimate import Estimate, estimate
+from app.jobs.estimate import Estimate, check_memory, estimate
 from app.jobs.filters import labelled
 from app.jobs.lifecycle import is_terminal
-from app.jobs.schemas import JobRequest, JobSpec, LabelsPatch
+from app.jobs.schemas import JobPatch, JobRequest, JobSpec
 from app.jobs.states import Status
-from app.jobs.views import JobList, JobView, job_view, job_views
+from app.jobs.views import JobList, JobView, job_views
 from app.json_body import parse_json, parse_model
-from app.models import Job
+from app.models import Job, Teacher
 from app.openapi import json_body, multipart_body
 from app.pagination import After, Limit, page
 from app.parameters import IdempotencyKey, JobId, Prefer
 from app.teachers.upload import content_type, read_upload, unsupported
+from app.uploads.service import completed_file
 from app.waiting import wait_until, wanted_wait
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
+SOURCES = ("teacher_id", "upload_id")
 STATUSES = Query(description="Only jobs in this state.")
 METADATA_FILTER = {
     "parameters": [
@@ -53,20 +56,28 @@ class Validation(BaseModel):
 
 def _view(job_id: str, tenant_id: str) -> JobView:
     with read_scope() as session:
-        return job_view(session, service.get_job(session, job_id, tenant_id))
+        return job_views(session, [service.get_shown(session, job_id, tenant_id)])[0]
 
 
-async def _asked(request: Request) -> tuple[JobSpec, dict[str, Any], str | None]:
-    """A JSON body: the spec, the spec as sent, and the teacher's id."""
+async def _asked(request: Request) -> tuple[JobSpec, dict[str, Any], str]:
+    """A JSON body: the spec, the spec as sent, and the id of a teacher or of an upload."""
     body = await request.body()
     value = parse_json(body)
-    if "teacher_id" not in value:
+    if not _names_teacher(value):
         problem = FieldProblem("/teacher_id", "missing")
-        text = "Send multipart/form-data with a teacher part, or name a teacher_id."
+        text = "Send multipart/form-data with a teacher part, or name a teacher_id or an upload_id."
         raise InvalidBody(text, problem, code="missing_teacher")
     spec, value = parse_model(body, JobRequest)
-    asked = {k: v for k, v in value.items() if k != "teacher_id"}
-    return JobSpec(**{k: getattr(spec, k) for k in JobSpec.model_fields}), asked, spec.teacher_id
+    if spec.teacher_id is not None and spec.upload_id is not None:
+        problem = FieldProblem("/upload_id", "there is a teacher_id already")
+        raise InvalidBody("Name a teacher or an upload.", problem)
+    asked = {k: v for k, v in value.items() if k not in SOURCES}
+    known = {name: getattr(spec, name) for name in spec.model_fields_set & set(JobSpec.model_fields)}
+    return JobSpec(**known), asked, str(spec.teacher_id or spec.upload_id)
+
+
+def _names_teacher(value: dict[str, Any]) -> bool:
+    return any(value.get(name) is not None for name in SOURCES)
 
 
 @router.post(
@@ -79,19 +90,27 @@ async def create_job(
     tenant_id = request.state.tenant_id
     match content_type(request):
         case "multipart/form-data":
+            length = request.headers.get("content-length")
+            await run_in_threadpool(quotas.check_room, tenant_id, length)
             async with read_upload(request, spec_required=True) as upload:
                 spec, asked = parse_model(upload.spec, JobSpec)
                 ask = service.Request(tenant_id, spec, asked, idempotency_key)
                 job_id = await run_in_threadpool(service.submit_upload, ask, upload)
         case "application/json":
-            spec, asked, teacher_id = await _asked(request)
+            spec, asked, source_id = await _asked(request)
             ask = service.Request(tenant_id, spec, asked, idempotency_key)
-            job_id = await run_in_threadpool(service.submit_known, ask, str(teacher_id))
+            job_id = await run_in_threadpool(_submit_known, ask, source_id)
         case _:
             raise unsupported("multipart/form-data, application/json")
     await wait_until(lambda: _ended(job_id), wanted_wait(prefer))
     response.headers["Location"] = f"/jobs/{job_id}"
     return await run_in_threadpool(_view, job_id, tenant_id)
+
+
+def _submit_known(ask: service.Request, source_id: str) -> str:
+    if source_id.startswith("upl_"):
+        return service.submit_upload(ask, completed_file(source_id, ask.tenant_id))
+    return service.submit_known(ask, source_id)
 
 
 def _ended(job_id: str) -> bool:
@@ -108,19 +127,23 @@ async def validate_job(request: Request) -> Validation:
                 spec, _ = parse_model(upload.spec, JobSpec)
         case "application/json":
             body = await request.body()
-            if "teacher_id" in parse_json(body):
-                spec, _, teacher_id = await _asked(request)
-                spec = await run_in_threadpool(_resolve, spec, str(teacher_id), request.state.tenant_id)
+            if _names_teacher(parse_json(body)):
+                spec, _, source_id = await _asked(request)
+                spec = await run_in_threadpool(_resolve, spec, source_id, request.state.tenant_id)
             else:
                 spec, _ = parse_model(body, JobSpec)
         case _:
             raise unsupported("multipart/form-data, application/json")
+    check_memory(spec)
     return Validation(valid=True, resolved_spec=spec.resolved(), estimate=estimate(spec))
 
 
-def _resolve(spec: JobSpec, teacher_id: str, tenant_id: str) -> JobSpec:
+def _resolve(spec: JobSpec, source_id: str, tenant_id: str) -> JobSpec:
+    if source_id.startswith("upl_"):
+        completed_file(source_id, tenant_id)
+        return spec
     with read_scope() as session:
-        return service.resolve_known(session, spec, teacher_id, tenant_id)
+        return service.resolve_known(session, spec, source_id, tenant_id)
 
 
 @router.get("", openapi_extra=METADATA_FILTER)
@@ -131,7 +154,8 @@ def list_jobs(
     status: Annotated[Status | None, STATUSES] = None,
 ) -> JobList:
     """The tenant's jobs, newest first; `metadata[key]=value` filters by metadata."""
-    query = select(Job).where(Job.tenant_id == request.state.tenant_id)
+    query = select(Job, Teacher).join(Teacher, Teacher.id == Job.teacher_id)
+    query = query.where(Job.tenant_id == request.state.tenant_id)
     if status is not None:
         query = query.where(Job.status == status)
     with read_scope() as session:
@@ -142,33 +166,39 @@ def list_jobs(
                 problem = FieldProblem(f"/{name[:64]}", "No such parameter.")
                 raise InvalidBody("The query has an unknown parameter.", problem, code="unknown_field")
         rows, more = page(session, query, Job.id, prefix="job", after=after, limit=limit)
-        data = job_views(session, [row[0] for row in rows])
+        data = job_views(session, [(job, teacher) for job, teacher in rows])
     first, last = (data[0].id, data[-1].id) if data else (None, None)
     return JobList(data=data, has_more=more, first_id=first, last_id=last)
 
 
-@router.get("/{job_id}")
-async def retrieve_job(request: Request, job_id: JobId, prefer: Prefer = None) -> JobView:
+def _json(job_id: str, tenant_id: str) -> tuple[bytes, bool]:
+    """The job as the answer's bytes, and whether it has ended. The call that is made most: written once."""
+    view = _view(job_id, tenant_id)
+    return view.model_dump_json().encode(), view.terminal
+
+
+@router.get("/{job_id}", response_model=JobView)
+async def retrieve_job(request: Request, job_id: JobId, prefer: Prefer = None) -> Response:
     """One job; with `Prefer: wait=N` as soon as it changes."""
     tenant_id = request.state.tenant_id
     seconds = wanted_wait(prefer)
     # Marked before it is looked at: what happens in between counts as a change.
     before = await run_in_threadpool(service.progress_mark, job_id) if seconds else None
-    view = await run_in_threadpool(_view, job_id, tenant_id)
-    if seconds and not view.terminal:
+    body, terminal = await run_in_threadpool(_json, job_id, tenant_id)
+    if seconds and not terminal:
         await wait_until(lambda: service.progress_mark(job_id) != before, seconds)
-        view = await run_in_threadpool(_view, job_id, tenant_id)
-    return view
+        body, _ = await run_in_threadpool(_json, job_id, tenant_id)
+    return Response(body, media_type="application/json")
 
 
-@router.patch("/{job_id}", openapi_extra=json_body("LabelsPatch"))
+@router.patch("/{job_id}", openapi_extra=json_body("JobPatch"))
 async def patch_job(request: Request, job_id: JobId) -> JobView:
-    """Replace the metadata; nothing else of a job can be changed."""
+    """Replace the metadata, or say whether the job is kept; nothing else of it can be changed."""
     if content_type(request) != "application/json":
         raise unsupported("application/json")
-    patch, _ = parse_model(await request.body(), LabelsPatch)
+    changes, _ = parse_model(await request.body(), JobPatch)
     tenant_id = request.state.tenant_id
-    await run_in_threadpool(service.relabel, job_id, tenant_id, patch.metadata)
+    await run_in_threadpool(service.patch, job_id, tenant_id, changes)
     return await run_in_threadpool(_view, job_id, tenant_id)
 
 
@@ -177,6 +207,30 @@ def cancel_job(request: Request, job_id: JobId) -> JobView:
     """End the job; one that has trained keeps its student, marked partial. Idempotent."""
     service.cancel(job_id, request.state.tenant_id)
     return _view(job_id, request.state.tenant_id)
+
+
+@router.post("/{job_id}/pause")
+def pause_job(request: Request, job_id: JobId) -> JobView:
+    """Hold the job: a checkpoint is kept, its worker goes free, its deadline stands still. Idempotent."""
+    service.pause(job_id, request.state.tenant_id)
+    return _view(job_id, request.state.tenant_id)
+
+
+@router.post("/{job_id}/resume")
+def resume_job(request: Request, job_id: JobId) -> JobView:
+    """Queue a paused job again; it goes on from its checkpoint. Idempotent."""
+    service.resume(job_id, request.state.tenant_id)
+    return _view(job_id, request.state.tenant_id)
+
+
+@router.post("/{job_id}/rerun", status_code=201)
+def rerun_job(
+    request: Request, response: Response, job_id: JobId, idempotency_key: IdempotencyKey = None
+) -> JobView:
+    """A new job with the teacher, the spec and the metadata of this one."""
+    made = service.rerun(job_id, request.state.tenant_id, idempotency_key)
+    response.headers["Location"] = f"/jobs/{made}"
+    return _view(made, request.state.tenant_id)
 
 
 @router.delete("/{job_id}", status_code=204)

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import math
+
 from pydantic import BaseModel
 
+from app.config import get_settings
+from app.errors import FieldProblem, InvalidBody
 from app.jobs.schemas import JobSpec
 from dfad_core.catalog import get_method
+
+FLOAT_BYTES = 4
+POOL_BYTES = 1
+"""Of a value in the pool, at the least."""
+BATCHES_AT_WORK = 2
+"""The images of a step and their gradients."""
+TRAINED_COPIES = 4
+"""Of each weight: itself, its gradient, and two moments of the optimizer."""
 
 
 class Estimate(BaseModel):
@@ -17,6 +29,8 @@ class Estimate(BaseModel):
     student_images: int
     """Images that the student sees, counted again each time one is shown again."""
     max_runtime_seconds: float
+    memory_bytes: int | None
+    """Of the images that are kept and of the student in training; None where the input's size is unknown."""
 
 
 def estimate(spec: JobSpec) -> Estimate:
@@ -29,4 +43,28 @@ def estimate(spec: JobSpec) -> Estimate:
         student_updates=rounds * updates,
         student_images=rounds * updates * spec.training.batch_size,
         max_runtime_seconds=spec.budget.max_runtime_seconds,
+        memory_bytes=memory_bytes(spec),
     )
+
+
+def memory_bytes(spec: JobSpec) -> int | None:
+    """A lower bound, from the spec alone: what is certain not to fit is refused before it is queued."""
+    shape = spec.input_shape()
+    if shape is None:
+        return None
+    training, values = spec.training, math.prod(shape)
+    pool = training.pool_batches
+    pool = get_method(spec.method.name).pool_batches if pool is None else pool
+    images = training.batch_size * values * (pool * POOL_BYTES + BATCHES_AT_WORK * FLOAT_BYTES)
+    width = spec.student.args.get("width", 0)
+    parameters = width * values if spec.student.architecture == "mlp8" else 9 * width**2
+    return images + parameters * FLOAT_BYTES * TRAINED_COPIES
+
+
+def check_memory(spec: JobSpec) -> None:
+    """Raise InvalidBody `memory_limit` for a job that no worker has the memory for."""
+    limit, needed = get_settings().max_job_memory_bytes, memory_bytes(spec)
+    if needed is not None and needed > limit:
+        pointer = "/student/args" if spec.student.args else "/training"
+        problem = FieldProblem(pointer, f"needs at least {needed} bytes; a job may have {limit}")
+        raise InvalidBody("The job needs too much memory.", problem, code="memory_limit")

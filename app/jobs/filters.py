@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, exists, func, select
 from sqlalchemy.orm import Session
 
 from app.errors import FieldProblem, InvalidBody
-from app.jobs.schemas import LabelsPatch
+from app.jobs.schemas import JobPatch
 from app.models import Job
 from app.problems import invalid_body
 from app.text import storable
@@ -16,7 +16,7 @@ from app.text import storable
 def labelled(session: Session, name: str, value: str) -> ColumnElement[bool]:
     """Jobs of which `metadata[name]` is `value`. Raises InvalidBody for what no job can have."""
     try:
-        LabelsPatch(metadata={name: value})
+        JobPatch(metadata={name: value})
     except ValidationError as error:
         raise invalid_body(error) from error
     if not storable(value):

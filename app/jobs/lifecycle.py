@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import case, literal, null, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.config import get_settings
-from app.db import database_now
+from app.db import UtcDateTime, database_now
 from app.errors import InvalidTransition, NotFound
 from app.ids import new_id
 from app.jobs.events import append_event
@@ -24,6 +24,12 @@ from app.jobs.states import LEASED, TERMINAL, Status, sources
 from app.models import Job, OutboxMessage
 
 RUN_JOB = "dfad.run_job"
+QUEUE = "dfad"
+
+
+def queue_of(device: str) -> str:
+    """The Celery queue of jobs that ask for `device`: auto, cpu or cuda."""
+    return QUEUE if device == "auto" else f"{QUEUE}.{device}"
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,7 @@ class Claim:
     owner: str
     resolved_spec: dict[str, Any]
     seconds_before: float = 0.0
-    """Time since the job's first attempt began; its deadline counts all of them."""
+    """Time since the job's first attempt began, pauses left out; its deadline counts all attempts."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +57,19 @@ class Beat:
     """"cancel" or "pause" when the user asked for it."""
 
 
-def owe_message(session: Session, task: str, subject_id: str, due_at: datetime) -> None:
+def owe_message(
+    session: Session, task: str, subject_id: str, due_at: datetime, *, queue: str = QUEUE
+) -> None:
     """Put one message into the outbox; it is sent after the commit, at `due_at` or later."""
-    now = database_now(session)
     session.add(
-        OutboxMessage(id=new_id("msg"), task=task, subject_id=subject_id, due_at=due_at, created_at=now)
+        OutboxMessage(
+            id=new_id("msg"),
+            task=task,
+            queue=queue,
+            subject_id=subject_id,
+            due_at=due_at,
+            created_at=database_now(session),
+        )
     )
 
 
@@ -66,7 +80,7 @@ def submit(session: Session, job: Job) -> None:
     session.add(job)
     session.flush()
     append_event(session, job.id, "job.queued", {"status": Status.QUEUED, "reason": "submitted"})
-    owe_message(session, RUN_JOB, job.id, now)
+    owe_message(session, RUN_JOB, job.id, now, queue=queue_of(job.device))
 
 
 def _move(
@@ -121,7 +135,7 @@ def claim(session: Session, job_id: str, owner: str) -> Claim | None:
         job.fence,
         owner,
         dict(job.resolved_spec),
-        seconds_before=(now - job.started_at).total_seconds(),
+        seconds_before=(now - job.started_at).total_seconds() - job.paused_seconds,
     )
 
 
@@ -156,21 +170,38 @@ def update_held(session: Session, claim: Claim, **values: Any) -> bool:
     return session.execute(statement).rowcount == 1  # type: ignore[attr-defined, no-any-return]
 
 
+_RELEASED: dict[str, Any] = {
+    "phase": None,
+    "eta_seconds": None,
+    "lease_owner": None,
+    "lease_expires_at": None,
+    "stop_requested": None,
+}
+
+
 def _over(now: datetime) -> dict[str, Any]:
-    return {
-        "finished_at": now,
-        "phase": None,
-        "eta_seconds": None,
-        "lease_owner": None,
-        "lease_expires_at": None,
-        "stop_requested": None,
-    }
+    days = get_settings().retention_days
+    expires: Any = None
+    if days is not None:
+        expires = case((Job.keep, null()), else_=literal(now + timedelta(days=days), UtcDateTime))
+    return {"finished_at": now, "expires_at": expires, "paused_at": None, **_RELEASED}
+
+
+def set_keep(session: Session, job: Job, keep: bool) -> None:
+    """Keep a job beyond the usual time, or no longer; then it expires counted from its end."""
+    days = get_settings().retention_days
+    job.keep = keep
+    if keep or days is None or job.finished_at is None:
+        job.expires_at = None
+    else:
+        job.expires_at = job.finished_at + timedelta(days=days)
+    session.flush()
 
 
 def succeed(session: Session, claim: Claim, result: dict[str, Any]) -> bool:
-    """running -> succeeded, unless a stop was asked for or the attempt is stale."""
+    """running -> succeeded, unless a cancel was asked for or the attempt is stale."""
     now = database_now(session)
-    unasked = Job.stop_requested.is_(None)
+    unasked = or_(Job.stop_requested.is_(None), Job.stop_requested != "cancel")
     data = {"attempt": claim.attempt}
     return _move(
         session, claim.job_id, Status.SUCCEEDED, data, unasked, *_held(claim), result=result, **_over(now)
@@ -192,6 +223,17 @@ def cancelled(session: Session, claim: Claim, result: dict[str, Any] | None = No
     return _move(session, claim.job_id, Status.CANCELLED, data, *_held(claim), result=result, **_over(now))
 
 
+def paused(session: Session, claim: Claim) -> bool:
+    """pausing -> paused, by the attempt that obeyed. It does not count as one: it did not fail."""
+    return _pause(session, claim.job_id, claim.attempt, *_held(claim), attempt=Job.attempt - 1)
+
+
+def _pause(session: Session, job_id: str, number: int, *guards: Any, **values: Any) -> bool:
+    data = {"attempt": number, "reason": "asked for"}
+    values |= {"paused_at": database_now(session), **_RELEASED}
+    return _move(session, job_id, Status.PAUSED, data, Job.status == Status.PAUSING, *guards, **values)
+
+
 def back_off(attempt: int) -> float:
     """Seconds before the attempt after `attempt`: doubling, with jitter so that crowds spread."""
     return get_settings().retry_backoff_seconds * 2.0 ** max(attempt - 1, 0) * random.uniform(0.75, 1.25)
@@ -210,8 +252,7 @@ def requeue(session: Session, claim: Claim, reason: str, *, delay: float, counts
 def _requeue(
     session: Session, job_id: str, attempt: int, *guards: Any, reason: str, delay: float, counts: bool = True
 ) -> bool:
-    now = database_now(session)
-    due = now + timedelta(seconds=delay)
+    due = database_now(session) + timedelta(seconds=delay)
     values: dict[str, Any] = {
         "run_after": due,
         "phase": None,
@@ -222,14 +263,24 @@ def _requeue(
     if not counts:
         values["attempt"] = Job.attempt - 1
     data = {"attempt": attempt, "reason": reason, "delay_seconds": round(delay, 3)}
-    if not _move(session, job_id, Status.QUEUED, data, *guards, **values):
+    if not _move(session, job_id, Status.QUEUED, data, Job.status == Status.RUNNING, *guards, **values):
         return False
-    owe_message(session, RUN_JOB, job_id, due)
+    _owe_run(session, job_id, due)
     return True
 
 
+def _owe_run(session: Session, job_id: str, due: datetime) -> None:
+    device = session.scalar(select(Job.device).where(Job.id == job_id))
+    owe_message(session, RUN_JOB, job_id, due, queue=queue_of(device or "auto"))
+
+
 def give_up_attempt(session: Session, claim: Claim, reason: str, error: dict[str, Any]) -> str:
-    """After a lost or crashed attempt: another one, or failed at the last. Returns what happened."""
+    """After a lost or crashed attempt: another one, or failed at the last. Returns what happened.
+
+    A job that was to be paused is: resuming it is the next attempt.
+    """
+    if _pause(session, claim.job_id, claim.attempt, *_held(claim)):
+        return "paused"
     if claim.attempt < get_settings().max_attempts:
         done = requeue(session, claim, reason, delay=back_off(claim.attempt))
         return "requeued" if done else "stale"
@@ -238,10 +289,7 @@ def give_up_attempt(session: Session, claim: Claim, reason: str, error: dict[str
 
 def request_cancel(session: Session, job_id: str, tenant_id: str) -> Job:
     """What the user's cancel does. Idempotent; InvalidTransition once the job has ended otherwise."""
-    owned = select(Job).where(Job.id == job_id, Job.tenant_id == tenant_id)
-    job = session.execute(owned.with_for_update()).scalar_one_or_none()
-    if job is None:
-        raise NotFound("job")
+    job = _locked(session, job_id, tenant_id)
     status = Status(job.status)
     if status in (Status.QUEUED, Status.PAUSED):
         _move(session, job_id, Status.CANCELLED, {"reason": "asked for"}, **_over(database_now(session)))
@@ -253,8 +301,47 @@ def request_cancel(session: Session, job_id: str, tenant_id: str) -> Job:
     return job
 
 
+def _locked(session: Session, job_id: str, tenant_id: str) -> Job:
+    owned = select(Job).where(Job.id == job_id, Job.tenant_id == tenant_id)
+    job = session.execute(owned.with_for_update()).scalar_one_or_none()
+    if job is None:
+        raise NotFound("job")
+    return job
+
+
+def request_pause(session: Session, job_id: str, tenant_id: str) -> Job:
+    """What the user's pause does. Idempotent; InvalidTransition once the job ends or has ended."""
+    job = _locked(session, job_id, tenant_id)
+    status = Status(job.status)
+    if status == Status.QUEUED:
+        _move(session, job_id, Status.PAUSED, {"reason": "asked for"}, paused_at=database_now(session))
+    elif status == Status.RUNNING:
+        _move(session, job_id, Status.PAUSING, {"reason": "asked for"}, stop_requested="pause")
+    elif status not in (Status.PAUSING, Status.PAUSED):
+        raise InvalidTransition(status, "paused")
+    session.refresh(job)
+    return job
+
+
+def request_resume(session: Session, job_id: str, tenant_id: str) -> Job:
+    """paused -> queued; what the user's resume does. Nothing for a job that is queued or running."""
+    job = _locked(session, job_id, tenant_id)
+    status = Status(job.status)
+    if status == Status.PAUSED:
+        now = database_now(session)
+        rested = (now - job.paused_at).total_seconds() if job.started_at and job.paused_at else 0.0
+        values = {"run_after": now, "paused_at": None, "announced_at": None}
+        data = {"reason": "resumed"}
+        _move(session, job_id, Status.QUEUED, data, paused_seconds=Job.paused_seconds + rested, **values)
+        _owe_run(session, job_id, now)
+    elif status not in (Status.QUEUED, Status.RUNNING):
+        raise InvalidTransition(status, "resumed")
+    session.refresh(job)
+    return job
+
+
 def expire_leases(session: Session) -> list[str]:
-    """The reaper: every job whose lease has lapsed is run again, failed, or cancelled as it was asked.
+    """The reaper: a job whose lease has lapsed is run again, failed, or ended as the user asked.
 
     Returns the ids. Any number of reapers may run at once: the guard is the lapsed lease itself.
     """
@@ -266,8 +353,12 @@ def expire_leases(session: Session) -> list[str]:
         if job.status == Status.CANCELLING:
             data = {"attempt": job.attempt, "reason": "asked for; its worker is gone"}
             done = _move(session, job.id, Status.CANCELLED, data, *still, **_over(now))
+        elif job.status == Status.PAUSING:
+            done = _pause(session, job.id, job.attempt, *still)
         elif job.attempt < get_settings().max_attempts:
-            delay = back_off(job.attempt)
+            # The wait for the lease is a part of the back-off: a lost worker need not cost more than that.
+            silent = (now - _last_heard(job)).total_seconds()
+            delay = max(0.0, back_off(job.attempt) - silent)
             done = _requeue(session, job.id, job.attempt, *still, reason="lease expired", delay=delay)
         else:
             error = {"code": "worker_lost", "message": "Every attempt lost its worker."}
@@ -276,6 +367,12 @@ def expire_leases(session: Session) -> list[str]:
         if done:
             changed.append(job.id)
     return changed
+
+
+def _last_heard(job: Job) -> datetime:
+    """When its worker last renewed the lease."""
+    assert job.lease_expires_at is not None
+    return job.lease_expires_at - timedelta(seconds=get_settings().lease_seconds)
 
 
 def is_terminal(status: str) -> bool:

@@ -58,6 +58,12 @@ class TeacherSpec(Strict):
         return self
 
 
+class TeacherRequest(TeacherSpec):
+    """A teacher whose file was uploaded in parts."""
+
+    upload_id: str
+
+
 class StudentSpec(Strict):
     """The network to train."""
 
@@ -89,6 +95,7 @@ class JobSpec(Strict):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
     priority: Annotated[int, Field(ge=-100, le=100)] = 0
+    keep: bool = False
     metadata: Labels = {}
 
     @field_validator("method")
@@ -121,15 +128,23 @@ class JobSpec(Strict):
 
 
 class JobRequest(JobSpec):
-    """A job for a teacher that is already here."""
+    """A job for a teacher that is here already, or for a file that was uploaded in parts: one of the two."""
 
-    teacher_id: str
+    teacher_id: str | None = None
+    upload_id: str | None = None
 
 
-class LabelsPatch(Strict):
+class JobPatch(Strict):
     """What may be changed of a job."""
 
-    metadata: Labels
+    metadata: Labels | None = None
+    keep: bool | None = None
+
+    @model_validator(mode="after")
+    def _something(self) -> JobPatch:
+        if self.metadata is None and self.keep is None:
+            raise ConfigError("name metadata or keep", param="metadata")
+        return self
 
 
 def with_teacher_defaults(spec: JobSpec, known: dict[str, Any]) -> JobSpec:

@@ -6,22 +6,24 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import delete, select
+from sqlalchemy import bindparam, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app import idempotency
+from app import idempotency, quotas
+from app.artifacts.blobs import forget
 from app.db import read_scope, session_scope
 from app.dispatch import send_due
 from app.errors import FieldProblem, InvalidBody, NotFound, ServiceError
 from app.ids import new_id, require_id
 from app.jobs import lifecycle
-from app.jobs.schemas import JobSpec, with_teacher_defaults
-from app.models import Artifact, Job, Teacher
+from app.jobs.estimate import check_memory
+from app.jobs.removal import drop_job
+from app.jobs.schemas import JobPatch, JobSpec, with_teacher_defaults
+from app.models import Job, Teacher
 from app.problems import invalid_body
-from app.storage import get_store
+from app.teachers.files import TeacherFile
 from app.teachers.service import add_teacher, get_teacher
-from app.teachers.upload import Upload
 from dfad_core.catalog import get_architecture
 from dfad_core.errors import ShapeError
 
@@ -52,31 +54,35 @@ def get_job(session: Session, job_id: str, tenant_id: str) -> Job:
     return job
 
 
-def submit_upload(request: Request, upload: Upload) -> str:
-    """A job for a teacher that came with it; returns the job's id."""
-    fingerprint = idempotency.fingerprint(request.asked, upload.sha256)
+_SHOWN = (
+    select(Job, Teacher)
+    .join(Teacher, Teacher.id == Job.teacher_id)
+    .where(Job.id == bindparam("job_id"), Job.tenant_id == bindparam("tenant_id"))
+)
+
+
+def get_shown(session: Session, job_id: str, tenant_id: str) -> tuple[Job, Teacher]:
+    """The tenant's job and its teacher, as `get_job`: what most requests are about, built once."""
+    require_id(job_id, "job", "/job_id")
+    row = session.execute(_SHOWN, {"job_id": job_id, "tenant_id": tenant_id}).first()
+    if row is None:
+        raise NotFound("job")
+    return row[0], row[1]
+
+
+def submit_upload(request: Request, file: TeacherFile) -> str:
+    """A job for a teacher whose bytes came with it, or before; returns the job's id."""
+    fingerprint = idempotency.fingerprint(request.asked, file.stored.sha256)
     known = request.made_before(fingerprint)
     if known is not None:
         return known
-    artifact_id = new_id("art")
-    stored = get_store().put(artifact_id, upload.pieces())
     try:
         with session_scope() as session:
-            teacher = add_teacher(
-                session,
-                tenant_id=request.tenant_id,
-                artifact_id=artifact_id,
-                stored=stored,
-                filename=upload.filename,
-                spec=request.asked.get("teacher", {}),
-            )
+            said = request.asked.get("teacher", {})
+            teacher = add_teacher(session, tenant_id=request.tenant_id, file=file, spec=said)
             job_id = _insert(session, request, request.spec, teacher.id, fingerprint)
     except IntegrityError as error:
-        get_store().delete(artifact_id)
         raise idempotency.in_flight() from error
-    except BaseException:
-        get_store().delete(artifact_id)
-        raise
     send_due()
     return job_id
 
@@ -89,7 +95,7 @@ def submit_known(request: Request, teacher_id: str) -> str:
         return known
     try:
         with session_scope() as session:
-            spec = resolve_known(session, request.spec, teacher_id, request.tenant_id)
+            spec = resolve_known(session, request.spec, teacher_id, request.tenant_id, lock=True)
             job_id = _insert(session, request, spec, teacher_id, fingerprint)
     except IntegrityError as error:
         raise idempotency.in_flight() from error
@@ -97,12 +103,14 @@ def submit_known(request: Request, teacher_id: str) -> str:
     return job_id
 
 
-def resolve_known(session: Session, spec: JobSpec, teacher_id: str, tenant_id: str) -> JobSpec:
+def resolve_known(
+    session: Session, spec: JobSpec, teacher_id: str, tenant_id: str, *, lock: bool = False
+) -> JobSpec:
     """The spec with what is known of the teacher.
 
     Raises NotFound, 409 for a rejected teacher, and InvalidBody where the two do not go together.
     """
-    teacher, _ = get_teacher(session, teacher_id, tenant_id)
+    teacher, _ = get_teacher(session, teacher_id, tenant_id, lock=lock)
     if teacher.status == "rejected":
         raise ServiceError(409, "teacher_rejected", "That teacher was inspected and rejected.")
     try:
@@ -127,6 +135,8 @@ def _check_student_fits(student: str, teacher: Teacher) -> None:
 
 
 def _insert(session: Session, request: Request, spec: JobSpec, teacher_id: str, fingerprint: str) -> str:
+    check_memory(spec)
+    quotas.check_queued(session, request.tenant_id)
     job = Job(
         id=new_id("job"),
         tenant_id=request.tenant_id,
@@ -135,6 +145,8 @@ def _insert(session: Session, request: Request, spec: JobSpec, teacher_id: str, 
         resolved_spec=spec.resolved(),
         labels=spec.metadata,
         priority=spec.priority,
+        keep=spec.keep,
+        device=spec.device,
         idempotency_key=request.key,
         idempotency_hash=fingerprint if request.key else None,
     )
@@ -149,10 +161,53 @@ def cancel(job_id: str, tenant_id: str) -> None:
         lifecycle.request_cancel(session, job_id, tenant_id)
 
 
-def relabel(job_id: str, tenant_id: str, labels: dict[str, str]) -> None:
-    """Replace the job's metadata."""
+def pause(job_id: str, tenant_id: str) -> None:
+    """Hold the job where it is; see lifecycle.request_pause."""
     with session_scope() as session:
-        get_job(session, job_id, tenant_id).labels = labels
+        get_job(session, job_id, tenant_id)
+        lifecycle.request_pause(session, job_id, tenant_id)
+
+
+def resume(job_id: str, tenant_id: str) -> None:
+    """Queue a paused job again; see lifecycle.request_resume."""
+    with session_scope() as session:
+        get_job(session, job_id, tenant_id)
+        lifecycle.request_resume(session, job_id, tenant_id)
+    send_due()
+
+
+def rerun(job_id: str, tenant_id: str, key: str | None) -> str:
+    """A new job with the teacher, the spec and the metadata of one that is there; returns its id."""
+    idempotency.checked_key(key)
+    with read_scope() as session:
+        before = get_job(session, job_id, tenant_id)
+    fingerprint = idempotency.fingerprint({"rerun": job_id}, before.teacher_id)
+    known = idempotency.made_before(Job, tenant_id, key, fingerprint)
+    if known is not None:
+        return known
+    copied = ("tenant_id", "teacher_id", "spec", "resolved_spec", "labels", "priority", "device", "keep")
+    values = {name: getattr(before, name) for name in copied}
+    hashed = fingerprint if key else None
+    job = Job(id=new_id("job"), **values, idempotency_key=key, idempotency_hash=hashed)
+    try:
+        with session_scope() as session:
+            get_teacher(session, job.teacher_id, tenant_id, lock=True)  # it may have been deleted
+            quotas.check_queued(session, tenant_id)
+            lifecycle.submit(session, job)
+    except IntegrityError as error:
+        raise idempotency.in_flight() from error
+    send_due()
+    return job.id
+
+
+def patch(job_id: str, tenant_id: str, changes: JobPatch) -> None:
+    """Replace the job's metadata, or say whether it is to be kept."""
+    with session_scope() as session:
+        job = get_job(session, job_id, tenant_id)
+        if changes.metadata is not None:
+            job.labels = changes.metadata
+        if changes.keep is not None:
+            lifecycle.set_keep(session, job, changes.keep)
 
 
 def remove(job_id: str, tenant_id: str) -> None:
@@ -161,10 +216,8 @@ def remove(job_id: str, tenant_id: str) -> None:
         job = get_job(session, job_id, tenant_id)
         if not lifecycle.is_terminal(job.status):
             raise ServiceError(409, "invalid_transition", f"The job is {job.status}; cancel it first.")
-        artifacts = list(session.scalars(select(Artifact.id).where(Artifact.job_id == job_id)))
-        session.execute(delete(Job).where(Job.id == job_id))
-    for artifact_id in artifacts:
-        get_store().delete(artifact_id)
+        blobs = drop_job(session, job_id)
+    forget(blobs)
 
 
 def progress_mark(job_id: str) -> tuple[str, int] | None:

@@ -27,7 +27,7 @@ LEASED = frozenset({Status.RUNNING, Status.PAUSING, Status.CANCELLING})
 
 #: Every move that exists. What is not here cannot happen.
 MOVES: Mapping[Status, frozenset[Status]] = {
-    Status.QUEUED: frozenset({Status.RUNNING, Status.CANCELLED}),
+    Status.QUEUED: frozenset({Status.RUNNING, Status.PAUSED, Status.CANCELLED}),
     Status.RUNNING: frozenset(
         {
             Status.SUCCEEDED,
@@ -38,7 +38,14 @@ MOVES: Mapping[Status, frozenset[Status]] = {
         }
     ),
     Status.CANCELLING: frozenset({Status.CANCELLED}),
-    Status.PAUSING: frozenset({Status.PAUSED, Status.CANCELLING, Status.FAILED}),
+    Status.PAUSING: frozenset(
+        {
+            Status.PAUSED,
+            Status.CANCELLING,
+            Status.FAILED,
+            Status.SUCCEEDED,  # its training had ended before it heard of the pause
+        }
+    ),
     Status.PAUSED: frozenset({Status.QUEUED, Status.CANCELLED}),
     Status.SUCCEEDED: frozenset(),
     Status.FAILED: frozenset(),

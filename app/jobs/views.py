@@ -44,6 +44,8 @@ class JobView(BaseModel):
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    expires_at: datetime | None
+    keep: bool
     attempt: int
     progress: Progress
     queue_position: int | None
@@ -100,28 +102,27 @@ class MetricsView(BaseModel):
     data: list[MetricPoint]
 
 
-SUBRESOURCES = ("events", "metrics", "samples", "artifacts", "student", "cancel")
+SUBRESOURCES = ("events", "metrics", "samples", "artifacts", "student", "cancel", "pause", "resume", "rerun")
 
 
-def job_view(session: Session, job: Job) -> JobView:
-    """The whole view of one job."""
-    return job_views(session, [job])[0]
+def job_views(session: Session, rows: Sequence[tuple[Job, Teacher]]) -> list[JobView]:
+    """The views of jobs with their teachers, with two more queries however many they are."""
+    jobs = [job for job, _ in rows]
+    # Student and report are published with the job's end.
+    artifacts = _artifacts(session, [job.id for job in jobs if is_terminal(job.status)])
+    positions = _queue_positions(session, [job.id for job in jobs if job.status == Status.QUEUED])
+    return [_view(job, teacher, artifacts.get(job.id, []), positions.get(job.id)) for job, teacher in rows]
 
 
-def job_views(session: Session, jobs: Sequence[Job]) -> list[JobView]:
-    """The views of a page of jobs, with three more queries however many they are."""
-    ids = [job.id for job in jobs]
+def _artifacts(session: Session, ids: list[str]) -> dict[str | None, list[ArtifactView]]:
+    found: dict[str | None, list[ArtifactView]] = {}
+    if not ids:
+        return found
     published = select(Artifact).where(Artifact.job_id.in_(ids), Artifact.published_at.is_not(None))
     shown = published.where(Artifact.kind.in_(("student", "report"))).order_by(Artifact.id)
-    artifacts: dict[str | None, list[ArtifactView]] = {}
     for artifact in session.scalars(shown):
-        artifacts.setdefault(artifact.job_id, []).append(artifact_view(artifact))
-    used = select(Teacher).where(Teacher.id.in_({job.teacher_id for job in jobs}))
-    teachers = {teacher.id: teacher for teacher in session.scalars(used)}
-    positions = _queue_positions(session, [job.id for job in jobs if job.status == Status.QUEUED])
-    return [
-        _view(job, teachers[job.teacher_id], artifacts.get(job.id, []), positions.get(job.id)) for job in jobs
-    ]
+        found.setdefault(artifact.job_id, []).append(artifact_view(artifact))
+    return found
 
 
 def _view(job: Job, teacher: Teacher, artifacts: list[ArtifactView], position: int | None) -> JobView:
@@ -133,6 +134,8 @@ def _view(job: Job, teacher: Teacher, artifacts: list[ArtifactView], position: i
         created_at=job.created_at,
         started_at=job.started_at,
         finished_at=job.finished_at,
+        expires_at=job.expires_at,
+        keep=job.keep,
         attempt=job.attempt,
         progress=_progress(job),
         queue_position=position,
@@ -166,11 +169,13 @@ def _progress(job: Job) -> Progress:
 
 
 def _queue_positions(session: Session, ids: list[str]) -> dict[str, int]:
-    """1 for the next in line; one pass over the queue."""
+    """1 for the tenant's next, in the order they are claimed; one pass over the tenant's queue."""
     if not ids:
         return {}
-    place = func.row_number().over(order_by=Job.id).label("place")
-    queue = select(Job.id, place).where(Job.status == Status.QUEUED).subquery()
+    order = (Job.priority.desc(), Job.id)
+    place = func.row_number().over(partition_by=Job.tenant_id, order_by=order).label("place")
+    tenants = select(Job.tenant_id).where(Job.id.in_(ids))
+    queue = select(Job.id, place).where(Job.status == Status.QUEUED, Job.tenant_id.in_(tenants)).subquery()
     found = session.execute(select(queue.c.id, queue.c.place).where(queue.c.id.in_(ids)))
     return {row.id: row.place for row in found}
 

@@ -1,20 +1,27 @@
 """Database tables, one a file. Importing this package registers all of them."""
 
+from app.models.api_key import ApiKey
 from app.models.artifact import Artifact, ArtifactChunk
+from app.models.audit_event import AuditEvent
 from app.models.job import Job
 from app.models.job_event import JobEvent
 from app.models.job_metric import JobMetric
 from app.models.outbox import OutboxMessage
 from app.models.teacher import Teacher
+from app.models.upload import Upload, UploadPart
 from app.models.worker_beat import WorkerBeat
 
 __all__ = [
+    "ApiKey",
     "Artifact",
     "ArtifactChunk",
+    "AuditEvent",
     "Job",
     "JobEvent",
     "JobMetric",
     "OutboxMessage",
     "Teacher",
+    "Upload",
+    "UploadPart",
     "WorkerBeat",
 ]

@@ -11,13 +11,22 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.db import Base, UtcDateTime
 
 
+def _own_id(context: Any) -> str:
+    return str(context.get_current_parameters()["id"])
+
+
 class Artifact(Base):
     """Immutable bytes with a SHA-256. Visible to clients once `published_at` is set."""
 
     __tablename__ = "artifacts"
-    __table_args__ = (Index("ix_artifacts_job_id_kind", "job_id", "kind"),)
+    __table_args__ = (
+        Index("ix_artifacts_job_id_kind", "job_id", "kind"),
+        Index("ix_artifacts_tenant_id_sha256", "tenant_id", "sha256"),
+    )
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    #: Under which id the store has the bytes: its own, or that of the artifact that brought them first.
+    blob_id: Mapped[str] = mapped_column(String(40), index=True, default=_own_id)
     tenant_id: Mapped[str] = mapped_column(String(64))
     job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
     #: teacher, student, report, samples, checkpoint, manifest …

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, Index, String, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, String, UniqueConstraint, false
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db import Base, UtcDateTime
@@ -21,11 +21,12 @@ class Job(Base):
         Index("ix_jobs_tenant_id_status_id", "tenant_id", "status", "id"),
         Index("ix_jobs_status_run_after", "status", "run_after"),
         Index("ix_jobs_status_lease", "status", "lease_expires_at"),
+        Index("ix_jobs_tenant_id_started_at", "tenant_id", "started_at"),
     )
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     tenant_id: Mapped[str] = mapped_column(String(64))
-    teacher_id: Mapped[str] = mapped_column(ForeignKey("teachers.id"))
+    teacher_id: Mapped[str] = mapped_column(ForeignKey("teachers.id"), index=True)
     #: A value of `app.jobs.states.Status`.
     status: Mapped[str] = mapped_column(String(16))
     #: Inside running: loading, warming_up, distilling, evaluating, exporting.
@@ -47,7 +48,13 @@ class Job(Base):
     resolved_spec: Mapped[dict[str, Any]] = mapped_column(JSON)
     #: `metadata` of the contract (SQLAlchemy keeps that name for itself).
     labels: Mapped[dict[str, str]] = mapped_column("metadata", JSON, default=dict)
+    #: Higher ones first, among the tenant's own.
     priority: Mapped[int] = mapped_column(default=0)
+    #: auto, cpu or cuda: which workers may take it.
+    device: Mapped[str] = mapped_column(String(8), default="auto")
+    #: Since when it is paused, and for how long it was before: its deadline stands still meanwhile.
+    paused_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    paused_seconds: Mapped[float] = mapped_column(default=0.0)
     step: Mapped[int] = mapped_column(BigInteger, default=0)
     total_steps: Mapped[int] = mapped_column(BigInteger, default=0)
     eta_seconds: Mapped[float | None] = mapped_column()
@@ -64,3 +71,7 @@ class Job(Base):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    #: When it may be deleted with its artifacts; None while it is not over, is kept, or for ever.
+    expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime, index=True)
+    #: The user wants it kept beyond the usual time.
+    keep: Mapped[bool] = mapped_column(default=False, server_default=false())

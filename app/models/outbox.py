@@ -19,6 +19,8 @@ class OutboxMessage(Base):
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     #: Celery task name.
     task: Mapped[str] = mapped_column(String(64))
+    #: Celery queue: that of the workers that can do it.
+    queue: Mapped[str] = mapped_column(String(32))
     #: The one argument: a job or teacher id.
     subject_id: Mapped[str] = mapped_column(String(40))
     #: Not sent before (back-off of a retried job).

@@ -39,3 +39,5 @@ class Teacher(Base):
     #: SHA-256 of the request that the key came with.
     idempotency_hash: Mapped[str | None] = mapped_column(String(64))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    #: The row stays for the jobs that it taught; its bytes are gone.
+    deleted_at: Mapped[datetime | None] = mapped_column(UtcDateTime)

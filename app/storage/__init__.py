@@ -2,13 +2,30 @@
 
 from functools import cache
 
-from app.storage.base import ArtifactStore, IntegrityError, Stored
+from app.config import get_settings
+from app.storage.base import ArtifactStore, IntegrityError, Stored, Writer
 from app.storage.database import DatabaseStore
 
-__all__ = ["ArtifactStore", "IntegrityError", "Stored", "get_store"]
+__all__ = ["ArtifactStore", "IntegrityError", "Stored", "Writer", "get_store"]
 
 
 @cache
 def get_store() -> ArtifactStore:
-    """The process's store."""
+    """The process's store. What is there stays where it is: move the bytes before you choose another."""
+    settings = get_settings()
+    if settings.artifact_store == "filesystem":
+        from app.storage.filesystem import FilesystemStore
+
+        return FilesystemStore(settings.resolved_artifact_folder)
+    if settings.artifact_store == "s3":
+        from obstore.store import S3Store
+
+        from app.storage.s3 import ObjectsStore
+
+        assert settings.s3_url is not None
+        url, endpoint = settings.s3_url, settings.s3_endpoint
+        if endpoint is None:
+            return ObjectsStore(S3Store.from_url(url))
+        plain = endpoint.startswith("http://")
+        return ObjectsStore(S3Store.from_url(url, endpoint=endpoint, client_options={"allow_http": plain}))
     return DatabaseStore()

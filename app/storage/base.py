@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from datetime import datetime
 
 
 class IntegrityError(Exception):
@@ -19,14 +21,64 @@ class Stored:
     sha256: str
 
 
-class ArtifactStore(Protocol):
+class Writer(ABC):
+    """Bytes on their way into a store. Nobody can read them before `finish`."""
+
+    def __init__(self) -> None:
+        self._digest, self._total = hashlib.sha256(), 0
+
+    def write(self, piece: bytes) -> None:
+        """Take the next bytes."""
+        self._digest.update(piece)
+        self._total += len(piece)
+        self._take(piece)
+
+    def finish(self) -> Stored:
+        """Keep them for good; says what is kept."""
+        self._keep()
+        return Stored(self._total, self._digest.hexdigest())
+
+    @abstractmethod
+    def _take(self, piece: bytes) -> None: ...
+
+    @abstractmethod
+    def _keep(self) -> None: ...
+
+    @abstractmethod
+    def abort(self) -> None:
+        """Forget what is not kept yet; for what is, `delete` is the way."""
+
+
+class ArtifactStore(ABC):
     """Keeps bytes under an artifact's id. Never holds a whole artifact in memory."""
+
+    @abstractmethod
+    def writer(self, artifact_id: str) -> Writer:
+        """A way in for bytes that come little by little."""
 
     def put(self, artifact_id: str, chunks: Iterable[bytes]) -> Stored:
         """Keep the bytes; on any error nothing is left behind."""
+        writer = self.writer(artifact_id)
+        try:
+            for piece in chunks:
+                writer.write(piece)
+            return writer.finish()
+        except BaseException:
+            writer.abort()
+            raise
 
+    @abstractmethod
     def read(self, artifact_id: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         """The bytes from `start` up to, not including, `end`. Raises IntegrityError on a gap."""
 
+    @abstractmethod
     def delete(self, artifact_id: str) -> None:
         """Forget the bytes; fine if there are none."""
+
+    @abstractmethod
+    def kept(self) -> Iterator[tuple[str, datetime]]:
+        """Ids of everything that is kept, and since when: for sweeping up what nobody owns."""
+
+    @abstractmethod
+    def sweep_unfinished(self, before: datetime) -> None:
+        """Forget what was begun before then and never came to be."""

@@ -2,47 +2,60 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from datetime import datetime
 
 from sqlalchemy import delete, insert, select
 
 from app.db import database_now, read_scope, session_scope
 from app.models import ArtifactChunk
-from app.storage.base import IntegrityError, Stored
+from app.storage.base import ArtifactStore, IntegrityError, Writer
 
 CHUNK_BYTES = 2**20
 
 
-def _equal_pieces(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """The same bytes in pieces of CHUNK_BYTES; the last may be shorter."""
-    waiting = bytearray()
-    for chunk in chunks:
-        waiting += chunk
-        while len(waiting) >= CHUNK_BYTES:
-            yield bytes(waiting[:CHUNK_BYTES])
-            del waiting[:CHUNK_BYTES]
-    if waiting:
-        yield bytes(waiting)
+class _ChunkWriter(Writer):
+    """Cuts into rows of CHUNK_BYTES; the last may be shorter."""
+
+    def __init__(self, artifact_id: str) -> None:
+        super().__init__()
+        self._artifact_id, self._number, self._waiting = artifact_id, 0, bytearray()
+        self._kept = False
+
+    def _take(self, piece: bytes) -> None:
+        self._waiting += piece
+        while len(self._waiting) >= CHUNK_BYTES:
+            self._insert(bytes(self._waiting[:CHUNK_BYTES]))
+            del self._waiting[:CHUNK_BYTES]
+
+    def _keep(self) -> None:
+        if self._waiting:
+            self._insert(bytes(self._waiting))
+        self._kept = True
+
+    def _insert(self, piece: bytes) -> None:
+        with session_scope() as session:
+            row = {"artifact_id": self._artifact_id, "number": self._number, "data": piece}
+            session.execute(insert(ArtifactChunk), [{**row, "created_at": database_now(session)}])
+        self._number += 1
+
+    def abort(self) -> None:
+        """See Writer."""
+        if not self._kept:
+            _delete(self._artifact_id)
 
 
-class DatabaseStore:
+def _delete(artifact_id: str) -> None:
+    with session_scope() as session:
+        session.execute(delete(ArtifactChunk).where(ArtifactChunk.artifact_id == artifact_id))
+
+
+class DatabaseStore(ArtifactStore):
     """The default store. One short transaction for each chunk."""
 
-    def put(self, artifact_id: str, chunks: Iterable[bytes]) -> Stored:
+    def writer(self, artifact_id: str) -> Writer:
         """See ArtifactStore."""
-        digest, total = hashlib.sha256(), 0
-        try:
-            for number, piece in enumerate(_equal_pieces(chunks)):
-                digest.update(piece)
-                total += len(piece)
-                with session_scope() as session:
-                    row = {"artifact_id": artifact_id, "number": number, "data": piece}
-                    session.execute(insert(ArtifactChunk), [{**row, "created_at": database_now(session)}])
-        except BaseException:
-            self.delete(artifact_id)
-            raise
-        return Stored(total, digest.hexdigest())
+        return _ChunkWriter(artifact_id)
 
     def read(self, artifact_id: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         """See ArtifactStore."""
@@ -65,5 +78,15 @@ class DatabaseStore:
 
     def delete(self, artifact_id: str) -> None:
         """See ArtifactStore."""
-        with session_scope() as session:
-            session.execute(delete(ArtifactChunk).where(ArtifactChunk.artifact_id == artifact_id))
+        _delete(artifact_id)
+
+    def kept(self) -> Iterator[tuple[str, datetime]]:
+        """See ArtifactStore."""
+        with read_scope() as session:
+            # The first chunk alone is answered by the key, without the bytes.
+            first = select(ArtifactChunk.artifact_id, ArtifactChunk.created_at)
+            rows = session.execute(first.where(ArtifactChunk.number == 0)).all()
+        yield from ((row.artifact_id, row.created_at) for row in rows)
+
+    def sweep_unfinished(self, before: datetime) -> None:
+        """Chunks of an upload that broke off are found by `kept`, as they have an id already."""

@@ -2,46 +2,58 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import APIRouter, Request, Response
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from starlette.concurrency import run_in_threadpool
 
-from app import idempotency
+from app import idempotency, quotas
 from app.db import read_scope, session_scope
 from app.dispatch import send_due
-from app.ids import new_id
 from app.jobs.lifecycle import owe_message
-from app.jobs.schemas import TeacherSpec
+from app.jobs.schemas import TeacherRequest, TeacherSpec
 from app.json_body import parse_model
 from app.models import Artifact, Teacher
 from app.openapi import multipart_body
 from app.pagination import After, Limit, page
 from app.parameters import IdempotencyKey, TeacherId
-from app.storage import get_store
-from app.teachers.service import add_teacher, get_teacher
+from app.teachers.files import TeacherFile
+from app.teachers.service import add_teacher, get_teacher, remove_teacher
 from app.teachers.tasks import INSPECT_TEACHER
-from app.teachers.upload import Upload, content_type, read_upload, unsupported
+from app.teachers.upload import content_type, read_upload, unsupported
 from app.teachers.views import TeacherList, TeacherView, teacher_view
+from app.uploads.service import completed_file
 
 router = APIRouter(prefix="/teachers", tags=["teachers"])
 
 
-@router.post("", status_code=201, openapi_extra=multipart_body("TeacherSpec", spec_required=False))
+@router.post(
+    "",
+    status_code=201,
+    openapi_extra=multipart_body("TeacherSpec", spec_required=False, or_json="TeacherRequest"),
+)
 async def create_teacher(
     request: Request, response: Response, idempotency_key: IdempotencyKey = None
 ) -> TeacherView:
-    """Upload a teacher by itself; it is inspected in the background."""
-    if content_type(request) != "multipart/form-data":
-        raise unsupported("multipart/form-data")
+    """A teacher by itself, as a file or uploaded in parts before; it is inspected in the background."""
     key, tenant_id = idempotency.checked_key(idempotency_key), request.state.tenant_id
-    async with read_upload(request, spec_required=False) as upload:
-        _, spec = parse_model(upload.spec, TeacherSpec)
-        seen = idempotency.fingerprint(spec, upload.sha256)
-        known = await run_in_threadpool(idempotency.made_before, Teacher, tenant_id, key, seen)
-        if known is None:
-            known = await run_in_threadpool(_store, upload, spec, tenant_id, key, seen)
-    view = await run_in_threadpool(_view, known, tenant_id)
+    match content_type(request):
+        case "multipart/form-data":
+            length = request.headers.get("content-length")
+            await run_in_threadpool(quotas.check_room, tenant_id, length)
+            async with read_upload(request, spec_required=False) as upload:
+                _, spec = parse_model(upload.spec, TeacherSpec)
+                made = await run_in_threadpool(_store, upload, spec, tenant_id, key)
+        case "application/json":
+            asked, spec = parse_model(await request.body(), TeacherRequest)
+            del spec["upload_id"]
+            file = await run_in_threadpool(completed_file, asked.upload_id, tenant_id)
+            made = await run_in_threadpool(_store, file, spec, tenant_id, key)
+        case _:
+            raise unsupported("multipart/form-data, application/json")
+    view = await run_in_threadpool(_view, made, tenant_id)
     response.headers["Location"] = f"/teachers/{view.id}"
     return view
 
@@ -51,28 +63,24 @@ def _view(teacher_id: str, tenant_id: str) -> TeacherView:
         return teacher_view(*get_teacher(session, teacher_id, tenant_id))
 
 
-def _store(upload: Upload, spec: dict[str, object], tenant_id: str, key: str | None, seen: str) -> str:
-    artifact_id = new_id("art")
-    stored = get_store().put(artifact_id, upload.pieces())
+def _store(file: TeacherFile, spec: dict[str, Any], tenant_id: str, key: str | None) -> str:
+    seen = idempotency.fingerprint(spec, file.stored.sha256)
+    known = idempotency.made_before(Teacher, tenant_id, key, seen)
+    if known is not None:
+        return known
     try:
         with session_scope() as session:
             teacher = add_teacher(
                 session,
                 tenant_id=tenant_id,
-                artifact_id=artifact_id,
-                stored=stored,
-                filename=upload.filename,
+                file=file,
                 spec=spec,
                 idempotency_key=key,
                 idempotency_hash=seen if key else None,
             )
             owe_message(session, INSPECT_TEACHER, teacher.id, teacher.created_at)
     except IntegrityError as error:
-        get_store().delete(artifact_id)
         raise idempotency.in_flight() from error
-    except BaseException:
-        get_store().delete(artifact_id)
-        raise
     send_due()
     return teacher.id
 
@@ -96,3 +104,10 @@ def list_teachers(request: Request, limit: Limit = 20, after: After = None) -> T
 def retrieve_teacher(request: Request, teacher_id: TeacherId) -> TeacherView:
     """One teacher and its inspection report."""
     return _view(teacher_id, request.state.tenant_id)
+
+
+@router.delete("/{teacher_id}", status_code=204)
+def delete_teacher(request: Request, teacher_id: TeacherId) -> Response:
+    """Delete a teacher's bytes, once no job needs them; jobs that it taught stay."""
+    remove_teacher(teacher_id, request.state.tenant_id)
+    return Response(status_code=204)

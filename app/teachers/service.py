@@ -4,34 +4,43 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
-from app.db import database_now
-from app.errors import NotFound
+from app import quotas
+from app.artifacts.blobs import forget, remove_artifacts, same_bytes
+from app.db import database_now, session_scope
+from app.errors import NotFound, ServiceError
 from app.ids import new_id, require_id
-from app.models import Artifact, Teacher
-from app.storage import Stored
+from app.jobs.states import TERMINAL
+from app.models import Artifact, Job, Teacher
+from app.teachers.files import TeacherFile
 
 
 def add_teacher(
     session: Session,
     *,
     tenant_id: str,
-    artifact_id: str,
-    stored: Stored,
-    filename: str,
+    file: TeacherFile,
     spec: dict[str, Any],
     idempotency_key: str | None = None,
     idempotency_hash: str | None = None,
 ) -> Teacher:
-    """Insert an uploaded teacher whose bytes are already kept; it waits to be inspected."""
+    """Insert a teacher whose bytes are kept already; it waits to be inspected.
+
+    Bytes that the tenant has already are shared. Raises ServiceError 429 past the tenant's quota.
+    """
     now = database_now(session)
+    stored = file.stored
+    shared = same_bytes(session, tenant_id, stored.sha256, stored.bytes)
+    if shared is None:
+        quotas.check_bytes(session, tenant_id, stored.bytes)
     artifact = Artifact(
-        id=artifact_id,
+        id=(artifact_id := file.blob_id if shared is None else new_id("art")),
+        blob_id=shared or artifact_id,
         tenant_id=tenant_id,
         kind="teacher",
-        filename=filename,
+        filename=file.filename,
         bytes=stored.bytes,
         sha256=stored.sha256,
         created_at=now,
@@ -41,7 +50,7 @@ def add_teacher(
         id=new_id("tch"),
         tenant_id=tenant_id,
         artifact_id=artifact_id,
-        filename=filename,
+        filename=file.filename,
         status="inspecting",
         spec=spec,
         idempotency_key=idempotency_key,
@@ -53,11 +62,36 @@ def add_teacher(
     return teacher
 
 
-def get_teacher(session: Session, teacher_id: str, tenant_id: str) -> tuple[Teacher, Artifact]:
-    """The tenant's teacher and its file. Raises NotFound, or InvalidBody for what is no id."""
+def get_teacher(
+    session: Session, teacher_id: str, tenant_id: str, *, lock: bool = False
+) -> tuple[Teacher, Artifact]:
+    """The tenant's teacher and its file; with `lock` nobody deletes it before the transaction ends.
+
+    Raises NotFound, or InvalidBody for what is no id.
+    """
     require_id(teacher_id, "tch", "/teacher_id")
     query = select(Teacher, Artifact).join(Artifact, Artifact.id == Teacher.artifact_id)
+    if lock:
+        query = query.with_for_update(of=Teacher)
     row = session.execute(query.where(Teacher.id == teacher_id, Teacher.tenant_id == tenant_id)).first()
     if row is None:
         raise NotFound("teacher")
     return row[0], row[1]
+
+
+def remove_teacher(teacher_id: str, tenant_id: str) -> None:
+    """Delete the teacher's bytes; jobs that it taught still tell of it. 409 while a job needs it."""
+    with session_scope() as session:
+        teacher, _ = get_teacher(session, teacher_id, tenant_id, lock=True)
+        needed = exists().where(Job.teacher_id == teacher_id, Job.status.not_in(TERMINAL))
+        if session.scalar(select(needed)):
+            raise ServiceError(409, "teacher_in_use", "A job that has not ended needs that teacher.")
+        blobs = drop_teacher(session, teacher)
+    forget(blobs)
+
+
+def drop_teacher(session: Session, teacher: Teacher) -> list[str]:
+    """Mark it deleted and delete its artifact; the blobs to forget after the commit."""
+    teacher.deleted_at = database_now(session)
+    teacher.idempotency_key = None
+    return remove_artifacts(session, Artifact.id == teacher.artifact_id)

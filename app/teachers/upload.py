@@ -1,45 +1,38 @@
 """Reading a multipart body: one file and one JSON part, in constant memory.
 
-Starlette spools the file to disk past 1 MiB; from there it goes to the store in pieces. Nothing is
-stored before everything that can be checked has been checked.
+The file goes straight into the store as it arrives, and is hashed on the way: it is written once and never
+read again. What is refused afterwards, or breaks off, is forgotten.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import BinaryIO
+from io import BytesIO
 
+import anyio
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import FormData, UploadFile
-from starlette.exceptions import HTTPException
+from starlette.datastructures import FormData, Headers, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
 
+from app.artifacts.blobs import forget
 from app.config import get_settings
 from app.errors import FieldProblem, InvalidBody, ServiceError
-from app.text import storable
+from app.ids import new_id
+from app.storage import Stored, Writer, get_store
+from app.teachers.files import TeacherFile, display_name
 
 PIECE_BYTES = 2**20
-MAX_NAME_CHARACTERS = 255
+"""Handed to the store at once; what the network brings is smaller."""
 
 
 @dataclass(frozen=True)
-class Upload:
-    """One uploaded teacher file and the JSON that came with it."""
+class Upload(TeacherFile):
+    """One uploaded teacher file, which no row names yet, and the JSON that came with it."""
 
-    file: BinaryIO
-    filename: str
-    num_bytes: int
-    sha256: str
     spec: bytes
-
-    def pieces(self) -> Iterator[bytes]:
-        """The file from its beginning."""
-        self.file.seek(0)
-        while piece := self.file.read(PIECE_BYTES):
-            yield piece
 
 
 def content_type(request: Request) -> str:
@@ -52,45 +45,110 @@ def unsupported(accepted: str) -> ServiceError:
     return ServiceError(415, "unsupported_media_type", f"Send {accepted}.", headers={"Accept": accepted})
 
 
+class _Kept(UploadFile):
+    """A file part on its way into the store."""
+
+    def __init__(self, filename: str, headers: Headers) -> None:
+        super().__init__(BytesIO(), size=0, filename=filename, headers=headers)
+        self.blob_id = new_id("art")
+        self._writer: Writer | None = None
+        self._waiting = bytearray()
+
+    async def write(self, data: bytes) -> None:
+        """Pass on what is worth a thread's while."""
+        self._waiting += data
+        if len(self._waiting) >= PIECE_BYTES:
+            await run_in_threadpool(self._pass_on)
+
+    async def seek(self, offset: int) -> None:
+        """What the parser calls at the end of the part."""
+        await run_in_threadpool(self._pass_on)
+
+    def _pass_on(self) -> None:
+        if self._writer is None:
+            self._writer = get_store().writer(self.blob_id)
+        self._writer.write(bytes(self._waiting))
+        self._waiting.clear()
+
+    def finish(self) -> Stored:
+        """Keep the bytes."""
+        assert self._writer is not None
+        return self._writer.finish()
+
+    def drop(self) -> None:
+        """Forget the bytes, unless a row names them by now."""
+        if self._writer is not None:
+            self._writer.abort()
+            forget([self.blob_id])
+
+
+class _Parser(MultiPartParser):
+    """Starlette's, with teachers streamed to the store and not to a temporary file."""
+
+    def __init__(self, request: Request, limit: int) -> None:
+        super().__init__(request.headers, request.stream(), max_files=2, max_fields=2, max_part_size=limit)
+        self.kept: list[_Kept] = []
+
+    def on_headers_finished(self) -> None:
+        """See MultiPartParser: here a part turns out to be a file."""
+        super().on_headers_finished()
+        part = self._current_part
+        if part.file is not None and part.field_name == "teacher":
+            part.file.file.close()
+            part.file = _Kept(part.file.filename or "", part.file.headers)
+            self.kept.append(part.file)
+
+
 @asynccontextmanager
 async def read_upload(request: Request, *, spec_required: bool) -> AsyncIterator[Upload]:
-    """The request's `teacher` and `spec` parts; temporary files are gone at the end of the block."""
+    """The request's `teacher` and `spec` parts. Bytes that no row names at the end of the block are gone."""
     limit = get_settings().max_json_bytes
-    form = await _parsed(request, limit)
+    parser = _Parser(request, limit)
+    form: FormData | None = None
     try:
+        form = await _parsed(parser, limit)
         spec = await _spec(form, limit, required=spec_required)
         teacher = _teacher(form)
-        size, digest = await run_in_threadpool(_measure, teacher.file)
-        if size == 0:
+        name = display_name(teacher.filename or "")
+        stored = await run_in_threadpool(teacher.finish)
+        if stored.bytes == 0:
             raise InvalidBody(
                 "The teacher file is empty.", FieldProblem("/teacher", "empty"), code="empty_file"
             )
-        yield Upload(teacher.file, display_name(teacher.filename or ""), size, digest, spec)
+        yield Upload(teacher.blob_id, stored, name, spec)
     finally:
-        await form.close()
+        with anyio.CancelScope(shield=True):
+            if form is not None:
+                await form.close()
+            for kept in parser.kept:
+                await run_in_threadpool(kept.drop)
 
 
-async def _parsed(request: Request, limit: int) -> FormData:
+def _malformed() -> ServiceError:
+    return ServiceError(400, "malformed_multipart", "The multipart body cannot be read.")
+
+
+async def _parsed(parser: _Parser, limit: int) -> FormData:
     try:
-        return await request.form(max_files=2, max_fields=2, max_part_size=limit)
-    except HTTPException as error:
+        return await parser.parse()
+    except MultiPartException as error:
         # Starlette tells its refusals apart by their text alone.
-        if "maximum size" in str(error.detail):
+        if "maximum size" in error.message:
             text = f"A part that is no file is larger than {limit} bytes."
             raise ServiceError(413, "payload_too_large", text) from error
-        raise
+        raise _malformed() from error
     except UnicodeError as error:  # from a charset that exists and is no way to write a name
         raise ServiceError(400, "malformed_multipart", "The body's charset cannot be used.") from error
 
 
-def _teacher(form: FormData) -> UploadFile:
+def _teacher(form: FormData) -> _Kept:
     parts = form.getlist("teacher")
     if not parts:
         raise InvalidBody(
             "There is no teacher part.", FieldProblem("/teacher", "missing"), code="missing_teacher"
         )
     _only(form, {"teacher", "spec"})
-    if len(parts) > 1 or not isinstance(parts[0], UploadFile):
+    if len(parts) > 1 or not isinstance(parts[0], _Kept):
         raise InvalidBody("The teacher must be one file.", FieldProblem("/teacher", "not one file"))
     return parts[0]
 
@@ -117,21 +175,3 @@ def _only(form: FormData, known: set[str]) -> None:
         if name not in known:
             problem = FieldProblem(f"/{name[:64]}", "No such part.")
             raise InvalidBody("The body has an unknown part.", problem, code="unknown_field")
-
-
-def _measure(file: BinaryIO) -> tuple[int, str]:
-    digest, size = hashlib.sha256(), 0
-    file.seek(0)
-    while piece := file.read(PIECE_BYTES):
-        digest.update(piece)
-        size += len(piece)
-    return size, digest.hexdigest()
-
-
-def display_name(name: str) -> str:
-    """What people are shown of a client's file name; it is never used as a path."""
-    control = any(ord(c) < 32 or c == "\x7f" for c in name)
-    if len(name) > MAX_NAME_CHARACTERS or control or not storable(name):
-        problem = FieldProblem("/teacher", "the file name is too long or has control characters")
-        raise InvalidBody("The file name cannot be used.", problem)
-    return name.replace("\\", "/").rpartition("/")[2] or "teacher"

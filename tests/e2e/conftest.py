@@ -51,12 +51,12 @@ class Workers:
         self._log = log
         self._running: list[subprocess.Popen[bytes]] = []
 
-    def start(self) -> subprocess.Popen[bytes]:
-        """One more worker, with the test's settings."""
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    def start(self, module: str = "worker", **more: str) -> subprocess.Popen[bytes]:
+        """One more worker, with the test's settings; that of `benchmarks.chaos_worker` has no engine."""
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **more}
         with self._log.open("ab") as out:
             process = subprocess.Popen(
-                [sys.executable, "-m", "worker"],
+                [sys.executable, "-m", module],
                 cwd=self._log.parent,
                 env=environment,
                 stdout=out,
@@ -65,15 +65,35 @@ class Workers:
         self._running.append(process)
         return process
 
+    def signal(self, worker: subprocess.Popen[bytes], number: int) -> None:
+        """The same signal to every process of the worker."""
+        for pid in [worker.pid, *descendants(worker.pid)]:
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                continue
+
     def runners(self, worker: subprocess.Popen[bytes]) -> list[int]:
         """Process ids of its runners."""
+        found = []
+        for pid in descendants(worker.pid):
+            try:
+                name = Path(f"/proc/{pid}/comm").read_text().strip()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if name == "dfad-runner":
+                found.append(pid)
+        return found
+
+    def light_runners(self, worker: subprocess.Popen[bytes]) -> list[int]:
+        """Process ids of its runners without an engine."""
         found = []
         for pid in descendants(worker.pid):
             try:
                 command = Path(f"/proc/{pid}/cmdline").read_bytes()
             except (FileNotFoundError, ProcessLookupError):
                 continue
-            if b"worker.runner" in command:
+            if b"light_runner" in command:
                 found.append(pid)
         return found
 

@@ -57,6 +57,23 @@ def hang(channel, listener, resumed):
     time.sleep(600)
 
 
+def hang_late(channel, listener, resumed):
+    """Makes steps for longer than the watchdog's patience, then none."""
+    for _ in range(8):
+        channel.send("alive")
+        time.sleep(0.1)
+    time.sleep(600)
+
+
+def grow(channel, listener, resumed):
+    """Takes memory, step by step."""
+    held = []
+    while True:
+        held.append(bytearray(b"x" * 20_000_000))
+        channel.send("alive")
+        time.sleep(0.05)
+
+
 def tear(channel, listener, resumed):
     """Dies in the middle of a frame."""
     channel._stream.write(b"\x00\x00\x00\x50{")

@@ -3,6 +3,7 @@
 import io
 import pickle
 import zipfile
+from pathlib import Path
 
 from app.db import read_scope
 from app.models import Teacher
@@ -50,6 +51,25 @@ def test_a_pickle_with_code_is_rejected_and_not_run(database, stored_jobs, tmp_p
     assert (row.status, row.error["code"]) == ("rejected", "unsafe_pickle")
     assert str(tmp_path) not in row.error["message"]
     assert not trap.exists()
+
+
+def test_a_reader_that_is_killed_is_not_the_files_fault(database, stored_jobs, tmp_path, monkeypatch):
+    """Tried: with one look alone, a good teacher was rejected for a kill from outside."""
+    script, counter = tmp_path / "killed.py", tmp_path / "count"
+    script.write_text(
+        "import os, pathlib, sys\n"
+        f"sys.path.insert(0, {str(Path(__file__).parents[2])!r})\n"
+        "from worker.protocol import Message, read_message, write_message\n"
+        f"counter = pathlib.Path({str(counter)!r})\n"
+        "counter.write_text(counter.read_text() + '.' if counter.exists() else '.')\n"
+        "if len(counter.read_text()) < 3:\n"
+        "    os.kill(os.getpid(), 9)\n"
+        "out = os.fdopen(int(sys.argv[1]), 'wb')\n"
+        "read_message(sys.stdin.buffer)\n"
+        "write_message(out, Message('result', {'inspection': {'num_classes': 10}}))\n"
+    )
+    monkeypatch.setattr(RunnerProcess, "program", (str(script),))
+    assert inspect_teacher(stored_jobs.teacher()) == "ready"
 
 
 def test_a_reader_that_crashes(database, stored_jobs, tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.process import RunnerProcess, runner_environment
+from worker.process import RunnerProcess, nursery, runner_environment
 
 
 def alive(pid: int) -> bool:
@@ -37,28 +37,51 @@ def test_environment_holds_no_settings_and_no_secrets(tmp_path, monkeypatch):
     assert environment["HOME"] == environment["TMPDIR"] == str(tmp_path)
 
 
-def test_the_process_really_has_that_environment_and_folder(tmp_path, monkeypatch):
+@pytest.fixture(params=["fresh", "warm"])
+def make(request, tmp_path):
+    """Makes runners: started afresh, and forked from a nursery."""
+    return lambda **more: RunnerProcess(tmp_path, 1, warm=request.param == "warm", **more)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_nursery_stays():
+    yield
+    nursery(1).close()
+
+
+def test_the_process_really_has_that_environment_and_folder(make, tmp_path, monkeypatch):
     monkeypatch.setenv("DFAD_API_KEY", "a-secret")
-    runner = RunnerProcess(tmp_path, 1)
+    runner = make()
     try:
         assert b"a-secret" not in Path(f"/proc/{runner.pid}/environ").read_bytes()
-        assert Path(os.readlink(f"/proc/{runner.pid}/cwd")) == tmp_path
+        assert gone_to(tmp_path, runner.pid)
         assert os.getpgid(runner.pid) == runner.pid
     finally:
         runner.close()
 
 
-def test_closing_leaves_no_process_and_no_descriptor(tmp_path):
+def gone_to(folder: Path, pid: int, seconds: float = 15) -> bool:
+    """Whether the process is in `folder`, or soon will be."""
+    deadline = time.monotonic() + seconds
+    while Path(os.readlink(f"/proc/{pid}/cwd")) != folder:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def test_closing_leaves_no_process_and_no_descriptor(make):
+    make().close()
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(3):
-        runner = RunnerProcess(tmp_path, 1)
+        runner = make()
         runner.close()
         assert not alive(runner.pid)
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-def test_an_unknown_first_command_ends_the_runner(tmp_path):
-    runner = RunnerProcess(tmp_path, 1)
+def test_an_unknown_first_command_ends_the_runner(make):
+    runner = make()
     try:
         runner.send("dance", {})
         assert runner.receive(60) is None
@@ -67,8 +90,8 @@ def test_an_unknown_first_command_ends_the_runner(tmp_path):
         runner.close()
 
 
-def test_killed_runner_says_nothing_more(tmp_path):
-    runner = RunnerProcess(tmp_path, 1)
+def test_killed_runner_says_nothing_more(make):
+    runner = make()
     try:
         runner.kill()
         assert runner.receive(10) is None
@@ -79,8 +102,8 @@ def test_killed_runner_says_nothing_more(tmp_path):
         runner.close()
 
 
-def test_silence_is_a_timeout(tmp_path):
-    runner = RunnerProcess(tmp_path, 1)
+def test_silence_is_a_timeout(make):
+    runner = make()
     try:
         with pytest.raises(TimeoutError):
             runner.receive(0.01)
@@ -88,10 +111,11 @@ def test_silence_is_a_timeout(tmp_path):
         runner.close()
 
 
-def test_a_runner_dies_with_its_supervisor(tmp_path):
+@pytest.mark.parametrize("warm", [False, True])
+def test_a_runner_dies_with_its_supervisor(tmp_path, warm):
     code = (
         "import sys, time; from pathlib import Path; from worker.process import RunnerProcess\n"
-        "print(RunnerProcess(Path(sys.argv[1]), 1).pid, flush=True); time.sleep(60)"
+        f"print(RunnerProcess(Path(sys.argv[1]), 1, warm={warm}).pid, flush=True); time.sleep(60)"
     )
     root = Path(__file__).resolve().parents[2]
     supervisor = subprocess.Popen(
@@ -103,3 +127,32 @@ def test_a_runner_dies_with_its_supervisor(tmp_path):
     supervisor.kill()
     supervisor.communicate()
     assert gone(pid)
+
+
+def test_a_runner_of_the_nursery_holds_nothing_but_its_own_pipes(tmp_path):
+    kept = os.open(tmp_path / "lock", os.O_RDWR | os.O_CREAT)
+    runner = RunnerProcess(tmp_path, 1, warm=True, kept=(kept,))
+    try:
+        assert gone_to(tmp_path, runner.pid)
+        held = {os.readlink(f"/proc/{runner.pid}/fd/{n}") for n in os.listdir(f"/proc/{runner.pid}/fd")}
+        assert str(tmp_path / "lock") in held
+        assert not [name for name in held if name.startswith(("socket:", "anon_inode:"))]
+    finally:
+        runner.close()
+        os.close(kept)
+
+
+def test_a_nursery_that_was_killed_is_started_again(tmp_path):
+    first = RunnerProcess(tmp_path, 1, warm=True)
+    home = int(Path(f"/proc/{first.pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+    os.kill(home, 9)
+    assert first.receive(30) is None
+    assert first.wait(10) == -9
+    first.close()
+    again = RunnerProcess(tmp_path, 1, warm=True)
+    try:
+        again.send("dance", {})
+        assert again.receive(60) is None
+        assert again.wait(10) == 2
+    finally:
+        again.close()

@@ -32,6 +32,19 @@ def in_background(attempt, job_id, **options):
     return ended
 
 
+def pause(job_id):
+    with session_scope() as session:
+        lifecycle.request_pause(session, job_id, "local")
+
+
+def resume(job_id, **metadata):
+    """Queue it again, to do something else from now on."""
+    with session_scope() as session:
+        lifecycle.request_resume(session, job_id, "local")
+        job = session.get_one(Job, job_id)
+        job.resolved_spec = {**job.resolved_spec, "metadata": metadata}
+
+
 def cancel(job_id):
     with session_scope() as session:
         lifecycle.request_cancel(session, job_id, "local")
@@ -81,6 +94,55 @@ def test_a_cancel_wins_over_a_late_result_and_a_crash(scripted, attempt, stored_
     cancel(job_id)
     assert ended() == "cancelled"
     assert not orphans()
+
+
+def test_pause_keeps_the_checkpoint_and_resume_goes_on(scripted, attempt, stored_jobs, orphans):
+    job_id = scripted("train")
+    ended = in_background(attempt, job_id)
+    stored_jobs.wait(job_id, lambda row: row.step >= 2)
+    pause(job_id)
+    assert ended() == "paused"
+    row = stored_jobs.row(job_id)
+    assert (row.status, row.attempt, row.result) == ("paused", 0, None)
+    kept = stored_jobs.artifacts(job_id)
+    assert set(kept) == {"checkpoint"}
+    assert not orphans()
+    resume(job_id, act="finish")
+    assert attempt(job_id) == "succeeded"
+    assert stored_jobs.row(job_id).result == {"resumed": kept["checkpoint"][-1].step}
+
+
+def test_pause_of_a_runner_that_hangs_kills_it(scripted, attempt, stored_jobs):
+    job_id = scripted("hang")
+    ended = in_background(attempt, job_id)
+    stored_jobs.wait(job_id, lambda row: row.phase == "distilling")
+    pause(job_id)
+    assert ended() == "paused"
+    assert stored_jobs.row(job_id).status == "paused"
+
+
+def test_a_pause_that_comes_too_late_succeeds(scripted, attempt, stored_jobs):
+    job_id = scripted("finish_when_told")
+    ended = in_background(attempt, job_id)
+    stored_jobs.wait(job_id, lambda row: row.phase == "exporting")
+    pause(job_id)
+    assert ended() == "succeeded"
+
+
+def test_a_cancel_after_a_pause_keeps_the_partial_student(scripted, attempt, stored_jobs, monkeypatch):
+    job_id = scripted("train")
+    taken = attempt_runner.Attempt._conclude
+
+    def late(self, code):
+        cancel(job_id)
+        return taken(self, code)
+
+    monkeypatch.setattr(attempt_runner.Attempt, "_conclude", late)
+    ended = in_background(attempt, job_id)
+    stored_jobs.wait(job_id, lambda row: row.step >= 2)
+    pause(job_id)
+    assert ended() == "cancelled"
+    assert [a.partial for a in stored_jobs.artifacts(job_id)["student"]] == [True]
 
 
 def test_a_cancel_during_a_shutdown_is_not_lost(scripted, attempt, stored_jobs):
@@ -137,6 +199,20 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(scripted, attempt, sto
     assert attempt(job_id) == "succeeded"
     assert stored_jobs.row(job_id).result == {"resumed": before.step}
     assert "checkpoint" not in stored_jobs.artifacts(job_id)
+
+
+def test_the_watchdog_ends_a_step_that_hangs(scripted, attempt, stored_jobs, monkeypatch):
+    monkeypatch.setenv("DFAD_WATCHDOG_SECONDS", "0.5")
+    job_id = scripted("hang_late")
+    assert [attempt(job_id) for _ in range(3)] == ["requeued", "requeued", "failed"]
+    assert stored_jobs.row(job_id).error["code"] == "hung"
+
+
+def test_a_runner_that_grows_too_large_is_killed_in_time(scripted, attempt, stored_jobs, monkeypatch):
+    monkeypatch.setenv("DFAD_RUNNER_MEMORY_BYTES", "200000000")
+    job_id = scripted("grow")
+    assert [attempt(job_id) for _ in range(3)] == ["requeued", "requeued", "failed"]
+    assert stored_jobs.row(job_id).error["code"] == "out_of_memory"
 
 
 @pytest.mark.parametrize("way", ["crash runner_crashed", "tear runner_crashed", "memory out_of_memory"])

@@ -22,12 +22,25 @@ SPEC_OF_THE_CONTRACT = """{
   "device": "auto", "seed": 0, "priority": 0, "metadata": {"team": "vision"}
 }"""
 OF_A_JOB = ("", "/events", "/metrics", "/samples", "/artifacts", "/student")
-OTHERS = ("/jobs", "/artifacts/{artifact_id}", "/teachers", "/teachers/{teacher_id}")
+OTHERS = (
+    "/jobs",
+    "/artifacts/{artifact_id}",
+    "/teachers",
+    "/teachers/{teacher_id}",
+    "/uploads/{upload_id}",
+    "/keys",
+    "/audit",
+)
+ASKED_OF_A_JOB = ("cancel", "pause", "resume", "rerun")
 ROUTES = {
     "get": [*(f"/jobs/{{job_id}}{p}" for p in OF_A_JOB), *OTHERS, "/capabilities", "/healthz", "/readyz"],
-    "post": ["/jobs", "/jobs/validate", "/jobs/{job_id}/cancel", "/teachers"],
+    "post": [
+        *("/jobs", "/jobs/validate", "/teachers", "/keys", "/uploads", "/uploads/{upload_id}/complete"),
+        *(f"/jobs/{{job_id}}/{p}" for p in ASKED_OF_A_JOB),
+    ],
     "patch": ["/jobs/{job_id}"],
-    "delete": ["/jobs/{job_id}"],
+    "put": ["/uploads/{upload_id}/parts/{number}"],
+    "delete": ["/jobs/{job_id}", "/keys/{key_id}", "/teachers/{teacher_id}", "/uploads/{upload_id}"],
 }
 
 

@@ -27,7 +27,9 @@ class DiskFull(Exception):
         (OSError(errno.EIO, "/secret/path"), 500, "internal_error"),
     ],
 )
-@pytest.mark.parametrize("place", ["app.jobs.service.lifecycle.submit", "app.teachers.upload._measure"])
+@pytest.mark.parametrize(
+    "place", ["app.jobs.service.lifecycle.submit", "app.storage.database._ChunkWriter._insert"]
+)
 def test_failures_of_disk_and_database(
     submit: Submit,
     stored: Callable[[], dict[str, int]],

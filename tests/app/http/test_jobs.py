@@ -99,11 +99,15 @@ def test_delete_only_what_has_ended(
     assert stored() == {"artifacts": 1, "artifact_chunks": 1, "teachers": 1}
 
 
-def test_metadata_can_be_replaced_and_nothing_else(client: TestClient, submit: Submit) -> None:
+def test_metadata_and_keep_can_be_replaced_and_nothing_else(client: TestClient, submit: Submit) -> None:
     job_id = submit({"metadata": {"a": "1"}}).json()["id"]
     assert client.patch(f"/jobs/{job_id}", json={"metadata": {"b": "2"}}).json()["metadata"] == {"b": "2"}
+    assert client.patch(f"/jobs/{job_id}", json={"keep": True}).json()["keep"] is True
     refused = client.patch(f"/jobs/{job_id}", json={"status": "succeeded"})
-    assert (refused.status_code, refused.json()["code"]) == (422, "invalid_request")
+    assert (refused.status_code, refused.json()["code"]) == (422, "unknown_field")
+    empty = client.patch(f"/jobs/{job_id}", json={})
+    assert (empty.status_code, empty.json()["code"]) == (422, "invalid_request")
+    assert client.get(f"/jobs/{job_id}").json()["metadata"] == {"b": "2"}
 
 
 def test_student_before_and_after_the_end(client: TestClient, submit: Submit, finished: Finished) -> None:
@@ -334,8 +338,10 @@ def test_the_view_of_a_running_job(client: TestClient, submit: Submit) -> None:
     )  # fmt: skip
     assert (job["queue_position"], job["metrics"]) == (None, {"student_loss": 0.5})
     assert client.get(f"/jobs/{second}").json()["queue_position"] == 1
+    posted = ("/cancel", "/pause", "/resume", "/rerun")
     for url in job["urls"].values():
-        assert client.request("POST" if url.endswith("cancel") else "GET", url).status_code in (200, 409)
+        answer = client.request("POST" if url.endswith(posted) else "GET", url)
+        assert answer.status_code in (200, 201, 409), url
 
 
 def test_creation_can_wait_for_the_end(client: TestClient, submit: Submit) -> None:
@@ -362,6 +368,54 @@ def test_metadata_of_any_letters_can_be_found(client: TestClient, submit: Submit
         job_id = submit({"metadata": {name: "v"}}).json()["id"]
         found = client.get("/jobs", params={f"metadata[{name}]": "v"}).json()["data"]
         assert [job["id"] for job in found] == [job_id], name
+
+
+def test_pause_and_resume(client: TestClient, submit: Submit) -> None:
+    from app.db import session_scope
+    from app.jobs import lifecycle
+
+    job_id = submit().json()["id"]
+    held = claimed(job_id)
+    for _ in range(2):
+        assert client.post(f"/jobs/{job_id}/pause").json()["status"] == "pausing"
+    early = client.post(f"/jobs/{job_id}/resume")
+    assert (early.status_code, early.json()["code"]) == (409, "invalid_transition")
+    assert "pausing" in early.json()["detail"]
+    with session_scope() as session:
+        assert lifecycle.paused(session, held)
+    job = client.get(f"/jobs/{job_id}").json()
+    assert (job["status"], job["terminal"], job["queue_position"]) == ("paused", False, None)
+    for _ in range(2):
+        assert client.post(f"/jobs/{job_id}/resume").json()["status"] == "queued"
+    finished_id = submit().json()["id"]
+    client.post(f"/jobs/{finished_id}/cancel")
+    late = client.post(f"/jobs/{finished_id}/pause")
+    assert (late.status_code, late.json()["code"]) == (409, "invalid_transition")
+
+
+def test_rerun_is_a_new_job_for_the_same_teacher(
+    client: TestClient, submit: Submit, finished: Finished
+) -> None:
+    spec = {"seed": 7, "priority": 3, "device": "cpu", "metadata": {"team": "vision"}}
+    first = submit(spec).json()
+    finished(first["id"])
+    key = {"Idempotency-Key": "again"}
+    answers = [client.post(f"/jobs/{first['id']}/rerun", headers=key) for _ in range(2)]
+    assert [a.status_code for a in answers] == [201, 201]
+    again = answers[0].json()
+    assert again["id"] == answers[1].json()["id"] != first["id"]
+    assert answers[0].headers["location"] == f"/jobs/{again['id']}"
+    assert (again["status"], again["attempt"], again["result"]) == ("queued", 0, None)
+    for name in ("spec", "resolved_spec", "metadata"):
+        assert again[name] == first[name], name
+    assert again["teacher"]["id"] == first["teacher"]["id"]
+    other = client.post(f"/jobs/{again['id']}/rerun", headers=key)
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_mismatch")
+
+
+def test_places_in_the_queue_are_those_of_the_turns(client: TestClient, submit: Submit) -> None:
+    ids = [submit({"priority": p}).json()["id"] for p in (0, 5, 0)]
+    assert [client.get(f"/jobs/{i}").json()["queue_position"] for i in ids] == [2, 1, 3]
 
 
 @pytest.mark.services

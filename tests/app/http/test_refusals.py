@@ -109,6 +109,34 @@ def test_bad_json(submit: Submit, stored: Stored, spec: Any, status: int, code: 
     assert stored() == {}
 
 
+def test_a_job_past_the_memory_budget(client: TestClient, submit: Submit, stored: Stored) -> None:
+    large = {"teacher": {"input": {"shape": [3, 224, 224]}}, "student": {"architecture": "resnet18"}}
+    pool = {"training": {"batch_size": 8192, "pool_batches": 100}}
+    assert_problem(submit(large | pool), 422, "memory_limit", "/training")
+    wide = {"student": {"architecture": "mlp8", "args": {"width": 4096}}}
+    many = {"teacher": {"input": {"shape": [3, 224, 224]}}, "training": {"batch_size": 2}}
+    assert submit(wide | many).status_code == 201  # 10 GB
+    assert_problem(submit(large | pool | wide), 422, "memory_limit", "/student/args")
+    files = {"teacher": ("t", b"x"), "spec": (None, json.dumps(large | pool))}
+    assert_problem(client.post("/jobs/validate", files=files), 422, "memory_limit", "/training")
+
+
+def test_the_second_of_two_requests_with_one_key(
+    client: TestClient, submit: Submit, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both looked for the first one's job when there was none yet; the database lets one of them in."""
+    key = {"headers": {"Idempotency-Key": "k"}}
+    assert submit(**key).status_code == 201
+    before = stored()
+    monkeypatch.setattr("app.idempotency.made_before", lambda *_: None)
+    assert_problem(submit(**key), 409, "idempotency_in_flight")
+    files = {"files": {"teacher": ("t", b"x")}, **key}
+    assert client.post("/teachers", **files).status_code == 201
+    assert_problem(client.post("/teachers", **files), 409, "idempotency_in_flight")
+    assert stored()["jobs"] == before["jobs"]
+    assert stored()["teachers"] == before["teachers"] + 1
+
+
 def test_no_teacher_part(client: TestClient, stored: Stored) -> None:
     answer = client.post("/jobs", files={"spec": (None, "{}", "application/json")})
     assert_problem(answer, 422, "missing_teacher", "/teacher")

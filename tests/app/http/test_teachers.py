@@ -22,7 +22,7 @@ def test_created_and_found(client: TestClient) -> None:
 def test_refused(client: TestClient) -> None:
     assert post(client, content=b"").json()["code"] == "empty_file"
     assert post(client, '{"architecture": "x"}').json()["code"] == "unknown_architecture"
-    assert client.post("/teachers", json={}).status_code == 415
+    assert client.post("/teachers", content=b"x", headers={"Content-Type": "text/plain"}).status_code == 415
     assert client.get("/teachers").json()["data"] == []
 
 

@@ -68,12 +68,19 @@ class Jobs:
 
     def lapse(self, job_id: str) -> None:
         """Make its lease, or its back-off, a thing of the past."""
+        self._make_past(job_id, "run_after", "lease_expires_at")
+
+    def lapse_back_off(self, job_id: str) -> None:
+        """Make its back-off a thing of the past."""
+        self._make_past(job_id, "run_after")
+
+    def _make_past(self, job_id: str, *columns: str) -> None:
         with session_scope() as session:
             past = database_now(session) - timedelta(seconds=1)
             session.execute(
                 update(Job)
                 .where(Job.id == job_id)
-                .values(run_after=past, lease_expires_at=past)
+                .values(dict.fromkeys(columns, past))
                 .execution_options(synchronize_session=False)
             )
 

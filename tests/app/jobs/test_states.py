@@ -33,7 +33,8 @@ def test_the_contracts_main_line():
     assert Status.RUNNING in MOVES[Status.QUEUED]
     assert {Status.SUCCEEDED, Status.FAILED, Status.QUEUED} <= MOVES[Status.RUNNING]
     assert MOVES[Status.CANCELLING] == {Status.CANCELLED}
-    assert sources(Status.SUCCEEDED) == (Status.RUNNING,)
+    assert set(sources(Status.SUCCEEDED)) == {Status.RUNNING, Status.PAUSING}
+    assert Status.SUCCEEDED not in MOVES[Status.CANCELLING]
 
 
 def test_only_leased_jobs_can_lose_a_lease():

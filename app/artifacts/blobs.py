@@ -1,0 +1,65 @@
+"""Who owns stored bytes. Several artifacts of one tenant may share the same ones.
+
+Bytes are put away under an id before their row exists, and forgotten only when no row names them. Where
+nobody can tell, they stay: the sweeper comes back for what is left.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import delete, select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from app.db import read_scope
+from app.models import Artifact, UploadPart
+from app.storage import get_store
+from app.tenancy import as_system
+
+logger = logging.getLogger(__name__)
+
+SHARED_KINDS = ("teacher", "upload")
+
+
+def same_bytes(session: Session, tenant_id: str, sha256: str, size: int) -> str | None:
+    """The blob in which the tenant has these bytes already; it stays until the transaction ends."""
+    known = (Artifact.tenant_id == tenant_id, Artifact.sha256 == sha256, Artifact.bytes == size)
+    query = select(Artifact.blob_id).where(*known, Artifact.kind.in_(SHARED_KINDS)).limit(1)
+    return session.scalars(query.with_for_update()).first()
+
+
+def remove_artifacts(session: Session, *which: Any) -> list[str]:
+    """Delete rows; the blobs they named, to be given to `forget` after the commit."""
+    named = set(session.scalars(select(Artifact.blob_id).where(*which)))
+    session.execute(delete(Artifact).where(*which).execution_options(synchronize_session=False))
+    return sorted(named)
+
+
+def owned(session: Session, blobs: Iterable[str]) -> set[str]:
+    """Those of `blobs` that a row names."""
+    ids = list(blobs)
+    artifacts = session.scalars(select(Artifact.blob_id).where(Artifact.blob_id.in_(ids)))
+    parts = session.scalars(select(UploadPart.blob_id).where(UploadPart.blob_id.in_(ids)))
+    return {*artifacts, *parts}
+
+
+def forget(blobs: Iterable[str]) -> None:
+    """Delete the bytes that no row names. For after a commit, or after a transaction that failed.
+
+    The database may have committed and died before it could say so; then the row is there, and only the
+    database knows. Never raises for a database or a store that is away.
+    """
+    ids = list(blobs)
+    if not ids:
+        return
+    try:
+        with as_system(), read_scope() as session:
+            kept = owned(session, ids)
+        for blob in ids:
+            if blob not in kept:
+                get_store().delete(blob)
+    except (SQLAlchemyError, OSError):
+        logger.warning("bytes are left to the sweeper", exc_info=True)

@@ -1,0 +1,33 @@
+"""Writing down what was changed."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.db import database_now, session_scope
+from app.ids import new_id
+from app.keys.principal import Principal
+from app.models import AuditEvent
+
+logger = logging.getLogger(__name__)
+MAX_ACTION_CHARACTERS = 200
+
+
+def record(principal: Principal, action: str, status: int, request_id: str, address: str | None) -> None:
+    """One line of the audit. Where the database is away, the log has it."""
+    about: dict[str, Any] = {
+        "tenant_id": principal.tenant_id,
+        "key_id": principal.key_id,
+        "action": action[:MAX_ACTION_CHARACTERS],
+        "status": status,
+        "request_id": request_id,
+        "address": address,
+    }
+    try:
+        with session_scope() as session:
+            session.add(AuditEvent(id=new_id("aud"), created_at=database_now(session), **about))
+    except SQLAlchemyError as error:
+        logger.error("audit: %s (%s)", about, type(error).__name__)

@@ -1,0 +1,70 @@
+"""Whose turn it is: fair between tenants, by priority within one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.orm import Session
+
+from app.db import database_now
+from app.jobs.lifecycle import Claim, claim
+from app.jobs.states import LEASED, Status
+from app.models import Job
+from app.quotas import running_limits
+
+
+def claim_next(session: Session, owner: str, devices: Sequence[str]) -> Claim | None:
+    """Claim the job whose turn it is among those that ask for one of `devices`; None if there is none.
+
+    The turn is that of the tenant with the fewest running jobs; of several, of the one who was served
+    the longest ago. A tenant's own jobs go by priority, then by age. So a thousand jobs of one tenant
+    hold up another's only for as long as what already runs.
+    """
+    due = _due(session, devices)
+    for tenant_id in _tenants_in_turn(session, due):
+        first = select(Job.id).where(*due, Job.tenant_id == tenant_id)
+        # Two workers at once: the second takes the next one rather than wait for a row that is gone.
+        found = session.scalar(
+            first.order_by(Job.priority.desc(), Job.id).limit(1).with_for_update(skip_locked=True)
+        )
+        taken = claim(session, found, owner) if found is not None else None
+        if taken is not None:
+            return taken
+    return None
+
+
+def next_waiting(session: Session, devices: Sequence[str]) -> tuple[str, str] | None:
+    """Id and device of some job that could be claimed now; None if there is none."""
+    row = session.execute(select(Job.id, Job.device).where(*_due(session, devices)).limit(1)).first()
+    return None if row is None else (row.id, row.device)
+
+
+def _due(session: Session, devices: Sequence[str]) -> tuple[ColumnElement[bool], ...]:
+    now = database_now(session)
+    return (Job.status == Status.QUEUED, Job.run_after <= now, Job.device.in_(devices))
+
+
+def _tenants_in_turn(session: Session, due: tuple[ColumnElement[bool], ...]) -> list[str]:
+    waiting = select(Job.tenant_id).where(*due).distinct().subquery()
+    busy = (
+        select(Job.tenant_id, func.count().label("jobs"))
+        .where(Job.status.in_(LEASED))
+        .group_by(Job.tenant_id)
+        .subquery()
+    )
+    served = (
+        select(func.max(Job.started_at))
+        .where(Job.tenant_id == waiting.c.tenant_id)
+        .correlate(waiting)
+        .scalar_subquery()
+    )
+    running = func.coalesce(busy.c.jobs, 0)
+    query = select(waiting.c.tenant_id, running).outerjoin(busy, busy.c.tenant_id == waiting.c.tenant_id)
+    everybodys, own = running_limits()
+    tenants = []
+    for tenant_id, jobs in session.execute(query.order_by(running, served.nulls_first())):
+        limit = own.get(tenant_id, everybodys)
+        if limit is None or jobs < limit:
+            tenants.append(tenant_id)
+    return tenants

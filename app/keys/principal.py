@@ -1,0 +1,41 @@
+"""Who asks, and what that allows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Scope = Literal["read", "write", "admin"]
+SCOPES: tuple[Scope, ...] = ("read", "write", "admin")
+
+LOCAL_TENANT = "local"
+ADMIN_PATHS = ("/keys", "/audit")
+
+
+@dataclass(frozen=True)
+class Principal:
+    """The tenant a request acts for, and what it may do."""
+
+    tenant_id: str
+    scopes: frozenset[str]
+    key_id: str | None = None
+    """None for the operator: the key of the settings, or anyone where no key was ever made."""
+
+    @property
+    def operator(self) -> bool:
+        """Whether it may manage the keys of all tenants."""
+        return self.key_id is None
+
+    def may(self, scope: Scope) -> bool:
+        """admin includes write, and write includes read."""
+        return bool(self.scopes & set(SCOPES[SCOPES.index(scope) :]))
+
+
+OPERATOR = Principal(LOCAL_TENANT, frozenset(SCOPES))
+
+
+def needed(method: str, path: str) -> Scope:
+    """What a request needs."""
+    if any(path == p or path.startswith(f"{p}/") for p in ADMIN_PATHS):
+        return "admin"
+    return "read" if method in ("GET", "HEAD", "OPTIONS") else "write"

@@ -1,0 +1,150 @@
+"""Making, finding and revoking keys."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import time
+from datetime import datetime, timedelta
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from app.config import Settings
+from app.db import database_now, read_scope, session_scope
+from app.errors import NotFound, ServiceError
+from app.ids import new_id, require_id
+from app.keys.principal import OPERATOR, Principal
+from app.keys.tokens import digest_of, new_secret, parse, token_of
+from app.models import ApiKey
+
+TRUSTED_SECONDS = 1.0
+REMEMBERED = 1000
+USED_EVERY = timedelta(minutes=1)
+"""How exactly `last_used_at` is kept: a write at every request would be felt."""
+
+
+def create_key(
+    session: Session, *, tenant_id: str, name: str, scopes: list[str], expires_at: datetime | None
+) -> tuple[ApiKey, str]:
+    """A new key and its token, which nobody can be shown again."""
+    secret = new_secret()
+    key = ApiKey(
+        id=new_id("key"),
+        tenant_id=tenant_id,
+        name=name,
+        scopes=scopes,
+        digest=digest_of(secret),
+        created_at=database_now(session),
+        expires_at=expires_at,
+    )
+    session.add(key)
+    session.flush()
+    return key, token_of(key.id, secret)
+
+
+def revoke_key(session: Session, key_id: str) -> None:
+    """From now on it opens nothing. Idempotent; NotFound for a key that is not there."""
+    require_id(key_id, "key", "/key_id")
+    key = session.scalar(select(ApiKey).where(ApiKey.id == key_id))
+    if key is None:
+        raise NotFound("key")
+    if key.revoked_at is None:
+        key.revoked_at = database_now(session)
+
+
+class Recent:
+    """Who came a moment ago, so that a client that polls is not looked up each time.
+
+    What another process revokes is refused here TRUSTED_SECONDS later; what this one does, at once.
+    """
+
+    def __init__(self) -> None:
+        #: By digest: the keys themselves are not kept.
+        self._known: dict[bytes, tuple[float, Principal]] = {}
+
+    def find(self, authorization: str) -> Principal | None:
+        """Who came with this header less than TRUSTED_SECONDS ago."""
+        until, principal = self._known.get(_digest(authorization), (0.0, None))
+        return principal if time.monotonic() < until else None
+
+    def add(self, authorization: str, principal: Principal) -> None:
+        """Remember; the oldest are forgotten when there are many."""
+        while len(self._known) >= REMEMBERED:
+            self._known.pop(next(iter(self._known)), None)
+        self._known[_digest(authorization)] = time.monotonic() + TRUSTED_SECONDS, principal
+
+    def clear(self) -> None:
+        """A key was made or revoked here."""
+        self._known.clear()
+
+
+def _digest(authorization: str) -> bytes:
+    return hashlib.sha256(authorization.encode("utf-8", "surrogateescape")).digest()
+
+
+recent = Recent()
+
+
+def authenticate(authorization: str, settings: Settings) -> Principal:
+    """Who comes with this Authorization header; see Recent. Raises ServiceError 401."""
+    principal = _look_up(authorization, settings)
+    recent.add(authorization, principal)
+    return principal
+
+
+def _look_up(authorization: str, settings: Settings) -> Principal:
+    """Who it is by the settings and the database.
+
+    Without any key, in the settings or ever made in the database, everybody is the operator: the server
+    listens on loopback alone then.
+    """
+    scheme, _, token = authorization.partition(" ")
+    token = token.strip()
+    fixed = settings.api_key
+    if not authorization:
+        if fixed is None and not any_keys():
+            return OPERATOR
+        raise unauthorized()
+    if scheme.lower() != "bearer":
+        raise unauthorized()
+    if fixed is not None and hmac.compare_digest(token.encode(), fixed.get_secret_value().encode()):
+        return OPERATOR
+    found = _find(token)
+    if found is not None:
+        return found
+    if fixed is None and not any_keys():
+        return OPERATOR
+    raise unauthorized()
+
+
+def any_keys() -> bool:
+    """Whether a key was ever made: revoking the last one must not open the service to everybody."""
+    with read_scope() as session:
+        return session.scalar(select(ApiKey.id).limit(1)) is not None
+
+
+def _find(token: str) -> Principal | None:
+    parsed = parse(token)
+    if parsed is None:
+        return None
+    key_id, secret = parsed
+    with read_scope() as session:
+        key = session.get(ApiKey, key_id)
+        now = database_now(session)
+    # Compared in any case, so that the time tells nothing of which ids exist.
+    same = hmac.compare_digest(digest_of(secret), key.digest if key else "0" * 64)
+    if key is None or not same or key.revoked_at is not None:
+        return None
+    if key.expires_at is not None and key.expires_at <= now:
+        return None
+    if key.last_used_at is None or now - key.last_used_at >= USED_EVERY:
+        with session_scope() as session:
+            session.execute(update(ApiKey).where(ApiKey.id == key_id).values(last_used_at=now))
+    return Principal(key.tenant_id, frozenset(key.scopes), key_id)
+
+
+def unauthorized() -> ServiceError:
+    """The answer to no key, and to one that opens nothing."""
+    challenge = {"WWW-Authenticate": "Bearer"}
+    return ServiceError(401, "unauthorized", "A valid API key is needed.", headers=challenge)

@@ -1,0 +1,30 @@
+"""Who changed what."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import Index, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.db import Base, UtcDateTime
+
+
+class AuditEvent(Base):
+    """One request that may have changed something, with its outcome. Never updated."""
+
+    __tablename__ = "audit_events"
+    __table_args__ = (Index("ix_audit_events_tenant_id_id", "tenant_id", "id"),)
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(String(64))
+    #: The key it came with; None for the operator's own.
+    key_id: Mapped[str | None] = mapped_column(String(40))
+    #: `POST /jobs/job_…/cancel`
+    action: Mapped[str] = mapped_column(String(200))
+    #: HTTP status of the answer.
+    status: Mapped[int] = mapped_column()
+    request_id: Mapped[str] = mapped_column(String(40))
+    #: Address that the request came from.
+    address: Mapped[str | None] = mapped_column(String(64))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)

@@ -1,0 +1,71 @@
+"""What one tenant may have and ask at a time. Past it: 429, with when to try again."""
+
+from __future__ import annotations
+
+import math
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.config import Quota, get_settings
+from app.db import read_scope
+from app.errors import ServiceError
+from app.jobs.states import Status
+from app.models import Artifact, Job, UploadPart
+
+RETRY_SECONDS = 30
+
+
+def quota_of(tenant_id: str) -> Quota:
+    """The tenant's own quota over everybody's (`*`); None stands for no limit."""
+    quotas = get_settings().quotas
+    common = quotas.get("*", Quota())
+    own = quotas.get(tenant_id, Quota()).model_dump(exclude_unset=True)
+    return common.model_copy(update=own)
+
+
+def running_limits() -> tuple[int | None, dict[str, int | None]]:
+    """How many jobs of a tenant may run at once: everybody's number, and those of tenants with their own."""
+    quotas = get_settings().quotas
+    return quota_of("*").running_jobs, {t: quota_of(t).running_jobs for t in quotas if t != "*"}
+
+
+def exceeded(what: str, limit: int, *, retry_seconds: float = RETRY_SECONDS) -> ServiceError:
+    """The refusal."""
+    headers = {"Retry-After": str(max(1, math.ceil(retry_seconds)))}
+    return ServiceError(429, "quota_exceeded", f"No more than {limit} {what} at a time.", headers=headers)
+
+
+def check_queued(session: Session, tenant_id: str) -> None:
+    """Raise ServiceError 429 where the tenant has as many waiting jobs as it may."""
+    limit = quota_of(tenant_id).queued_jobs
+    if limit is None:
+        return
+    waiting = (Job.tenant_id == tenant_id, Job.status.in_((Status.QUEUED, Status.PAUSED)))
+    if (session.scalar(select(func.count()).select_from(Job).where(*waiting)) or 0) >= limit:
+        raise exceeded("waiting jobs", limit)
+
+
+def check_bytes(session: Session, tenant_id: str, more: int) -> None:
+    """Raise ServiceError 429 where `more` bytes would not fit into what the tenant may keep."""
+    limit = quota_of(tenant_id).stored_bytes
+    if limit is None:
+        return
+    if stored_bytes(session, tenant_id) + more > limit:
+        raise exceeded("stored bytes", limit)
+
+
+def stored_bytes(session: Session, tenant_id: str) -> int:
+    """What the tenant keeps: shared bytes once, and parts of uploads under way."""
+    own = select(Artifact.blob_id, Artifact.bytes).where(Artifact.tenant_id == tenant_id).distinct()
+    kept = session.scalar(select(func.sum(own.subquery().c.bytes))) or 0
+    parts = select(func.sum(UploadPart.bytes)).where(UploadPart.tenant_id == tenant_id)
+    return int(kept) + int(session.scalar(parts) or 0)
+
+
+def check_room(tenant_id: str, length: str | None) -> None:
+    """Raise ServiceError 429 before a body is read that would not fit, by what its header says."""
+    said = int(length) if length and length.isascii() and length.isdigit() else 0
+    with read_scope() as session:
+        # What else is in the body may be as large as this; the bytes are counted when they are here.
+        check_bytes(session, tenant_id, max(0, said - get_settings().max_json_bytes))

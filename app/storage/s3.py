@@ -1,0 +1,86 @@
+"""Artifact bytes as objects of a store that speaks S3, through obstore."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import obstore
+from obstore.store import ObjectStore
+
+from app.storage.base import ArtifactStore, IntegrityError, Writer
+
+if TYPE_CHECKING:
+    from obstore import GetOptions
+
+PIECE_BYTES = 8 * 2**20
+UPLOADED_AT_ONCE = 2
+"""Pieces of one upload; each is held in memory until it is there."""
+
+
+class _ObjectWriter(Writer):
+    def __init__(self, store: ObjectStore, artifact_id: str) -> None:
+        super().__init__()
+        self._file = obstore.open_writer(
+            store, artifact_id, buffer_size=PIECE_BYTES, max_concurrency=UPLOADED_AT_ONCE
+        )
+
+    def _take(self, piece: bytes) -> None:
+        self._file.write(piece)
+
+    def _keep(self) -> None:
+        self._file.close()
+
+    def abort(self) -> None:
+        """See Writer. What is never closed never becomes an object."""
+
+
+class ObjectsStore(ArtifactStore):
+    """An object an artifact. An upload that breaks off is never completed, so nothing of it can be read."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+
+    def writer(self, artifact_id: str) -> Writer:
+        """See ArtifactStore."""
+        return _ObjectWriter(self._store, artifact_id)
+
+    def read(self, artifact_id: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """See ArtifactStore."""
+        if end is not None and end <= start:
+            return
+        left = None if end is None else end - start
+        options: GetOptions = {}
+        if end is not None:
+            options = {"range": (start, end)}
+        elif start > 0:
+            options = {"range": {"offset": start}}
+        try:
+            found = obstore.get(self._store, artifact_id, options=options)
+        except FileNotFoundError:
+            if left:
+                raise IntegrityError(f"{artifact_id} is missing") from None
+            return
+        for piece in found.stream(min_chunk_size=2**20):
+            data = bytes(piece)
+            left = None if left is None else left - len(data)
+            yield data
+        if left:
+            raise IntegrityError(f"{artifact_id} is cut off")
+
+    def delete(self, artifact_id: str) -> None:
+        """See ArtifactStore."""
+        try:
+            obstore.delete(self._store, artifact_id)
+        except FileNotFoundError:
+            return
+
+    def kept(self) -> Iterator[tuple[str, datetime]]:
+        """See ArtifactStore."""
+        for page in obstore.list(self._store, chunk_size=1000):
+            for item in page:
+                yield item["path"], item["last_modified"]
+
+    def sweep_unfinished(self, before: datetime) -> None:
+        """Uploads that broke off are the bucket's to clear up, by a lifecycle rule."""

@@ -1,0 +1,29 @@
+"""A teacher's file, however it came here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from app.errors import FieldProblem, InvalidBody
+from app.storage import Stored
+from app.text import storable
+
+MAX_NAME_CHARACTERS = 255
+
+
+@dataclass(frozen=True)
+class TeacherFile:
+    """Bytes that the store keeps, and what the client calls them."""
+
+    blob_id: str
+    stored: Stored
+    filename: str
+
+
+def display_name(name: str, pointer: str = "/teacher") -> str:
+    """What people are shown of a client's file name; it is never used as a path."""
+    control = any(ord(c) < 32 or c == "\x7f" for c in name)
+    if len(name) > MAX_NAME_CHARACTERS or control or not storable(name):
+        problem = FieldProblem(pointer, "the file name is too long or has control characters")
+        raise InvalidBody("The file name cannot be used.", problem)
+    return name.replace("\\", "/").rpartition("/")[2] or "teacher"

@@ -1,0 +1,1 @@
+"""Uploads in parts: files too large, or lines too bad, for one request."""

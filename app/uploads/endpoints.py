@@ -1,0 +1,132 @@
+"""`/uploads`."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from typing import Annotated, Any
+
+import anyio
+from fastapi import APIRouter, Header, Path, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from app.artifacts.blobs import forget
+from app.errors import FieldProblem, InvalidBody
+from app.ids import new_id
+from app.json_body import parse_model
+from app.openapi import json_body
+from app.parameters import IdempotencyKey, UploadId
+from app.storage import get_store
+from app.teachers.upload import PIECE_BYTES, content_type, unsupported
+from app.uploads import service
+from app.uploads.schemas import UploadRequest, UploadView
+
+router = APIRouter(prefix="/uploads", tags=["uploads"])
+
+PART_TYPE = "application/octet-stream"
+PART_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {PART_TYPE: {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+ContentDigest = Annotated[
+    str, Header(description="Of the part (RFC 9530): `sha-256=:base64:`.", max_length=1000)
+]
+PartNumber = Annotated[int, Path(ge=1, le=service.MAX_PARTS, description="From 1.")]
+_SHA256 = re.compile(r"sha-256=:([A-Za-z0-9+/]{43}=):")
+
+
+@router.post("", status_code=201, openapi_extra=json_body("UploadRequest"))
+async def create_upload(
+    request: Request, response: Response, idempotency_key: IdempotencyKey = None
+) -> UploadView:
+    """Begin an upload in parts; the answer says how large each must be."""
+    if content_type(request) != "application/json":
+        raise unsupported("application/json")
+    asked, _ = parse_model(await request.body(), UploadRequest)
+    tenant_id = request.state.tenant_id
+    upload_id = await run_in_threadpool(service.begin, tenant_id, asked, idempotency_key)
+    response.headers["Location"] = f"/uploads/{upload_id}"
+    return await run_in_threadpool(service.view, upload_id, tenant_id)
+
+
+@router.get("/{upload_id}")
+def retrieve_upload(request: Request, upload_id: UploadId) -> UploadView:
+    """What has arrived so far: whoever goes on sends the rest."""
+    return service.view(upload_id, request.state.tenant_id)
+
+
+@router.put("/{upload_id}/parts/{number}", openapi_extra=PART_BODY)
+async def put_part(
+    request: Request, upload_id: UploadId, number: PartNumber, content_digest: ContentDigest
+) -> UploadView:
+    """One part; sent again it takes the place of the one before. Only whole, undamaged parts count."""
+    if content_type(request) != PART_TYPE:
+        raise unsupported(PART_TYPE)
+    named = _named_digest(content_digest)
+    tenant_id = request.state.tenant_id
+    size = await run_in_threadpool(service.expected_part, upload_id, tenant_id, number)
+    blob_id = new_id("art")
+    writer = await run_in_threadpool(get_store().writer, blob_id)
+    try:
+        waiting, total = bytearray(), 0
+        async for piece in request.stream():
+            total += len(piece)
+            if total > size:
+                raise _wrong_size(size)
+            waiting += piece
+            if len(waiting) >= PIECE_BYTES:
+                await run_in_threadpool(writer.write, bytes(waiting))
+                waiting.clear()
+        if total != size:
+            raise _wrong_size(size)
+        await run_in_threadpool(writer.write, bytes(waiting))
+        stored = await run_in_threadpool(writer.finish)
+        if stored.sha256 != named:
+            problem = FieldProblem("/Content-Digest", f"the body has {stored.sha256}")
+            raise InvalidBody("The part is not the one that was named.", problem, code="sha256_mismatch")
+        await run_in_threadpool(service.record_part, upload_id, tenant_id, number, blob_id, stored)
+    finally:
+        with anyio.CancelScope(shield=True):
+            await run_in_threadpool(_drop, writer, blob_id)
+    return await run_in_threadpool(service.view, upload_id, tenant_id)
+
+
+def _drop(writer: Any, blob_id: str) -> None:
+    """What broke off, and what no row names."""
+    writer.abort()
+    forget([blob_id])
+
+
+def _wrong_size(size: int) -> InvalidBody:
+    return InvalidBody("The part has another size.", FieldProblem("", f"not {size} bytes"))
+
+
+def _named_digest(header: str) -> str:
+    """The SHA-256 in a Content-Digest field, in hexadecimal (RFC 9530, 2)."""
+    found = _SHA256.search(header)
+    try:
+        return base64.b64decode(found.group(1), validate=True).hex() if found else _no_digest()
+    except binascii.Error:
+        return _no_digest()
+
+
+def _no_digest() -> str:
+    problem = FieldProblem("/Content-Digest", "not of the form sha-256=:base64:")
+    raise InvalidBody("The part's digest cannot be read.", problem)
+
+
+@router.post("/{upload_id}/complete")
+def complete_upload(request: Request, upload_id: UploadId) -> UploadView:
+    """Make one file of the parts; then a teacher or a job can be made of it. Idempotent."""
+    service.complete(upload_id, request.state.tenant_id)
+    return service.view(upload_id, request.state.tenant_id)
+
+
+@router.delete("/{upload_id}", status_code=204)
+def delete_upload(request: Request, upload_id: UploadId) -> Response:
+    """Forget it and what has arrived of it; teachers made of it stay."""
+    service.remove(upload_id, request.state.tenant_id)
+    return Response(status_code=204)

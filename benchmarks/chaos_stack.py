@@ -1,0 +1,143 @@
+"""The real service as processes that can be killed one by one: API, workers, broker, database."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from benchmarks.services import Postgres, Redis, free_port
+
+ROOT = Path(__file__).resolve().parents[1]
+SHORT = {
+    "DFAD_LEASE_SECONDS": "3",
+    "DFAD_HEARTBEAT_SECONDS": "0.5",
+    "DFAD_SELF_FENCE_SECONDS": "2",
+    "DFAD_REAPER_SECONDS": "0.5",
+    "DFAD_REPUBLISH_SECONDS": "2",
+    "DFAD_RETRY_BACKOFF_SECONDS": "0.1",
+    "DFAD_CHECKPOINT_SECONDS": "0.3",
+}
+"""Seconds instead of minutes until a dead worker's job is taken up again, for a short run."""
+RUNNERS = {"light": "benchmarks.chaos_worker", "engine": "worker"}
+
+
+class Stack:
+    """Starts everything, starts again what died, ends everything."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        full: bool,
+        workers: int = 0,
+        runner: str = "light",
+        short: bool = False,
+        more: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        self.folder, self.redis, self.postgres = folder, None, None
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        settings = {"DFAD_HOME": str(folder / "home"), "DFAD_MAX_ATTEMPTS": "30", **(SHORT if short else {})}
+        settings |= {"DFAD_RUNNER_THREADS": "1", "OMP_NUM_THREADS": "1", "DFAD_PORT": str(self.port)}
+        if full:
+            self.redis, self.postgres = Redis(folder / "redis"), Postgres()
+            settings |= {"DFAD_BROKER_URL": self.redis.url, "DFAD_DATABASE_URL": self.postgres.url}
+        settings |= more
+        for name in [n for n in os.environ if n.startswith("DFAD_")]:
+            del os.environ[name]
+        os.environ.update(settings)  # for this process too: it looks into the database
+        _forget_settings()
+        self._environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        subprocess.run(
+            [sys.executable, "-m", "app.migrate"], cwd=ROOT, env=self._environment, check=True, timeout=120
+        )
+        self._commands = {"api": ["-m", "app"]}
+        self._commands |= {f"worker{n}": ["-m", RUNNERS[runner]] for n in range(workers)}
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.keep_alive()
+
+    def keep_alive(self) -> None:
+        """Start whatever does not run."""
+        for name, command in self._commands.items():
+            process = self.processes.get(name)
+            if process is None or process.poll() is not None:
+                with (self.folder / f"{name}.log").open("ab") as log:
+                    self.processes[name] = subprocess.Popen(
+                        [sys.executable, *command],
+                        cwd=ROOT,
+                        env=self._environment,
+                        stdin=subprocess.DEVNULL,
+                        stdout=log,
+                        stderr=log,
+                    )
+
+    @property
+    def workers(self) -> list[int]:
+        """Process ids of the workers that run."""
+        return [p.pid for n, p in self.processes.items() if n != "api" and p.poll() is None]
+
+    def close(self) -> None:
+        """End everything; nothing stays behind."""
+        for process in self.processes.values():
+            for pid in [process.pid, *below(process.pid)]:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            process.wait(timeout=20)
+        if self.redis is not None:
+            self.redis.kill()
+        if self.postgres is not None:
+            self.postgres.close()
+
+
+def _forget_settings() -> None:
+    """An earlier stack's are not this one's."""
+    from app import config, db, storage
+
+    db.dispose_engine()
+    storage.get_store.cache_clear()
+    config.get_settings.cache_clear()
+
+
+def below(pid: int) -> list[int]:
+    """All processes that `pid` started, and theirs, parents first."""
+    parents: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                fields = (entry / "stat").read_text().rsplit(")", 1)[1].split()
+                if fields[0] != "Z":
+                    parents.setdefault(int(fields[1]), []).append(int(entry.name))
+    found, todo = [], [pid]
+    while todo:
+        children = parents.get(todo.pop(), [])
+        found += children
+        todo += children
+    return found
+
+
+def is_runner(pid: int) -> bool:
+    """Whether it is a runner, with an engine or without."""
+    with contextlib.suppress(OSError):
+        name = Path(f"/proc/{pid}/comm").read_text().strip()
+        return name == "dfad-runner" or b"light_runner" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return False
+
+
+def wait_until_ready(url: str, seconds: float = 60) -> None:
+    """Until the API answers. RuntimeError if it does not."""
+    import httpx
+
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        with contextlib.suppress(httpx.HTTPError):
+            if httpx.get(f"{url}/healthz").status_code == 200:
+                return
+        time.sleep(0.2)
+    raise RuntimeError("the API does not answer")

@@ -1,0 +1,77 @@
+"""The committed lines about the service: what was survived, and how fast it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Line = Mapping[str, Any]
+Row = tuple[str, ...]
+
+
+def chaos_rows(lines: Sequence[Line]) -> tuple[Row, list[Row]]:
+    """One row a run, in the order of the file."""
+    head = ("stack", "runner", "jobs", "finished", "lost", "doubled", "kills", "recovery p50 s", "p99 s")
+    rows = [
+        (
+            line["settings"]["stack"] + (", short leases" if line["settings"]["short"] else ""),
+            line["settings"]["runner"],
+            *(str(line[name]) for name in ("submitted", "finished", "lost", "doubled", "kills")),
+            f"{line['recovery_p50_seconds']:.1f}",
+            f"{line['recovery_p99_seconds']:.1f}",
+        )
+        for line in lines
+    ]
+    return head, rows
+
+
+def polling_rows(lines: Sequence[Line]) -> tuple[Row, list[Row]]:
+    """Requests a second, ours beside MLflow's; the latency at half of our own maximum; listing; streams."""
+    head = (
+        *("database", "polls/s", "MLflow get-run/s", "times", "p50 ms at half", "p99 ms at half"),
+        *("list 1,000 jobs ms", "100,000 ms", "ratio", "events/s to watchers"),
+    )
+    rows = []
+    for line in lines:
+        polling, listing = line["polling"], line["listing"]
+        ours = polling["at_half"]["dfad"]
+        many = listing[f"p50_ms_{line['settings']['jobs']}"]
+        rows.append(
+            (
+                line["settings"]["database"],
+                f"{polling['per_second']['dfad']:.0f}",
+                f"{polling['per_second']['mlflow']:.0f}" if "mlflow" in polling["per_second"] else "-",
+                f"{polling['times_mlflow']:.1f}" if "times_mlflow" in polling else "-",
+                f"{ours['p50_ms']:.1f}",
+                f"{ours['p99_ms']:.1f}",
+                f"{listing['p50_ms_1000']:.1f}",
+                f"{many:.1f}",
+                f"{listing['ratio']:.2f}",
+                f"{line['streams']['events_per_second']:,} to {line['streams']['watchers']}",
+            )
+        )
+    return head, rows
+
+
+def file_rows(lines: Sequence[Line]) -> tuple[Row, list[Row]]:
+    """Upload and download as shares of the disk's own speed."""
+    head = (
+        *("store", "MiB", "write and hash s", "upload s", "share"),
+        *("read and hash s", "download s", "share", "memory grown MiB"),
+    )
+    rows = [
+        (
+            about["store"],
+            f"{about['bytes'] / 2**20:.0f}",
+            f"{about['write_and_hash_seconds']:.2f}",
+            f"{about['upload_seconds']:.2f}",
+            f"{100 * about['upload_share']:.0f} %",
+            f"{about['read_and_hash_seconds']:.2f}",
+            f"{about['download_seconds']:.2f}",
+            f"{100 * about['download_share']:.0f} %",
+            f"{about['memory_grown_mib']:.1f}",
+        )
+        for line in lines
+        for about in line["files"]
+    ]
+    return head, rows

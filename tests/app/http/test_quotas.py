@@ -1,0 +1,73 @@
+"""Past a quota: 429, with when to try again, and nothing half-written."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+Submit = Callable[..., Any]
+
+
+@pytest.fixture
+def quotas(database: str, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Sets everybody's quota; before the client is made."""
+    return lambda **given: monkeypatch.setenv("DFAD_QUOTAS", json.dumps({"*": given}))
+
+
+def refused(answer: Any) -> bool:
+    return (answer.status_code, answer.json().get("code")) == (429, "quota_exceeded") and int(
+        answer.headers["retry-after"]
+    ) >= 1
+
+
+def test_waiting_jobs(quotas: Any, request: pytest.FixtureRequest) -> None:
+    quotas(queued_jobs=2)
+    submit, stored = request.getfixturevalue("submit"), request.getfixturevalue("stored")
+    client: TestClient = request.getfixturevalue("client")
+    jobs = [submit().json() for _ in range(2)]
+    before = stored()
+    assert refused(submit())
+    asked = {"student": {"architecture": "mlp8"}, "teacher_id": jobs[0]["teacher"]["id"]}
+    assert refused(client.post("/jobs", json=asked))
+    assert refused(client.post(f"/jobs/{jobs[0]['id']}/rerun"))
+    assert stored() == before
+    assert client.post(f"/jobs/{jobs[0]['id']}/cancel").status_code == 200
+    assert submit().status_code == 201
+
+
+def test_stored_bytes(quotas: Any, request: pytest.FixtureRequest) -> None:
+    quotas(stored_bytes=10)
+    submit, client = request.getfixturevalue("submit"), request.getfixturevalue("client")
+    assert submit(teacher=b"12345678").status_code == 201
+    assert refused(submit(teacher=b"123"))
+    assert refused(client.post("/teachers", files={"teacher": ("t", b"123")}))
+    assert client.post("/teachers", files={"teacher": ("t", b"12")}).status_code == 201
+
+
+def test_requests_a_minute(quotas: Any, request: pytest.FixtureRequest) -> None:
+    quotas(requests_per_minute=3)
+    client = request.getfixturevalue("client")
+    assert [client.get("/jobs").status_code for _ in range(3)] == [200] * 3
+    answer = client.get("/jobs")
+    assert refused(answer)
+    assert int(answer.headers["retry-after"]) <= 60
+    assert client.get("/healthz").status_code == 200
+
+
+@pytest.mark.services
+def test_requests_are_counted_over_all_servers_and_without_redis(
+    quotas: Any, monkeypatch: pytest.MonkeyPatch, redis_server: Any, database: str
+) -> None:
+    from app.main import create_app
+
+    quotas(requests_per_minute=4)
+    monkeypatch.setenv("DFAD_BROKER_URL", redis_server.url)
+    with TestClient(create_app()) as one, TestClient(create_app()) as two:
+        assert [c.get("/capabilities").status_code for c in (one, two, one, two)] == [200] * 4
+        assert refused(one.get("/capabilities"))
+        assert refused(two.get("/capabilities"))
+        redis_server.kill()
+        assert one.get("/capabilities").status_code == 200
+    redis_server.start()

@@ -1,0 +1,91 @@
+"""Every route, walked by one tenant with the ids of another."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+BODIES = {"patch": {"metadata": {}}, "post": {"student": {"architecture": "mlp8"}}}
+SENT = {
+    ("post", "/keys"): {"name": "k"},
+    ("post", "/teachers"): None,
+    ("post", "/uploads"): {"filename": "f", "bytes": 4, "sha256": "0" * 64},
+}
+PART = {
+    "Content-Type": "application/octet-stream",
+    "Content-Digest": "sha-256=:BO+vt0ls01pJIR/zo4nKhWmYNmxRa4LOYWQHhBP0Xpw=:",
+}
+
+
+@pytest.fixture
+def tenants(database: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Any:
+    """The client and the headers of two tenants, each an admin of its own."""
+    monkeypatch.setenv("DFAD_API_KEY", "the-operators")
+    client = request.getfixturevalue("client")
+
+    def headers(tenant: str) -> dict[str, str]:
+        asked = {"name": "k", "tenant_id": tenant, "scopes": ["admin"]}
+        made = client.post("/keys", json=asked, headers={"Authorization": "Bearer the-operators"}).json()
+        ids.append(made["id"])
+        return {"Authorization": f"Bearer {made['key']}"}
+
+    ids: list[str] = []
+    return client, headers("ours"), headers("theirs"), ids
+
+
+def test_every_route(tenants: Any, finished: Callable[..., None]) -> None:
+    client, ours, theirs, keys = tenants
+    spec = {"student": {"architecture": "mlp8"}, "metadata": {"secret": "sesame"}}
+    files = {"teacher": ("sesame.pt", b"weights"), "spec": (None, json.dumps(spec), "application/json")}
+    job = client.post("/jobs", files=files, headers=ours).json()
+    finished(job["id"])
+    artifact = client.get(f"/jobs/{job['id']}/artifacts", headers=ours).json()["data"][0]["id"]
+    upload = client.post("/uploads", json={"filename": "f", "bytes": 4, "sha256": "0" * 64}, headers=ours)
+    ids = {
+        "upload_id": upload.json()["id"],
+        "number": "1",
+        "job_id": job["id"],
+        "teacher_id": job["teacher"]["id"],
+        "artifact_id": artifact,
+        "key_id": keys[0],
+    }
+    secrets = [value for value in ids.values() if value != "1"]
+    walked = 0
+    for path, operations in client.app.openapi()["paths"].items():
+        filled = path
+        for name, value in ids.items():
+            filled = filled.replace(f"{{{name}}}", value)
+        assert "{" not in filled, f"this test knows no id for {path}"
+        for method in operations:
+            body = {"json": SENT.get((method, path), BODIES[method])} if method in BODIES else {}
+            if method == "put":
+                body = {"content": b"four", "headers": theirs | PART}
+            answer = client.request(method.upper(), filled, **({"headers": theirs} | body))
+            walked += 1
+            if filled != path:
+                assert (answer.status_code, answer.json()["code"]) == (404, "not_found"), (method, path)
+            if path == "/audit":  # their own requests, with the ids they tried
+                assert {event["tenant_id"] for event in answer.json()["data"]} <= {"theirs"}
+                continue
+            text = answer.text.replace(filled, "")
+            assert not any(value in text for value in (*secrets, "sesame")), (method, path)
+    assert walked > 25
+    assert client.get(f"/jobs/{job['id']}", headers=ours).json()["status"] == "succeeded"
+    # Named in a body instead of a path.
+    asked = {"student": {"architecture": "mlp8"}, "teacher_id": ids["teacher_id"]}
+    by_upload = {"student": {"architecture": "mlp8"}, "upload_id": ids["upload_id"]}
+    for path in ("/jobs", "/jobs/validate"):
+        assert client.post(path, json=asked, headers=theirs).status_code == 404
+        assert client.post(path, json=by_upload, headers=theirs).status_code == 404
+    assert client.post("/teachers", json={"upload_id": ids["upload_id"]}, headers=theirs).status_code == 404
+    assert client.get(f"/jobs?after={job['id']}", headers=theirs).json()["data"] == []
+
+
+def test_a_doubled_idempotency_key_is_no_bridge(tenants: Any) -> None:
+    client, ours, theirs, _ = tenants
+    spec = {"student": {"architecture": "mlp8"}}
+    files = {"teacher": ("t.pt", b"weights"), "spec": (None, json.dumps(spec), "application/json")}
+    key = {"Idempotency-Key": "same"}
+    first, second = (client.post("/jobs", files=files, headers=who | key).json() for who in (ours, theirs))
+    assert first["id"] != second["id"]

@@ -1,0 +1,189 @@
+"""Bytes in, the same bytes out, in ranges, and nothing left behind after a failure: in every store."""
+
+import hashlib
+import itertools
+import os
+import random
+import socket
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import delete, select
+
+from app.config import get_settings
+from app.db import read_scope, session_scope
+from app.models import ArtifactChunk
+from app.storage import IntegrityError, get_store
+from app.storage.database import CHUNK_BYTES
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """A server that speaks S3, with a bucket; its address."""
+    import obstore
+    from moto.server import ThreadedMotoServer
+    from obstore.store import S3Store  # noqa: F401
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
+    server.start()
+    import urllib.request
+
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/bucket", method="PUT")
+    urllib.request.urlopen(request).close()
+    assert obstore
+    yield f"http://127.0.0.1:{port}"
+    server.stop()
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.services), "filesystem", "s3"])
+def store(request, home, monkeypatch):
+    """Each store, empty."""
+    if request.param in ("filesystem", "s3"):
+        monkeypatch.setenv("DFAD_ARTIFACT_STORE", request.param)
+    if request.param == "s3":
+        monkeypatch.setenv("DFAD_S3_ENDPOINT", request.getfixturevalue("s3_server"))
+        monkeypatch.setenv("DFAD_S3_URL", f"s3://bucket/{random.SystemRandom().randrange(10**12)}")
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.setenv(name, "test")
+        monkeypatch.setenv("AWS_REGION", "us-east-1")
+    if request.param == "postgresql":
+        monkeypatch.setenv("DFAD_DATABASE_URL", request.getfixturevalue("postgres"))
+    if request.param == "sqlite":
+        request.getfixturevalue("database")
+    get_settings.cache_clear()
+    get_store.cache_clear()
+    return get_store()
+
+
+def payload(size: int) -> bytes:
+    return random.Random(size).randbytes(size)
+
+
+def ids(store) -> set[str]:
+    return {artifact_id for artifact_id, _ in store.kept()}
+
+
+@pytest.mark.parametrize("size", [0, 1, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 9 * CHUNK_BYTES + 5])
+def test_roundtrip(store, size):
+    data = payload(size)
+    stored = store.put("art_a", [data])
+    assert (stored.bytes, stored.sha256) == (size, hashlib.sha256(data).hexdigest())
+    assert b"".join(store.read("art_a")) == data
+    assert b"".join(store.read("art_a", 0, size)) == data
+
+
+def test_uneven_pieces(store):
+    data, cuts = payload(2 * CHUNK_BYTES + 77), [0, 5, 5, CHUNK_BYTES + 9, 2 * CHUNK_BYTES + 77]
+    pieces = [data[a:b] for a, b in itertools.pairwise(cuts)]
+    assert store.put("art_a", pieces).sha256 == hashlib.sha256(data).hexdigest()
+    assert b"".join(store.read("art_a")) == data
+
+
+def test_pieces_become_equal_rows(database):
+    data, cuts = payload(2 * CHUNK_BYTES + 77), [0, 5, 5, CHUNK_BYTES + 9, 2 * CHUNK_BYTES + 77]
+    get_store().put("art_a", [data[a:b] for a, b in itertools.pairwise(cuts)])
+    with read_scope() as session:
+        sizes = [len(d) for d in session.scalars(select(ArtifactChunk.data).order_by(ArtifactChunk.number))]
+    assert sizes == [CHUNK_BYTES, CHUNK_BYTES, 77]
+
+
+RANGES = [
+    (0, 1),
+    (10, 20),
+    (CHUNK_BYTES - 1, CHUNK_BYTES + 1),
+    (CHUNK_BYTES, 2 * CHUNK_BYTES),
+    (5, 2 * CHUNK_BYTES + 7),
+    (7, None),
+    (2 * CHUNK_BYTES + 6, None),
+    (4, 4),
+]
+
+
+def test_ranges(store):
+    data = payload(2 * CHUNK_BYTES + 7)
+    store.put("art_a", [data])
+    for start, end in RANGES:
+        assert b"".join(store.read("art_a", start, end)) == data[start:end], (start, end)
+
+
+def test_a_source_that_fails_leaves_nothing(store):
+    def torn():
+        yield payload(CHUNK_BYTES + 3)
+        raise ConnectionError("the client went away")
+
+    with pytest.raises(Exception, match="the client went away"):
+        store.put("art_a", torn())
+    assert ids(store) == set()
+    assert b"".join(store.read("art_a")) == b""
+
+
+def test_delete_takes_one_artifact_and_may_be_repeated(store):
+    store.put("art_a", [payload(10)])
+    store.put("art_b", [payload(11)])
+    store.delete("art_a")
+    store.delete("art_a")
+    assert b"".join(store.read("art_a")) == b""
+    assert b"".join(store.read("art_b")) == payload(11)
+    assert ids(store) == {"art_b"}
+
+
+def test_what_is_missing_is_noticed(store):
+    store.put("art_a", [payload(10)])
+    with pytest.raises(IntegrityError):
+        list(store.read("art_gone", 0, 5))
+    with pytest.raises(IntegrityError):
+        list(store.read("art_a", 0, 11))
+
+
+def test_since_when_it_is_kept(store):
+    store.put("art_a", [payload(10)])
+    ((_, since),) = store.kept()
+    assert abs(datetime.now(UTC) - since) < timedelta(minutes=1)
+    store.sweep_unfinished(datetime.now(UTC))
+    assert ids(store) == {"art_a"}
+
+
+def test_a_missing_chunk_is_noticed(database):
+    store, size = get_store(), 2 * CHUNK_BYTES + 1
+    store.put("art_a", [payload(size)])
+    with session_scope() as session:
+        session.execute(delete(ArtifactChunk).where(ArtifactChunk.number == 1))
+    with pytest.raises(IntegrityError):
+        list(store.read("art_a", 0, size))
+
+
+@pytest.mark.parametrize("store", ["filesystem"], indirect=True)
+def test_files_of_a_process_that_was_killed_are_swept(store, home):
+    store.put("art_aa", [b"x"])
+    torn = home / "artifacts" / "aa" / ".part-0"
+    torn.write_bytes(b"half")
+    store.sweep_unfinished(datetime.now(UTC) - timedelta(hours=1))
+    assert torn.exists()
+    os.utime(torn, (0, 0))
+    store.sweep_unfinished(datetime.now(UTC) - timedelta(hours=1))
+    assert not torn.exists()
+    assert ids(store) == {"art_aa"}
+
+
+@pytest.mark.parametrize("store", ["filesystem"], indirect=True)
+@pytest.mark.parametrize("name", ["../x", "a/b", "", ".", "art_\x00", "art_é"])
+def test_names_that_are_no_ids_reach_no_file(store, name):
+    with pytest.raises(ValueError, match="not an artifact's id"):
+        store.put(name, [b"x"])
+
+
+@pytest.mark.parametrize("store", ["filesystem"], indirect=True)
+def test_a_link_is_not_followed(store, home, tmp_path):
+    store.put("art_aa", [b"x"])
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"s")
+    path = home / "artifacts" / "aa" / "art_aa"
+    path.unlink()
+    path.symlink_to(secret)
+    store.put("art_aa", [b"new"])
+    assert secret.read_bytes() == b"s"
+    assert not path.is_symlink()

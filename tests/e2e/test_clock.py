@@ -1,0 +1,55 @@
+"""Clocks of workers that are wrong, or jump: leases know the database's alone.
+
+Guard: `database_now`. Tried: with `datetime.now(UTC)` in its place the reaper of the worker that is hours
+ahead takes the job away from the other.
+"""
+
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+from app.config import get_settings
+from app.dispatch import send_due
+
+LIGHT = "benchmarks.chaos_worker"
+LIBRARIES = ("/usr/lib/*/faketime/libfaketimeMT.so.1", "/usr/lib/faketime/libfaketimeMT.so.1")
+
+
+@pytest.fixture
+def faketime(missing):
+    """The library that shifts a process's clock."""
+    found = [path for pattern in LIBRARIES for path in Path("/").glob(pattern[1:])]
+    if not found or not shutil.which("faketime"):
+        missing("faketime")
+    return str(found[0])
+
+
+@pytest.mark.services
+def test_jumping_clocks_expire_nothing(
+    postgres, redis, workers, stored_jobs, monkeypatch, faketime, tmp_path
+):
+    monkeypatch.setenv("DFAD_DATABASE_URL", postgres)
+    monkeypatch.setenv("DFAD_BROKER_URL", redis)
+    get_settings.cache_clear()
+
+    def shifted(name: str, offset: str) -> Path:
+        file = tmp_path / name
+        file.write_text(offset)
+        fake = {"LD_PRELOAD": faketime, "FAKETIME_TIMESTAMP_FILE": str(file), "FAKETIME_NO_CACHE": "1"}
+        workers.start(LIGHT, **fake, FAKETIME_DONT_FAKE_MONOTONIC="1", FAKETIME_DONT_RESET="1")
+        return file
+
+    ahead, behind = shifted("ahead", "+0"), shifted("behind", "-3h")
+    jobs = [stored_jobs.submit(metadata={"pause": "6"}) for _ in range(2)]
+    send_due()
+    for job_id in jobs:
+        stored_jobs.wait(job_id, lambda row: row.phase == "distilling", 60)
+    ahead.write_text("+5h")  # the clock of one is set while both work
+    time.sleep(1)
+    behind.write_text("-9h")
+    rows = [stored_jobs.wait(job_id, lambda row: row.finished_at is not None, 60) for job_id in jobs]
+    assert [(row.status, row.attempt) for row in rows] == [("succeeded", 1)] * 2
+    for row in rows:
+        assert 5 < (row.finished_at - row.started_at).total_seconds() < 60

@@ -1,0 +1,163 @@
+"""A runner's process, however it came to be: forked from a nursery, or started afresh."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from worker.kernel import die_with_parent
+from worker.nursery import NUMBER
+
+logger = logging.getLogger(__name__)
+
+FORK_SECONDS = 60.0
+"""A nursery that has not forked by then is given up; it may still be loading torch."""
+
+
+class Child(Protocol):
+    """A process that this one has to end."""
+
+    pid: int
+
+    def wait(self, timeout: float) -> int | None:
+        """Its exit code, negative for a signal; None while it runs."""
+
+    def kill(self) -> None:
+        """End it and its whole group at once, if it still runs."""
+
+
+class FreshChild:
+    """Started by this process."""
+
+    def __init__(
+        self, command: Sequence[str], folder: Path, environment: dict[str, str], descriptors: Sequence[int]
+    ) -> None:
+        commands, out, log, *kept = descriptors
+        self._process = subprocess.Popen(
+            [sys.executable, *command, str(out)],
+            stdin=commands,
+            stdout=log,
+            stderr=log,
+            cwd=folder,
+            env=environment,
+            pass_fds=(out, *kept),
+            process_group=0,
+            preexec_fn=die_with_parent,  # noqa: PLW1509  (one async-signal-safe call, no locks)
+        )
+        self.pid = self._process.pid
+
+    def wait(self, timeout: float) -> int | None:
+        """See Child."""
+        try:
+            return self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def kill(self) -> None:
+        """See Child."""
+        if self._process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
+
+
+class ForkedChild:
+    """Forked by a nursery, which says its id and, in the end, its exit code on `line`."""
+
+    def __init__(self, line: int) -> None:
+        self._line = line
+        self._code: int | None = None
+        self._lock = threading.Lock()
+        pid = self._number(FORK_SECONDS)
+        if pid is None:
+            os.close(line)
+            raise OSError("the nursery did not fork")
+        self.pid = pid
+
+    def _number(self, timeout: float) -> int | None:
+        """The next number on the line; None if there is none in time. Raises OSError at its end."""
+        readable, _, _ = select.select([self._line], [], [], timeout)
+        if not readable:
+            return None
+        data = os.read(self._line, NUMBER.size)
+        if len(data) != NUMBER.size:
+            raise OSError("the nursery is gone")
+        return int(NUMBER.unpack(data)[0])
+
+    def wait(self, timeout: float) -> int | None:
+        """See Child. A runner whose nursery is gone is gone too."""
+        with self._lock:
+            if self._code is None:
+                try:
+                    self._code = self._number(timeout)
+                except OSError:
+                    self._code = -signal.SIGKILL
+                if self._code is not None:
+                    os.close(self._line)
+            return self._code
+
+    def kill(self) -> None:
+        """See Child."""
+        if self.wait(0) is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
+
+
+class NurseryHandle:
+    """This process's nursery: started once, and again if it is gone."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self._environment = environment
+        self._process: subprocess.Popen[bytes] | None = None
+        self._orders: socket.socket | None = None
+
+    def start(self) -> None:
+        """Begin to load torch in the background, unless that is done."""
+        if self._process is not None and self._process.poll() is None:
+            return
+        self.close()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "worker.nursery", str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                env=self._environment,
+                pass_fds=(theirs.fileno(),),
+                preexec_fn=die_with_parent,  # noqa: PLW1509  (as above)
+            )
+        self._orders = ours
+
+    def fork(self, folder: Path, environment: dict[str, str], descriptors: Sequence[int]) -> ForkedChild:
+        """A runner with these descriptors: commands, out, log and what else it keeps. Raises OSError."""
+        self.start()
+        assert self._orders is not None
+        line, told = os.pipe()
+        order = json.dumps({"folder": str(folder), "environment": environment}).encode()
+        try:
+            socket.send_fds(self._orders, [order], [*descriptors, told])
+        except BaseException:
+            os.close(line)
+            raise
+        finally:
+            os.close(told)
+        return ForkedChild(line)
+
+    def close(self) -> None:
+        """End it, and with it what it forked."""
+        if self._orders is not None:
+            self._orders.close()
+            self._orders = None
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
