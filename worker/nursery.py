@@ -28,6 +28,11 @@ NAME = "dfad-nursery"
 
 def load() -> None:
     """Import what every runner needs, and make nothing with it."""
+    # Otherwise loaded when the first optimizer is made, and when the report is drawn: a second each.
+    import matplotlib.backends.backend_svg
+    import matplotlib.figure  # noqa: F401
+    import torch._dynamo  # noqa: F401
+
     from worker import engine_job, hooks, runner  # noqa: F401
 
     gc.collect()
