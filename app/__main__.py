@@ -53,8 +53,8 @@ def _keys_made() -> bool:
 def _listening(settings: Settings) -> socket.socket:
     """The socket that several processes share.
 
-    Its protocol is named, which uvicorn's own leaves open: only then does asyncio turn Nagle's algorithm off, and
-    an answer in two pieces does not wait 40 ms for the client's acknowledgement of the first.
+    Its protocol is named, which uvicorn's own leaves open: only then does asyncio turn Nagle's algorithm off,
+    and an answer in two pieces does not wait 40 ms for the client's acknowledgement of the first.
     """
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
