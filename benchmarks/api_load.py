@@ -178,7 +178,7 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
             if full:
                 other = Postgres()
                 closing.callback(other.close)
-                url = other.url.replace("postgresql+psycopg", "postgresql")
+                url = other.url.replace("+psycopg", "+psycopg2")
             mlflow = Mlflow(options.mlflow, folder / "mlflow", url)
             closing.callback(mlflow.close)
             found["mlflow"] = version(options.mlflow)
