@@ -181,9 +181,11 @@ def report() -> str:
     parts.append(f"{title}\n\n{signal_table()}")
     parts.append("### Time of a training step\n\n" + step_time_table(read(RESULTS / "step_time.jsonl")))
     chaos, api = read(RESULTS / "chaos.jsonl"), read(RESULTS / "api_load.jsonl")
-    parts.append("### Jobs while processes are killed\n\n" + _markdown(*chaos_rows(chaos)))
-    parts.append("### Polling, listing, watching\n\n" + _markdown(*polling_rows(api)))
-    parts.append("### Large files\n\n" + _markdown(*file_rows(api)))
+    if chaos:
+        parts.append("### Jobs while processes are killed\n\n" + _markdown(*chaos_rows(chaos)))
+    if api:
+        parts.append("### Polling, listing, watching\n\n" + _markdown(*polling_rows(api)))
+        parts.append("### Large files\n\n" + _markdown(*file_rows(api)))
     return "\n\n".join(parts)
 
 
