@@ -120,6 +120,7 @@ def record_part(upload_id: str, tenant_id: str, number: int, blob_id: str, store
     with session_scope() as session:
         upload = get_upload(session, upload_id, tenant_id, lock=True)
         _still_open(upload)
+        quotas.check_bytes(session, tenant_id, stored.bytes)  # others may have been begun meanwhile
         mine = (UploadPart.upload_id == upload_id, UploadPart.number == number)
         replaced = list(session.scalars(select(UploadPart.blob_id).where(*mine)))
         session.execute(delete(UploadPart).where(*mine))

@@ -188,4 +188,6 @@ def test_parts_count_against_the_quota(
     upload_id = begin(client).json()["id"]
     part(client, upload_id, 1)
     assert refusal(begin(client, b"x" * 1501)) == (429, "quota_exceeded")
-    assert begin(client, b"x" * 1500).status_code == 201
+    other = begin(client, b"x" * 1500).json()["id"]
+    assert part(client, upload_id, 2).status_code == 200
+    assert refusal(part(client, other, 1, b"x" * 1500)) == (429, "quota_exceeded")
