@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -22,21 +23,42 @@ class Stored:
 
 
 class Writer(ABC):
-    """Bytes on their way into a store. Nobody can read them before `finish`."""
+    """Bytes on their way into a store. Nobody can read them before `finish`.
+
+    A request that is cancelled leaves the thread that writes for it to its own end: whoever aborts meanwhile
+    waits for that, and what comes later is refused.
+    """
 
     def __init__(self) -> None:
         self._digest, self._total = hashlib.sha256(), 0
+        self._lock, self._over = threading.Lock(), False
 
     def write(self, piece: bytes) -> None:
         """Take the next bytes."""
-        self._digest.update(piece)
-        self._total += len(piece)
-        self._take(piece)
+        with self._lock:
+            self._check()
+            self._digest.update(piece)
+            self._total += len(piece)
+            self._take(piece)
 
     def finish(self) -> Stored:
         """Keep them for good; says what is kept."""
-        self._keep()
+        with self._lock:
+            self._check()
+            self._keep()
+            self._over = True
         return Stored(self._total, self._digest.hexdigest())
+
+    def abort(self) -> None:
+        """Forget what is not kept yet; for what is, `delete` is the way."""
+        with self._lock:
+            if not self._over:
+                self._over = True
+                self._forget()
+
+    def _check(self) -> None:
+        if self._over:
+            raise ValueError("these bytes were given up, or are kept already")
 
     @abstractmethod
     def _take(self, piece: bytes) -> None: ...
@@ -45,8 +67,7 @@ class Writer(ABC):
     def _keep(self) -> None: ...
 
     @abstractmethod
-    def abort(self) -> None:
-        """Forget what is not kept yet; for what is, `delete` is the way."""
+    def _forget(self) -> None: ...
 
 
 class ArtifactStore(ABC):

@@ -20,7 +20,6 @@ class _ChunkWriter(Writer):
     def __init__(self, artifact_id: str) -> None:
         super().__init__()
         self._artifact_id, self._number, self._waiting = artifact_id, 0, bytearray()
-        self._kept = False
 
     def _take(self, piece: bytes) -> None:
         self._waiting += piece
@@ -31,7 +30,6 @@ class _ChunkWriter(Writer):
     def _keep(self) -> None:
         if self._waiting:
             self._insert(bytes(self._waiting))
-        self._kept = True
 
     def _insert(self, piece: bytes) -> None:
         with session_scope() as session:
@@ -39,10 +37,8 @@ class _ChunkWriter(Writer):
             session.execute(insert(ArtifactChunk), [{**row, "created_at": database_now(session)}])
         self._number += 1
 
-    def abort(self) -> None:
-        """See Writer."""
-        if not self._kept:
-            _delete(self._artifact_id)
+    def _forget(self) -> None:
+        _delete(self._artifact_id)
 
 
 def _delete(artifact_id: str) -> None:

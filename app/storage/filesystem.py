@@ -34,8 +34,7 @@ class _FileWriter(Writer):
         os.replace(self._unfinished, self._path)
         _fsync_folder(self._path.parent)
 
-    def abort(self) -> None:
-        """See Writer."""
+    def _forget(self) -> None:
         with contextlib.suppress(OSError):  # what could not be written cannot be written now either
             self._file.close()
         self._unfinished.unlink(missing_ok=True)

@@ -32,8 +32,8 @@ class _ObjectWriter(Writer):
     def _keep(self) -> None:
         self._file.close()
 
-    def abort(self) -> None:
-        """See Writer. What is never closed never becomes an object."""
+    def _forget(self) -> None:
+        """What is never closed never becomes an object."""
 
 
 class ObjectsStore(ArtifactStore):

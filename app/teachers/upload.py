@@ -6,6 +6,7 @@ read again. What is refused afterwards, or breaks off, is forgotten.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -53,6 +54,8 @@ class _Kept(UploadFile):
         self.blob_id = new_id("art")
         self._writer: Writer | None = None
         self._waiting = bytearray()
+        #: As in Writer: a thread may still write when its request is over.
+        self._lock, self._dropped = threading.Lock(), False
 
     async def write(self, data: bytes) -> None:
         """Pass on what is worth a thread's while."""
@@ -65,10 +68,13 @@ class _Kept(UploadFile):
         await run_in_threadpool(self._pass_on)
 
     def _pass_on(self) -> None:
-        if self._writer is None:
-            self._writer = get_store().writer(self.blob_id)
-        self._writer.write(bytes(self._waiting))
-        self._waiting.clear()
+        with self._lock:
+            if self._dropped:
+                return
+            if self._writer is None:
+                self._writer = get_store().writer(self.blob_id)
+            self._writer.write(bytes(self._waiting))
+            self._waiting.clear()
 
     def finish(self) -> Stored:
         """Keep the bytes."""
@@ -77,6 +83,8 @@ class _Kept(UploadFile):
 
     def drop(self) -> None:
         """Forget the bytes, unless a row names them by now."""
+        with self._lock:
+            self._dropped = True
         if self._writer is not None:
             self._writer.abort()
             forget([self.blob_id])

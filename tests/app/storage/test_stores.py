@@ -5,6 +5,7 @@ import itertools
 import os
 import random
 import socket
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -187,3 +188,34 @@ def test_a_link_is_not_followed(store, home, tmp_path):
     store.put("art_aa", [b"new"])
     assert secret.read_bytes() == b"s"
     assert not path.is_symlink()
+
+
+def test_who_aborts_waits_for_the_thread_that_writes(store):
+    """A cancelled request's thread writes on to its end: what it wrote must go, and nothing may follow.
+
+    Tried: without the lock in Writer a piece that was being written stays behind for ever.
+    """
+    writer = store.writer("art_a")
+    begun, go_on, take = threading.Event(), threading.Event(), writer._take
+
+    def slowly(piece):
+        begun.set()
+        go_on.wait(10)
+        take(piece)
+
+    writer._take = slowly
+    writing = threading.Thread(target=writer.write, args=(payload(3 * CHUNK_BYTES),))
+    writing.start()
+    begun.wait(10)
+    aborting = threading.Thread(target=writer.abort)
+    aborting.start()
+    aborting.join(0.2)
+    go_on.set()
+    writing.join(10)
+    aborting.join(10)
+    assert ids(store) == set()
+    with pytest.raises(ValueError, match="given up"):
+        writer.write(b"late")
+    writer.abort()
+    store.sweep_unfinished(datetime.now(UTC) + timedelta(hours=1))
+    assert ids(store) == set()
