@@ -217,13 +217,13 @@ def upload_begun(length: int) -> bytes:
 def test_a_client_that_goes_away_leaves_nothing(
     serve: Callable[..., Server], stored: Callable[[], dict[str, int]]
 ) -> None:
-    server = serve()
+    server = serve(upload_stall_seconds="5")  # what ends an upload whose connection's end goes unnoticed
     for _ in range(3):
         connection = server.raw(upload_begun(10 * MIB))
         connection.sendall(b"x" * 3 * MIB)
         connection.close()
     assert server.submit().status_code == 201
-    for _ in range(100):  # the server notices in its own time
+    for _ in range(300):  # the server notices in its own time
         if stored()["artifact_chunks"] == 1:
             break
         time.sleep(0.1)
