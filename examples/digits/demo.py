@@ -35,7 +35,7 @@ SPEC = {
     # and a second thread would only wait for the first. Chosen by how the student follows its teacher on
     # distorted digits of the part that the teacher was trained on.
     "training": {
-        "batch_size": 64,
+        "batch_size": 48,
         "generator_width": 16,
         "student_learning_rate": 0.004,
         "pool_batches": 20,
