@@ -67,10 +67,8 @@ class Edge:
                 await self._app(scope, self._counted(receive, limit), send_with_id)
             finally:
                 if scope["method"] not in UNCHANGING:
-                    action, address = (
-                        f"{scope['method']} {scope['path']}",
-                        (scope.get("client") or (None,))[0],
-                    )
+                    action = f"{scope['method']} {scope['path']}"
+                    address = (scope.get("client") or (None,))[0]
                     with anyio.CancelScope(shield=True):
                         await run_in_threadpool(record, principal, action, status, request_id, address)
 
