@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import logging
-import socket
 import sys
 from collections.abc import Callable
 
@@ -16,6 +15,7 @@ from uvicorn.supervisors import Multiprocess
 
 from app.config import Settings, get_settings
 from app.keys.service import any_keys
+from app.listener import Listener
 
 STARTUP_FAILED = 3
 
@@ -50,19 +50,6 @@ def _keys_made() -> bool:
         return False
 
 
-def _listening(settings: Settings) -> socket.socket:
-    """The socket that several processes share.
-
-    Its protocol is named, which uvicorn's own leaves open: only then does asyncio turn Nagle's algorithm off,
-    and an answer in two pieces does not wait 40 ms for the client's acknowledgement of the first.
-    """
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listening.bind((settings.host, settings.port))
-    return listening
-
-
 def main() -> int:
     """Serve until told to stop. Exit code 2 for settings that are wrong or unsafe."""
     try:
@@ -89,11 +76,11 @@ def main() -> int:
     )
     if settings.server_processes > 1:
         try:
-            shared = _listening(settings)
+            listener = Listener(settings.host, settings.port)
         except OSError as error:
             print(f"cannot listen on {settings.host}:{settings.port}: {error.strerror}", file=sys.stderr)
             return STARTUP_FAILED
-        Multiprocess(config, sockets=[shared]).run()
+        Multiprocess(config, sockets=[listener]).run()
         return 0
     server = uvicorn.Server(config)
     with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C: raised again once everything has ended

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -17,6 +18,9 @@ from app.waiting import stop_with_the_server
 @asynccontextmanager
 async def _life(_app: FastAPI) -> AsyncIterator[None]:
     stop_with_the_server()
+    # What is there by now stays: going through it again and again stops every request for a while.
+    gc.collect()
+    gc.freeze()
     yield
 
 

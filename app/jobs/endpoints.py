@@ -24,6 +24,7 @@ from app.models import Job, Teacher
 from app.openapi import json_body, multipart_body
 from app.pagination import After, Limit, page
 from app.parameters import IdempotencyKey, JobId, Prefer
+from app.reading import run_read
 from app.teachers.upload import content_type, read_upload, unsupported
 from app.uploads.service import completed_file
 from app.waiting import wait_until, wanted_wait
@@ -183,11 +184,11 @@ async def retrieve_job(request: Request, job_id: JobId, prefer: Prefer = None) -
     tenant_id = request.state.tenant_id
     seconds = wanted_wait(prefer)
     # Marked before it is looked at: what happens in between counts as a change.
-    before = await run_in_threadpool(service.progress_mark, job_id) if seconds else None
-    body, terminal = await run_in_threadpool(_json, job_id, tenant_id)
+    before = await run_read(service.progress_mark, job_id) if seconds else None
+    body, terminal = await run_read(_json, job_id, tenant_id)
     if seconds and not terminal:
         await wait_until(lambda: service.progress_mark(job_id) != before, seconds)
-        body, _ = await run_in_threadpool(_json, job_id, tenant_id)
+        body, _ = await run_read(_json, job_id, tenant_id)
     return Response(body, media_type="application/json")
 
 

@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator
 import anyio
 from sqlalchemy import select
 from sse_starlette import ServerSentEvent
-from starlette.concurrency import run_in_threadpool
 
 from app.config import get_settings
 from app.db import read_scope
 from app.jobs.lifecycle import is_terminal
 from app.jobs.views import EventView, event_view
 from app.models import Job, JobEvent
+from app.reading import run_read
 
 BATCH = 200
 
@@ -38,7 +38,7 @@ async def stream(job_id: str, after: int, server_ends: anyio.Event) -> AsyncIter
     """
     seq = after
     while True:
-        events, complete = await run_in_threadpool(events_after, job_id, seq, BATCH)
+        events, complete = await run_read(events_after, job_id, seq, BATCH)
         for event in events:
             seq = event.seq
             yield ServerSentEvent(event.model_dump_json(), event=event.type, id=str(event.seq))

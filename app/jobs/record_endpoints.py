@@ -23,6 +23,7 @@ from app.jobs.lifecycle import is_terminal
 from app.jobs.views import EventList, MetricPoint, MetricsView
 from app.models import Artifact, JobMetric
 from app.parameters import JobId
+from app.reading import run_read
 
 router = APIRouter(prefix="/jobs/{job_id}", tags=["jobs"])
 
@@ -58,7 +59,7 @@ async def list_events(
             shutdown_event=server_ends,
             shutdown_grace_period=GRACE_SECONDS,
         )
-    events, _ = await run_in_threadpool(events_after, job_id, after, limit + 1)
+    events, _ = await run_read(events_after, job_id, after, limit + 1)
     shown = events[:limit]
     last = shown[-1].seq if shown else after
     return EventList(data=shown, has_more=len(events) > limit, last_seq=last)
