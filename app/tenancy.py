@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import event, select
+from sqlalchemy import Executable, event, select
 from sqlalchemy.orm import ORMExecuteState, Session, UOWTransaction, with_loader_criteria
 
 from app.db import Base
@@ -55,7 +55,25 @@ def _only_its_own(state: ORMExecuteState) -> None:
     tenant_id = _tenant.get()
     if tenant_id is None or not (state.is_select or state.is_update or state.is_delete):
         return
-    state.statement = state.statement.options(*_rules(tenant_id))
+    if state.statement in _standing:
+        state.statement = _ruled(state.statement, tenant_id)
+    else:
+        state.statement = state.statement.options(*_rules(tenant_id))
+
+
+_standing: set[Any] = set()
+_Made = TypeVar("_Made", bound=Executable)
+
+
+def standing(statement: _Made) -> _Made:
+    """`statement`, which is made once and executed often: then its rules, too, are added once a tenant."""
+    _standing.add(statement)
+    return statement
+
+
+@lru_cache(maxsize=4096)
+def _ruled(statement: Any, tenant_id: str) -> Any:
+    return statement.options(*_rules(tenant_id))
 
 
 @lru_cache(maxsize=1024)

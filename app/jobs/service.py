@@ -24,6 +24,7 @@ from app.models import Job, Teacher
 from app.problems import invalid_body
 from app.teachers.files import TeacherFile
 from app.teachers.service import add_teacher, get_teacher
+from app.tenancy import standing
 from dfad_core.catalog import get_architecture
 from dfad_core.errors import ShapeError
 
@@ -54,7 +55,7 @@ def get_job(session: Session, job_id: str, tenant_id: str) -> Job:
     return job
 
 
-_SHOWN = (
+_SHOWN = standing(
     select(Job, Teacher)
     .join(Teacher, Teacher.id == Job.teacher_id)
     .where(Job.id == bindparam("job_id"), Job.tenant_id == bindparam("tenant_id"))

@@ -7,13 +7,14 @@ from datetime import datetime
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
 from app.artifacts.views import ArtifactView, artifact_view
 from app.jobs.lifecycle import is_terminal
 from app.jobs.states import Status
 from app.models import Artifact, Job, JobEvent, Teacher
+from app.tenancy import standing
 
 
 class Progress(BaseModel):
@@ -114,13 +115,19 @@ def job_views(session: Session, rows: Sequence[tuple[Job, Teacher]]) -> list[Job
     return [_view(job, teacher, artifacts.get(job.id, []), positions.get(job.id)) for job, teacher in rows]
 
 
+_PUBLISHED = standing(
+    select(Artifact)
+    .where(Artifact.job_id.in_(bindparam("ids", expanding=True)), Artifact.published_at.is_not(None))
+    .where(Artifact.kind.in_(("student", "report")))
+    .order_by(Artifact.id)
+)
+
+
 def _artifacts(session: Session, ids: list[str]) -> dict[str | None, list[ArtifactView]]:
     found: dict[str | None, list[ArtifactView]] = {}
     if not ids:
         return found
-    published = select(Artifact).where(Artifact.job_id.in_(ids), Artifact.published_at.is_not(None))
-    shown = published.where(Artifact.kind.in_(("student", "report"))).order_by(Artifact.id)
-    for artifact in session.scalars(shown):
+    for artifact in session.scalars(_PUBLISHED, {"ids": ids}):
         found.setdefault(artifact.job_id, []).append(artifact_view(artifact))
     return found
 
