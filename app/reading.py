@@ -1,8 +1,9 @@
-"""Where the short reads of requests are done: few at a time, in the order in which they came.
+"""Where the short reads of requests are done: one at a time, in the order in which they came.
 
 Each is a millisecond or two of Python between two answers of the database. Forty threads of that take the
 interpreter from each other at every turn, and the last of a crowd waits for all of them many times over;
-in a short line the same crowd is served sooner, and nobody waits long.
+in a line the same crowd is served sooner, and nobody waits long. More reads at once are had with more server
+processes.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TypeVar, TypeVarTuple, Unpack
 from anyio import CapacityLimiter, to_thread
 from anyio.lowlevel import RunVar
 
-AT_ONCE = 2
+AT_ONCE = 1
 _line: RunVar[CapacityLimiter] = RunVar("_line")
 
 _Out = TypeVar("_Out")
