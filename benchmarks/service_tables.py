@@ -28,7 +28,15 @@ def chaos_rows(lines: Sequence[Line]) -> tuple[Row, list[Row]]:
 def polling_rows(lines: Sequence[Line]) -> tuple[Row, list[Row]]:
     """Requests a second, ours beside MLflow's; the latency at half of our own maximum; listing; streams."""
     head = (
-        *("database", "polls/s", "MLflow get-run/s", "times", "p50 ms at half", "p99 ms at half"),
+        *(
+            "database",
+            "processes",
+            "polls/s",
+            "MLflow get-run/s",
+            "times",
+            "p50 ms at half",
+            "p99 ms at half",
+        ),
         *("list 1,000 jobs ms", "100,000 ms", "ratio", "events/s to watchers"),
     )
     rows = []
@@ -39,6 +47,7 @@ def polling_rows(lines: Sequence[Line]) -> tuple[Row, list[Row]]:
         rows.append(
             (
                 line["settings"]["database"],
+                str(line["settings"]["processes"]),
                 f"{polling['per_second']['dfad']:.0f}",
                 f"{polling['per_second']['mlflow']:.0f}" if "mlflow" in polling["per_second"] else "-",
                 f"{polling['times_mlflow']:.1f}" if "times_mlflow" in polling else "-",
