@@ -19,6 +19,7 @@ from dfad_core.evaluation.proof import proven
 from dfad_core.export.metadata import StudentMetadata
 from dfad_core.export.safetensors import student_bytes
 from dfad_core.loading import LoadedTeacher, load_teacher
+from dfad_core.loading.converted import read_converted
 from dfad_core.methods import resolve_recipe
 from dfad_core.methods.terms import bn_layers
 from dfad_core.models import build_classifier
@@ -98,13 +99,12 @@ def inspect(teacher: LoadedTeacher) -> dict[str, Any]:
 def run(
     path: Path, spec: dict[str, Any], hooks: PipeHooks, *, resume: bytes | None, checkpoint_seconds: float
 ) -> Outcome:
-    """Distil and evaluate. Raises the engine's errors.
+    """Distil and evaluate, from the converted teacher at `path`. Raises the engine's errors.
 
     A stop comes back as an Outcome, and so does a loss that diverged after some training.
     """
     hooks.phase("loading")
-    teacher = load(path, spec["teacher"])
-    hooks.inspection(inspect(teacher))
+    teacher = read_converted(path)
     for note in teacher.notes:
         hooks.event("teacher_note", {"message": note, "level": "info"})
     config = config_of(spec, teacher, checkpoint_seconds)

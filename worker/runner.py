@@ -2,7 +2,8 @@
 
 It reads commands from standard input and writes frames to a descriptor that it is told: started afresh,
 by `python -m worker.runner FD`; forked from a nursery (`worker.nursery`), by a call of `main`.
-What it is given: the folder of its own that it starts in, the teacher's file in it, a spec. Errors of
+What it is given: the folder of its own that it starts in, the teacher's file in it, a spec. The file is read
+by a child of its own behind walls (`worker.conversion`); the runner sees what that leaves. Errors of
 the engine become codes here, once; their messages name tensors and settings, never paths.
 """
 
@@ -16,20 +17,27 @@ from typing import Any
 
 from dfad_core.errors import DfadError, TeacherRejected
 from worker.kernel import name_process
-from worker.protocol import Message, read_message
+from worker.protocol import read_message
 
 NAME = "dfad-runner"
 
 
-def _start(channel: Any, hooks: Any, command: Message) -> None:
-    """Do what the `start` command says."""
+def _convert(channel: Any, data: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
+    """The teacher's file read behind walls, before there is any thread that a fork would break."""
+    from worker.conversion import convert
+
+    spec = data["spec"] if data["mode"] == "inspect" else data["spec"]["teacher"]
+    return convert(Path(data["teacher_path"]), spec, lambda: channel.send("alive", {}))
+
+
+def _start(channel: Any, hooks: Any, data: dict[str, Any], path: Path, inspection: dict[str, Any]) -> None:
+    """Do what the `start` command says, with the converted teacher at `path`."""
     from worker import engine_job
 
-    data = command.data
-    path = Path(data["teacher_path"])
     if data["mode"] == "inspect":
-        channel.send("result", {"inspection": engine_job.inspect(engine_job.load(path, data["spec"]))})
+        channel.send("result", {"inspection": inspection})
         return
+    hooks.inspection(inspection)
     resume = Path(data["resume_path"]).read_bytes() if data.get("resume_path") else None
     outcome = engine_job.run(
         path, data["spec"], hooks, resume=resume, checkpoint_seconds=data["checkpoint_seconds"]
@@ -65,9 +73,10 @@ def main(out_descriptor: int) -> int:
     if command is None or command.type != "start":
         return 2
     listener = StopListener(commands)
-    listener.start()
     try:
-        _start(channel, PipeHooks(channel, listener), command)
+        path, inspection = _convert(channel, command.data)
+        listener.start()
+        _start(channel, PipeHooks(channel, listener), command.data, path, inspection)
     except DfadError as error:
         channel.send("error", {**_about(error), "teacher_rejected": isinstance(error, TeacherRejected)})
     except MemoryError:

@@ -37,7 +37,7 @@ def capabilities() -> Capabilities:
     return Capabilities(
         methods=[{**dataclasses.asdict(m), "parameters": parameters} for m in METHODS.values()],
         architectures=[dataclasses.asdict(a) for a in ARCHITECTURES.values()],
-        formats={"teacher": ["safetensors", "state_dict_pt"], "student": ["safetensors"]},
+        formats={"teacher": ["safetensors", "state_dict_pt", "onnx"], "student": ["safetensors"]},
         devices=sorted(devices),
         limits={
             "upload_bytes": settings.max_upload_bytes,

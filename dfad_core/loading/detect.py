@@ -8,12 +8,14 @@ from typing import Literal
 
 from dfad_core.errors import TeacherRejected
 
-Format = Literal["safetensors", "state_dict_pt"]
+Format = Literal["safetensors", "state_dict_pt", "onnx"]
 
 MAX_SAFETENSORS_HEADER_BYTES = 100_000_000
 MAX_ZIP_ENTRIES = 100_000
 LEGACY_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 """The pickled number that torch.save wrote first before it wrote zip archives."""
+ONNX_VERSIONS = range(3, 64)
+"""Of the format itself; the first field of every file, behind its tag 8."""
 PICKLE_PROTOCOLS = (b"\x02", b"\x03", b"\x04", b"\x05")
 _EXPORT_HINT = "Save the weights instead: torch.save(model.state_dict(), 'teacher.pt')."
 
@@ -44,10 +46,12 @@ def detect_format(path: Path) -> Format:
         raise TeacherRejected(
             f"Files of torch.save before version 1.6 are not read. {_EXPORT_HINT}", code="format_refused"
         )
+    if len(head) > 2 and head[0] == 8 and head[1] in ONNX_VERSIONS:
+        return "onnx"
     if head[:1] == b"\x80" and head[1:2] in PICKLE_PROTOCOLS:
         raise TeacherRejected(f"Bare pickles are not read. {_EXPORT_HINT}", code="unsafe_pickle")
     raise TeacherRejected(
-        "The file is neither a safetensors file nor a PyTorch state dict.", code="unsupported_format"
+        "The file is no safetensors file, PyTorch state dict or ONNX model.", code="unsupported_format"
     )
 
 

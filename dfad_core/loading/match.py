@@ -16,6 +16,7 @@ from dfad_core.models import build_classifier
 
 PREFIXES = ("module.", "_orig_mod.", "model.")
 MAX_LISTED = 6
+MAX_SIDE = 2**31
 MAX_CLASSES = 100_000
 PLACEHOLDER_CLASSES = 10
 
@@ -150,6 +151,7 @@ def build_with(
             code="architecture_mismatch",
             param="architecture",
         )
+    check_layouts(tensors)
     module = build_classifier(name, num_classes=classes, input_shape=input_shape, args=args)
     state = module.state_dict()
     for key, tensor in without_bookkeeping(tensors, state).items():
@@ -158,16 +160,27 @@ def build_with(
     return module.eval()
 
 
+def _refusal(key: str, what: str, code: str) -> TeacherRejected:
+    return TeacherRejected(f"{key[:256]} {what}.", code=code, param=key[:256])
+
+
+def check_layouts(tensors: Mapping[str, Tensor]) -> None:
+    """Raise TeacherRejected (`tensor_layout`) for any tensor that does not hold each of its values."""
+    for key, tensor in tensors.items():
+        if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
+            raise _refusal(key, "is not a dense tensor", "tensor_layout")
+        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            raise _refusal(key, "repeats its values instead of storing each", "tensor_layout")
+        if max(tensor.shape, default=0) > MAX_SIDE:
+            raise _refusal(key, "has a size that nothing has", "tensor_layout")
+
+
 def _sound(key: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
     """`tensor` as `dtype`. Raises TeacherRejected: `tensor_layout`, `nonfinite_weights`."""
 
     def refuse(what: str, code: str) -> TeacherRejected:
-        return TeacherRejected(f"{key} {what}.", code=code, param=key)
+        return _refusal(key, what, code)
 
-    if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
-        raise refuse("is not a dense tensor", "tensor_layout")
-    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-        raise refuse("repeats its values instead of storing each", "tensor_layout")
     if dtype.is_floating_point and not tensor.is_floating_point():
         raise refuse(f"holds {str(tensor.dtype).removeprefix('torch.')}, not real numbers", "tensor_layout")
     # After the conversion: what float64 can hold may be infinite here.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from dfad_core.errors import TeacherRejected
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "ema", "module", "teacher", "weights")
 """Names under which training scripts keep the weights beside optimizer and epoch."""
 
+MAX_ENTRIES = 500_000
+MAX_DEPTH = 100
+
 BROKEN = (
     ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, OSError,
     RuntimeError, TypeError, ValueError, struct.error,
@@ -25,7 +29,7 @@ BROKEN = (
 def read_state_dict_pt(path: Path) -> tuple[dict[str, Tensor], list[str]]:
     """The tensors of the file and notes on what was left out. Code in the pickle is never run.
 
-    Raises TeacherRejected: `unsafe_pickle`, `corrupt_file`, `unsupported_format`.
+    Raises TeacherRejected: `unsafe_pickle`, `corrupt_file`, `structure_limit`, `unsupported_format`.
     """
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
@@ -39,7 +43,25 @@ def read_state_dict_pt(path: Path) -> tuple[dict[str, Tensor], list[str]]:
         raise TeacherRejected("The file's pickle is damaged.", code="corrupt_file") from error
     except BROKEN as error:
         raise TeacherRejected("The file is damaged or incomplete.", code="corrupt_file") from error
+    _check_structure(loaded)
     return _unwrap(loaded)
+
+
+def _check_structure(loaded: Any) -> None:
+    """Raise TeacherRejected (`structure_limit`) where walking through it would not end.
+
+    A pickle of a few hundred bytes can hold lists that hold each other twice, sixty times over.
+    """
+    seen, waiting = 0, [(loaded, 0)]
+    while waiting:
+        value, depth = waiting.pop()
+        seen += 1
+        if seen > MAX_ENTRIES or depth > MAX_DEPTH:
+            raise TeacherRejected("The file nests more values than are read.", code="structure_limit")
+        if isinstance(value, Mapping):
+            waiting += [(part, depth + 1) for pair in value.items() for part in pair]
+        elif isinstance(value, list | tuple | set | frozenset):
+            waiting += [(part, depth + 1) for part in value]
 
 
 def _unwrap(loaded: Any) -> tuple[dict[str, Tensor], list[str]]:

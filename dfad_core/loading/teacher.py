@@ -16,12 +16,14 @@ from dfad_core.export.metadata import StudentMetadata
 from dfad_core.loading.detect import detect_format
 from dfad_core.loading.match import (
     build_with,
+    check_layouts,
     default_shape,
     head_classes,
     infer_architecture,
     infer_args,
     strip_prefixes,
 )
+from dfad_core.loading.onnx_teacher import ARCHITECTURE, Source, load_onnx
 from dfad_core.loading.safetensors_file import read_safetensors
 from dfad_core.loading.state_dict_pt import read_state_dict_pt
 
@@ -37,6 +39,8 @@ class LoadedTeacher:
     input: InputConfig
     file_format: str
     notes: list[str] = field(default_factory=list)
+    source: Source | None = None
+    """Of a network that is no architecture of the catalogue."""
 
 
 def load_teacher(
@@ -55,7 +59,17 @@ def load_teacher(
     """
     path = Path(path)
     file_format = detect_format(path)
+    if file_format == "onnx":
+        if architecture is not None:
+            raise TeacherRejected(
+                "An ONNX file is its own architecture; name none.",
+                code="architecture_mismatch",
+                param="architecture",
+            )
+        network, source, known, given, notes = load_onnx(path, num_classes, input)
+        return LoadedTeacher(network, ARCHITECTURE, {}, known, given, file_format, notes, source)
     tensors, notes, said = _read(path, file_format)
+    check_layouts(tensors)
     tensors = strip_prefixes(tensors)
     if said is not None and architecture in (None, said.architecture):
         architecture, args = said.architecture, args or said.args

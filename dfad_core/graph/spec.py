@@ -1,0 +1,71 @@
+"""A network as data: operators of ONNX in order, and the names of what flows between them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from dfad_core.errors import TeacherRejected
+
+MAX_NODES = 50_000
+MAX_ARITY = 4096
+
+
+@dataclass(frozen=True)
+class Node:
+    """One call of one operator."""
+
+    op: str
+    inputs: tuple[str, ...]
+    """Names of values or tensors; an optional input that is not given is ""."""
+    outputs: tuple[str, ...]
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    """Numbers, texts and lists of them; never tensors."""
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The whole network. Its weights lie beside it, by name."""
+
+    input: str
+    output: str
+    nodes: tuple[Node, ...]
+    opset: int
+    """Of ONNX: an operator's meaning depends on it."""
+    batch: int | None = None
+    """The batch that the graph was written for, where it was written for one alone."""
+
+    def to_json(self) -> str:
+        """As text that `from_json` reads."""
+        return json.dumps(asdict(self), sort_keys=True, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Graph:
+        """Raises TeacherRejected (`corrupt_file`) for anything that `to_json` did not write."""
+        try:
+            data = json.loads(text)
+            nodes = tuple(
+                Node(str(n["op"]), _names(n["inputs"]), _names(n["outputs"]), dict(n["attributes"]))
+                for n in data["nodes"]
+            )
+            batch = data["batch"]
+            return cls(
+                str(data["input"]),
+                str(data["output"]),
+                nodes,
+                int(data["opset"]),
+                None if batch is None else int(batch),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+            raise TeacherRejected("The graph's description is garbled.", code="corrupt_file") from error
+
+    def check(self) -> None:
+        """Raise TeacherRejected (`structure_limit`) for more nodes or inputs than any network has."""
+        if len(self.nodes) > MAX_NODES or any(len(n.inputs) + len(n.outputs) > MAX_ARITY for n in self.nodes):
+            raise TeacherRejected("The graph has more nodes than are read.", code="structure_limit")
+
+
+def _names(given: Any) -> tuple[str, ...]:
+    return tuple(str(name) for name in given)

@@ -1,0 +1,347 @@
+"""Model files that somebody made to do harm, or that something broke; each with the code it must be given."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pickle
+import struct
+import tarfile
+import warnings
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from dfad_core.models import build_classifier
+
+CASES: dict[str, tuple[Callable[[Path], bytes], str]] = {}
+"""Name -> (makes the file in a folder, the code). `ready` where it is no harm after all."""
+
+
+def case(code: str, name: str | None = None) -> Callable[[Callable[[Path], bytes]], Callable[[Path], bytes]]:
+    """Adds the file that the function makes."""
+
+    def add(make: Callable[[Path], bytes]) -> Callable[[Path], bytes]:
+        CASES[name or make.__name__] = (make, code)
+        return make
+
+    return add
+
+
+def state() -> dict[str, Tensor]:
+    torch.manual_seed(0)
+    return dict(
+        build_classifier("cnn8", num_classes=10, input_shape=(1, 8, 8), args={"width": 4}).state_dict()
+    )
+
+
+def saved(value: Any, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.save(value, buffer, **options)
+    return buffer.getvalue()
+
+
+def rezipped(
+    content: bytes, change: Callable[[str, bytes], tuple[str, bytes] | None], **options: Any
+) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(buffer, "w", **options) as new:
+        for entry in old.infolist():
+            changed = change(entry.filename, old.read(entry))
+            if changed is not None:
+                new.writestr(*changed)
+    return buffer.getvalue()
+
+
+def with_pickle(body: bytes) -> bytes:
+    """A file of torch.save whose pickle is `body`."""
+    return rezipped(saved({"w": torch.zeros(2)}), lambda n, d: (n, body if n.endswith("data.pkl") else d))
+
+
+class Trap:
+    """Unpickling it makes a folder in the present one."""
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, ("sprung",)
+
+
+def safetensors(header: dict[str, Any] | bytes, body: bytes = b"") -> bytes:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + body
+
+
+def float32(shape: list[int], begin: int, end: int) -> dict[str, Any]:
+    return {"dtype": "F32", "shape": shape, "data_offsets": [begin, end]}
+
+
+@case("unsafe_pickle")
+def a_pickle_that_makes_a_folder(folder: Path) -> bytes:
+    return saved({"w": Trap()})
+
+
+@case("unsafe_pickle")
+def a_bare_pickle(folder: Path) -> bytes:
+    return pickle.dumps(Trap())
+
+
+@case("unsafe_pickle")
+def a_name_from_the_stack(folder: Path) -> bytes:
+    return with_pickle(b"\x80\x04\x8c\x02os\x8c\x05mkdir\x93\x8c\x06sprung\x85R.")
+
+
+@case("unsafe_pickle")
+def an_instance_by_the_old_opcode(folder: Path) -> bytes:
+    return with_pickle(b"(S'sprung'\nios\nmkdir\n.")
+
+
+@case("unsafe_pickle")
+def a_whole_network(folder: Path) -> bytes:
+    return saved(nn.Linear(2, 2))
+
+
+@case("unsafe_pickle")
+def numpy_objects(folder: Path) -> bytes:
+    return with_pickle(pickle.dumps({"w": range(3), "f": print}))
+
+
+@case("format_refused")
+def a_file_of_old_torch(folder: Path) -> bytes:
+    return saved(state(), _use_new_zipfile_serialization=False)
+
+
+@case("format_refused")
+def torchscript(folder: Path) -> bytes:
+    class Plain(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.trace(Plain(), torch.zeros(1)).save(str(folder / "s"))
+    return (folder / "s").read_bytes()
+
+
+@case("format_refused")
+def an_exported_program(folder: Path) -> bytes:
+    program = torch.export.export(nn.Linear(2, 2), (torch.zeros(1, 2),))
+    torch.export.save(program, folder / "p.pt2")
+    return (folder / "p.pt2").read_bytes()
+
+
+@case("format_refused")
+def a_tar_with_a_link(folder: Path) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        link = tarfile.TarInfo("storages")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        tar.addfile(link)
+    return buffer.getvalue()
+
+
+@case("compressed_archive")
+def a_bomb(folder: Path) -> bytes:
+    large = saved({"w": torch.zeros(20_000_000)})
+    return rezipped(large, lambda n, d: (n, d), compression=zipfile.ZIP_DEFLATED)
+
+
+@case("corrupt_file")
+def names_that_climb(folder: Path) -> bytes:
+    return rezipped(saved(state()), lambda n, d: (n.replace("archive/data/", "archive/../../x/"), d))
+
+
+@case("corrupt_file")
+def absolute_names(folder: Path) -> bytes:
+    return rezipped(saved(state()), lambda n, d: ("/tmp/" + n if n.endswith("data/0") else n, d))
+
+
+@case("corrupt_file")
+def an_entry_twice(folder: Path) -> bytes:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return rezipped(
+            saved(state()), lambda n, d: ("archive/data.pkl" if n.endswith(("version", "data.pkl")) else n, d)
+        )
+
+
+@case("unsupported_format")
+def a_zip_in_a_zip(folder: Path) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("inner.pt", saved(state()))
+    return buffer.getvalue()
+
+
+@case("unsupported_format")
+def a_folder_with_code(folder: Path) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("config.json", json.dumps({"auto_map": {"AutoModel": "modeling.Evil"}}))
+        archive.writestr("modeling.py", "import os; os.mkdir('sprung')")
+    return buffer.getvalue()
+
+
+@case("structure_limit")
+def a_memo_bomb(folder: Path) -> bytes:
+    # Every list holds the one before it twice: thirty lines for a thousand million entries.
+    doubled = b"".join(b"](h%ch%ceq%c" % (n, n, n + 1) for n in range(60))
+    return with_pickle(b"\x80\x02]q\x00" + doubled + b".")
+
+
+@case("structure_limit")
+def a_deep_pickle(folder: Path) -> bytes:
+    return with_pickle(b"\x80\x02" + b"]" * 200_000 + b"a" * 199_999 + b".")
+
+
+@case("tensor_layout")
+def a_giant_of_one_value(folder: Path) -> bytes:
+    return saved({**state(), "conv1.weight": torch.zeros(1).expand(10**6, 10**6)})
+
+
+@case("tensor_layout")
+def one_value_for_all(folder: Path) -> bytes:
+    return saved({**state(), "linear.weight": torch.zeros(1).expand(10, 16)})
+
+
+@case("tensor_layout")
+def sparse(folder: Path) -> bytes:
+    return saved({n: t.to_sparse() if n == "linear.weight" else t for n, t in state().items()})
+
+
+@case("tensor_layout")
+def without_memory(folder: Path) -> bytes:
+    return saved({n: t.to("meta") for n, t in state().items()})
+
+
+@case("tensor_layout")
+def quantised(folder: Path) -> bytes:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        small = torch.quantize_per_tensor(state()["linear.weight"], 0.1, 0, torch.qint8)
+    return saved({**state(), "linear.weight": small})
+
+
+@case("tensor_layout")
+def whole_numbers(folder: Path) -> bytes:
+    return saved({n: t.to(torch.int8) for n, t in state().items()})
+
+
+@case("nonfinite_weights")
+def not_numbers(folder: Path) -> bytes:
+    return saved({n: t.float() / 0 if n == "linear.bias" else t for n, t in state().items()})
+
+
+@case("nonfinite_weights")
+def too_large_for_float32(folder: Path) -> bytes:
+    return saved({n: t.double() + 1e300 if n == "linear.bias" else t for n, t in state().items()})
+
+
+@case("unsupported_format")
+def nothing_in_it(folder: Path) -> bytes:
+    return saved({})
+
+
+@case("unsupported_format")
+def a_list(folder: Path) -> bytes:
+    return saved([1, 2, 3])
+
+
+@case("ready")
+def double_precision(folder: Path) -> bytes:
+    return saved({n: t.double() for n, t in state().items()})
+
+
+@case("ready")
+def half_precision(folder: Path) -> bytes:
+    return saved({n: t.bfloat16() if t.is_floating_point() else t for n, t in state().items()})
+
+
+for _tenth in range(1, 10):
+
+    @case("corrupt_file", f"torn_after_{_tenth}_tenths")
+    def _torn(folder: Path, tenth: int = _tenth) -> bytes:
+        content = saved(state())
+        return content[: len(content) * tenth // 10]
+
+
+@case("corrupt_file")
+def torn_safetensors(folder: Path) -> bytes:
+    return save(state())[:-100]
+
+
+@case("unsupported_format")
+def text(folder: Path) -> bytes:
+    return b"these are not weights\n" * 50
+
+
+@case("unsupported_format")
+def noise(folder: Path) -> bytes:
+    return bytes((n * 7919 + 255) % 256 for n in range(5000))
+
+
+@case("corrupt_file")
+def a_header_of_two_gigabytes(folder: Path) -> bytes:
+    return struct.pack("<Q", 2**31) + b"{" + b" " * 1000
+
+
+@case("corrupt_file")
+def a_header_longer_than_the_file(folder: Path) -> bytes:
+    return struct.pack("<Q", 5000) + b'{"a": 1}'
+
+
+@case("corrupt_file")
+def overlapping_tensors(folder: Path) -> bytes:
+    return safetensors({"a": float32([4], 0, 16), "b": float32([4], 8, 24)}, b"\0" * 24)
+
+
+@case("corrupt_file")
+def a_tensor_outside(folder: Path) -> bytes:
+    return safetensors({"a": float32([4], 1000, 1016)}, b"\0" * 16)
+
+
+@case("corrupt_file")
+def a_name_twice(folder: Path) -> bytes:
+    entry = json.dumps(float32([4], 0, 16))
+    return safetensors(f'{{"a": {entry}, "a": {entry}}}'.encode(), b"\0" * 16)
+
+
+@case("corrupt_file")
+def a_negative_size(folder: Path) -> bytes:
+    return safetensors({"a": float32([-4], 0, 16)}, b"\0" * 16)
+
+
+@case("corrupt_file")
+def a_size_beyond_counting(folder: Path) -> bytes:
+    return safetensors({"a": float32([2**40, 2**40], 0, 16)}, b"\0" * 16)
+
+
+@case("tensor_layout")
+def a_giant_without_values(folder: Path) -> bytes:
+    return safetensors({"a": float32([2**60, 0], 0, 0)})
+
+
+@case("corrupt_file")
+def bytes_behind_the_last_tensor(folder: Path) -> bytes:
+    return save(state()) + b"more"
+
+
+@case("corrupt_file")
+def a_header_a_thousand_deep(folder: Path) -> bytes:
+    return safetensors(b'{"a":' * 50_000 + b"1" + b"}" * 50_000)
+
+
+@case("corrupt_file")
+def names_in_no_alphabet(folder: Path) -> bytes:
+    return safetensors(b'{"\xff\xfe": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}', b"\0" * 4)
+
+
+@case("architecture_mismatch")
+def weights_of_something_else(folder: Path) -> bytes:
+    return save({"a.weight": torch.zeros(3, 3)})

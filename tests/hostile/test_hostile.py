@@ -1,0 +1,114 @@
+"""Every hostile file through the real service: its code, and what must not have happened meanwhile."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from benchmarks.services import free_port
+from tests.hostile.files import CASES
+
+ROOT = Path(__file__).resolve().parents[2]
+MEMORY_BYTES = 256 * 2**20
+"""That the server may grow by, whatever it is sent."""
+
+
+class Service:
+    """An API and a worker, with somebody who asks after the API's health all the time."""
+
+    def __init__(self, home: Path) -> None:
+        self.home, port = home, free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        environment = {
+            **os.environ, "PYTHONPATH": str(ROOT), "DFAD_HOME": str(home / "dfad"), "DFAD_PORT": str(port),
+            "OMP_NUM_THREADS": "1",
+        }  # fmt: skip
+        for name in ("DFAD_DATABASE_URL", "DFAD_BROKER_URL", "DFAD_API_KEY"):
+            environment.pop(name, None)
+        subprocess.run([sys.executable, "-m", "app.migrate"], env=environment, check=True, cwd=home)
+        with (home / "log").open("wb") as log:
+            self._processes = [
+                subprocess.Popen([sys.executable, "-m", m], env=environment, stdout=log, stderr=log, cwd=home)
+                for m in ("app", "worker")
+            ]
+        self.unanswered = 0
+        self._over = threading.Event()
+        for _ in range(600):
+            if self._healthy():
+                break
+            time.sleep(0.05)
+        self.idle_bytes = self.memory("VmRSS")
+        self._asking = threading.Thread(target=self._ask, daemon=True)
+        self._asking.start()
+
+    def _healthy(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/healthz", timeout=5).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    def _ask(self) -> None:
+        while not self._over.wait(0.1):
+            self.unanswered += not self._healthy()
+
+    def memory(self, what: str) -> int:
+        """Of the API, in bytes."""
+        status = Path(f"/proc/{self._processes[0].pid}/status").read_text()
+        return 1024 * int(next(line for line in status.splitlines() if line.startswith(what)).split()[1])
+
+    def code(self, content: bytes) -> str:
+        """What becomes of an upload: its error's code, or `ready`."""
+        files = {"teacher": ("t", content), "spec": (None, '{"architecture": "cnn8"}')}
+        answer = httpx.post(f"{self.url}/teachers", files=files, timeout=60)
+        assert answer.status_code == 201, answer.text
+        for _ in range(600):
+            teacher = httpx.get(f"{self.url}/teachers/{answer.json()['id']}", timeout=60).json()
+            if teacher["status"] != "inspecting":
+                return str(teacher["status"] if teacher["error"] is None else teacher["error"]["code"])
+            time.sleep(0.05)
+        return "still inspecting"
+
+    def close(self) -> None:
+        """End both processes."""
+        self._over.set()
+        for process in reversed(self._processes):
+            process.terminate()
+        for process in self._processes:
+            process.wait(timeout=60)
+
+    @property
+    def alive(self) -> bool:
+        """Whether both processes still run."""
+        return all(process.poll() is None for process in self._processes)
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    running = Service(tmp_path_factory.mktemp("hostile"))
+    yield running
+    running.close()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_becomes_of_it(service: Service, tmp_path: Path, name: str) -> None:
+    make, code = CASES[name]
+    content = make(tmp_path)
+    assert service.code(content) == code
+
+
+def test_the_service_is_as_it_was(service: Service) -> None:
+    assert service.alive
+    assert service.code(CASES["double_precision"][0](service.home)) == "ready"
+    assert service.unanswered == 0
+    assert service.memory("VmHWM") - service.idle_bytes < MEMORY_BYTES
+    assert {p.name for p in service.home.iterdir()} == {"dfad", "log"}
+    assert list((service.home / "dfad" / "scratch").iterdir()) == []
+    assert "sprung" not in "".join(str(p) for p in service.home.rglob("*"))

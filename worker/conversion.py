@@ -1,0 +1,139 @@
+"""From a stranger's file to a teacher that may be trusted to be data: read behind walls, by another process.
+
+The runner forks a child before it has any thread; the child confines itself, reads the file, and leaves a
+converted teacher in the folder and an inspection report on a pipe. The runner reads those and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from dfad_core.errors import DfadError, TeacherRejected
+
+SECONDS = 110.0
+"""For reading a file; a supervisor that waits for an inspection has a little more patience."""
+LOOK_SECONDS = 1.0
+MAX_ANSWER_BYTES = 4 * 2**20
+NAME = "converted.safetensors"
+
+
+def convert(path: Path, spec: dict[str, Any], alive: Callable[[], None]) -> tuple[Path, dict[str, Any]]:
+    """The converted teacher's path and its inspection. `alive` is called while it takes.
+
+    Raises TeacherRejected with the code of what is wrong with the file, `loader_crashed` or `loader_timeout`.
+    """
+    reading, writing = os.pipe()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    pid = os.fork()
+    if pid == 0:
+        code = 70
+        try:
+            os.close(reading)
+            _child(path, spec, writing)
+            code = 0
+        finally:
+            os._exit(code)
+    os.close(writing)
+    try:
+        answer = _answer(reading, alive)
+    finally:
+        os.close(reading)
+        with_error = _end(pid)
+    if with_error or not answer:
+        raise TeacherRejected("Reading the file ended its process.", code="loader_crashed")
+    return path.parent / NAME, _understood(answer)
+
+
+def _answer(reading: int, alive: Callable[[], None]) -> bytes:
+    deadline = time.monotonic() + SECONDS
+    answer = b""
+    while time.monotonic() < deadline:
+        if not select.select([reading], [], [], LOOK_SECONDS)[0]:
+            alive()
+            continue
+        piece = os.read(reading, 65536)
+        if not piece:
+            return answer
+        answer += piece
+        if len(answer) > MAX_ANSWER_BYTES:
+            raise TeacherRejected("Reading the file ended its process.", code="loader_crashed")
+    raise TeacherRejected("Reading the file took too long.", code="loader_timeout")
+
+
+def _end(pid: int) -> bool:
+    """Kill the child if it still runs; whether it had ended otherwise than by itself with 0."""
+    found, status = os.waitpid(pid, os.WNOHANG)
+    for _ in range(50):  # it has closed its pipe, and is about to end
+        if found:
+            return status != 0
+        time.sleep(0.02)
+        found, status = os.waitpid(pid, os.WNOHANG)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    return True
+
+
+def _understood(answer: bytes) -> dict[str, Any]:
+    try:
+        data = json.loads(answer)
+        if "error" in data:
+            error = data["error"]
+            param = error["param"]
+            raise TeacherRejected(
+                str(error["message"])[:2000],
+                code=str(error["code"])[:64],
+                param=None if param is None else str(param)[:256],
+            )
+        return dict(data["inspection"])
+    except (ValueError, KeyError, TypeError) as error:
+        if isinstance(error, TeacherRejected):
+            raise
+        raise TeacherRejected("Reading the file ended its process.", code="loader_crashed") from error
+
+
+def _child(path: Path, spec: dict[str, Any], writing: int) -> None:
+    """Behind the walls. Every end is an answer, or a crash."""
+    from dfad_core.loading.converted import write_converted
+    from worker import engine_job
+    from worker.kernel import die_with_parent
+    from worker.sandbox import confine
+
+    die_with_parent()
+    folder = path.parent
+    os.chdir(folder)
+    confine(folder, path.stat().st_size)
+    # From here on by names in the folder: the way to it may be closed to the user that this is now.
+    try:
+        teacher = engine_job.load(Path(path.name), spec)
+        inspection = engine_job.inspect(teacher)
+        write_converted(teacher, Path(NAME))
+        answer: dict[str, Any] = {"inspection": inspection}
+    except DfadError as error:
+        answer = {"error": {"code": error.code, "message": error.message, "param": error.param}}
+    except MemoryError:
+        answer = _memory()
+    except RuntimeError as error:
+        if "allocate memory" not in str(error).lower() and "out of memory" not in str(error).lower():
+            traceback.print_exc()
+            raise
+        answer = _memory()
+    except BaseException:
+        traceback.print_exc()
+        raise
+    with os.fdopen(writing, "wb") as out:
+        out.write(json.dumps(answer).encode())
+
+
+def _memory() -> dict[str, Any]:
+    text = "Reading the file needs more memory than is given."
+    return {"error": {"code": "memory_limit", "message": text, "param": None}}
