@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from app import embedded_broker  # noqa: F401  (kombu learns its scheme)
 from app.config import Settings
 
 
@@ -17,7 +18,6 @@ def broker_settings(settings: Settings) -> dict[str, Any]:
             "data_folder_in": str(queue),
             "data_folder_out": str(queue),
             "control_folder": str(control),
-            "store_processed": False,
             # Seconds between two looks into the folder; kombu's own 1.0 is felt by whoever waits.
             "polling_interval": 0.2,
         }

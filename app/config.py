@@ -107,7 +107,7 @@ class Settings(BaseSettings):
 
     @property
     def resolved_broker_url(self) -> str:
-        return self.broker_url or "filesystem://localhost"
+        return self.broker_url or "dfad-files://localhost"
 
     @property
     def resolved_artifact_folder(self) -> Path:

@@ -56,6 +56,8 @@ class Submitter(threading.Thread):
     spec: dict[str, Any]
     jobs: int
     ids: dict[int, str] = field(default_factory=dict)
+    refusals: dict[str, int] = field(default_factory=dict)
+    """How often the service answered what, when it did not take a job."""
 
     def __post_init__(self) -> None:
         super().__init__(daemon=True)
@@ -73,7 +75,13 @@ class Submitter(threading.Thread):
                             job = answer.json()
                             self.ids[number], teacher_id = job["id"], job["teacher"]["id"]
                             break
+                        self._note(answer)
                     time.sleep(0.1)
+
+    def _note(self, answer: httpx.Response) -> None:
+        code = answer.json().get("code") if "json" in answer.headers.get("Content-Type", "") else None
+        word = f"{answer.status_code} {code}"
+        self.refusals[word] = self.refusals.get(word, 0) + 1
 
     def _send(
         self, client: httpx.Client, number: int, spec: dict[str, Any], teacher_id: str | None
@@ -255,6 +263,8 @@ def counted(ids: dict[int, str], hit: list[tuple[datetime, str]]) -> dict[str, A
         again = [t for t in started.get(job_id, []) if t > when]
         if again:
             recoveries.append((min(again) - when).total_seconds())
+    for job_id in set(ids.values()) - done:
+        tell_of(job_id)
     doubled = sum(n > 1 for n in students.values()) + sum(n > 1 for n in ends.values())
     return {
         "submitted": len(ids),
@@ -265,6 +275,22 @@ def counted(ids: dict[int, str], hit: list[tuple[datetime, str]]) -> dict[str, A
         "recovery_p50_seconds": round(statistics.median(recoveries), 1) if recoveries else 0.0,
         "recovery_p99_seconds": round(quantile(recoveries, 0.99), 1),
     }
+
+
+def tell_of(job_id: str) -> None:
+    """Print how a lost job was lost."""
+    from sqlalchemy import select
+
+    from app.db import read_scope
+    from app.models import Job, JobEvent
+
+    with read_scope() as session:
+        job = session.get_one(Job, job_id)
+        print(f"{job_id}: {job.status}, attempt {job.attempt}, {job.error}")
+        for event in session.scalars(
+            select(JobEvent).where(JobEvent.job_id == job_id).order_by(JobEvent.seq)
+        ):
+            print(f"    {event.created_at.isoformat()} {event.type} {event.data}")
 
 
 def quantile(values: list[float], share: float) -> float:
@@ -310,7 +336,8 @@ def play(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
             if now - told > 30:
                 told = now
                 print(
-                    f"{now - begun:.0f} s: {len(submitter.ids)} taken, {seen} ended, {faults.count}",
+                    f"{now - begun:.0f} s: {len(submitter.ids)} taken, {seen} ended, {faults.count}"
+                    f" {submitter.refusals}",
                     flush=True,
                 )
             complete = len(submitter.ids) == options.jobs and seen >= options.jobs

@@ -26,10 +26,15 @@ MAX_ANSWER_BYTES = 4 * 2**20
 NAME = "converted.safetensors"
 
 
+class ReaderKilled(Exception):
+    """The reading process was killed from outside: by an operator, or for another's want of memory."""
+
+
 def convert(path: Path, spec: dict[str, Any], alive: Callable[[], None]) -> tuple[Path, dict[str, Any]]:
     """The converted teacher's path and its inspection. `alive` is called while it takes.
 
-    Raises TeacherRejected with the code of what is wrong with the file, `loader_crashed` or `loader_timeout`.
+    Raises TeacherRejected with the code of what is wrong with the file, `loader_crashed` or `loader_timeout`;
+    ReaderKilled, which says nothing about the file.
     """
     reading, writing = os.pipe()
     sys.stdout.flush()
@@ -48,8 +53,10 @@ def convert(path: Path, spec: dict[str, Any], alive: Callable[[], None]) -> tupl
         answer = _answer(reading, alive)
     finally:
         os.close(reading)
-        with_error = _end(pid)
-    if with_error or not answer:
+        status = _end(pid)
+    if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
+        raise ReaderKilled
+    if status != 0 or not answer:
         raise TeacherRejected("Reading the file ended its process.", code="loader_crashed")
     return path.parent / NAME, _understood(answer)
 
@@ -70,17 +77,17 @@ def _answer(reading: int, alive: Callable[[], None]) -> bytes:
     raise TeacherRejected("Reading the file took too long.", code="loader_timeout")
 
 
-def _end(pid: int) -> bool:
-    """Kill the child if it still runs; whether it had ended otherwise than by itself with 0."""
+def _end(pid: int) -> int:
+    """The child's wait status; killed if it still runs, which is told as an abort."""
     found, status = os.waitpid(pid, os.WNOHANG)
     for _ in range(50):  # it has closed its pipe, and is about to end
         if found:
-            return status != 0
+            return status
         time.sleep(0.02)
         found, status = os.waitpid(pid, os.WNOHANG)
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
-    return True
+    return int(signal.SIGABRT)
 
 
 def _understood(answer: bytes) -> dict[str, Any]:

@@ -63,6 +63,7 @@ def main(out_descriptor: int) -> int:
     """Run one job and say how it ended. Exit code 0 if that could be said."""
     name_process(NAME)
     # Imported here so that a runner that is told nothing costs nothing.
+    from worker.conversion import ReaderKilled
     from worker.hooks import Channel, PipeHooks, StopListener
 
     out = os.fdopen(out_descriptor, "wb")
@@ -77,6 +78,8 @@ def main(out_descriptor: int) -> int:
         path, inspection = _convert(channel, command.data)
         listener.start()
         _start(channel, PipeHooks(channel, listener), command.data, path, inspection)
+    except ReaderKilled:
+        return 3  # without a word, as if the runner itself had been killed: its supervisor tries again
     except DfadError as error:
         channel.send("error", {**_about(error), "teacher_rejected": isinstance(error, TeacherRejected)})
     except MemoryError:

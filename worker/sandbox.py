@@ -92,7 +92,9 @@ def _limit(file_bytes: int) -> None:
     for kind, wanted in limits.items():
         hard = resource.getrlimit(kind)[1]
         value = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(kind, (value, value))
+        # One that has used its seconds up dies by SIGXCPU, not by the SIGKILL of somebody from outside.
+        soft = value - 1 if kind == resource.RLIMIT_CPU else value
+        resource.setrlimit(kind, (soft, value))
 
 
 def _readable_by_all(path: Path) -> bool:

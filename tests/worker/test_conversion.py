@@ -1,0 +1,53 @@
+"""What is said of a file whose reader was killed: nothing, unless it killed itself.
+
+Guards: `ReaderKilled`. Seen without it: a SIGKILL that hit the reader alone failed the job for good, and
+every later job of that teacher was refused.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+SCRIPT = """
+import os, signal, sys
+sys.path.insert(0, {root!r})
+from pathlib import Path
+from worker import conversion, engine_job
+
+def load(path, spec):
+    {act}
+
+engine_job.load = load
+if {outside}:
+    from worker import sandbox
+    sandbox.confine = lambda folder, size: os.kill(os.getpid(), signal.SIGKILL)
+try:
+    conversion.convert(Path("teacher.bin"), {{}}, lambda: None)
+except Exception as error:
+    print(type(error).__name__, getattr(error, "code", ""))
+"""
+
+
+@pytest.mark.parametrize(
+    ("act", "outside", "said"),
+    [
+        ("pass", True, "ReaderKilled"),
+        ("import ctypes; ctypes.string_at(0)", False, "TeacherRejected loader_crashed"),
+        ("os.abort()", False, "TeacherRejected loader_crashed"),
+        ("import resource; resource.setrlimit(resource.RLIMIT_CPU, (1, 2))\n    while True: pass", False,
+         "TeacherRejected loader_crashed"),
+    ],
+)  # fmt: skip
+def test_what_a_dead_reader_says_of_its_file(tmp_path: Path, act: str, outside: bool, said: str) -> None:
+    (tmp_path / "teacher.bin").write_bytes(b"x")
+    script = SCRIPT.format(root=str(ROOT), act=act, outside=outside)
+    ran = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert ran.stdout.strip() == said
