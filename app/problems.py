@@ -116,7 +116,7 @@ def invalid_body(error: ValidationError | RequestValidationError, skip: int = 0)
         if found["type"] == "missing" and location and isinstance(location[-1], int):
             location, detail = location[:-1], "Too few items"  # a pointer needs something to point at
         if isinstance(cause, DfadError) and cause.param:
-            location += tuple(cause.param.split(".", 1))
+            location += tuple(cause.param.split("."))
         unknown = found["type"] in ("extra_forbidden", "unexpected_keyword_argument")
         codes.add("unknown_field" if unknown else getattr(cause, "code", "invalid_request"))
         problems.append(FieldProblem(pointer_of(location), "No such field." if unknown else detail))

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from dfad_core import layer_list
 from dfad_core.errors import ConfigError, ShapeError
 from dfad_core.ranges import Range
 
@@ -30,6 +31,8 @@ class Architecture:
     """If not empty, the only square sides it accepts."""
     args: Mapping[str, Range] = field(default_factory=dict)
     """Integer arguments of the constructor with their bounds."""
+    usual_width: int | None = None
+    """What the argument `width` is unless it is given; None where it has to be told from a file."""
 
     def check_input(self, shape: tuple[int, int, int]) -> None:
         """Raise ShapeError when inputs of `shape` (C, H, W) do not fit."""
@@ -65,16 +68,55 @@ _ALL = (
     Architecture("lenet5", "LeNet-5", _LECUN, (1, 32, 32), 28, (28, 32)),
     Architecture("lenet5_half", "LeNet-5, half the width", _LECUN, (1, 32, 32), 28, (28, 32)),
     *(
-        Architecture(f"resnet{depth}", f"ResNet-{depth} (CIFAR)", _HE, (3, 32, 32), 8)
+        Architecture(
+            f"resnet{depth}",
+            f"ResNet-{depth} (CIFAR)",
+            _HE,
+            (3, 32, 32),
+            8,
+            (),
+            {"width": Range(ge=1, le=256)},
+            16,
+        )
         for depth in (8, 20, 32, 56)
     ),
-    *(Architecture(f"resnet{depth}", f"ResNet-{depth}, 3x3 stem", _HE, (3, 32, 32), 8) for depth in (18, 34)),
+    *(
+        Architecture(
+            f"resnet{depth}",
+            f"ResNet-{depth}, 3x3 stem",
+            _HE,
+            (3, 32, 32),
+            8,
+            (),
+            {"width": Range(ge=1, le=256)},
+            64,
+        )
+        for depth in (18, 34)
+    ),
     *(
         Architecture(f"wrn_{d}_{w}", f"WRN-{d}-{w}", _WRN, (3, 32, 32), 8)
         for d, w in ((16, 1), (16, 2), (40, 1), (40, 2))
     ),
-    Architecture("vgg11_bn", "VGG-11 with BN", "Simonyan and Zisserman 2015", (3, 32, 32), 32),
-    Architecture("mobilenet_v2", "MobileNetV2, CIFAR stem", "Sandler et al. 2018", (3, 32, 32), 8),
+    Architecture(
+        "vgg11_bn",
+        "VGG-11 with BN",
+        "Simonyan and Zisserman 2015",
+        (3, 32, 32),
+        32,
+        (),
+        {"width": Range(ge=1, le=256)},
+        64,
+    ),
+    Architecture(
+        "mobilenet_v2",
+        "MobileNetV2, CIFAR stem",
+        "Sandler et al. 2018",
+        (3, 32, 32),
+        8,
+        (),
+        {"width": Range(ge=2, le=256)},
+        32,
+    ),
     Architecture("mlp8", "Two-layer perceptron", "-", (1, 8, 8), 8, (), {"width": Range(ge=1, le=4096)}),
     Architecture(
         "cnn8",
@@ -214,8 +256,24 @@ METHODS: Mapping[str, Method] = {
 }
 
 
+@dataclass(frozen=True)
+class LayerList(Architecture):
+    """Any network of the layers that `dfad_core.layer_list` knows; its one argument is the list."""
+
+    def check_args(self, args: Mapping[str, Any]) -> None:
+        """Raise ConfigError for a list that no input fits."""
+        if set(args) != {layer_list.NAME}:
+            raise ConfigError("its one argument is `layers`", param=layer_list.NAME)
+        layer_list.checked(args[layer_list.NAME])
+
+
+LAYERS = LayerList(layer_list.NAME, "A list of layers", "-", (3, 32, 32), 1)
+
+
 def get_architecture(name: str) -> Architecture:
-    """The entry called `name`; ConfigError (`unknown_architecture`) otherwise."""
+    """The entry called `name`, or `layers`; ConfigError (`unknown_architecture`) otherwise."""
+    if name == layer_list.NAME:
+        return LAYERS
     try:
         return ARCHITECTURES[name]
     except KeyError:

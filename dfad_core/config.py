@@ -168,3 +168,26 @@ class DistillConfig:
 
     def __post_init__(self) -> None:
         check_ranges(self)
+
+
+@dataclass(frozen=True)
+class TargetConfig:
+    """What a student may cost, in the place of its name; each None is no limit."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    max_parameters: Annotated[int, Range(ge=1)] | None = None
+    max_macs: Annotated[int, Range(ge=1)] | None = None
+    """Multiply-accumulates for one input."""
+    max_bytes: Annotated[int, Range(ge=1)] | None = None
+    """Of all its tensors in float32."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+        if self.max_parameters is None and self.max_macs is None and self.max_bytes is None:
+            raise ConfigError("a target names at least one limit", param="target")
+
+    def allows(self, parameters: int, macs: int, size: int) -> bool:
+        """Whether a network of that cost keeps to it."""
+        limits = ((parameters, self.max_parameters), (macs, self.max_macs), (size, self.max_bytes))
+        return all(limit is None or value <= limit for value, limit in limits)

@@ -55,6 +55,18 @@ class CheckpointError(DfadError, RuntimeError):
     code = "bad_checkpoint"
 
 
+class EvaluationRejected(DfadError, ValueError):
+    """The labelled data that accuracy is to be measured on cannot be used."""
+
+    code = "bad_evaluation_data"
+
+
+class ExportError(DfadError, RuntimeError):
+    """A student could not be written in a format, or what was written answers otherwise."""
+
+    code = "export_failed"
+
+
 class Stopped(DfadError):
     """The engine obeyed a request to stop; `result` holds what was trained until then."""
 

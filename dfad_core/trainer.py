@@ -17,6 +17,7 @@ from dfad_core.config import DistillConfig
 from dfad_core.distributed import current_group
 from dfad_core.errors import DivergedError, Stopped
 from dfad_core.evaluation.fidelity import fidelity
+from dfad_core.evaluation.suite import held_out_images
 from dfad_core.hooks import Hooks
 from dfad_core.monitor import Monitor
 from dfad_core.profiling import region
@@ -51,6 +52,8 @@ class DistillResult:
     """What the hooks were told, with the step."""
     samples: NDArray[np.uint8] | None = None
     """A picture of the generator's last images."""
+    synthetic_BCHW: Tensor | None = None
+    """Inputs in the teacher's normalised space that were never trained on, on the CPU; None if stopped."""
 
 
 def distill(
@@ -159,6 +162,9 @@ def _finish(session: Session, monitor: Monitor, newest: Batch | None, reason: st
             generator=session.learned_generator,
             latent_dim=session.latent_dim,
             seed=evaluation_seed(config.seed),
+        )
+        result.synthetic_BCHW = held_out_images(
+            config.input.shape, evaluation_seed(config.seed), session.learned_generator, session.latent_dim
         )
     session.student.to(device="cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     session.student.requires_grad_(True)

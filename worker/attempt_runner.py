@@ -27,6 +27,7 @@ from worker import publish
 from worker.inspection import record_inspection
 from worker.kernel import resident_bytes
 from worker.lease import LeaseKeeper
+from worker.manifest import manifest
 from worker.process import RunnerProcess
 from worker.protocol import Message
 from worker.publish import LeaseLost, Pending
@@ -141,7 +142,13 @@ class Attempt:
             publish.record_event(
                 self._claim, {"level": "info", "code": "resumed", "message": f"goes on from step {step}"}
             )
+        inputs = {}
+        for name, kind in (("initial", "initial"), ("labelled", "evaluation")):
+            path = folder / f"{name}.bin"
+            if publish.fetch_input(self._claim.job_id, kind, path):
+                inputs[f"{name}_path"] = str(path)
         return {
+            **inputs,
             "mode": "distill",
             "spec": self._claim.resolved_spec,
             "teacher_path": str(teacher),
@@ -227,6 +234,9 @@ class Attempt:
     def _conclude(self, exit_code: int | None) -> str:
         """Turn the runner's last word, or its silence, into the attempt's end."""
         last = self._last
+        if last is not None and last.data.get("result") is not None and self._pending.rows:
+            about = manifest(self._claim, last.data["result"], self._pending.rows)
+            self._pending.rows.append(publish.store_bytes(self._claim, about))
         if last is not None and last.type == "error":
             return self._engine_error(last.data)
         if last is not None:

@@ -14,26 +14,51 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dfad_core.errors import DfadError, TeacherRejected
+from dfad_core.errors import ConfigError, DfadError, TeacherRejected
 
 SECONDS = 110.0
 """For reading a file; a supervisor that waits for an inspection has a little more patience."""
 LOOK_SECONDS = 1.0
 MAX_ANSWER_BYTES = 4 * 2**20
-NAME = "converted.safetensors"
+NAME, INITIAL, LABELLED = "converted.safetensors", "initial.safetensors", "labelled.safetensors"
+LABELLED_BYTES = 512 * 2**20
+"""Labelled images unpack to more than their file; the walls leave that much for them."""
 
 
 class ReaderKilled(Exception):
     """The reading process was killed from outside: by an operator, or for another's want of memory."""
 
 
-def convert(path: Path, spec: dict[str, Any], alive: Callable[[], None]) -> tuple[Path, dict[str, Any]]:
-    """The converted teacher's path and its inspection. `alive` is called while it takes.
+@dataclass(frozen=True)
+class Files:
+    """What was uploaded, in one folder."""
+
+    teacher: Path
+    initial: Path | None = None
+    """Weights that the student begins with."""
+    labelled: Path | None = None
+    """Data to measure accuracy on."""
+
+
+@dataclass(frozen=True)
+class Converted:
+    """The same as this project's own files, and what the teacher is."""
+
+    teacher: Path
+    initial: Path | None
+    labelled: Path | None
+    inspection: dict[str, Any]
+
+
+def convert(files: Files, spec: dict[str, Any], alive: Callable[[], None]) -> Converted:
+    """All of `files`, with the teacher read as `spec` says. `alive` is called while it takes.
 
     Raises TeacherRejected with the code of what is wrong with the file, `loader_crashed` or `loader_timeout`;
+    ConfigError where other than the teacher's file is at fault;
     ReaderKilled, which says nothing about the file.
     """
     reading, writing = os.pipe()
@@ -44,7 +69,7 @@ def convert(path: Path, spec: dict[str, Any], alive: Callable[[], None]) -> tupl
         code = 70
         try:
             os.close(reading)
-            _child(path, spec, writing)
+            _child(files, spec, writing)
             code = 0
         finally:
             os._exit(code)
@@ -58,7 +83,12 @@ def convert(path: Path, spec: dict[str, Any], alive: Callable[[], None]) -> tupl
         raise ReaderKilled
     if status != 0 or not answer:
         raise TeacherRejected("Reading the file ended its process.", code="loader_crashed")
-    return path.parent / NAME, _understood(answer)
+    inspection, folder = _understood(answer), files.teacher.parent
+    initial, labelled = (
+        folder / name if given else None
+        for given, name in ((files.initial, INITIAL), (files.labelled, LABELLED))
+    )
+    return Converted(folder / NAME, initial, labelled, inspection)
 
 
 def _answer(reading: int, alive: Callable[[], None]) -> bytes:
@@ -96,44 +126,62 @@ def _understood(answer: bytes) -> dict[str, Any]:
         if "error" in data:
             error = data["error"]
             param = error["param"]
-            raise TeacherRejected(
+            kind = TeacherRejected if error["teacher"] else ConfigError
+            raise kind(
                 str(error["message"])[:2000],
                 code=str(error["code"])[:64],
                 param=None if param is None else str(param)[:256],
             )
         return dict(data["inspection"])
     except (ValueError, KeyError, TypeError) as error:
-        if isinstance(error, TeacherRejected):
+        if isinstance(error, DfadError):
             raise
         raise TeacherRejected("Reading the file ended its process.", code="loader_crashed") from error
 
 
-def _child(path: Path, spec: dict[str, Any], writing: int) -> None:
+def _child(files: Files, spec: dict[str, Any], writing: int) -> None:
     """Behind the walls. Every end is an answer, or a crash."""
+    from dfad_core.evaluation.labelled import write_labelled
     from dfad_core.loading.converted import write_converted
+    from dfad_core.loading.initial import read_weights
+    from dfad_core.loading.labelled_file import read_labelled_file
     from worker import engine_job
     from worker.kernel import die_with_parent
     from worker.sandbox import confine
 
     die_with_parent()
-    folder = path.parent
+    from safetensors.torch import save_file
+
+    folder = files.teacher.parent
     os.chdir(folder)
-    confine(folder, path.stat().st_size)
+    given = [path for path in (files.teacher, files.initial) if path is not None]
+    sizes = sum(path.stat().st_size for path in given)
+    confine(folder, sizes + (LABELLED_BYTES if files.labelled else 0))
+    about = "teacher"
     # From here on by names in the folder: the way to it may be closed to the user that this is now.
     try:
-        teacher = engine_job.load(Path(path.name), spec)
+        teacher = engine_job.load(Path(files.teacher.name), spec)
         inspection = engine_job.inspect(teacher)
         write_converted(teacher, Path(NAME))
+        if files.initial is not None:
+            about = "student.init_from"
+            tensors = read_weights(Path(files.initial.name))
+            save_file({name: t.detach().clone().contiguous() for name, t in tensors.items()}, INITIAL)
+        if files.labelled is not None:
+            about = "evaluation"
+            labelled = read_labelled_file(Path(files.labelled.name), teacher.input, teacher.num_classes)
+            write_labelled(labelled, Path(LABELLED))
         answer: dict[str, Any] = {"inspection": inspection}
     except DfadError as error:
-        answer = {"error": {"code": error.code, "message": error.message, "param": error.param}}
+        param = error.param if about == "teacher" else about
+        answer = _error(error.code, error.message, param, about)
     except MemoryError:
-        answer = _memory()
+        answer = _memory(about)
     except RuntimeError as error:
         if "allocate memory" not in str(error).lower() and "out of memory" not in str(error).lower():
             traceback.print_exc()
             raise
-        answer = _memory()
+        answer = _memory(about)
     except BaseException:
         traceback.print_exc()
         raise
@@ -141,6 +189,11 @@ def _child(path: Path, spec: dict[str, Any], writing: int) -> None:
         out.write(json.dumps(answer).encode())
 
 
-def _memory() -> dict[str, Any]:
+def _memory(about: str) -> dict[str, Any]:
     text = "Reading the file needs more memory than is given."
-    return {"error": {"code": "memory_limit", "message": text, "param": None}}
+    return _error("memory_limit", text, None if about == "teacher" else about, about)
+
+
+def _error(code: str, message: str, param: str | None, about: str) -> dict[str, Any]:
+    told = {"code": code, "message": message, "param": param, "teacher": about == "teacher"}
+    return {"error": told}

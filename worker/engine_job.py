@@ -3,44 +3,35 @@
 from __future__ import annotations
 
 import dataclasses
-import platform
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-import dfad_core
-from dfad_core.config import BudgetConfig, DistillConfig, InputConfig, MethodConfig, TrainingConfig
+from dfad_core import layer_list
+from dfad_core.config import (
+    BudgetConfig,
+    DistillConfig,
+    InputConfig,
+    MethodConfig,
+    TargetConfig,
+    TrainingConfig,
+)
 from dfad_core.errors import CheckpointError, DivergedError, Stopped, TeacherRejected
 from dfad_core.evaluation.cost import cost
-from dfad_core.evaluation.proof import proven
-from dfad_core.export.metadata import StudentMetadata
-from dfad_core.export.safetensors import student_bytes
+from dfad_core.evaluation.labelled import read_labelled
 from dfad_core.loading import LoadedTeacher, load_teacher
 from dfad_core.loading.converted import read_converted
-from dfad_core.methods import resolve_recipe
+from dfad_core.loading.initial import begin_with
+from dfad_core.loading.safetensors_file import read_safetensors
 from dfad_core.methods.terms import bn_layers
 from dfad_core.models import build_classifier
-from dfad_core.report.card import render_report
-from dfad_core.runtime import resolve
+from dfad_core.models.derive import derive_student
 from dfad_core.trainer import DistillResult, distill
-from worker.hooks import PipeHooks, png
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a run gives: the result for the job's row and the files."""
-
-    result: dict[str, Any]
-    student: bytes
-    report: str
-    samples: bytes | None
-    steps: int
-    stopped: bool
-    error: DivergedError | None = None
-    """Why there is no more than a partial student."""
+from worker.conversion import Converted
+from worker.hooks import PipeHooks
+from worker.outcome import Outcome, Trained, outcome
 
 
 def load(path: Path, spec: dict[str, Any]) -> LoadedTeacher:
@@ -97,101 +88,86 @@ def inspect(teacher: LoadedTeacher) -> dict[str, Any]:
 
 
 def run(
-    path: Path, spec: dict[str, Any], hooks: PipeHooks, *, resume: bytes | None, checkpoint_seconds: float
+    files: Converted,
+    spec: dict[str, Any],
+    hooks: PipeHooks,
+    *,
+    resume: bytes | None,
+    checkpoint_seconds: float,
 ) -> Outcome:
-    """Distil and evaluate, from the converted teacher at `path`. Raises the engine's errors.
+    """Distil and evaluate, from the converted files. Raises the engine's errors.
 
     A stop comes back as an Outcome, and so does a loss that diverged after some training.
     """
     hooks.phase("loading")
-    teacher = read_converted(path)
+    teacher = read_converted(files.teacher)
     for note in teacher.notes:
         hooks.event("teacher_note", {"message": note, "level": "info"})
     config = config_of(spec, teacher, checkpoint_seconds)
+    labelled = None
+    if files.labelled is not None:
+        labelled = read_labelled(files.labelled, teacher.input, teacher.num_classes)
+    said: dict[str, Any] = {}
+    student_spec = _student_spec(spec["student"], teacher, hooks, said)
     torch.manual_seed(config.seed)
     student = build_classifier(
-        spec["student"]["architecture"],
+        student_spec["architecture"],
         num_classes=teacher.num_classes,
         input_shape=teacher.input.shape,
-        args=spec["student"]["args"],
+        args=student_spec["args"],
     )
+    if files.initial is not None:
+        said["student_init"] = begin_with(student, read_safetensors(files.initial)[0])
+        hooks.event("student_init", {**said["student_init"], "level": "info"})
+    begun = {name: tensor.clone() for name, tensor in student.state_dict().items()}
     try:
-        done, ended = _distill(teacher.module, student, config, hooks, resume), None
+        done, ended = _distill(teacher.module, student, config, hooks, resume=resume, begun=begun), None
     except (Stopped, DivergedError) as early:
         if early.result is None:
             raise
         done, ended = early.result, early
     hooks.phase("exporting")
-    outcome = _outcome(teacher, student, config, spec, done, stopped=ended is not None)
-    return dataclasses.replace(outcome, error=ended if isinstance(ended, DivergedError) else None)
+    trained = Trained(
+        teacher, student, student_spec, config, done, stopped=ended is not None, labelled=labelled, said=said
+    )
+    found = outcome(trained, spec, hooks, hooks.should_stop)
+    return dataclasses.replace(found, error=ended if isinstance(ended, DivergedError) else None)
+
+
+def _student_spec(
+    asked: dict[str, Any], teacher: LoadedTeacher, hooks: PipeHooks, said: dict[str, Any]
+) -> dict[str, Any]:
+    """Architecture and arguments: as named, as a list of layers, or derived from a target."""
+    if asked.get("layers") is not None:
+        return {"architecture": layer_list.NAME, "args": {layer_list.NAME: asked["layers"]}}
+    if asked.get("target") is None:
+        return {"architecture": asked["architecture"], "args": asked["args"]}
+    chosen = derive_student(
+        TargetConfig(**asked["target"]),
+        teacher=teacher.architecture,
+        teacher_args=teacher.args,
+        teacher_cost=cost(teacher.module, teacher.input.shape),
+        num_classes=teacher.num_classes,
+        input_shape=teacher.input.shape,
+    )
+    said["student_chosen"] = dataclasses.asdict(chosen)
+    hooks.event("student_chosen", {**said["student_chosen"], "level": "info"})
+    return {"architecture": chosen.architecture, "args": chosen.args}
 
 
 def _distill(
-    teacher: nn.Module, student: nn.Module, config: DistillConfig, hooks: PipeHooks, resume: bytes | None
+    teacher: nn.Module,
+    student: nn.Module,
+    config: DistillConfig,
+    hooks: PipeHooks,
+    *,
+    resume: bytes | None,
+    begun: dict[str, Tensor],
 ) -> DistillResult:
     if resume is not None:
         try:
             return distill(teacher, student, config, hooks, resume=resume)
         except CheckpointError as error:
             hooks.event("checkpoint_unusable", {"message": f"{error.message}; training starts anew"})
-            torch.manual_seed(config.seed)
-            for module in student.modules():
-                reset = getattr(module, "reset_parameters", None)
-                if callable(reset):
-                    reset()
+            student.load_state_dict(begun)
     return distill(teacher, student, config, hooks)
-
-
-def _outcome(
-    teacher: LoadedTeacher,
-    student: nn.Module,
-    config: DistillConfig,
-    spec: dict[str, Any],
-    done: DistillResult,
-    *,
-    stopped: bool,
-) -> Outcome:
-    shape = teacher.input.shape
-    sizes = {"teacher": cost(teacher.module, shape), "student": cost(student, shape)}
-    names = {"teacher": teacher.architecture, "student": spec["student"]["architecture"]}
-    runtime = resolve(config)
-    recipe = resolve_recipe(config.method, teacher_has_bn=bool(bn_layers(teacher.module)))
-    result: dict[str, Any] = {
-        **{who: {"architecture": names[who], **dataclasses.asdict(sizes[who])} for who in sizes},
-        "compression": round(sizes["teacher"].parameters / sizes["student"].parameters, 3),
-        "fidelity": done.fidelity,
-        "fidelity_proof": proven(),
-        "accuracy": None,
-        "training": {
-            "method": config.method.name,
-            "weights": dataclasses.asdict(recipe),
-            "steps": done.steps,
-            "seconds": round(done.seconds, 3),
-            "device": str(runtime.device),
-            "precision": runtime.precision,
-            "threads": runtime.threads,
-            "seed": config.seed,
-            "complete": not stopped,
-        },
-        "events": done.events,
-        "versions": {
-            "dfad": dfad_core.__version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
-    }
-    metadata = StudentMetadata(
-        names["student"],
-        spec["student"]["args"],
-        teacher.num_classes,
-        teacher.input,
-        {"method": config.method.name, "steps": done.steps, "seed": config.seed, "partial": stopped},
-    )
-    picture = None if done.samples is None else png(done.samples)
-    report = render_report(
-        result,
-        history=done.history,
-        samples_png=picture,
-        title=f"{names['teacher']} to {names['student']}",
-    )
-    return Outcome(result, student_bytes(student, metadata), report, picture, done.steps, stopped)

@@ -17,6 +17,7 @@ from worker.protocol import Message, ProtocolError, read_message, write_message
 
 SAMPLES_EVERY_SECONDS = 10.0
 ALIVE_EVERY_SECONDS = 5.0
+MOST_PICTURES = 8
 SAMPLES_GROWTH = 0.1
 """A new picture when this share of the time so far has passed: few pictures even of long jobs."""
 
@@ -61,6 +62,8 @@ class PipeHooks(Hooks):
         self._listener = listener
         self._started = self._spoke = time.monotonic()
         self._sampled_at = -SAMPLES_EVERY_SECONDS
+        self.pictures: list[tuple[int, bytes]] = []
+        """Some of the pictures so far, each with its step, for the report."""
 
     def inspection(self, found: dict[str, Any]) -> None:
         """What the teacher turned out to be."""
@@ -89,7 +92,11 @@ class PipeHooks(Hooks):
         if now - self._sampled_at < max(SAMPLES_EVERY_SECONDS, SAMPLES_GROWTH * now):
             return
         self._sampled_at = now
-        self._channel.send("samples", {"step": step}, png(grid_HWC))
+        picture = png(grid_HWC)
+        self.pictures.append((step, picture))
+        if len(self.pictures) > MOST_PICTURES:
+            del self.pictures[1::2]
+        self._channel.send("samples", {"step": step}, picture)
 
     def checkpoint(self, step: int, data: bytes) -> None:
         """See Hooks."""

@@ -38,7 +38,7 @@ class Pending:
         now = database_now(session)
         for row in self.rows:
             row.published_at = row.created_at = now
-            row.partial = partial and row.kind == "student"
+            row.partial = partial and row.kind.startswith("student")
             session.add(row)
         session.flush()
 
@@ -159,6 +159,16 @@ def fetch_teacher(teacher_id: str, target: Path) -> dict[str, Any]:
         artifact = session.get_one(Artifact, teacher.artifact_id)
     _fetch(artifact, target)
     return dict(teacher.spec)
+
+
+def fetch_input(job_id: str, kind: str, target: Path) -> bool:
+    """Write the job's file of that kind to `target`, if it came with one. Raises IntegrityError."""
+    with read_scope() as session:
+        mine = (Artifact.job_id == job_id, Artifact.kind == kind)
+        artifact = session.scalars(select(Artifact).where(*mine)).first()
+    if artifact is not None:
+        _fetch(artifact, target)
+    return artifact is not None
 
 
 def fetch_newest_checkpoint(job_id: str, target: Path) -> int | None:

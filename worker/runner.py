@@ -22,33 +22,31 @@ from worker.protocol import read_message
 NAME = "dfad-runner"
 
 
-def _convert(channel: Any, data: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
-    """The teacher's file read behind walls, before there is any thread that a fork would break."""
-    from worker.conversion import convert
+def _convert(channel: Any, data: dict[str, Any]) -> Any:
+    """The uploaded files read behind walls, before there is any thread that a fork would break."""
+    from worker.conversion import Files, convert
 
     spec = data["spec"] if data["mode"] == "inspect" else data["spec"]["teacher"]
-    return convert(Path(data["teacher_path"]), spec, lambda: channel.send("alive", {}))
+    given = {name: data.get(f"{name}_path") for name in ("teacher", "initial", "labelled")}
+    files = Files(**{name: Path(path) for name, path in given.items() if path is not None})
+    return convert(files, spec, lambda: channel.send("alive", {}))
 
 
-def _start(channel: Any, hooks: Any, data: dict[str, Any], path: Path, inspection: dict[str, Any]) -> None:
-    """Do what the `start` command says, with the converted teacher at `path`."""
+def _start(channel: Any, hooks: Any, data: dict[str, Any], converted: Any) -> None:
+    """Do what the `start` command says, with the converted files."""
     from worker import engine_job
 
     if data["mode"] == "inspect":
-        channel.send("result", {"inspection": inspection})
+        channel.send("result", {"inspection": converted.inspection})
         return
-    hooks.inspection(inspection)
+    hooks.inspection(converted.inspection)
     resume = Path(data["resume_path"]).read_bytes() if data.get("resume_path") else None
     outcome = engine_job.run(
-        path, data["spec"], hooks, resume=resume, checkpoint_seconds=data["checkpoint_seconds"]
+        converted, data["spec"], hooks, resume=resume, checkpoint_seconds=data["checkpoint_seconds"]
     )
-    files = [("student", "student.safetensors", "application/octet-stream", outcome.student)]
-    files.append(("report", "report.html", "text/html; charset=utf-8", outcome.report.encode()))
-    if outcome.samples is not None:
-        files.append(("samples", "samples.png", "image/png", outcome.samples))
-    for kind, filename, media_type, payload in files:
-        about = {"kind": kind, "filename": filename, "media_type": media_type, "step": outcome.steps}
-        channel.send("artifact", about, payload)
+    for made in outcome.files:
+        about = {"kind": made.kind, "filename": made.filename, "media_type": made.media_type}
+        channel.send("artifact", {**about, "step": outcome.steps}, made.content)
     if outcome.error is not None:
         channel.send("error", {**_about(outcome.error), "result": outcome.result})
     else:
@@ -75,9 +73,9 @@ def main(out_descriptor: int) -> int:
         return 2
     listener = StopListener(commands)
     try:
-        path, inspection = _convert(channel, command.data)
+        converted = _convert(channel, command.data)
         listener.start()
-        _start(channel, PipeHooks(channel, listener), command.data, path, inspection)
+        _start(channel, PipeHooks(channel, listener), command.data, converted)
     except ReaderKilled:
         return 3  # without a word, as if the runner itself had been killed: its supervisor tries again
     except DfadError as error:

@@ -21,7 +21,7 @@ from app.tenancy import as_system
 
 logger = logging.getLogger(__name__)
 
-SHARED_KINDS = ("teacher", "upload")
+SHARED_KINDS = ("teacher", "upload", "evaluation", "initial")
 
 
 def same_bytes(session: Session, tenant_id: str, sha256: str, size: int) -> str | None:

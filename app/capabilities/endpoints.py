@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from app.config import get_settings
 from app.health.service import live_workers
-from app.jobs.schemas import MAX_LABELS, JobSpec
+from app.jobs.schemas import EXPORTS, MAX_LABELS, JobSpec
 from dfad_core.catalog import ARCHITECTURES, METHODS
 
 router = APIRouter(tags=["capabilities"])
@@ -37,7 +37,7 @@ def capabilities() -> Capabilities:
     return Capabilities(
         methods=[{**dataclasses.asdict(m), "parameters": parameters} for m in METHODS.values()],
         architectures=[dataclasses.asdict(a) for a in ARCHITECTURES.values()],
-        formats={"teacher": ["safetensors", "state_dict_pt", "onnx"], "student": ["safetensors"]},
+        formats={"teacher": ["safetensors", "state_dict_pt", "onnx"], "student": list(EXPORTS)},
         devices=sorted(devices),
         limits={
             "upload_bytes": settings.max_upload_bytes,

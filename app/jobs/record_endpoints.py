@@ -29,7 +29,7 @@ router = APIRouter(prefix="/jobs/{job_id}", tags=["jobs"])
 
 GRACE_SECONDS = 2.0
 """From the server's end until streams are cut; they need a moment to close in good order."""
-STUDENT_FORMATS = ("safetensors",)
+STUDENT_KINDS = {"safetensors": "student", **{name: f"student_{name}" for name in ("onnx", "pt2", "int8")}}
 
 
 def _owned(request: Request, job_id: str) -> None:
@@ -120,15 +120,24 @@ def job_artifacts(request: Request, job_id: JobId) -> ArtifactList:
 @router.get("/student", response_class=Response, responses=BYTES)
 def job_student(request: Request, job_id: JobId, format: str = "safetensors") -> Response:
     """The student's bytes; a partial one says so in the header `DFAD-Partial: true`."""
-    if format not in STUDENT_FORMATS:
-        problem = FieldProblem("/format", f"one of {', '.join(STUDENT_FORMATS)}")
+    if format not in STUDENT_KINDS:
+        problem = FieldProblem("/format", f"one of {', '.join(STUDENT_KINDS)}")
         raise InvalidBody("The student is not kept in that format.", problem, code="format_unavailable")
     with read_scope() as session:
         job = service.get_job(session, job_id, request.state.tenant_id)
-        wanted = (Artifact.job_id == job_id, Artifact.kind == "student", Artifact.published_at.is_not(None))
+        wanted = (
+            Artifact.job_id == job_id,
+            Artifact.kind == STUDENT_KINDS[format],
+            Artifact.published_at.is_not(None),
+        )
         artifact = session.scalars(select(Artifact).where(*wanted)).first()
     if artifact is None:
         if is_terminal(job.status):
-            raise ServiceError(409, "no_student", f"The job is {job.status} and left no student.")
+            if format not in job.resolved_spec["exports"]:
+                problem = FieldProblem("/format", "name it in the job's `exports`")
+                raise InvalidBody(
+                    "The student is not kept in that format.", problem, code="format_unavailable"
+                )
+            raise ServiceError(409, "no_student", f"The job is {job.status} and left no {format} student.")
         raise ServiceError(409, "not_ready", f"The job is {job.status}; its student is not there yet.")
     return serve(request, artifact)

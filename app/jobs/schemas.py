@@ -6,8 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
+from dfad_core import layer_list
 from dfad_core.catalog import ARCHITECTURES, get_architecture, get_method
-from dfad_core.config import BudgetConfig, InputConfig, MethodConfig, TrainingConfig
+from dfad_core.config import BudgetConfig, InputConfig, MethodConfig, TargetConfig, TrainingConfig
 from dfad_core.errors import ConfigError, ShapeError
 
 MAX_LABELS = 16
@@ -17,6 +18,8 @@ LabelName = Annotated[str, StringConstraints(min_length=1, max_length=64, patter
 Labels = Annotated[dict[LabelName, Label], Field(max_length=MAX_LABELS)]
 # Described as a choice; `get_architecture` refuses others with a code of its own.
 ArchitectureName = Annotated[str, Field(json_schema_extra={"enum": list(ARCHITECTURES)})]
+ExportName = Literal["safetensors", "onnx", "pt2", "int8"]
+EXPORTS: tuple[ExportName, ...] = ("safetensors", "onnx", "pt2", "int8")
 Args = Annotated[dict[str, int], Field(max_length=8)]
 
 
@@ -64,22 +67,55 @@ class TeacherRequest(TeacherSpec):
     upload_id: str
 
 
-class StudentSpec(Strict):
-    """The network to train."""
+class InitialWeights(Strict):
+    """Where a student's first weights are: an upload, or an artifact such as an earlier student."""
 
-    architecture: ArchitectureName
-    args: Args = {}
+    upload_id: str | None = None
+    artifact_id: str | None = None
 
     @model_validator(mode="after")
-    def _fits(self) -> StudentSpec:
-        _check_architecture(self.architecture, self.args)
+    def _one(self) -> InitialWeights:
+        if (self.upload_id is None) == (self.artifact_id is None):
+            raise ConfigError("name an upload_id or an artifact_id", param="upload_id")
         return self
 
 
-class EvaluationSpec(Strict):
-    """Labelled data to measure accuracy on. Not offered yet: only null is accepted."""
+class StudentSpec(Strict):
+    """The network to train: by name, as a list of layers, or by what it may cost."""
 
-    upload_id: None = None
+    architecture: ArchitectureName | None = None
+    args: Args = {}
+    layers: Annotated[list[dict[str, Any]], Field(max_length=layer_list.MAX_LAYERS)] | None = None
+    """See `dfad_core.layer_list`; settings that are left out are filled in."""
+    target: TargetConfig | None = None
+    """The largest student of the teacher's own family that keeps to it."""
+    init_from: InitialWeights | None = None
+    """Weights to begin with, as far as names and shapes fit."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> StudentSpec:
+        named = [name for name in ("architecture", "layers", "target") if getattr(self, name) is not None]
+        if len(named) != 1:
+            raise ConfigError("name one of architecture, layers and target", param="architecture")
+        if self.architecture == layer_list.NAME:
+            raise ConfigError("give the layers in `layers`", param="architecture")
+        _check_architecture(self.architecture, self.args)
+        if self.layers is not None:
+            self.layers = layer_list.checked(self.layers)
+        return self
+
+    def check_input(self, shape: tuple[int, int, int], num_classes: int | None) -> None:
+        """Raise ShapeError or ConfigError where images of `shape` (C, H, W) do not fit."""
+        if self.architecture is not None:
+            get_architecture(self.architecture).check_input(shape)
+        if self.layers is not None:
+            layer_list.checked(self.layers, shape, num_classes)
+
+
+class EvaluationSpec(Strict):
+    """Labelled data (npz, a zip of class folders, parquet) to measure accuracy on, and for nothing else."""
+
+    upload_id: str | None = None
 
 
 class JobSpec(Strict):
@@ -91,12 +127,18 @@ class JobSpec(Strict):
     budget: BudgetConfig = Field(default_factory=BudgetConfig)
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     evaluation: EvaluationSpec = Field(default_factory=EvaluationSpec)
-    exports: Annotated[list[Literal["safetensors"]], Field(min_length=1, max_length=1)] = ["safetensors"]
+    exports: Annotated[list[ExportName], Field(max_length=4)] = ["safetensors"]
+    """Formats of the student; safetensors is always among them."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
     priority: Annotated[int, Field(ge=-100, le=100)] = 0
     keep: bool = False
     metadata: Labels = {}
+
+    @field_validator("exports")
+    @classmethod
+    def _with_safetensors(cls, names: list[ExportName]) -> list[ExportName]:
+        return [name for name in EXPORTS if name == "safetensors" or name in names]
 
     @field_validator("method")
     @classmethod
@@ -109,9 +151,11 @@ class JobSpec(Strict):
         shape = self.input_shape()
         if shape is not None:
             try:
-                get_architecture(self.student.architecture).check_input(shape)
+                self.student.check_input(shape, self.teacher.num_classes)
             except ShapeError as error:
                 raise ConfigError(error.message, code=error.code, param="student") from error
+            except ConfigError as error:
+                raise ConfigError(error.message, code=error.code, param=f"student.{error.param}") from error
         return self
 
     def input_shape(self) -> tuple[int, int, int] | None:

@@ -16,7 +16,7 @@ from app.db import read_scope, session_scope
 from app.dispatch import send_due
 from app.errors import FieldProblem, InvalidBody, NotFound, ServiceError
 from app.ids import new_id, require_id
-from app.jobs import lifecycle
+from app.jobs import inputs, lifecycle
 from app.jobs.estimate import check_memory
 from app.jobs.removal import drop_job
 from app.jobs.schemas import JobPatch, JobSpec, with_teacher_defaults
@@ -25,8 +25,7 @@ from app.problems import invalid_body
 from app.teachers.files import TeacherFile
 from app.teachers.service import add_teacher, get_teacher
 from app.tenancy import standing
-from dfad_core.catalog import get_architecture
-from dfad_core.errors import ShapeError
+from dfad_core.errors import ConfigError, ShapeError
 
 
 @dataclass(frozen=True)
@@ -119,19 +118,21 @@ def resolve_known(
     except ValidationError as error:
         raise invalid_body(error) from error
     if resolved.input_shape() is None:
-        _check_student_fits(resolved.student.architecture, teacher)
+        _check_student_fits(resolved, teacher)
     return resolved
 
 
-def _check_student_fits(student: str, teacher: Teacher) -> None:
+def _check_student_fits(spec: JobSpec, teacher: Teacher) -> None:
     """Hold the student to the input that the inspection found, if there was one."""
-    shape = ((teacher.inspection or {}).get("input") or {}).get("shape")
+    found = teacher.inspection or {}
+    shape = (found.get("input") or {}).get("shape")
     if shape is None:
         return
     try:
-        get_architecture(student).check_input(tuple(shape))
-    except ShapeError as error:
-        problem = FieldProblem("/student", error.message)
+        spec.student.check_input(tuple(shape), found.get("num_classes"))
+    except (ShapeError, ConfigError) as error:
+        place = "" if isinstance(error, ShapeError) else f".{error.param}"
+        problem = FieldProblem("/student" + place.replace(".", "/"), error.message)
         raise InvalidBody("The student does not fit.", problem, code=error.code) from error
 
 
@@ -152,6 +153,7 @@ def _insert(session: Session, request: Request, spec: JobSpec, teacher_id: str, 
         idempotency_hash=fingerprint if request.key else None,
     )
     lifecycle.submit(session, job)
+    inputs.attach(session, job, spec)
     return job.id
 
 
@@ -195,6 +197,7 @@ def rerun(job_id: str, tenant_id: str, key: str | None) -> str:
             get_teacher(session, job.teacher_id, tenant_id, lock=True)  # it may have been deleted
             quotas.check_queued(session, tenant_id)
             lifecycle.submit(session, job)
+            inputs.attach_same(session, job, job_id)
     except IntegrityError as error:
         raise idempotency.in_flight() from error
     send_due()

@@ -14,6 +14,7 @@ from app.artifacts.views import ArtifactView, artifact_view
 from app.jobs.lifecycle import is_terminal
 from app.jobs.states import Status
 from app.models import Artifact, Job, JobEvent, Teacher
+from app.models.artifact import INPUTS
 from app.tenancy import standing
 
 
@@ -109,7 +110,7 @@ SUBRESOURCES = ("events", "metrics", "samples", "artifacts", "student", "cancel"
 def job_views(session: Session, rows: Sequence[tuple[Job, Teacher]]) -> list[JobView]:
     """The views of jobs with their teachers, with two more queries however many they are."""
     jobs = [job for job, _ in rows]
-    # Student and report are published with the job's end.
+    # Students, report and manifest are published with the job's end.
     artifacts = _artifacts(session, [job.id for job in jobs if is_terminal(job.status)])
     positions = _queue_positions(session, [job.id for job in jobs if job.status == Status.QUEUED])
     return [_view(job, teacher, artifacts.get(job.id, []), positions.get(job.id)) for job, teacher in rows]
@@ -118,7 +119,7 @@ def job_views(session: Session, rows: Sequence[tuple[Job, Teacher]]) -> list[Job
 _PUBLISHED = standing(
     select(Artifact)
     .where(Artifact.job_id.in_(bindparam("ids", expanding=True)), Artifact.published_at.is_not(None))
-    .where(Artifact.kind.in_(("student", "report")))
+    .where(Artifact.kind.not_in(("samples", "checkpoint", *INPUTS)))
     .order_by(Artifact.id)
 )
 

@@ -11,6 +11,10 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.db import Base, UtcDateTime
 
 
+INPUTS = ("evaluation", "initial")
+"""Kinds of files that came with a job."""
+
+
 def _own_id(context: Any) -> str:
     return str(context.get_current_parameters()["id"])
 
@@ -29,7 +33,7 @@ class Artifact(Base):
     blob_id: Mapped[str] = mapped_column(String(40), index=True, default=_own_id)
     tenant_id: Mapped[str] = mapped_column(String(64))
     job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
-    #: teacher, student, report, samples, checkpoint, manifest …
+    #: teacher, evaluation, initial; student, student_onnx …, report, samples, checkpoint, manifest.
     kind: Mapped[str] = mapped_column(String(32))
     filename: Mapped[str] = mapped_column(String(255))
     media_type: Mapped[str] = mapped_column(String(128), default="application/octet-stream")

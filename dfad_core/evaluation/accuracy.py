@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 import torch
 from torch import Tensor, nn
 
 
-@torch.no_grad()
 def accuracy(module: nn.Module, x_BCHW: Tensor, y_B: Tensor, batch_size: int = 512) -> float:
     """Share of `x_BCHW` whose largest logit is the label in `y_B`; the module is put in eval mode."""
+    return accuracy_over(
+        module, zip(torch.split(x_BCHW, batch_size), torch.split(y_B, batch_size), strict=True)
+    )
+
+
+@torch.no_grad()
+def accuracy_over(
+    module: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], between: Callable[[], object] = lambda: None
+) -> float:
+    """The same over batches, moved to where the module is; `between` is called after each."""
     module.eval()
-    hits = 0
-    for images, labels in zip(torch.split(x_BCHW, batch_size), torch.split(y_B, batch_size), strict=True):
-        hits += int((module(images).argmax(1) == labels).sum())
-    return hits / len(y_B)
+    parameter = next(module.parameters(), None)
+    hits = total = 0
+    for x_BCHW, y_B in batches:
+        device = y_B.device if parameter is None else parameter.device
+        hits += int((module(x_BCHW.to(device)).argmax(1) == y_B.to(device)).sum())
+        total += len(y_B)
+        between()
+    return hits / total

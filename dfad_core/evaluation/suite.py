@@ -15,6 +15,8 @@ Shape = tuple[int, int, int]
 Maker = Callable[[int], Tensor]
 
 UNTRAINED_LATENT, UNTRAINED_WIDTH = 32, 8
+HELD_OUT, HELD_OUT_LEAST, HELD_OUT_NUMBERS = 256, 64, 16 * 2**20
+"""How many images: at most, at least, and as many as make so many numbers."""
 
 
 def makers(
@@ -42,6 +44,20 @@ def makers(
         own = generator
         found["generator"] = lambda n: own(latent(n, latent_dim))
     return found
+
+
+def held_out_images(shape: Shape, seed: int, generator: nn.Module | None, latent_dim: int) -> Tensor:
+    """Images (N, C, H, W) on the CPU to calibrate and check exports with, the sources in turn.
+
+    The job's own generator, where there is one, and procedural images; none of them was trained on.
+    """
+    device = torch.device("cpu") if generator is None else next(generator.parameters()).device
+    count = min(HELD_OUT, max(HELD_OUT_LEAST, HELD_OUT_NUMBERS // math.prod(shape)))
+    found = makers(shape, seed + 1, device, generator, latent_dim)
+    names = [name for name in ("generator", "procedural") if name in found]
+    with torch.no_grad():
+        drawn = [torch.cat([found[name](n).float() for n in sizes(count, 64)]) for name in names]
+    return torch.stack(drawn, dim=1).flatten(0, 1).cpu()[:count]
 
 
 def sizes(total: int, batch: int) -> Iterator[int]:

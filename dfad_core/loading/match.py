@@ -96,7 +96,10 @@ def default_shape(architecture: Architecture, tensors: Mapping[str, Tensor]) -> 
 def infer_args(architecture: Architecture, tensors: Mapping[str, Tensor]) -> dict[str, int]:
     """The width of a network that takes one: the rows of its first weight."""
     first = _weight(tensors, [_weights(architecture.name)[0][0]])
-    return {} if first is None or "width" not in architecture.args else {"width": int(first.shape[0])}
+    if first is None or "width" not in architecture.args:
+        return {}
+    width = int(first.shape[0])
+    return {} if width == architecture.usual_width else {"width": width}
 
 
 def infer_architecture(

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from dfad_core import layer_list
 from dfad_core.catalog import get_architecture
 from dfad_core.models.classifiers.cifar_resnet import CifarResNet
 from dfad_core.models.classifiers.lenet import LeNet5
@@ -16,6 +17,7 @@ from dfad_core.models.classifiers.resnet3x3 import ResNet3x3
 from dfad_core.models.classifiers.small import Cnn8, Mlp8
 from dfad_core.models.classifiers.vgg import Vgg11
 from dfad_core.models.classifiers.wide_resnet import WideResNet
+from dfad_core.models.layered import build_layers
 
 _BUILDERS: Mapping[str, Callable[..., nn.Module]] = {
     "lenet5": LeNet5,
@@ -47,4 +49,7 @@ def build_classifier(
     architecture = get_architecture(name)
     architecture.check_args(args or {})
     architecture.check_input(input_shape)
+    if name == layer_list.NAME:
+        layers = (args or {})[layer_list.NAME]
+        return build_layers(layers, num_classes=num_classes, input_shape=input_shape)
     return _BUILDERS[name](num_classes, input_shape, **(args or {}))

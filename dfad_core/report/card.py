@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from dfad_core.evaluation import proof
 from dfad_core.report.curves import curves_svg
 
 TEMPLATE = "card.html.j2"
+MOST_BARS = 200
+"""Classes that can be told apart in a picture as wide as the page."""
 
 
 def render_report(
@@ -18,11 +21,14 @@ def render_report(
     *,
     history: Sequence[Mapping[str, float]],
     samples_png: bytes | None,
+    earlier_png: Sequence[tuple[int, bytes]] = (),
+    settings: Mapping[str, Any] | None = None,
     title: str,
     proven: Mapping[str, Mapping[str, float]] | None = None,
 ) -> str:
     """The page. `result` is a job's result; names in it are untrusted text and are escaped.
 
+    `earlier_png` are pictures of before with their steps; `settings` is the job's resolved spec.
     The page asks no other host for anything. Accuracy stands in it only if `result["accuracy"]` does,
     with the data that it was measured on. Of fidelity only the figures stand in it that were seen to follow
     accuracy (`evaluation.proof`), with how closely they did; `proven` replaces what is committed there.
@@ -41,5 +47,20 @@ def render_report(
         proven=trusted,
         threshold=proof.THRESHOLD,
         curves=curves_svg(history),
-        samples=base64.b64encode(samples_png).decode() if samples_png else None,
+        samples=_embedded(samples_png) if samples_png else None,
+        earlier=[(step, _embedded(picture)) for step, picture in earlier_png],
+        settings=None if settings is None else json.dumps(settings, indent=2, sort_keys=True),
+        bars=_bars(result.get("class_histogram")),
     )
+
+
+def _embedded(picture: bytes) -> str:
+    return base64.b64encode(picture).decode()
+
+
+def _bars(counts: Sequence[int] | None) -> list[tuple[int, int, float]]:
+    """Class, count and height in per cent of the highest; [] if there is nothing to draw."""
+    if not counts or len(counts) > MOST_BARS:
+        return []
+    highest = max(counts) or 1
+    return [(number, count, 100 * count / highest) for number, count in enumerate(counts)]

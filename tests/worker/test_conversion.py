@@ -28,7 +28,7 @@ if {outside}:
     from worker import sandbox
     sandbox.confine = lambda folder, size: os.kill(os.getpid(), signal.SIGKILL)
 try:
-    conversion.convert(Path("teacher.bin"), {{}}, lambda: None)
+    conversion.convert(conversion.Files(Path("teacher.bin")), {{}}, lambda: None)
 except Exception as error:
     print(type(error).__name__, getattr(error, "code", ""))
 """

@@ -29,17 +29,19 @@ class _Block(nn.Module):
 
 
 class CifarResNet(nn.Module):
-    """6n + 2 layers in three stages of 16, 32 and 64 channels; `depth` is 6n + 2."""
+    """6n + 2 layers in three stages of `width`, 2 and 4 `width` channels; `depth` is 6n + 2."""
 
-    def __init__(self, num_classes: int, input_shape: tuple[int, int, int], *, depth: int) -> None:
+    def __init__(
+        self, num_classes: int, input_shape: tuple[int, int, int], *, depth: int, width: int = 16
+    ) -> None:
         super().__init__()
         blocks = (depth - 2) // 6
-        self.conv1 = nn.Conv2d(input_shape[0], 16, 3, 1, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(16)
-        self.layer1 = self._stage(16, 16, blocks, 1)
-        self.layer2 = self._stage(16, 32, blocks, 2)
-        self.layer3 = self._stage(32, 64, blocks, 2)
-        self.linear = nn.Linear(64, num_classes)
+        self.conv1 = nn.Conv2d(input_shape[0], width, 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.layer1 = self._stage(width, width, blocks, 1)
+        self.layer2 = self._stage(width, 2 * width, blocks, 2)
+        self.layer3 = self._stage(2 * width, 4 * width, blocks, 2)
+        self.linear = nn.Linear(4 * width, num_classes)
 
     @staticmethod
     def _stage(inputs: int, outputs: int, blocks: int, stride: int) -> nn.Sequential:

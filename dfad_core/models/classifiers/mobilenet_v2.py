@@ -42,22 +42,27 @@ class _InvertedResidual(nn.Module):
 
 
 class MobileNetV2(nn.Module):
-    """Seven stages of inverted residuals; total stride 8."""
+    """Seven stages of inverted residuals; total stride 8. `width` channels after the stem."""
 
-    def __init__(self, num_classes: int, input_shape: tuple[int, int, int]) -> None:
+    def __init__(self, num_classes: int, input_shape: tuple[int, int, int], *, width: int = 32) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(input_shape[0], 32, 3, 1, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(32)
+
+        def scaled(channels: int) -> int:
+            return max(1, channels * width // 32)
+
+        self.conv1 = nn.Conv2d(input_shape[0], width, 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
         blocks: list[nn.Module] = []
-        inputs = 32
-        for expansion, outputs, count, stride in STAGES:
+        inputs = width
+        for expansion, channels, count, stride in STAGES:
+            outputs = scaled(channels)
             for number in range(count):
                 blocks.append(_InvertedResidual(inputs, outputs, expansion, stride if number == 0 else 1))
                 inputs = outputs
         self.layers = nn.Sequential(*blocks)
-        self.conv2 = nn.Conv2d(320, 1280, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(1280)
-        self.linear = nn.Linear(1280, num_classes)
+        self.conv2 = nn.Conv2d(inputs, scaled(1280), 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(scaled(1280))
+        self.linear = nn.Linear(scaled(1280), num_classes)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Logits (B, num_classes)."""

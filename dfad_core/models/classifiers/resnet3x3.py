@@ -27,19 +27,22 @@ class _Block(nn.Module):
 
 
 class ResNet3x3(nn.Module):
-    """Four stages of 64, 128, 256 and 512 channels; `depth` 18 or 34."""
+    """Four stages of `width`, 2, 4 and 8 `width` channels; `depth` 18 or 34."""
 
-    def __init__(self, num_classes: int, input_shape: tuple[int, int, int], *, depth: int) -> None:
+    def __init__(
+        self, num_classes: int, input_shape: tuple[int, int, int], *, depth: int, width: int = 64
+    ) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(input_shape[0], 64, 3, 1, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(64)
-        inputs = 64
-        for number, (outputs, blocks) in enumerate(zip((64, 128, 256, 512), BLOCKS[depth], strict=True), 1):
+        self.conv1 = nn.Conv2d(input_shape[0], width, 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        inputs = width
+        for number, blocks in enumerate(BLOCKS[depth], 1):
+            outputs = width * 2 ** (number - 1)
             stride = 1 if number == 1 else 2
             rest = [_Block(outputs, outputs, 1) for _ in range(blocks - 1)]
             self.add_module(f"layer{number}", nn.Sequential(_Block(inputs, outputs, stride), *rest))
             inputs = outputs
-        self.linear = nn.Linear(512, num_classes)
+        self.linear = nn.Linear(8 * width, num_classes)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Logits (B, num_classes)."""

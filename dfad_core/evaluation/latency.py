@@ -1,0 +1,36 @@
+"""How long a network takes on this device."""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+import torch
+from torch import nn
+
+BATCHES = (1, 64)
+MOST_SECONDS = 1.0
+"""For one batch size; slow networks are timed fewer times, but three times at least."""
+MOST_RUNS = 50
+
+
+@torch.no_grad()
+def latency(module: nn.Module, shape: tuple[int, int, int], device: torch.device) -> dict[str, float]:
+    """Median milliseconds of a forward pass in eval mode, by batch size. `module` ends up on `device`."""
+    module.to(device).eval()
+    return {str(batch): _median(module, torch.zeros(batch, *shape, device=device)) for batch in BATCHES}
+
+
+def _median(module: nn.Module, x_BCHW: torch.Tensor) -> float:
+    def once() -> float:
+        begun = time.perf_counter()
+        module(x_BCHW)
+        if x_BCHW.is_cuda:
+            torch.cuda.synchronize(x_BCHW.device)
+        return time.perf_counter() - begun
+
+    once()
+    ends, taken = time.perf_counter() + MOST_SECONDS, [once(), once(), once()]
+    while time.perf_counter() < ends and len(taken) < MOST_RUNS:
+        taken.append(once())
+    return round(1000 * statistics.median(taken), 3)

@@ -1,0 +1,102 @@
+"""A trained student in every format that was asked for, each checked before it is offered."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dfad_core.errors import ExportError
+from dfad_core.export.check import TOLERANCE, Comparison, compare, require_same, run_onnx
+from dfad_core.export.int8 import int8_bytes
+from dfad_core.export.metadata import StudentMetadata
+from dfad_core.export.onnx import OPSET, onnx_bytes
+from dfad_core.export.pt2 import pt2_bytes
+
+FORMATS = ("onnx", "pt2", "int8")
+"""Beside safetensors, which every student has."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """One file and what is known of it."""
+
+    name: str
+    content: bytes
+    figures: dict[str, Any] = field(default_factory=dict)
+
+
+def export(
+    names: Sequence[str],
+    student: nn.Module,
+    teacher: nn.Module,
+    metadata: StudentMetadata,
+    synthetic_BCHW: Tensor,
+    *,
+    failed: Callable[[str, str], None],
+    between: Callable[[], object] = lambda: None,
+) -> list[Export]:
+    """`synthetic_BCHW` are inputs that were not trained on: one half calibrates, the other one checks.
+
+    A format that cannot be had is told to `failed` (its name, why) and left out: the student is not lost
+    for it. `between` is called between two formats.
+    """
+    calibration, checked = synthetic_BCHW[::2], synthetic_BCHW[1::2]
+    done: list[Export] = []
+    onnx: bytes | None = None
+    for name in FORMATS:
+        if name not in names and not (name == "onnx" and "int8" in names):
+            continue
+        between()
+        try:
+            if name == "onnx":
+                onnx = onnx_bytes(student, metadata)
+                made = Export(name, onnx, _onnx_figures(student, onnx, checked))
+            elif name == "pt2":
+                made = _pt2(student, metadata, checked)
+            elif onnx is None:
+                raise ExportError("There is no ONNX student to quantise.", param=name)
+            else:
+                made = _int8(student, teacher, onnx, calibration, checked)
+        except ExportError as error:
+            failed(name, error.message)
+            continue
+        if name in names:
+            done.append(made)
+    return done
+
+
+def _onnx_figures(student: nn.Module, content: bytes, checked: Tensor) -> dict[str, Any]:
+    found = require_same("onnx", student, run_onnx(content), checked)
+    return {"opset": OPSET, "tolerance": TOLERANCE, **_told(found)}
+
+
+def _pt2(student: nn.Module, metadata: StudentMetadata, checked: Tensor) -> Export:
+    content = pt2_bytes(student, metadata)
+    again = torch.export.load(io.BytesIO(content)).module()
+    found = require_same("pt2", student, again, checked)
+    return Export("pt2", content, {"tolerance": TOLERANCE, **_told(found)})
+
+
+def _int8(
+    student: nn.Module, teacher: nn.Module, onnx: bytes, calibration: Tensor, checked: Tensor
+) -> Export:
+    content = int8_bytes(onnx, calibration)
+    run = run_onnx(content)
+    of_student, of_teacher = compare(student.eval(), run, checked), compare(teacher.eval(), run, checked)
+    # No tolerance: eight bits do change answers. How many is what its user has to know.
+    figures = {**_told(of_student), "agreement_with_teacher": of_teacher.agreement}
+    figures["calibration_images"] = len(calibration)
+    return Export("int8", content, figures)
+
+
+def _told(found: Comparison) -> dict[str, Any]:
+    return {
+        "max_difference": found.max_difference,
+        "agreement_with_student": found.agreement,
+        "images": found.images,
+    }
