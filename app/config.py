@@ -94,7 +94,7 @@ class Settings(BaseSettings):
     sse_keep_alive_seconds: Seconds = 15
     """A stream without news sends a comment this often, so that nobody takes it for dead."""
     revision: str | None = None
-    """Of the sources that this was built from, for manifests; None: asked of the checkout, if there is one."""
+    """Of the sources that this was built from, for manifests; None: that of the checkout, if it is one."""
     runner_threads: Annotated[int, Field(ge=0)] = 0
     """CPU threads of one runner; 0: the processors it may use, shared among local workers."""
     worker_devices: tuple[Literal["auto", "cpu", "cuda"], ...] = ()

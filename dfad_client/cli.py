@@ -9,11 +9,11 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from dfad_client import display
+from dfad_client import display, manifests
 from dfad_client.answers import Job
 from dfad_client.key_commands import keys
 from dfad_client.shared_options import AsJson, Exit, Url, connected, explained, fail
-from dfad_client.spec_options import UsageError, build_spec, student_args
+from dfad_client.spec_options import UsageError, build_spec, part_of, student_args
 
 EPILOG = (
     "Exit codes: 0 all well (with `submit --wait` and `watch`: the job succeeded); 1 the job failed or was "
@@ -88,6 +88,21 @@ def submit(  # noqa: PLR0917  (the options of a command)
     method: Annotated[str | None, typer.Option(help="best (the default), dfad_ar_vi …")] = None,
     steps: Annotated[int | None, typer.Option(help="Rounds of training.")] = None,
     seed: Annotated[int | None, typer.Option()] = None,
+    max_parameters: Annotated[
+        int | None, typer.Option(help="Derive the largest student of the teacher's family within it.")
+    ] = None,
+    max_macs: Annotated[int | None, typer.Option(help="Likewise, in multiply-accumulates.")] = None,
+    max_bytes: Annotated[int | None, typer.Option(help="Likewise, in bytes of weights.")] = None,
+    export: Annotated[
+        list[str] | None, typer.Option(help="onnx, pt2 or int8, beside safetensors; may be repeated.")
+    ] = None,
+    evaluate_on: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Labelled images (npz, zip of class folders, parquet): accuracy."),
+    ] = None,
+    init_from: Annotated[
+        str | None, typer.Option(metavar="FILE", help="The student's first weights, or art_…")
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Show progress until the job has ended.")] = False,
     url: Url = None,
     as_json: AsJson = False,
@@ -105,8 +120,16 @@ def submit(  # noqa: PLR0917  (the options of a command)
             method=method,
             steps=steps,
             seed=seed,
+            target={"max_parameters": max_parameters, "max_macs": max_macs, "max_bytes": max_bytes},
+            exports=export,
         )
         with connected(url) as client:
+            if evaluate_on is not None:
+                part_of(body, "evaluation")["upload_id"] = client.uploads.send(evaluate_on)
+            if init_from is not None:
+                there = init_from.startswith("art_") and not Path(init_from).exists()
+                begin = {"artifact_id": init_from} if there else {"upload_id": client.uploads.send(init_from)}
+                part_of(body, "student")["init_from"] = begin
             named = {"teacher_id": teacher} if known else {"teacher": teacher}
             job = client.jobs.create(**named, spec=body)
     if wait:
@@ -176,28 +199,50 @@ def resume(job_id: JobId, url: Url = None, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def rerun(job_id: JobId, url: Url = None, as_json: AsJson = False) -> None:
-    """Start a new job with the teacher and the spec of another."""
-    with explained(as_json), connected(url) as client:
-        job = client.jobs.rerun(job_id)
+def rerun(
+    source: Annotated[str, typer.Argument(metavar="JOB|MANIFEST", help="A job's id, or its manifest.json.")],
+    teacher: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The manifest's teacher, if the server has it not.")
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="With a manifest: compare the students.")] = False,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Start a new job with the teacher and the spec of another, here or from its manifest."""
+    manifest = None
+    with explained(as_json), connected(url, patient=wait) as client:
+        if Path(source).is_file():
+            manifest = manifests.Manifest.read(Path(source))
+            job = manifests.run_again(client, manifest, teacher)
+        else:
+            job = client.jobs.rerun(source)
+        if wait:
+            job = client.jobs.wait(job.id)
+            if manifest is not None and job.succeeded:
+                typer.echo(manifests.verdict(client, manifest, job), err=True)
     typer.echo(json.dumps(job.raw) if as_json else job.id)
+    if wait and not job.succeeded:
+        raise typer.Exit(Exit.JOB_FAILED)
 
 
 @app.command()
-def download(
+def download(  # noqa: PLR0917
     job_id: JobId,
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", metavar="FILE", help="[default: the job's id and an ending]"),
     ] = None,
-    kind: Annotated[str, typer.Option(help="student, report or samples (the newest).")] = "student",
+    kind: Annotated[str, typer.Option(help="student, report, manifest or samples (the newest).")] = "student",
+    format: Annotated[
+        str, typer.Option(help="Of the student: safetensors, onnx, pt2, int8.")
+    ] = "safetensors",
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
     """Fetch the student, verified against its SHA-256."""
     with explained(as_json), connected(url) as client:
         if kind == "student":
-            artifact = client.jobs.student(job_id)
+            artifact = client.jobs.student(job_id, format=format)
         else:
             found = [a for a in client.jobs.artifacts(job_id) if a.kind == kind]
             if not found:

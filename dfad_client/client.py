@@ -13,6 +13,7 @@ from dfad_client.jobs import Jobs
 from dfad_client.keys import Keys
 from dfad_client.teachers import Teachers
 from dfad_client.transport import Transport
+from dfad_client.uploads import Uploads
 
 DEFAULT_BASE_URL = "http://127.0.0.1:8000"
 
@@ -21,7 +22,7 @@ class Client:
     """A connection to one server; close it, or use it in a `with` block.
 
     `base_url` and `api_key` default to DFAD_BASE_URL and DFAD_API_KEY. Calls that break or are
-    refused for now (429, 502, 503, 504) are tried again, `retries` times, with one idempotency key,
+    refused for now (408, 429, 5xx) are tried again, `retries` times, with one idempotency key,
     so nothing is ever created twice. Methods raise ApiError when the server refuses and
     ConnectionFailed when it does not answer.
     """
@@ -46,6 +47,7 @@ class Client:
         )
         self.jobs = Jobs(self._transport)
         self.teachers = Teachers(self._transport)
+        self.uploads = Uploads(self._transport)
         self.keys = Keys(self._transport)
 
     @property

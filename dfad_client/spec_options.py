@@ -48,6 +48,8 @@ def build_spec(
     method: str | None = None,
     steps: int | None = None,
     seed: int | None = None,
+    target: dict[str, int | None] | None = None,
+    exports: list[str] | None = None,
 ) -> dict[str, Any]:
     """The spec to send. Options win over the file; a new student drops the old one's arguments.
 
@@ -55,23 +57,31 @@ def build_spec(
     """
     spec = read_spec(file)
     if architecture is not None:
-        _part(spec, "teacher")["architecture"] = architecture
-    if student is not None and _part(spec, "student").get("architecture") != student:
+        part_of(spec, "teacher")["architecture"] = architecture
+    if student is not None and part_of(spec, "student").get("architecture") != student:
         spec["student"] = {"architecture": student}
+    limits = {name: value for name, value in (target or {}).items() if value is not None}
+    if limits:
+        if student is not None or args:
+            raise UsageError("name a student or what it may cost (--max-…), not both")
+        spec["student"] = {"target": limits}
     if args:
-        _part(_part(spec, "student"), "args").update(args)
+        part_of(part_of(spec, "student"), "args").update(args)
     if method is not None:
-        _part(spec, "method")["name"] = method
+        part_of(spec, "method")["name"] = method
     if steps is not None:
-        _part(spec, "budget")["steps"] = steps
+        part_of(spec, "budget")["steps"] = steps
+    if exports:
+        spec["exports"] = exports
     if seed is not None:
         spec["seed"] = seed
     if "student" not in spec:
-        raise UsageError("name the student: --student NAME, or a spec file with a student")
+        text = "name the student: --student NAME, --max-parameters NUMBER, or a spec file with a student"
+        raise UsageError(text)
     return spec
 
 
-def _part(spec: dict[str, Any], name: str) -> dict[str, Any]:
+def part_of(spec: dict[str, Any], name: str) -> dict[str, Any]:
     """A nested object, made where it is missing. Raises UsageError where the file has something else."""
     part = spec.setdefault(name, {})
     if not isinstance(part, dict):

@@ -16,7 +16,7 @@ import httpx
 from dfad_client.errors import ConnectionFailed, DfadClientError, problem_of
 
 #: Answers that say "not now".
-RETRIED_STATUSES = frozenset({429, 502, 503, 504})
+RETRIED_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 #: The first try of the same request is still in work; its answer can be had in a moment.
 IN_FLIGHT_CODE = "idempotency_in_flight"
 #: A server that asks for a longer pause than this gets no second try: the caller decides.

@@ -185,7 +185,7 @@ class TargetConfig:
     def __post_init__(self) -> None:
         check_ranges(self)
         if self.max_parameters is None and self.max_macs is None and self.max_bytes is None:
-            raise ConfigError("a target names at least one limit", param="target")
+            raise ConfigError("a target names at least one limit")
 
     def allows(self, parameters: int, macs: int, size: int) -> bool:
         """Whether a network of that cost keeps to it."""

@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from app import quotas
 from app.db import read_scope
 from app.errors import FieldProblem, InvalidBody
-from app.jobs import service
+from app.jobs import inputs, service
 from app.jobs.estimate import Estimate, check_memory, estimate
 from app.jobs.filters import labelled
 from app.jobs.lifecycle import is_terminal
@@ -136,7 +136,13 @@ async def validate_job(request: Request) -> Validation:
         case _:
             raise unsupported("multipart/form-data, application/json")
     check_memory(spec)
+    await run_in_threadpool(_check_inputs, spec, request.state.tenant_id)
     return Validation(valid=True, resolved_spec=spec.resolved(), estimate=estimate(spec))
+
+
+def _check_inputs(spec: JobSpec, tenant_id: str) -> None:
+    with read_scope() as session:
+        inputs.check(session, tenant_id, spec)
 
 
 def _resolve(spec: JobSpec, source_id: str, tenant_id: str) -> JobSpec:

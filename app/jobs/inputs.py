@@ -5,7 +5,7 @@ Each becomes an artifact of the job's own that shares the stored bytes, so that 
 
 from __future__ import annotations
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from app.db import database_now
@@ -15,21 +15,16 @@ from app.jobs.schemas import JobSpec
 from app.models import Artifact, Job, Upload
 from app.models.artifact import INPUTS
 
-STUDENTS = ("student",)
+
+def check(session: Session, tenant_id: str, spec: JobSpec) -> None:
+    """Raise InvalidBody where the spec names files that the tenant has not."""
+    _named(session, tenant_id, spec)
 
 
 def attach(session: Session, job: Job, spec: JobSpec) -> None:
     """Give `job` the files that its spec names. Raises InvalidBody for what the tenant has not."""
-    if spec.evaluation.upload_id is not None:
-        source = _uploaded(session, job.tenant_id, spec.evaluation.upload_id, "/evaluation/upload_id")
-        _share(session, job, source, "evaluation")
-    begin = spec.student.init_from
-    if begin is not None and begin.upload_id is not None:
-        source = _uploaded(session, job.tenant_id, begin.upload_id, "/student/init_from/upload_id")
-        _share(session, job, source, "initial")
-    elif begin is not None and begin.artifact_id is not None:
-        source = _student(session, job.tenant_id, begin.artifact_id)
-        _share(session, job, source, "initial")
+    for kind, source in _named(session, job.tenant_id, spec, lock=True).items():
+        _share(session, job, source, kind)
 
 
 def attach_same(session: Session, job: Job, before: str) -> None:
@@ -39,26 +34,39 @@ def attach_same(session: Session, job: Job, before: str) -> None:
         _share(session, job, source, source.kind)
 
 
-def _uploaded(session: Session, tenant_id: str, upload_id: str, pointer: str) -> Artifact:
+def _named(session: Session, tenant_id: str, spec: JobSpec, *, lock: bool = False) -> dict[str, Artifact]:
+    """By kind."""
+    found, begin = {}, spec.student.init_from
+    if spec.evaluation.upload_id is not None:
+        query = _uploaded(tenant_id, spec.evaluation.upload_id, "/evaluation/upload_id")
+        found["evaluation"] = query, "/evaluation/upload_id"
+    if begin is not None and begin.upload_id is not None:
+        query = _uploaded(tenant_id, begin.upload_id, "/student/init_from/upload_id")
+        found["initial"] = query, "/student/init_from/upload_id"
+    elif begin is not None and begin.artifact_id is not None:
+        found["initial"] = _student(tenant_id, begin.artifact_id), "/student/init_from/artifact_id"
+    return {kind: _one(session, query, pointer, lock) for kind, (query, pointer) in found.items()}
+
+
+def _one(session: Session, query: Select[tuple[Artifact]], pointer: str, lock: bool) -> Artifact:
+    artifact = session.scalar(query.with_for_update(of=Artifact) if lock else query)
+    if artifact is None:
+        text = "There is no such file."
+        raise InvalidBody(text, FieldProblem(pointer, text))
+    return artifact
+
+
+def _uploaded(tenant_id: str, upload_id: str, pointer: str) -> Select[tuple[Artifact]]:
     require_id(upload_id, "upl", pointer)
     query = select(Artifact).join(Upload, Upload.artifact_id == Artifact.id)
     query = query.where(Upload.id == upload_id, Upload.tenant_id == tenant_id)
-    query = query.where(Upload.expires_at > database_now(session)).with_for_update(of=Artifact)
-    return _found(session.scalar(query), pointer, "There is no such completed upload.")
+    return query.where(Upload.status == "completed")
 
 
-def _student(session: Session, tenant_id: str, artifact_id: str) -> Artifact:
-    pointer = "/student/init_from/artifact_id"
-    require_id(artifact_id, "art", pointer)
+def _student(tenant_id: str, artifact_id: str) -> Select[tuple[Artifact]]:
+    require_id(artifact_id, "art", "/student/init_from/artifact_id")
     query = select(Artifact).where(Artifact.id == artifact_id, Artifact.tenant_id == tenant_id)
-    query = query.where(Artifact.kind.in_(STUDENTS), Artifact.published_at.is_not(None))
-    return _found(session.scalar(query.with_for_update()), pointer, "There is no such student.")
-
-
-def _found(artifact: Artifact | None, pointer: str, text: str) -> Artifact:
-    if artifact is None:
-        raise InvalidBody(text, FieldProblem(pointer, text))
-    return artifact
+    return query.where(Artifact.kind == "student", Artifact.published_at.is_not(None))
 
 
 def _share(session: Session, job: Job, source: Artifact, kind: str) -> None:

@@ -10,7 +10,6 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db import Base, UtcDateTime
 
-
 INPUTS = ("evaluation", "initial")
 """Kinds of files that came with a job."""
 

@@ -54,8 +54,9 @@ def export(
         between()
         try:
             if name == "onnx":
-                onnx = onnx_bytes(student, metadata)
-                made = Export(name, onnx, _onnx_figures(student, onnx, checked))
+                content = onnx_bytes(student, metadata)
+                made = Export(name, content, _onnx_figures(student, content, checked))
+                onnx = content
             elif name == "pt2":
                 made = _pt2(student, metadata, checked)
             elif onnx is None:

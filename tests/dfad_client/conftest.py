@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from typer.testing import CliRunner
 
 from dfad_client import Client
 from dfad_client import client as client_module
+from dfad_client.cli import app
 from dfad_client.transport import Transport
 
 Answer = httpx.Response | Exception | Callable[[httpx.Request], httpx.Response]
@@ -131,3 +134,11 @@ def client(server: FakeServer) -> Iterator[Client]:
     """A client of it."""
     with Client("http://dfad.test", "secret") as client:
         yield client
+
+
+@pytest.fixture
+def run(server: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """Run `dfad ARGUMENTS` in a folder that holds a teacher."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "t.pt").write_bytes(b"weights")
+    return lambda *arguments, **options: CliRunner().invoke(app, list(arguments), **options)

@@ -8,9 +8,6 @@ from typing import Any
 
 import httpx
 import pytest
-from typer.testing import CliRunner
-
-from dfad_client.cli import app
 
 RESULT = {
     "teacher": {"architecture": "lenet5", "parameters": 61706},
@@ -20,14 +17,6 @@ RESULT = {
     "fidelity_proof": {"agreement_noise": {"digits": 0.9}},
     "accuracy": None,
 }
-
-
-@pytest.fixture
-def run(server: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    """Run `dfad ARGUMENTS` in a folder that holds a teacher."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "t.pt").write_bytes(b"weights")
-    return lambda *arguments, **options: CliRunner().invoke(app, list(arguments), **options)
 
 
 def sent_spec(request: httpx.Request) -> Any:

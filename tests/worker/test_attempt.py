@@ -31,7 +31,11 @@ def test_a_job_from_claim_to_student(database, home, stored_jobs, attempt, tmp_p
     assert phases == ["loading", "warming_up", "distilling", "evaluating", "exporting"]
     assert "progress" in types
     artifacts = stored_jobs.artifacts(job_id)
-    assert {k: len(v) for k, v in artifacts.items() if k != "samples"} == {"student": 1, "report": 1}
+    assert {k: len(v) for k, v in artifacts.items() if k != "samples"} == {
+        "student": 1,
+        "report": 1,
+        "manifest": 1,
+    }
     for kind in artifacts:
         for artifact in artifacts[kind]:
             assert artifact.published_at is not None
