@@ -48,7 +48,7 @@ def _named(session: Session, tenant_id: str, spec: JobSpec, *, lock: bool = Fals
     return {kind: _one(session, query, pointer, lock) for kind, (query, pointer) in found.items()}
 
 
-def _one(session: Session, query: Select[tuple[Artifact]], pointer: str, lock: bool) -> Artifact:
+def _one(session: Session, query: Select[Artifact], pointer: str, lock: bool) -> Artifact:
     artifact = session.scalar(query.with_for_update(of=Artifact) if lock else query)
     if artifact is None:
         text = "There is no such file."
@@ -56,14 +56,14 @@ def _one(session: Session, query: Select[tuple[Artifact]], pointer: str, lock: b
     return artifact
 
 
-def _uploaded(tenant_id: str, upload_id: str, pointer: str) -> Select[tuple[Artifact]]:
+def _uploaded(tenant_id: str, upload_id: str, pointer: str) -> Select[Artifact]:
     require_id(upload_id, "upl", pointer)
     query = select(Artifact).join(Upload, Upload.artifact_id == Artifact.id)
     query = query.where(Upload.id == upload_id, Upload.tenant_id == tenant_id)
     return query.where(Upload.status == "completed")
 
 
-def _student(tenant_id: str, artifact_id: str) -> Select[tuple[Artifact]]:
+def _student(tenant_id: str, artifact_id: str) -> Select[Artifact]:
     require_id(artifact_id, "art", "/student/init_from/artifact_id")
     query = select(Artifact).where(Artifact.id == artifact_id, Artifact.tenant_id == tenant_id)
     return query.where(Artifact.kind == "student", Artifact.published_at.is_not(None))
