@@ -37,7 +37,10 @@ def capabilities() -> Capabilities:
     return Capabilities(
         methods=[{**dataclasses.asdict(m), "parameters": parameters} for m in METHODS.values()],
         architectures=[dataclasses.asdict(a) for a in ARCHITECTURES.values()],
-        formats={"teacher": ["safetensors", "state_dict_pt", "onnx"], "student": list(EXPORTS)},
+        formats={
+            "teacher": ["safetensors", "state_dict_pt", "onnx", "huggingface"],
+            "student": list(EXPORTS),
+        },
         devices=sorted(devices),
         limits={
             "upload_bytes": settings.max_upload_bytes,

@@ -44,7 +44,7 @@ def _check_architecture(name: str | None, args: dict[str, int]) -> None:
 class TeacherSpec(Strict):
     """What the uploaded file is; whatever is left out is read from the file."""
 
-    format: Literal["auto", "safetensors", "state_dict_pt", "onnx"] = "auto"
+    format: Literal["auto", "safetensors", "state_dict_pt", "onnx", "huggingface"] = "auto"
     architecture: ArchitectureName | None = None
     args: Args = {}
     num_classes: Annotated[int, Field(ge=2, le=100_000)] | None = None

@@ -65,6 +65,7 @@ def run_onnx(content: bytes) -> Run:
     """ONNX Runtime over the file's content, on the CPU."""
     import onnxruntime
 
+    onnxruntime.disable_telemetry_events()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from dfad_core.config import InputConfig
 from dfad_core.errors import ConfigError, TeacherRejected
 from dfad_core.graph import Graph, build_graph
+from dfad_core.loading.huggingface import HuggingFaceSource, build_huggingface, checked_config
 from dfad_core.loading.match import build_with
 from dfad_core.loading.onnx_teacher import Source
 from dfad_core.loading.safetensors_file import read_safetensors
@@ -34,7 +35,8 @@ def write_converted(teacher: LoadedTeacher, path: Path) -> None:
         "input": asdict(teacher.input),
         "file_format": teacher.file_format,
         "notes": teacher.notes,
-        "graph": None if teacher.source is None else teacher.source.graph.to_json(),
+        "graph": teacher.source.graph.to_json() if isinstance(teacher.source, Source) else None,
+        "huggingface": dict(teacher.source.config) if isinstance(teacher.source, HuggingFaceSource) else None,
     }
     tensors = teacher.module.state_dict() if teacher.source is None else teacher.source.tensors
     kept: dict[str, Tensor] = {name: t.detach().clone().contiguous() for name, t in tensors.items()}
@@ -57,8 +59,12 @@ def read_converted(path: Path) -> LoadedTeacher:
         graph = None if about["graph"] is None else Graph.from_json(about["graph"])
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError, ConfigError) as error:
         raise TeacherRejected("The converted teacher is garbled.", code="corrupt_file") from error
-    source = None
-    if graph is None:
+    source: Source | HuggingFaceSource | None = None
+    module: nn.Module
+    if about.get("huggingface") is not None:
+        source = HuggingFaceSource(checked_config(about["huggingface"]), tensors)
+        module = build_huggingface(source.config, tensors, given.shape)
+    elif graph is None:
         module = build_with(tensors, name, num_classes=classes, input_shape=given.shape, args=args)
     else:
         source = Source(graph, tensors)

@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Literal
 
 from dfad_core.errors import TeacherRejected
+from dfad_core.loading.archive import GZIP, Folder
 
-Format = Literal["safetensors", "state_dict_pt", "onnx"]
+Format = Literal["safetensors", "state_dict_pt", "onnx", "huggingface"]
 
 MAX_SAFETENSORS_HEADER_BYTES = 100_000_000
+CONFIG = "config.json"
+"""What makes an archive a Hugging Face folder."""
 MAX_ZIP_ENTRIES = 100_000
 LEGACY_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 """The pickled number that torch.save wrote first before it wrote zip archives."""
@@ -35,7 +38,9 @@ def detect_format(path: Path) -> Format:
             return _check_zip(path, size)
         file.seek(257)
         is_tar = file.read(5) == b"ustar"
-    if is_tar:
+    if is_tar or head[:2] == GZIP:
+        if CONFIG in Folder(path).names:
+            return "huggingface"
         raise TeacherRejected(f"Tar files are not read. {_EXPORT_HINT}", code="format_refused")
     if len(head) > 9 and head[8:9] == b"{":
         header_bytes = int.from_bytes(head[:8], "little")
@@ -51,7 +56,8 @@ def detect_format(path: Path) -> Format:
     if head[:1] == b"\x80" and head[1:2] in PICKLE_PROTOCOLS:
         raise TeacherRejected(f"Bare pickles are not read. {_EXPORT_HINT}", code="unsafe_pickle")
     raise TeacherRejected(
-        "The file is no safetensors file, PyTorch state dict or ONNX model.", code="unsupported_format"
+        "The file is no safetensors file, PyTorch state dict, ONNX model or Hugging Face folder.",
+        code="unsupported_format",
     )
 
 
@@ -62,6 +68,8 @@ def _check_zip(path: Path, size: int) -> Format:
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise TeacherRejected("The file is a damaged zip archive.", code="corrupt_file") from error
     names = [entry.filename for entry in entries]
+    if any(name.rpartition("/")[2] == CONFIG for name in names) and CONFIG in Folder(path).names:
+        return "huggingface"
     if len(names) > MAX_ZIP_ENTRIES or len(set(names)) != len(names):
         raise TeacherRejected("The archive has duplicate or too many entries.", code="corrupt_file")
     if any(name.startswith("/") or ".." in name.split("/") for name in names):

@@ -52,10 +52,11 @@ def differences(tensors: Mapping[str, Tensor], module: nn.Module) -> list[str]:
         if n in given and given[n].shape != wanted[n].shape
     ]
     named = (("missing", missing), ("unexpected", unexpected), ("mis-shaped", misshaped))
-    return [f"{kind}: {_some(names)}" for kind, names in named if names]
+    return [f"{kind}: {some(names)}" for kind, names in named if names]
 
 
-def _some(names: list[str]) -> str:
+def some(names: list[str]) -> str:
+    """The first of them, and how many more there are."""
     rest = len(names) - MAX_LISTED
     return ", ".join(names[:MAX_LISTED]) + (f" and {rest} more" if rest > 0 else "")
 

@@ -81,6 +81,7 @@ def _compare(path: Path, module: nn.Module, network: OnnxNetwork, shape: tuple[i
         import onnxruntime
     except ImportError:
         return ["not checked against onnxruntime, which is not installed"]
+    onnxruntime.disable_telemetry_events()
     images = torch.randn(CHECKED_IMAGES, *shape, generator=torch.Generator().manual_seed(0))
     fed = images.permute(0, 2, 3, 1) if network.graph.input == "channels first" else images
     options = onnxruntime.SessionOptions()

@@ -14,6 +14,7 @@ from dfad_core.config import InputConfig
 from dfad_core.errors import TeacherRejected
 from dfad_core.export.metadata import StudentMetadata
 from dfad_core.loading.detect import detect_format
+from dfad_core.loading.huggingface import HuggingFaceSource, load_huggingface
 from dfad_core.loading.match import (
     build_with,
     check_layouts,
@@ -39,7 +40,7 @@ class LoadedTeacher:
     input: InputConfig
     file_format: str
     notes: list[str] = field(default_factory=list)
-    source: Source | None = None
+    source: Source | HuggingFaceSource | None = None
     """Of a network that is no architecture of the catalogue."""
 
 
@@ -68,6 +69,16 @@ def load_teacher(
             )
         network, source, known, given, notes = load_onnx(path, num_classes, input)
         return LoadedTeacher(network, ARCHITECTURE, {}, known, given, file_format, notes, source)
+    if file_format == "huggingface":
+        if architecture is not None:
+            raise TeacherRejected(
+                "A Hugging Face folder is its own architecture; name none.",
+                code="architecture_mismatch",
+                param="architecture",
+            )
+        folder, origin, known, given, notes = load_huggingface(path, num_classes, input)
+        named = f"huggingface:{origin.config['model_type']}"
+        return LoadedTeacher(folder, named, {}, known, given, file_format, notes, origin)
     tensors, notes, said = _read(path, file_format)
     check_layouts(tensors)
     tensors = strip_prefixes(tensors)

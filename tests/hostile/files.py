@@ -22,13 +22,19 @@ from dfad_core.models import build_classifier
 
 CASES: dict[str, tuple[Callable[[Path], bytes], str]] = {}
 """Name -> (makes the file in a folder, the code). `ready` where it is no harm after all."""
+OWN_ARCHITECTURE: set[str] = set()
+"""Files for which no architecture is named."""
 
 
-def case(code: str, name: str | None = None) -> Callable[[Callable[[Path], bytes]], Callable[[Path], bytes]]:
+def case(
+    code: str, name: str | None = None, *, own: bool = False
+) -> Callable[[Callable[[Path], bytes]], Callable[[Path], bytes]]:
     """Adds the file that the function makes."""
 
     def add(make: Callable[[Path], bytes]) -> Callable[[Path], bytes]:
         CASES[name or make.__name__] = (make, code)
+        if own:
+            OWN_ARCHITECTURE.add(name or make.__name__)
         return make
 
     return add
@@ -136,7 +142,7 @@ def an_exported_program(folder: Path) -> bytes:
     return (folder / "p.pt2").read_bytes()
 
 
-@case("format_refused")
+@case("unsafe_archive")
 def a_tar_with_a_link(folder: Path) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
@@ -179,13 +185,124 @@ def a_zip_in_a_zip(folder: Path) -> bytes:
     return buffer.getvalue()
 
 
-@case("unsupported_format")
-def a_folder_with_code(folder: Path) -> bytes:
+def zipped(files: dict[str, str | bytes], **options: Any) -> bytes:
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr("config.json", json.dumps({"auto_map": {"AutoModel": "modeling.Evil"}}))
-        archive.writestr("modeling.py", "import os; os.mkdir('sprung')")
+    with zipfile.ZipFile(buffer, "w", **options) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
     return buffer.getvalue()
+
+
+@case("remote_code_refused", own=True)
+def a_folder_with_code(folder: Path) -> bytes:
+    code = "import os; os.mkdir('sprung')"
+    return zipped({"config.json": json.dumps({"auto_map": {"AutoModel": "m.E"}}), "m.py": code})
+
+
+VIT = {
+    "model_type": "vit",
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "image_size": 16,
+}
+
+
+@case("architecture_mismatch", own=True)
+def a_config_of_a_giant(folder: Path) -> bytes:
+    giant = {**VIT, "hidden_size": 65_536, "intermediate_size": 65_536, "num_hidden_layers": 500}
+    return zipped({"config.json": json.dumps(giant), "model.safetensors": save({"a": torch.zeros(9)})})
+
+
+@case("corrupt_file", own=True)
+def a_config_that_laughs(folder: Path) -> bytes:
+    return zipped({"config.json": "[" * 200_000, "model.safetensors": b""}, compression=zipfile.ZIP_DEFLATED)
+
+
+@case("structure_limit", own=True)
+def a_folder_that_is_a_bomb(folder: Path) -> bytes:
+    files = {"config.json": json.dumps(VIT), "model.safetensors": bytes(300_000_000)}
+    return zipped(files, compression=zipfile.ZIP_DEFLATED)
+
+
+@case("corrupt_file", own=True)
+def shards_that_lie_elsewhere(folder: Path) -> bytes:
+    index = {"weight_map": {"a": "../../../../etc/passwd", "b": "/etc/passwd"}}
+    return zipped({"config.json": json.dumps(VIT), "model.safetensors.index.json": json.dumps(index)})
+
+
+@case("unsafe_archive", own=True)
+def a_folder_with_a_link(folder: Path) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        config = tarfile.TarInfo("config.json")
+        content = json.dumps(VIT).encode()
+        config.size = len(content)
+        tar.addfile(config, io.BytesIO(content))
+        link = tarfile.TarInfo("model.safetensors")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        tar.addfile(link)
+    return buffer.getvalue()
+
+
+@case("unsafe_archive", own=True)
+def a_folder_that_climbs(folder: Path) -> bytes:
+    return zipped({"config.json": json.dumps(VIT), "../model.safetensors": b"x"})
+
+
+def onnx_bytes(*nodes: Any, tensors: Any = (), external: str | None = None) -> bytes:
+    import onnx
+    from onnx import TensorProto, helper
+
+    given = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 1, 8, 8])
+    answer = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 10])
+    held = list(tensors)
+    if external is not None:
+        outside = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[64, 10])
+        outside.data_location = TensorProto.EXTERNAL
+        outside.external_data.add(key="location", value=external)
+        held.append(outside)
+    graph = helper.make_graph(list(nodes), "g", [given], [answer], held)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    assert onnx.IR_VERSION
+    content: bytes = model.SerializeToString()
+    return content
+
+
+@case("external_data", own=True)
+def onnx_with_weights_elsewhere(folder: Path) -> bytes:
+    from onnx import helper
+
+    nodes = (helper.make_node("Flatten", ["x"], ["f"]), helper.make_node("MatMul", ["f", "w"], ["y"]))
+    return onnx_bytes(*nodes, external="/etc/passwd")
+
+
+@case("memory_limit", own=True)
+def onnx_that_asks_for_terabytes(folder: Path) -> bytes:
+    from onnx import TensorProto, helper
+
+    shape = helper.make_tensor("s", TensorProto.INT64, [2], [2**20, 2**20])
+    nodes = (helper.make_node("ConstantOfShape", ["s"], ["c"]), helper.make_node("ReduceSum", ["c"], ["y"]))
+    return onnx_bytes(*nodes, tensors=[shape])
+
+
+@case("unsupported_op", own=True)
+def onnx_of_another_trade(folder: Path) -> bytes:
+    from onnx import helper
+
+    return onnx_bytes(
+        helper.make_node(
+            "TfIdfVectorizer",
+            ["x"],
+            ["y"],
+            mode="TF",
+            min_gram_length=1,
+            max_gram_length=1,
+            max_skip_count=0,
+            ngram_counts=[0],
+            ngram_indexes=[0],
+        )
+    )
 
 
 @case("structure_limit")
@@ -345,3 +462,26 @@ def names_in_no_alphabet(folder: Path) -> bytes:
 @case("architecture_mismatch")
 def weights_of_something_else(folder: Path) -> bytes:
     return save({"a.weight": torch.zeros(3, 3)})
+
+
+def a_sound_graph() -> bytes:
+    """An ONNX file that is read."""
+    from onnx import helper, numpy_helper
+
+    weights = numpy_helper.from_array(
+        torch.randn(64, 10, generator=torch.Generator().manual_seed(0)).numpy(), "w"
+    )
+    nodes = (helper.make_node("Flatten", ["x"], ["f"]), helper.make_node("MatMul", ["f", "w"], ["y"]))
+    return onnx_bytes(*nodes, tensors=[weights])
+
+
+def a_sound_folder() -> bytes:
+    """A Hugging Face folder that is read."""
+    from transformers import AutoConfig, AutoModelForImageClassification
+
+    torch.manual_seed(0)
+    config = {**VIT, "intermediate_size": 16, "patch_size": 8, "num_channels": 1, "num_labels": 3}
+    model = AutoModelForImageClassification.from_config(AutoConfig.for_model(**config))
+    weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    kept = {**config, "id2label": {"0": "a", "1": "b", "2": "c"}}
+    return zipped({"config.json": json.dumps(kept), "model.safetensors": save(weights)})
