@@ -8,7 +8,7 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from dfad_client.answers import Event, Job
+from dfad_client.answers import Event, Job, Json
 
 PHASES = {
     "loading": "loading the teacher",
@@ -121,7 +121,7 @@ def summary(job: Job) -> list[str]:
         lines.append(f"  attempts    {job.attempt}")
     result = job.result
     if not result:
-        return [*lines, f"  student     {student.get('architecture', '?')}"]
+        return [*lines, f"  student     {_student_name(student) or '?'}"]
     for role in ("teacher", "student"):
         part = result.get(role) or {}
         lines.append(f"  {role:11} {part.get('architecture', '?')}, {part.get('parameters', 0):,} parameters")
@@ -137,8 +137,23 @@ def summary(job: Job) -> list[str]:
     ]
     if agreements:
         lines.append(f"  fidelity    agrees with the teacher on {', '.join(agreements)} inputs")
-    lines.append("  accuracy    not measured: that needs labelled data")
+    measured = result.get("accuracy")
+    if measured:
+        on = measured.get("data", "labelled data")
+        scores = f"teacher {measured['teacher']:.2%}, student {measured['student']:.2%}"
+        lines.append(f"  accuracy    {scores} on {on}")
+    else:
+        lines.append("  accuracy    not measured: that needs labelled data")
+    for name, about in (result.get("exports") or {}).items():
+        told = about.get("error") or f"{about['bytes']:,} bytes, checked against the trained student"
+        lines.append(f"  {name:11} {told}")
     return lines
+
+
+def _student_name(student: Json) -> str:
+    """As it was asked for."""
+    asked = "layers" if student.get("layers") else "from a target" if student.get("target") else ""
+    return str(student.get("architecture") or asked)
 
 
 def table(jobs: list[Job]) -> list[str]:
@@ -148,6 +163,6 @@ def table(jobs: list[Job]) -> list[str]:
         student = job.resolved_spec.get("student") or job.spec.get("student") or {}
         created = (job.created_at or "")[:19].replace("T", " ")
         percent = f"{job.progress.percent:.0f} %"
-        rows.append((job.id, job.status, percent, str(student.get("architecture", "")), created))
+        rows.append((job.id, job.status, percent, _student_name(student), created))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]

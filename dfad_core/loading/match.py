@@ -123,6 +123,28 @@ def infer_architecture(
     return found[0] if len(found) == 1 else None
 
 
+def closest(
+    tensors: Mapping[str, Tensor], num_classes: int | None, shape: tuple[int, int, int] | None
+) -> list[str]:
+    """The three catalogue entries whose states share most with `tensors`, and what keeps each from it."""
+    ranked: list[tuple[int, str]] = []
+    for architecture in ARCHITECTURES.values():
+        classes = num_classes or head_classes(architecture, tensors) or PLACEHOLDER_CLASSES
+        args = infer_args(architecture, tensors)
+        try:
+            module = build_meta(
+                architecture.name, classes, shape or default_shape(architecture, tensors), args
+            )
+        except (ShapeError, ConfigError):
+            continue
+        state = module.state_dict()
+        shared = sum(name in tensors and tensors[name].shape == own.shape for name, own in state.items())
+        if shared:
+            faults = "; ".join(differences(tensors, module)) or "nothing differs"
+            ranked.append((shared, f"{architecture.name} ({faults})"))
+    return [told for _, told in sorted(ranked, key=lambda entry: -entry[0])[:3]]
+
+
 def build_meta(name: str, classes: int, shape: tuple[int, int, int], args: Mapping[str, Any]) -> nn.Module:
     """The network without memory for its weights."""
     with torch.device("meta"):

@@ -18,6 +18,7 @@ from dfad_core.loading.huggingface import HuggingFaceSource, load_huggingface
 from dfad_core.loading.match import (
     build_with,
     check_layouts,
+    closest,
     default_shape,
     head_classes,
     infer_architecture,
@@ -88,9 +89,10 @@ def load_teacher(
     elif architecture is None:
         inferred = infer_architecture(tensors, num_classes, input.shape if input else None)
         if inferred is None:
+            near = closest(tensors, num_classes, input.shape if input else None)
             raise TeacherRejected(
                 "The file does not say which architecture it is, and its weights fit none or several "
-                "of the catalogue; name it.",
+                f"of the catalogue; name it.{' The closest: ' if near else ''}{' '.join(near)}",
                 code="architecture_required",
                 param="architecture",
             )

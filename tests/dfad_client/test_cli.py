@@ -219,3 +219,19 @@ def test_ctrl_c_leaves_the_job_running(run: Any, server: Any, fake: Any) -> None
 
 def test_help_tells_the_exit_codes(run: Any) -> None:
     assert "Exit codes" in run("--help").stdout
+
+
+def test_what_was_measured_and_exported_is_shown(run: Any, server: Any, fake: Any) -> None:
+    side = {"architecture": "cnn8", "parameters": 10}
+    accuracy = {"teacher": 0.99, "student": 0.954, "data": "300 labelled images (npz)"}
+    exports = {"onnx": {"bytes": 2000}, "int8": {"error": "The student could not be quantised."}}
+    result = {"teacher": side, "student": side, "accuracy": accuracy, "exports": exports}
+    asked = {"student": {"architecture": None, "target": {"max_parameters": 10}}}
+    job = fake.job(status="succeeded", terminal=True, result=result, resolved_spec=asked)
+    server.on("GET", "/jobs/job_1", httpx.Response(200, json=job))
+    shown = run("show", "job_1").stdout
+    assert "teacher 99.00%, student 95.40% on 300 labelled images (npz)" in shown
+    assert "2,000 bytes" in shown
+    assert "could not be quantised" in shown
+    server.on("GET", "/jobs", httpx.Response(200, json={"data": [job], "has_more": False}))
+    assert "from a target" in run("list").stdout

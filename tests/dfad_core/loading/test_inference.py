@@ -86,3 +86,15 @@ def test_channels_that_no_image_has(tmp_path: Path) -> None:
     state = build_classifier("cnn8", num_classes=3, input_shape=(1, 8, 8)).state_dict()
     torch.save({**state, "conv1.weight": torch.zeros(20, 9, 3, 3)}, tmp_path / "x")
     assert refused(tmp_path / "x", architecture="cnn8").code == "architecture_mismatch"
+
+
+def test_what_fits_nothing_is_told_what_is_closest(tmp_path: Path) -> None:
+    state = dict(build_classifier("resnet20", num_classes=10, input_shape=(3, 32, 32)).state_dict())
+    del state["layer3.2.conv2.weight"]
+    save_file(state, tmp_path / "t.safetensors")
+    with pytest.raises(TeacherRejected) as refused:
+        load_teacher(tmp_path / "t.safetensors")
+    assert refused.value.code == "architecture_required"
+    closest = refused.value.message.partition("The closest: ")[2]
+    assert closest.startswith("resnet20 (missing: layer3.2.conv2.weight)")
+    assert "resnet32" in closest
