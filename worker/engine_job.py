@@ -20,12 +20,12 @@ from dfad_core.config import (
 )
 from dfad_core.errors import CheckpointError, DivergedError, Stopped, TeacherRejected
 from dfad_core.evaluation.cost import cost
+from dfad_core.evaluation.inspection import inspected
 from dfad_core.evaluation.labelled import read_labelled
 from dfad_core.loading import LoadedTeacher, load_teacher
 from dfad_core.loading.converted import read_converted
 from dfad_core.loading.initial import begin_with
 from dfad_core.loading.safetensors_file import read_safetensors
-from dfad_core.methods.terms import bn_layers
 from dfad_core.models import build_classifier
 from dfad_core.models.derive import derive_student
 from dfad_core.trainer import DistillResult, distill
@@ -74,15 +74,13 @@ def config_of(spec: dict[str, Any], teacher: LoadedTeacher, checkpoint_seconds: 
 
 def inspect(teacher: LoadedTeacher) -> dict[str, Any]:
     """What a teacher's file holds, as the inspection report of the contract."""
-    figures = cost(teacher.module, teacher.input.shape)
     return {
         "architecture": teacher.architecture,
         "args": teacher.args,
         "num_classes": teacher.num_classes,
         "input": dataclasses.asdict(teacher.input),
         "format": teacher.file_format,
-        **dataclasses.asdict(figures),
-        "bn_layers": len(bn_layers(teacher.module)),
+        **inspected(teacher.module, teacher.input.shape, teacher.num_classes),
         "notes": teacher.notes,
     }
 

@@ -1,0 +1,63 @@
+"""What is told of a teacher before it teaches: norms, gradient, how sure it is of noise, which methods suit.
+
+Guards: that a look at a teacher changes nothing of it.
+"""
+
+from __future__ import annotations
+
+import json
+
+import torch
+from torch import Tensor, nn
+
+from dfad_core.catalog import METHODS
+from dfad_core.evaluation.inspection import inspected
+from dfad_core.models import build_classifier
+
+
+def suits(found: dict[str, object]) -> dict[str, bool]:
+    return {m["name"]: m["suits"] for m in found["methods"]}  # type: ignore[index, attr-defined]
+
+
+def test_a_teacher_with_batch_norm() -> None:
+    teacher = build_classifier("cnn8", num_classes=10, input_shape=(1, 8, 8)).eval()
+    before = {name: tensor.clone() for name, tensor in teacher.state_dict().items()}
+    found = inspected(teacher, (1, 8, 8), 10)
+    json.dumps(found)
+    assert found["norms"] == {"BatchNorm2d": 3}
+    assert found["bn_layers"] == 3
+    assert found["gradient"] is True
+    assert 0.1 <= found["decided"]["confidence"] <= 1
+    assert set(suits(found)) == set(METHODS)
+    assert suits(found)["deepinversion"]
+    assert all(torch.equal(tensor, before[name]) for name, tensor in teacher.state_dict().items())
+    assert all(parameter.grad is None for parameter in teacher.parameters())
+
+
+def test_a_teacher_without() -> None:
+    teacher = build_classifier("lenet5", num_classes=10, input_shape=(1, 32, 32)).eval()
+    found = inspected(teacher, (1, 32, 32), 10)
+    assert found["norms"] == {}
+    assert not suits(found)["deepinversion"]
+    assert suits(found)["best"]
+
+
+class Steps(nn.Module):
+    """Answers with steps: surely the first class, and no gradient."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(64, 3)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        logits: Tensor = self.linear(x_BCHW.flatten(1).round()) * 0 + torch.tensor([50.0, 0.0, 0.0])
+        return logits
+
+
+def test_a_teacher_that_no_generator_can_learn_from() -> None:
+    found = inspected(Steps().eval(), (1, 8, 8), 3)
+    assert found["gradient"] is False
+    assert found["decided"] == {"confidence": 1.0, "classes": 1, "of": 3}
+    assert not suits(found)["dfad"]
+    assert not suits(found)["noise"]
+    assert suits(found)["level_sets"]
