@@ -19,7 +19,7 @@ NORMS = (
     nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm2d, nn.RMSNorm,
 )  # fmt: skip
 IMAGES, NUMBERS = 16, 2**17
-"""How many images are tried: at most, and as many as make so many numbers, but two; large ones cost memory."""
+"""How many images are tried: at most, and as many as make so many numbers, but two: they cost memory."""
 SURE = 0.9
 """Mean confidence on noise from which a teacher tells little apart there."""
 NEEDS_BN = ("dfq", "deepinversion", "cmi")
