@@ -84,3 +84,33 @@ def file_rows(lines: Sequence[Line]) -> tuple[Row, list[Row]]:
         for about in line["files"]
     ]
     return head, rows
+
+
+def public_rows(lines: Sequence[Line]) -> tuple[Row, list[Row]]:
+    """One row a teacher, the newest line of each."""
+    head = (
+        "teacher",
+        "written as",
+        "BN layers",
+        "parameters",
+        "student's",
+        "teacher",
+        "student",
+        "training s",
+    )
+    ways = {"folder": "Hugging Face folder", "exported": "ONNX, torch.export", "traced": "ONNX, traced"}
+    newest = {line["teacher"]: line for line in lines}
+    rows = [
+        (
+            name,
+            ways[line["written"]],
+            str(line["bn_layers"]),
+            f"{line['teacher_parameters']:,}",
+            f"{line['student_parameters']:,}",
+            f"{line['teacher_accuracy']:.1%}",
+            f"{line['student_accuracy']:.1%}",
+            f"{line['training_seconds']:.0f}",
+        )
+        for name, line in newest.items()
+    ]
+    return head, rows
