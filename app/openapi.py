@@ -8,13 +8,29 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
-from app.jobs.schemas import JobPatch, JobRequest, JobSpec, TeacherRequest, TeacherSpec
+from app.jobs.schemas import (
+    EvaluationReport,
+    JobPatch,
+    JobRequest,
+    JobSpec,
+    TeacherRequest,
+    TeacherSpec,
+)
 from app.keys.schemas import KeyRequest
 from app.problems import CODES, Problem
 from app.uploads.schemas import UploadRequest
 
 REF = "#/components/schemas/{model}"
-BODIES = (JobSpec, JobRequest, TeacherSpec, TeacherRequest, JobPatch, KeyRequest, UploadRequest)
+BODIES = (
+    JobSpec,
+    JobRequest,
+    TeacherSpec,
+    TeacherRequest,
+    JobPatch,
+    EvaluationReport,
+    KeyRequest,
+    UploadRequest,
+)
 
 
 def _ref(name: str) -> dict[str, str]:

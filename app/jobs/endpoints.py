@@ -16,7 +16,7 @@ from app.jobs import inputs, service
 from app.jobs.estimate import Estimate, check_memory, estimate
 from app.jobs.filters import labelled
 from app.jobs.lifecycle import is_terminal
-from app.jobs.schemas import JobPatch, JobRequest, JobSpec
+from app.jobs.schemas import EvaluationReport, JobPatch, JobRequest, JobSpec
 from app.jobs.states import Status
 from app.jobs.views import JobList, JobView, job_views
 from app.json_body import parse_json, parse_model
@@ -238,6 +238,17 @@ def rerun_job(
     made = service.rerun(job_id, request.state.tenant_id, idempotency_key)
     response.headers["Location"] = f"/jobs/{made}"
     return _view(made, request.state.tenant_id)
+
+
+@router.post("/{job_id}/evaluations", status_code=201, openapi_extra=json_body("EvaluationReport"))
+async def add_evaluation(request: Request, job_id: JobId) -> JobView:
+    """Keep accuracy that was measured elsewhere; `result.evaluations` lists it, apart from `accuracy`."""
+    if content_type(request) != "application/json":
+        raise unsupported("application/json")
+    report, _ = parse_model(await request.body(), EvaluationReport)
+    tenant_id = request.state.tenant_id
+    await run_in_threadpool(service.record_evaluation, job_id, tenant_id, report)
+    return await run_in_threadpool(_view, job_id, tenant_id)
 
 
 @router.delete("/{job_id}", status_code=204)

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
+from app.text import storable
 from dfad_core import layer_list
 from dfad_core.catalog import ARCHITECTURES, get_architecture, get_method
 from dfad_core.config import BudgetConfig, InputConfig, MethodConfig, TargetConfig, TrainingConfig
@@ -169,6 +170,24 @@ class JobSpec(Strict):
     def resolved(self) -> dict[str, Any]:
         """Plain JSON with every default filled in."""
         return self.model_dump(mode="json")
+
+
+class EvaluationReport(Strict):
+    """Accuracy that the user measured at home, on data that the service never sees."""
+
+    data: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+    """What it was measured on, in the user's words."""
+    images: Annotated[int, Field(ge=1, le=2**53)] | None = None
+    teacher: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Share that the teacher gets right."""
+    student: Annotated[float, Field(ge=0, le=1)]
+
+    @field_validator("data")
+    @classmethod
+    def _plain(cls, data: str) -> str:
+        if not storable(data):
+            raise ConfigError("has characters that cannot be kept")
+        return data
 
 
 class JobRequest(JobSpec):

@@ -12,20 +12,22 @@ from sqlalchemy.orm import Session
 
 from app import idempotency, quotas
 from app.artifacts.blobs import forget
-from app.db import read_scope, session_scope
+from app.db import database_now, read_scope, session_scope
 from app.dispatch import send_due
 from app.errors import FieldProblem, InvalidBody, NotFound, ServiceError
 from app.ids import new_id, require_id
 from app.jobs import inputs, lifecycle
 from app.jobs.estimate import check_memory
 from app.jobs.removal import drop_job
-from app.jobs.schemas import JobPatch, JobSpec, with_teacher_defaults
+from app.jobs.schemas import EvaluationReport, JobPatch, JobSpec, with_teacher_defaults
 from app.models import Job, Teacher
 from app.problems import invalid_body
 from app.teachers.files import TeacherFile
 from app.teachers.service import add_teacher, get_teacher
 from app.tenancy import standing
 from dfad_core.errors import ConfigError, ShapeError
+
+MAX_EVALUATIONS = 100
 
 
 @dataclass(frozen=True)
@@ -202,6 +204,20 @@ def rerun(job_id: str, tenant_id: str, key: str | None) -> str:
         raise idempotency.in_flight() from error
     send_due()
     return job.id
+
+
+def record_evaluation(job_id: str, tenant_id: str, report: EvaluationReport) -> None:
+    """Keep accuracy that was measured elsewhere beside the result."""
+    with session_scope() as session:
+        job = get_job(session, job_id, tenant_id)
+        if job.result is None:
+            raise ServiceError(409, "no_student", f"The job is {job.status} and has no result.")
+        session.refresh(job, with_for_update=True)
+        before = list((job.result or {}).get("evaluations", []))
+        if len(before) >= MAX_EVALUATIONS:
+            raise ServiceError(409, "conflict", f"A job keeps {MAX_EVALUATIONS} evaluations.")
+        told = {**report.model_dump(), "at": database_now(session).isoformat()}
+        job.result = {**(job.result or {}), "evaluations": [*before, told]}
 
 
 def patch(job_id: str, tenant_id: str, changes: JobPatch) -> None:

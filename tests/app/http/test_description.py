@@ -31,7 +31,7 @@ OTHERS = (
     "/keys",
     "/audit",
 )
-ASKED_OF_A_JOB = ("cancel", "pause", "resume", "rerun")
+ASKED_OF_A_JOB = ("cancel", "pause", "resume", "rerun", "evaluations")
 ROUTES = {
     "get": [*(f"/jobs/{{job_id}}{p}" for p in OF_A_JOB), *OTHERS, "/capabilities", "/healthz", "/readyz"],
     "post": [

@@ -10,6 +10,7 @@ BODIES = {"patch": {"metadata": {}}, "post": {"student": {"architecture": "mlp8"
 SENT = {
     ("post", "/keys"): {"name": "k"},
     ("post", "/teachers"): None,
+    ("post", "/jobs/{job_id}/evaluations"): {"data": "d", "student": 0.5},
     ("post", "/uploads"): {"filename": "f", "bytes": 4, "sha256": "0" * 64},
 }
 PART = {
@@ -78,6 +79,11 @@ def test_every_route(tenants: Any, finished: Callable[..., None]) -> None:
     for path in ("/jobs", "/jobs/validate"):
         assert client.post(path, json=asked, headers=theirs).status_code == 404
         assert client.post(path, json=by_upload, headers=theirs).status_code == 404
+    begun = {"architecture": "mlp8", "init_from": {"artifact_id": ids["artifact_id"]}}
+    for more in ({"student": begun}, {"evaluation": {"upload_id": ids["upload_id"]}}):
+        files = {"teacher": ("t.pt", b"w"), "spec": (None, json.dumps({**spec, **more}), "application/json")}
+        refused = client.post("/jobs", files=files, headers=theirs)
+        assert (refused.status_code, refused.json()["code"]) == (422, "invalid_request")
     assert client.post("/teachers", json={"upload_id": ids["upload_id"]}, headers=theirs).status_code == 404
     assert client.get(f"/jobs?after={job['id']}", headers=theirs).json()["data"] == []
 
