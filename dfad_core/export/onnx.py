@@ -6,6 +6,7 @@ import contextlib
 import logging
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import nn
@@ -43,10 +44,18 @@ def onnx_bytes(module: nn.Module, metadata: StudentMetadata) -> bytes:
     # The exporter raises whatever its passes raise; the trace is for the log.
     except Exception as error:
         raise ExportError("The student could not be written as ONNX.", param="onnx") from error
+    _forget_sources(model.graph)
     for name, value in metadata.to_strings().items():
         model.metadata_props.add(key=name, value=value)
     content: bytes = model.SerializeToString()
     return content
+
+
+def _forget_sources(graph: Any) -> None:
+    """The exporter notes for every node in which file of this machine it was called."""
+    for item in (graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
+        del item.metadata_props[:]
+        item.doc_string = ""
 
 
 @contextlib.contextmanager

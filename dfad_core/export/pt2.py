@@ -24,6 +24,8 @@ def pt2_bytes(module: nn.Module, metadata: StudentMetadata) -> bytes:
     buffer = io.BytesIO()
     try:
         program = torch.export.export(module.eval(), (example,), dynamic_shapes=({0: batch},))
+        for node in program.graph.nodes:
+            node.meta.pop("stack_trace", None)  # names files of this machine
         torch.export.save(program, buffer, extra_files={METADATA_FILE: metadata.to_strings()[KEY]})
     # The exporter raises whatever its passes raise; the trace is for the log.
     except Exception as error:

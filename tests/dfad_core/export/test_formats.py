@@ -21,6 +21,7 @@ from dfad_core.export.formats import Export, export
 from dfad_core.export.metadata import StudentMetadata
 from dfad_core.models import build_classifier
 
+ROOT = Path(__file__).resolve().parents[3]
 SHAPE = (3, 16, 16)
 METADATA = StudentMetadata("resnet8", {"width": 4}, 10, InputConfig(SHAPE), {"method": "best"})
 
@@ -116,6 +117,12 @@ def test_figures_say_how_far_the_formats_are_off(made: dict[str, Export]) -> Non
     assert 0.9 < made["int8"].figures["agreement_with_student"] <= 1.0
     assert 0 <= made["int8"].figures["agreement_with_teacher"] < 0.9  # another network
     assert len(made["int8"].content) < len(made["onnx"].content)
+
+
+def test_no_format_tells_of_the_machine_that_made_it(made: dict[str, Export]) -> None:
+    for name, one in made.items():
+        for word in (str(ROOT), "site-packages", "/tmp/", ", line "):
+            assert word.encode() not in one.content, (name, word)
 
 
 class Fickle(nn.Module):
