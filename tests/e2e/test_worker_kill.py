@@ -91,4 +91,5 @@ def test_killed_runner_and_killed_child_on_postgres_and_redis(
     assert {k: len(v) for k, v in stored_jobs.artifacts(job_id).items() if k != "samples"} == {
         "student": 1,
         "report": 1,
+        "manifest": 1,
     }
