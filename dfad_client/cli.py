@@ -94,7 +94,8 @@ def submit(  # noqa: PLR0917  (the options of a command)
     max_macs: Annotated[int | None, typer.Option(help="Likewise, in multiply-accumulates.")] = None,
     max_bytes: Annotated[int | None, typer.Option(help="Likewise, in bytes of weights.")] = None,
     export: Annotated[
-        list[str] | None, typer.Option(help="onnx, pt2 or int8, beside safetensors; may be repeated.")
+        list[str] | None,
+        typer.Option(help="onnx, pt2, int8 or huggingface, beside safetensors; repeatable."),
     ] = None,
     evaluate_on: Annotated[
         Path | None,
@@ -234,7 +235,7 @@ def download(  # noqa: PLR0917
     ] = None,
     kind: Annotated[str, typer.Option(help="student, report, manifest or samples (the newest).")] = "student",
     format: Annotated[
-        str, typer.Option(help="Of the student: safetensors, onnx, pt2, int8.")
+        str, typer.Option(help="Of the student: safetensors, onnx, pt2, int8, huggingface.")
     ] = "safetensors",
     url: Url = None,
     as_json: AsJson = False,

@@ -152,7 +152,7 @@ def summary(job: Job) -> list[str]:
 
 def _student_name(student: Json) -> str:
     """As it was asked for."""
-    asked = "layers" if student.get("layers") else "from a target" if student.get("target") else ""
+    asked = next((way for way in ("layers", "transformers", "target") if student.get(way)), "")
     return str(student.get("architecture") or asked)
 
 

@@ -6,11 +6,12 @@ networks to them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dfad_core import layer_list
+from dfad_core import layer_list, transformers_config
 from dfad_core.errors import ConfigError, ShapeError
 from dfad_core.ranges import Range
 
@@ -267,13 +268,37 @@ class LayerList(Architecture):
         layer_list.checked(args[layer_list.NAME])
 
 
+@dataclass(frozen=True)
+class TransformersNetwork(Architecture):
+    """Any image classifier of transformers that is known here; its one argument is the config."""
+
+    def check_args(self, args: Mapping[str, Any]) -> None:
+        """Raise ConfigError for a config that cannot be."""
+        if set(args) != {"config"} or not isinstance(args["config"], Mapping):
+            raise ConfigError("its one argument is `config`", param="config")
+        transformers_config.checked(args["config"])
+
+
 LAYERS = LayerList(layer_list.NAME, "A list of layers", "-", (3, 32, 32), 1)
+TRANSFORMERS = TransformersNetwork(
+    transformers_config.NAME, "An image classifier of transformers", "-", (3, 224, 224), 1
+)
+TIMM = "timm:"
+_TIMM_NAME = re.compile(r"[a-z0-9_]{1,80}")
 
 
 def get_architecture(name: str) -> Architecture:
-    """The entry called `name`, or `layers`; ConfigError (`unknown_architecture`) otherwise."""
+    """The entry called `name`, `layers`, `transformers` or `timm:<name>`.
+
+    Raises ConfigError (`unknown_architecture`). Whether a worker's timm knows the name only the worker can
+    tell.
+    """
     if name == layer_list.NAME:
         return LAYERS
+    if name == transformers_config.NAME:
+        return TRANSFORMERS
+    if name.startswith(TIMM) and _TIMM_NAME.fullmatch(name.removeprefix(TIMM)):
+        return Architecture(name, f"{name.removeprefix(TIMM)} of timm", "-", (3, 224, 224), 1)
     try:
         return ARCHITECTURES[name]
     except KeyError:

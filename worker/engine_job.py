@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dfad_core import layer_list
+from dfad_core import layer_list, transformers_config
 from dfad_core.config import (
     BudgetConfig,
     DistillConfig,
@@ -138,6 +138,8 @@ def _student_spec(
     """Architecture and arguments: as named, as a list of layers, or derived from a target."""
     if asked.get("layers") is not None:
         return {"architecture": layer_list.NAME, "args": {layer_list.NAME: asked["layers"]}}
+    if asked.get("transformers") is not None:
+        return {"architecture": transformers_config.NAME, "args": {"config": asked["transformers"]}}
     if asked.get("target") is None:
         return {"architecture": asked["architecture"], "args": asked["args"]}
     chosen = derive_student(

@@ -118,7 +118,7 @@ def outcome(trained: Trained, spec: dict[str, Any], hooks: PipeHooks, alive: Cal
     return Outcome(result, files, done.steps, trained.stopped)
 
 
-SUFFIXES = {"onnx": ".onnx", "pt2": ".pt2", "int8": ".int8.onnx"}
+SUFFIXES = {"onnx": ".onnx", "pt2": ".pt2", "int8": ".int8.onnx", "huggingface": ".zip"}
 
 
 def _result(trained: Trained, alive: Callable[[], object]) -> dict[str, Any]:

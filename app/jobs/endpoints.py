@@ -122,6 +122,7 @@ def _ended(job_id: str) -> bool:
 @router.post("/validate", openapi_extra=multipart_body("JobSpec", spec_required=True, or_json="JobSpec"))
 async def validate_job(request: Request) -> Validation:
     """Everything that creating the job would refuse; nothing is stored."""
+    inspection: dict[str, Any] | None = None
     match content_type(request):
         case "multipart/form-data":
             async with read_upload(request, spec_required=True) as upload:
@@ -130,14 +131,14 @@ async def validate_job(request: Request) -> Validation:
             body = await request.body()
             if _names_teacher(parse_json(body)):
                 spec, _, source_id = await _asked(request)
-                spec = await run_in_threadpool(_resolve, spec, source_id, request.state.tenant_id)
+                spec, inspection = await run_in_threadpool(_resolve, spec, source_id, request.state.tenant_id)
             else:
                 spec, _ = parse_model(body, JobSpec)
         case _:
             raise unsupported("multipart/form-data, application/json")
     check_memory(spec)
     await run_in_threadpool(_check_inputs, spec, request.state.tenant_id)
-    return Validation(valid=True, resolved_spec=spec.resolved(), estimate=estimate(spec))
+    return Validation(valid=True, resolved_spec=spec.resolved(), estimate=estimate(spec, inspection))
 
 
 def _check_inputs(spec: JobSpec, tenant_id: str) -> None:
@@ -145,12 +146,15 @@ def _check_inputs(spec: JobSpec, tenant_id: str) -> None:
         inputs.check(session, tenant_id, spec)
 
 
-def _resolve(spec: JobSpec, source_id: str, tenant_id: str) -> JobSpec:
+def _resolve(spec: JobSpec, source_id: str, tenant_id: str) -> tuple[JobSpec, dict[str, Any] | None]:
+    """The spec with what is known of the teacher, and what its inspection found."""
     if source_id.startswith("upl_"):
         completed_file(source_id, tenant_id)
-        return spec
+        return spec, None
     with read_scope() as session:
-        return service.resolve_known(session, spec, source_id, tenant_id)
+        resolved = service.resolve_known(session, spec, source_id, tenant_id)
+        teacher = session.get(Teacher, source_id)
+        return resolved, teacher.inspection if teacher else None
 
 
 @router.get("", openapi_extra=METADATA_FILTER)

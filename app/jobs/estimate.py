@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -21,7 +23,7 @@ TRAINED_COPIES = 4
 
 
 class Estimate(BaseModel):
-    """Upper bounds of the work. Time depends on the worker's machine and is not guessed."""
+    """Upper bounds of the work; the student's own time depends on the worker's machine and is not guessed."""
 
     generator_updates: int
     """Gradient steps on the images' side; none is made by the methods that learn nothing there."""
@@ -31,9 +33,11 @@ class Estimate(BaseModel):
     max_runtime_seconds: float
     memory_bytes: int | None
     """Of the images that are kept and of the student in training; None where the input's size is unknown."""
+    teacher_seconds: float | None
+    """The teacher's passes over the generator's images, at the speed its inspection saw; None before one."""
 
 
-def estimate(spec: JobSpec) -> Estimate:
+def estimate(spec: JobSpec, inspection: Mapping[str, Any] | None = None) -> Estimate:
     """The work of `budget.steps` rounds, each with its inner steps and `student_steps` of the student."""
     method, training = get_method(spec.method.name), spec.training
     rounds, updates = spec.budget.steps, training.student_steps or method.student_steps
@@ -43,22 +47,36 @@ def estimate(spec: JobSpec) -> Estimate:
         student_updates=rounds * updates,
         student_images=rounds * updates * spec.training.batch_size,
         max_runtime_seconds=spec.budget.max_runtime_seconds,
-        memory_bytes=memory_bytes(spec),
+        memory_bytes=memory_bytes(spec, inspection),
+        teacher_seconds=_teacher_seconds(rounds, inner, training.batch_size, inspection),
     )
 
 
-def memory_bytes(spec: JobSpec) -> int | None:
-    """A lower bound, from the spec alone: what is certain not to fit is refused before it is queued."""
-    shape = spec.input_shape()
+def _teacher_seconds(
+    rounds: int, inner: int, batch: int, inspection: Mapping[str, Any] | None
+) -> float | None:
+    """Each inner step takes one pass there and back, each round one more to label what it made."""
+    timing = (inspection or {}).get("timing")
+    if not timing:
+        return None
+    forward, back = float(timing["forward_milliseconds"]), float(timing["backward_milliseconds"])
+    milliseconds = rounds * (inner * (forward + back) + forward) * batch / int(timing["images"])
+    return round(milliseconds / 1000, 1)
+
+
+def memory_bytes(spec: JobSpec, inspection: Mapping[str, Any] | None = None) -> int | None:
+    """A lower bound, from what is known: what is certain not to fit is refused before it is queued."""
+    shape = spec.input_shape() or ((inspection or {}).get("input") or {}).get("shape")
     if shape is None:
         return None
     training, values = spec.training, math.prod(shape)
     pool = training.pool_batches
     pool = get_method(spec.method.name).pool_batches if pool is None else pool
-    images = training.batch_size * values * (pool * POOL_BYTES + BATCHES_AT_WORK * FLOAT_BYTES)
+    images: int = training.batch_size * values * (pool * POOL_BYTES + BATCHES_AT_WORK * FLOAT_BYTES)
     width = spec.student.args.get("width", 0)
     parameters = width * values if spec.student.architecture == "mlp8" else 9 * width**2
-    return images + parameters * FLOAT_BYTES * TRAINED_COPIES
+    teacher: int = (inspection or {}).get("bytes", 0)
+    return images + teacher + parameters * FLOAT_BYTES * TRAINED_COPIES
 
 
 def check_memory(spec: JobSpec) -> None:

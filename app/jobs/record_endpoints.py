@@ -20,6 +20,7 @@ from app.errors import FieldProblem, InvalidBody, ServiceError
 from app.jobs import service
 from app.jobs.event_stream import events_after, stream
 from app.jobs.lifecycle import is_terminal
+from app.jobs.schemas import EXPORTS
 from app.jobs.views import EventList, MetricPoint, MetricsView
 from app.models import Artifact, JobMetric
 from app.parameters import JobId
@@ -29,7 +30,7 @@ router = APIRouter(prefix="/jobs/{job_id}", tags=["jobs"])
 
 GRACE_SECONDS = 2.0
 """From the server's end until streams are cut; they need a moment to close in good order."""
-STUDENT_KINDS = {"safetensors": "student", **{name: f"student_{name}" for name in ("onnx", "pt2", "int8")}}
+STUDENT_KINDS = {name: "student" if name == "safetensors" else f"student_{name}" for name in EXPORTS}
 
 
 def _owned(request: Request, job_id: str) -> None:

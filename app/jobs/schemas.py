@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from app.text import storable
-from dfad_core import layer_list
-from dfad_core.catalog import ARCHITECTURES, get_architecture, get_method
+from dfad_core import layer_list, transformers_config
+from dfad_core.catalog import ARCHITECTURES, TIMM, get_architecture, get_method
 from dfad_core.config import BudgetConfig, InputConfig, MethodConfig, TargetConfig, TrainingConfig
 from dfad_core.errors import ConfigError, ShapeError
 
@@ -18,9 +18,10 @@ Label = Annotated[str, StringConstraints(max_length=500)]
 LabelName = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^\[\]\x00-\x1f\x7f]+$")]
 Labels = Annotated[dict[LabelName, Label], Field(max_length=MAX_LABELS)]
 # Described as a choice; `get_architecture` refuses others with a code of its own.
-ArchitectureName = Annotated[str, Field(json_schema_extra={"enum": list(ARCHITECTURES)})]
-ExportName = Literal["safetensors", "onnx", "pt2", "int8"]
-EXPORTS: tuple[ExportName, ...] = ("safetensors", "onnx", "pt2", "int8")
+_NAMES = [{"enum": list(ARCHITECTURES)}, {"pattern": f"^{TIMM}[a-z0-9_]{{1,80}}$"}]
+ArchitectureName = Annotated[str, Field(json_schema_extra={"anyOf": _NAMES})]
+ExportName = Literal["safetensors", "onnx", "pt2", "int8", "huggingface"]
+EXPORTS: tuple[ExportName, ...] = ("safetensors", "onnx", "pt2", "int8", "huggingface")
 Args = Annotated[dict[str, int], Field(max_length=8)]
 
 
@@ -82,12 +83,15 @@ class InitialWeights(Strict):
 
 
 class StudentSpec(Strict):
-    """The network to train: by name, as a list of layers, or by what it may cost."""
+    """The network to train: by name, as layers, as a config of transformers, or by what it may cost."""
 
     architecture: ArchitectureName | None = None
     args: Args = {}
     layers: Annotated[list[dict[str, Any]], Field(max_length=layer_list.MAX_LAYERS)] | None = None
     """See `dfad_core.layer_list`; settings that are left out are filled in."""
+    transformers: dict[str, Any] | None = None
+    """A config of one of transformers' image classifiers, as in its config.json. Classes, channels and size
+    of the images follow from the teacher."""
     target: TargetConfig | None = None
     """The largest student of the teacher's own family that keeps to it."""
     init_from: InitialWeights | None = None
@@ -95,14 +99,20 @@ class StudentSpec(Strict):
 
     @model_validator(mode="after")
     def _fits(self) -> StudentSpec:
-        named = [name for name in ("architecture", "layers", "target") if getattr(self, name) is not None]
-        if len(named) != 1:
-            raise ConfigError("name one of architecture, layers and target", param="architecture")
-        if self.architecture == layer_list.NAME:
-            raise ConfigError("give the layers in `layers`", param="architecture")
+        ways = ("architecture", "layers", "transformers", "target")
+        if sum(getattr(self, name) is not None for name in ways) != 1:
+            raise ConfigError(f"name one of {', '.join(ways)}", param="architecture")
+        if self.architecture in (layer_list.NAME, transformers_config.NAME):
+            raise ConfigError(f"give it in `{self.architecture}`", param="architecture")
         _check_architecture(self.architecture, self.args)
         if self.layers is not None:
             self.layers = layer_list.checked(self.layers)
+        if self.transformers is not None:
+            try:
+                self.transformers = transformers_config.checked(self.transformers)
+            except ConfigError as error:
+                param = f"transformers.{error.param}"
+                raise ConfigError(error.message, code=error.code, param=param) from error
         return self
 
     def check_input(self, shape: tuple[int, int, int], num_classes: int | None) -> None:
@@ -128,7 +138,7 @@ class JobSpec(Strict):
     budget: BudgetConfig = Field(default_factory=BudgetConfig)
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     evaluation: EvaluationSpec = Field(default_factory=EvaluationSpec)
-    exports: Annotated[list[ExportName], Field(max_length=4)] = ["safetensors"]
+    exports: Annotated[list[ExportName], Field(max_length=5)] = ["safetensors"]
     """Formats of the student; safetensors is always among them."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
@@ -149,6 +159,8 @@ class JobSpec(Strict):
 
     @model_validator(mode="after")
     def _student_fits(self) -> JobSpec:
+        if "huggingface" in self.exports and self.student.transformers is None:
+            raise ConfigError("huggingface needs a student from a transformers config", param="exports")
         shape = self.input_shape()
         if shape is not None:
             try:

@@ -12,12 +12,13 @@ from torch import Tensor, nn
 
 from dfad_core.errors import ExportError
 from dfad_core.export.check import TOLERANCE, Comparison, compare, require_same, run_onnx
+from dfad_core.export.huggingface import huggingface_bytes, read_huggingface
 from dfad_core.export.int8 import int8_bytes
 from dfad_core.export.metadata import StudentMetadata
 from dfad_core.export.onnx import OPSET, onnx_bytes
 from dfad_core.export.pt2 import pt2_bytes
 
-FORMATS = ("onnx", "pt2", "int8")
+FORMATS = ("onnx", "pt2", "int8", "huggingface")
 """Beside safetensors, which every student has."""
 
 
@@ -59,6 +60,8 @@ def export(
                 onnx = content
             elif name == "pt2":
                 made = _pt2(student, metadata, checked)
+            elif name == "huggingface":
+                made = _huggingface(student, metadata, checked)
             elif onnx is None:
                 raise ExportError("There is no ONNX student to quantise.", param=name)
             else:
@@ -81,6 +84,12 @@ def _pt2(student: nn.Module, metadata: StudentMetadata, checked: Tensor) -> Expo
     again = torch.export.load(io.BytesIO(content)).module()
     found = require_same("pt2", student, again, checked)
     return Export("pt2", content, {"tolerance": TOLERANCE, **_told(found)})
+
+
+def _huggingface(student: nn.Module, metadata: StudentMetadata, checked: Tensor) -> Export:
+    content = huggingface_bytes(student, metadata)
+    found = require_same("huggingface", student, read_huggingface(content), checked)
+    return Export("huggingface", content, {"tolerance": TOLERANCE, **_told(found)})
 
 
 def _int8(

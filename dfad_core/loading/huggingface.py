@@ -6,7 +6,6 @@ The network is one of transformers' own image classifiers. Code that a folder br
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,20 +19,13 @@ from dfad_core.errors import ConfigError, TeacherRejected
 from dfad_core.loading.archive import Folder
 from dfad_core.loading.match import check_layouts, some
 from dfad_core.loading.safetensors_file import read_safetensors
+from dfad_core.models.from_transformers import Logits, auto_config, classifier_class
+from dfad_core.transformers_config import LABELS, MODEL_TYPES, bounded
 
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
-MODEL_TYPES = (
-    "beit", "bit", "convnext", "convnextv2", "cvt", "data2vec-vision", "deit", "dinov2",
-    "dinov2_with_registers", "efficientnet", "focalnet", "hiera", "levit", "mobilenet_v1",
-    "mobilenet_v2", "mobilevit", "mobilevitv2", "poolformer", "pvt", "pvt_v2", "regnet", "resnet",
-    "segformer", "siglip", "swiftformer", "swin", "swinv2", "textnet", "vit", "vit_msn",
-)  # fmt: skip
-"""Networks of images alone that need nothing but transformers."""
 MAX_JSON_BYTES = 16 * 2**20
-MAX_NUMBER, MAX_LIST, MAX_TEXT, MAX_BLOCKS = 65_536, 256, 200, 512
 MAX_CLASSES = 100_000
-LABELS = ("id2label", "label2id", "num_labels")
 MORE_THAN_THERE = 1.5
 """Some networks share weights that are stored once."""
 
@@ -45,19 +37,6 @@ class HuggingFaceSource:
     config: Mapping[str, Any]
     """Checked: plain values that transformers knows for `model_type`, and `num_labels`."""
     tensors: Mapping[str, Tensor]
-
-
-class Logits(nn.Module):
-    """Images to logits, without what else transformers returns."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, x_BCHW: Tensor) -> Tensor:
-        """(B, classes)."""
-        logits: Tensor = self.model(pixel_values=x_BCHW).logits
-        return logits
 
 
 def load_huggingface(
@@ -82,7 +61,7 @@ def load_huggingface(
     ignored = sorted(n for n in folder.names if n.endswith((".py", ".bin", ".pkl", ".pt", ".pth")))
     if ignored:
         notes.append(f"not read: {', '.join(ignored)[:200]}")
-    return module, HuggingFaceSource(config, module.model.state_dict()), classes, source, notes
+    return module, HuggingFaceSource(config, module.net.state_dict()), classes, source, notes
 
 
 def checked_config(raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -105,27 +84,12 @@ def checked_config(raw: Mapping[str, Any]) -> dict[str, Any]:
             "The config has no sound number of classes.", code="corrupt_file", param="id2label"
         )
     known = _auto_config().for_model(str(kind)).to_dict()
-    kept = {
-        n: _bounded(n, v) for n, v in raw.items() if n in known and n not in (*LABELS, "dtype", "torch_dtype")
-    }
+    names = [n for n in raw if n in known and n not in (*LABELS, "dtype", "torch_dtype")]
+    try:
+        kept = {name: bounded(name, raw[name]) for name in names}
+    except ConfigError as error:
+        raise TeacherRejected(error.message, code="structure_limit", param=error.param) from error
     return {**kept, "model_type": kind, "num_labels": classes}
-
-
-def _bounded(name: str, value: Any, depth: int = 0) -> Any:
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, int | float) and abs(value) <= MAX_NUMBER:
-        if not (name in ("num_hidden_layers", "depths") and value > MAX_BLOCKS):
-            return value
-    elif isinstance(value, str) and len(value) <= MAX_TEXT:
-        return value
-    elif isinstance(value, list) and len(value) <= MAX_LIST and depth < 3:
-        return [_bounded(name, one, depth + 1) for one in value]
-    elif isinstance(value, dict) and not value:
-        return value
-    raise TeacherRejected(
-        "A value of the config is larger than any network needs.", code="structure_limit", param=name
-    )
 
 
 def build_huggingface(
@@ -163,10 +127,7 @@ def build_huggingface(
 def _filled(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> tuple[nn.Module, list[str]]:
     """The network, and what keeps the weights from being its own."""
     about = _auto_config().for_model(**config)
-    from transformers import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING
-
-    kinds: Any = MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING[type(about)]
-    kind = kinds[0] if isinstance(kinds, tuple) else kinds
+    kind = classifier_class(about)
     with torch.device("meta"):
         empty = kind(about)
     needed = sum(p.numel() for p in empty.parameters())
@@ -187,13 +148,11 @@ def _filled(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> tuple[n
 
 
 def _auto_config() -> Any:
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
     try:
-        from transformers import AutoConfig
+        return auto_config()
     except ImportError as error:
         text = "Hugging Face folders need the package transformers, which is not installed here."
         raise TeacherRejected(text, code="unsupported_format", param="format") from error
-    return AutoConfig
 
 
 def _json(folder: Folder, name: str) -> dict[str, Any]:

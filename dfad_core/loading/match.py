@@ -67,7 +67,7 @@ def _weights(architecture: str) -> tuple[tuple[str, int], ...]:
 
     A file's own order says nothing: safetensors files are sorted by name.
     """
-    entry = ARCHITECTURES[architecture]
+    entry = get_architecture(architecture)
     state = build_meta(architecture, PLACEHOLDER_CLASSES, entry.input_shape, {}).state_dict()
     return tuple((name, t.dim()) for name, t in state.items() if t.dim() in (2, 4))
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import nn
 
-from dfad_core import layer_list
-from dfad_core.catalog import get_architecture
+from dfad_core import layer_list, transformers_config
+from dfad_core.catalog import TIMM, get_architecture
 from dfad_core.models.classifiers.cifar_resnet import CifarResNet
 from dfad_core.models.classifiers.lenet import LeNet5
 from dfad_core.models.classifiers.mobilenet_v2 import MobileNetV2
@@ -17,6 +17,8 @@ from dfad_core.models.classifiers.resnet3x3 import ResNet3x3
 from dfad_core.models.classifiers.small import Cnn8, Mlp8
 from dfad_core.models.classifiers.vgg import Vgg11
 from dfad_core.models.classifiers.wide_resnet import WideResNet
+from dfad_core.models.from_timm import build_timm
+from dfad_core.models.from_transformers import build_transformers
 from dfad_core.models.layered import build_layers
 
 _BUILDERS: Mapping[str, Callable[..., nn.Module]] = {
@@ -52,4 +54,9 @@ def build_classifier(
     if name == layer_list.NAME:
         layers = (args or {})[layer_list.NAME]
         return build_layers(layers, num_classes=num_classes, input_shape=input_shape)
+    if name == transformers_config.NAME:
+        config = (args or {})["config"]
+        return build_transformers(config, num_classes=num_classes, input_shape=input_shape)
+    if name.startswith(TIMM):
+        return build_timm(name.removeprefix(TIMM), num_classes=num_classes, input_shape=input_shape)
     return _BUILDERS[name](num_classes, input_shape, **(args or {}))

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import io
 import json
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,34 @@ def test_everything_at_once_and_the_same_again(client: TestClient) -> None:
     assert run(client, rerun["id"])["result"]["accuracy"] == job["result"]["accuracy"]
     client.delete(f"/jobs/{job['id']}").raise_for_status()
     assert client.get(f"/artifacts/{made['student_onnx']['id']}").status_code == 404
+
+
+def test_a_student_of_transformers(client: TestClient) -> None:
+    config = {"model_type": "resnet", "embedding_size": 4, "hidden_sizes": [4, 8], "depths": [1, 1]}
+    student = {"transformers": {**config, "layer_type": "basic"}}
+    answer = submit(client, student=student, exports=["huggingface", "onnx"])
+    assert answer.status_code == 201, answer.text
+    job = run(client, answer.json()["id"])
+    assert (job["status"], job["error"]) == ("succeeded", None)
+    assert job["result"]["student"]["architecture"] == "transformers"
+    assert {name: "error" in found for name, found in job["result"]["exports"].items()} == {
+        "huggingface": False,
+        "onnx": False,
+    }
+    got = client.get(f"/jobs/{job['id']}/student", params={"format": "huggingface"})
+    assert zipfile.ZipFile(io.BytesIO(got.content)).namelist()[0] == "config.json"
+    # What cannot be is refused before anything is stored, and what only a worker sees ends the job.
+    for wrong, pointer in (
+        ({"student": {"transformers": {"model_type": "bert"}}}, "/student/transformers/model_type"),
+        ({"student": {"architecture": "mlp8"}, "exports": ["huggingface"]}, "/exports"),
+        ({"student": {"architecture": "transformers"}}, "/student/architecture"),
+    ):
+        refused = submit(client, **wrong)
+        assert refused.status_code == 422
+        assert refused.json()["errors"][0]["pointer"] == pointer
+    unknown = submit(client, student={"transformers": {**config, "no_such": 1}}).json()["id"]
+    failed = run(client, unknown)
+    assert (failed["status"], failed["error"]["code"]) == ("failed", "invalid_config")
 
 
 def test_layers_and_first_weights(client: TestClient) -> None:

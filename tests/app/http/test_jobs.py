@@ -275,6 +275,7 @@ def test_validate_stores_nothing(client: TestClient, stored: Callable[[], dict[s
     assert good.json()["estimate"]["student_updates"] > good.json()["estimate"]["generator_updates"] > 0
     whole = {"teacher": ("t.pt", b"x"), "spec": (None, '{"student": {"architecture": "mlp8"}}')}
     assert client.post("/jobs/validate", files=whole).json() == good.json()
+    assert good.json()["estimate"]["teacher_seconds"] is None
     empty = client.post("/jobs/validate", files={**whole, "teacher": ("t.pt", b"")})
     assert (empty.status_code, empty.json()["code"]) == (422, "empty_file")
     other = client.post("/jobs/validate", content=b"{}", headers={"Content-Type": "text/plain"})

@@ -19,6 +19,8 @@ from dfad_core.config import InputConfig
 from dfad_core.evaluation.suite import held_out_images
 from dfad_core.export.formats import Export, export
 from dfad_core.export.metadata import StudentMetadata
+from dfad_core.export.safetensors import student_bytes
+from dfad_core.loading import load_teacher
 from dfad_core.models import build_classifier
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -138,6 +140,64 @@ class Fickle(nn.Module):
             self.calls += 1
         y: Tensor = self.linear(x.flatten(1)) + self.calls
         return y
+
+
+BY_TRANSFORMERS_ALONE = """
+import numpy, sys, torch, zipfile
+zipfile.ZipFile(sys.argv[1]).extractall("folder")
+from transformers import AutoImageProcessor, AutoModelForImageClassification
+model = AutoModelForImageClassification.from_pretrained("folder", local_files_only=True)
+assert "dfad_core" not in sys.modules
+with torch.no_grad():
+    numpy.save(sys.argv[3], model(pixel_values=torch.from_numpy(numpy.load(sys.argv[2]))).logits.numpy())
+"""
+CONFIGS: dict[str, dict[str, object]] = {
+    "resnet": {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "layer_type": "basic"},
+    "vit": {
+        "patch_size": 4, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
+        "intermediate_size": 32,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_a_config_of_transformers_becomes_a_folder_that_transformers_loads(tmp_path: Path, kind: str) -> None:
+    args = {"config": {"model_type": kind, **CONFIGS[kind]}}
+    built = build_classifier("transformers", num_classes=10, input_shape=SHAPE, args=args).eval()
+    metadata = StudentMetadata("transformers", args, 10, InputConfig(SHAPE, (0.5,) * 3, (0.5,) * 3))
+    failures: list[str] = []
+    (made,) = export(
+        ["huggingface"], built, built, metadata, torch.randn(8, *SHAPE), failed=lambda *a: failures.extend(a)
+    )
+    assert not failures
+    assert made.figures["agreement_with_student"] == 1.0
+    x_BCHW = torch.randn(5, *SHAPE)
+    file, given, answer = tmp_path / "student.zip", tmp_path / "x.npy", tmp_path / "y.npy"
+    file.write_bytes(made.content)
+    np.save(given, x_BCHW.numpy())
+    command = [sys.executable, "-c", BY_TRANSFORMERS_ALONE, str(file), str(given), str(answer)]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert ran.returncode == 0, ran.stderr
+    with torch.no_grad():
+        assert np.abs(np.load(answer) - built(x_BCHW).numpy()).max() < 1e-4
+    # And back in, as a teacher.
+    again = load_teacher(file)
+    assert again.architecture == f"huggingface:{kind}"
+    assert (again.input.shape, again.input.mean) == (SHAPE, (0.5,) * 3)
+    safetensors = tmp_path / "student.safetensors"
+    safetensors.write_bytes(student_bytes(built, metadata))
+    loaded = load_teacher(safetensors)
+    with torch.no_grad():
+        assert torch.equal(loaded.module(x_BCHW), built(x_BCHW))
+
+
+def test_other_students_have_no_folder(student: nn.Module) -> None:
+    failures: dict[str, str] = {}
+    found = export(
+        ["huggingface"], student, student, METADATA, torch.randn(8, *SHAPE), failed=failures.__setitem__
+    )
+    assert found == []
+    assert "no network of transformers" in failures["huggingface"]
 
 
 def test_a_format_that_answers_otherwise_is_not_offered() -> None:
