@@ -17,13 +17,16 @@ from torch import Tensor, nn
 from dfad_core.config import InputConfig
 from dfad_core.errors import ConfigError, TeacherRejected
 from dfad_core.loading.archive import Folder
+from dfad_core.loading.detect import detect_format
 from dfad_core.loading.match import check_layouts, some
 from dfad_core.loading.safetensors_file import read_safetensors
+from dfad_core.loading.state_dict_pt import read_state_dict_pt
 from dfad_core.models.from_transformers import Logits, auto_config, classifier_class
 from dfad_core.transformers_config import LABELS, MODEL_TYPES, bounded
 
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+PICKLED = "pytorch_model.bin"
 MAX_JSON_BYTES = 16 * 2**20
 MAX_CLASSES = 100_000
 MORE_THAN_THERE = 1.5
@@ -59,6 +62,8 @@ def load_huggingface(
         raise TeacherRejected(text, code="architecture_mismatch", param="num_classes")
     notes = [] if source.mean is not None else ["no preprocessor_config.json: mean and std are not known"]
     ignored = sorted(n for n in folder.names if n.endswith((".py", ".bin", ".pkl", ".pt", ".pth")))
+    if WEIGHTS not in folder.names and INDEX not in folder.names:
+        ignored.remove(PICKLED)
     if ignored:
         notes.append(f"not read: {', '.join(ignored)[:200]}")
     return module, HuggingFaceSource(config, module.net.state_dict()), classes, source, notes
@@ -178,8 +183,10 @@ def _weights(folder: Folder, beside: Path) -> dict[str, Tensor]:
         if missing:
             text = f"The archive has no {missing[0][:200]}, which its index names."
             raise TeacherRejected(text, code="corrupt_file", param=INDEX)
+    elif PICKLED in folder.names:
+        return _pickled(folder, beside)
     else:
-        text = "The folder has no model.safetensors; other files of weights are not read."
+        text = "The folder has no model.safetensors and no pytorch_model.bin."
         raise TeacherRejected(text, code="unsupported_format", param=WEIGHTS)
     found: dict[str, Tensor] = {}
     shard = beside / "shard.safetensors"
@@ -193,6 +200,19 @@ def _weights(folder: Folder, beside: Path) -> dict[str, Tensor]:
             raise TeacherRejected("Two files hold the same tensor.", code="corrupt_file", param=INDEX)
         found |= tensors
     return found
+
+
+def _pickled(folder: Folder, beside: Path) -> dict[str, Tensor]:
+    """The weights as torch.save wrote them: tensors alone, and no code in the pickle is run."""
+    path = beside / "weights.pt"
+    try:
+        folder.copy(PICKLED, path)
+        if detect_format(path) != "state_dict_pt":
+            text = "The folder's pytorch_model.bin is not what torch.save writes."
+            raise TeacherRejected(text, code="corrupt_file", param=PICKLED)
+        return read_state_dict_pt(path)[0]
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def _input(config: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> InputConfig:

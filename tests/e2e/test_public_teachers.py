@@ -1,7 +1,7 @@
 """Networks that the catalogue does not know, as public tools write them: HTTP edge, attempt, real runner.
 
 Guards: the way of every teacher behind the walls, converted and taught from, in the forms that people have:
-ONNX by both of PyTorch's exporters, and a folder by transformers; with batch norm and without.
+ONNX by both of PyTorch's exporters, and a folder by transformers, also with weights by torch.save; with batch norm and without.
 """
 
 from __future__ import annotations
@@ -68,8 +68,11 @@ def network(kind: str) -> Any:
 def packed(kind: str, form: str, folder: Path) -> bytes:
     """A teacher's file."""
     model = network(kind)
-    if form == "huggingface":
+    if form.startswith("huggingface"):
         model.save_pretrained(folder)
+        if form.endswith("torch.save"):
+            (folder / "model.safetensors").unlink()
+            torch.save(model.state_dict(), folder / "pytorch_model.bin")
         (folder / "preprocessor_config.json").write_text(
             json.dumps({"size": {"height": 16, "width": 16}, "image_mean": [0.5], "image_std": [0.5]})
         )
@@ -100,7 +103,8 @@ def packed(kind: str, form: str, folder: Path) -> bytes:
     return path.read_bytes()
 
 
-CASES = [(kind, form) for kind in ("vit", "resnet") for form in ("huggingface", "onnx", "onnx, traced")]
+FORMS = ("huggingface", "huggingface, torch.save", "onnx", "onnx, traced")
+CASES = [(kind, form) for kind in ("vit", "resnet") for form in FORMS]
 CASES += [(kind, "huggingface") for kind in ("regnet", "convnext", "beit", "dinov2")]
 
 
@@ -122,7 +126,9 @@ def test_a_student_of_what_people_have(database: str, tmp_path: Path, kind: str,
         told = client.get(f"/teachers/{job['teacher']['id']}").json()["inspection"]
         assert told["format"] == form.partition(",")[0]
         parameters = sum(p.numel() for p in network(kind).parameters())
-        folded = 0 if form == "huggingface" else 0.1  # exporters leave out what an answer does not need
+        folded = (
+            0 if form.startswith("huggingface") else 0.1
+        )  # exporters leave out what an answer does not need
         assert (1 - folded) * parameters <= told["parameters"] <= parameters
         if form != "onnx":  # that exporter folds batch norm into what stands before it
             assert (told["bn_layers"] > 0) == (kind in BATCH_NORM)

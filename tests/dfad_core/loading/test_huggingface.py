@@ -126,6 +126,10 @@ def changed(**changes: Any) -> Callable[[dict[str, bytes]], None]:
 
 def without_weights(files: dict[str, bytes]) -> None:
     del files["model.safetensors"]
+
+
+def pickled_weights(files: dict[str, bytes]) -> None:
+    del files["model.safetensors"]
     files["pytorch_model.bin"] = b"\x80\x04evil"
 
 
@@ -169,6 +173,7 @@ def set_to(name: str, content: bytes) -> Callable[[dict[str, bytes]], None]:
         ),
         (set_to("model.safetensors", b"junk"), "corrupt_file", None),
         (without_weights, "unsupported_format", "model.safetensors"),
+        (pickled_weights, "unsafe_pickle", None),
         (other_weights, "architecture_mismatch", "weights"),
         (shards_elsewhere, "corrupt_file", "model.safetensors.index.json"),
     ],
