@@ -1,7 +1,8 @@
 """Networks that the catalogue does not know, as public tools write them: HTTP edge, attempt, real runner.
 
 Guards: the way of every teacher behind the walls, converted and taught from, in the forms that people have:
-ONNX by both of PyTorch's exporters, and a folder by transformers, also with weights by torch.save; with batch norm and without.
+ONNX by both of PyTorch's exporters, and a folder by transformers, its weights also by torch.save; with batch
+norm and without.
 """
 
 from __future__ import annotations
@@ -126,9 +127,8 @@ def test_a_student_of_what_people_have(database: str, tmp_path: Path, kind: str,
         told = client.get(f"/teachers/{job['teacher']['id']}").json()["inspection"]
         assert told["format"] == form.partition(",")[0]
         parameters = sum(p.numel() for p in network(kind).parameters())
-        folded = (
-            0 if form.startswith("huggingface") else 0.1
-        )  # exporters leave out what an answer does not need
+        # Exporters leave out what an answer does not need.
+        folded = 0 if form.startswith("huggingface") else 0.1
         assert (1 - folded) * parameters <= told["parameters"] <= parameters
         if form != "onnx":  # that exporter folds batch norm into what stands before it
             assert (told["bn_layers"] > 0) == (kind in BATCH_NORM)
