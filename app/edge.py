@@ -7,10 +7,14 @@ trusted. What may have changed something is written into the audit.
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 import anyio
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import cookie_parser
+from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.audit.service import record
@@ -24,7 +28,8 @@ from app.rate_limit import RateLimit
 from app.tenancy import acting_for
 from app.uploads.service import part_bytes_of
 
-OPEN_PATHS = frozenset({"/healthz", "/readyz"})
+OPEN_PATHS = frozenset({"/healthz", "/readyz", "/ui/sign-in", "/ui/sign-out"})
+OPEN_FILES = "/static/"
 UNCHANGING = frozenset({"GET", "HEAD", "OPTIONS"})
 MAX_LENGTH_DIGITS = 18
 
@@ -58,7 +63,11 @@ class Edge:
             principal = await self._principal(scope["method"], scope["path"], headers)
             _check_length(headers, limit)
         except ServiceError as refusal:
-            await problem_response(refusal, request_id)(scope, receive, send_with_id)
+            if refusal.status == 401 and _wants_page(scope["method"], scope["path"]):
+                answer: Response = RedirectResponse("/ui/sign-in", 303)
+            else:
+                answer = problem_response(refusal, request_id)
+            await answer(scope, receive, send_with_id)
             return
         told = {"request_id": request_id, "principal": principal, "tenant_id": principal.tenant_id}
         scope.setdefault("state", {}).update(told)
@@ -74,10 +83,11 @@ class Edge:
 
     async def _principal(self, method: str, path: str, headers: Headers) -> Principal:
         """Who asks. Raises ServiceError for a key that is missing, unknown or not allowed to do this."""
-        if path in OPEN_PATHS:
+        _check_site(method, headers)
+        if path in OPEN_PATHS or path.startswith(OPEN_FILES):
             return OPERATOR
         try:
-            given = headers.get("authorization", "")
+            given = headers.get("authorization") or _from_cookie(headers)
             principal = recent.find(given)
             if principal is None:
                 principal = await run_in_threadpool(authenticate, given, self._settings)
@@ -120,6 +130,26 @@ class Edge:
         if kind.startswith("application/octet-stream"):  # a part of an upload
             return max(part_bytes_of(settings.max_upload_bytes), settings.max_json_bytes)
         return settings.max_json_bytes
+
+
+def _from_cookie(headers: Headers) -> str:
+    """The key that a browser keeps (see `app.web.sign_in`)."""
+    key = cookie_parser(headers.get("cookie", "")).get("dfad_key")
+    return f"Bearer {key}" if key else ""
+
+
+def _check_site(method: str, headers: Headers) -> None:
+    """Raise ServiceError where a page of another site makes somebody's browser change something."""
+    if method in UNCHANGING:
+        return
+    origin = headers.get("origin")
+    elsewhere = headers.get("sec-fetch-site") in ("cross-site", "same-site")
+    if elsewhere or (origin is not None and urlsplit(origin).netloc != headers.get("host")):
+        raise ServiceError(403, "forbidden", "Pages of other sites may not do that.")
+
+
+def _wants_page(method: str, path: str) -> bool:
+    return method == "GET" and (path == "/" or path.startswith("/ui/"))
 
 
 def _check_length(headers: Headers, limit: int) -> None:

@@ -13,6 +13,7 @@ from app.api import router
 from app.config import get_settings
 from app.edge import Edge
 from app.waiting import stop_with_the_server
+from app.web.serving import install as install_pages
 
 
 @asynccontextmanager
@@ -34,5 +35,6 @@ def create_app() -> FastAPI:
     problems.install(app)
     openapi.install(app)
     app.include_router(router)
+    install_pages(app)
     app.add_middleware(Edge, settings=settings)
     return app

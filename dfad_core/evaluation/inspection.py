@@ -36,6 +36,7 @@ def inspected(module: nn.Module, shape: tuple[int, int, int], num_classes: int) 
     bn = len(bn_layers(module))
     count = max(2, min(IMAGES, NUMBERS // math.prod(shape)))
     x_BCHW = torch.randn(count, *shape, generator=torch.Generator().manual_seed(0)).requires_grad_(True)
+    _gradient(module(x_BCHW), x_BCHW)  # the first pass of a network takes many times as long as any other
     begun = time.perf_counter()
     logits_BK = module(x_BCHW)
     forward = time.perf_counter() - begun

@@ -1,0 +1,30 @@
+"""Where pages, their files and people without a key meet the application."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.responses import Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+from app.web import pages, sign_in
+from app.web.rendering import STATIC
+
+
+class Files(StaticFiles):
+    """Addresses carry a mark of the content, so that browsers need not ask again."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        """The file with its time to live."""
+        answer = await super().get_response(path, scope)
+        answer.headers["Cache-Control"] = "public, max-age=31536000, immutable"
+        answer.headers["X-Content-Type-Options"] = "nosniff"
+        return answer
+
+
+def install(app: FastAPI) -> None:
+    """Pages at `/` and `/ui`, files at `/static`."""
+    app.include_router(pages.router)
+    app.include_router(sign_in.router)
+    app.mount("/static", GZipMiddleware(Files(directory=STATIC), minimum_size=1000))

@@ -1,0 +1,151 @@
+"""The pages without a browser.
+
+Guards: what they show of jobs in every state, that they change what they say they change, who may see them,
+that nobody else's page can press their buttons, and that a name of a file is text and nothing else.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from tests.app.http.conftest import finished, submit
+
+__all__ = ["finished", "submit"]
+Submit = Callable[..., Any]
+FIRST_PAGE_BYTES = 150_000
+
+
+@pytest.fixture
+def client(database: str) -> Iterator[TestClient]:
+    from app.main import create_app
+
+    with TestClient(create_app(), raise_server_exceptions=False, follow_redirects=False) as test_client:
+        yield test_client
+
+
+def test_an_empty_service_says_how_to_begin(client: TestClient) -> None:
+    page = client.get("/")
+    assert page.status_code == 200
+    assert "No job yet" in page.text
+    assert "unsafe-inline" not in page.headers["content-security-policy"].split("style-src-attr")[0]
+
+
+def test_no_page_asks_another_host_and_the_first_is_small(client: TestClient) -> None:
+    for address in ("/", "/ui/new", "/ui/sign-in"):
+        page = client.get(address).text
+        assert not re.findall(r"""(?:src|href)=["'](?:https?:)?//""", page)
+        files = re.findall(r"""(?:src|href)=["'](/static/[^"']+)""", page)
+        assert files
+        contents = [client.get(file) for file in files]
+        assert all("immutable" in answer.headers["cache-control"] for answer in contents)
+        size = len(gzip.compress(page.encode())) + sum(len(gzip.compress(a.content)) for a in contents)
+        assert size < FIRST_PAGE_BYTES
+
+
+def test_files_go_compressed_to_those_who_take_it(client: TestClient) -> None:
+    (file,) = re.findall(r"/static/vendor/htmx[^\"']+", client.get("/").text)
+    answer = client.get(file, headers={"Accept-Encoding": "gzip"})
+    assert answer.headers["content-encoding"] == "gzip"
+    assert client.get("/static/../app.py").status_code == 404
+
+
+def test_a_job_from_its_queue_to_its_end(
+    client: TestClient, submit: Submit, finished: Callable[..., Any]
+) -> None:
+    job_id = submit().json()["id"]
+    assert f"/ui/jobs/{job_id}" in client.get("/").text
+    waiting = client.get(f"/ui/jobs/{job_id}").text
+    assert "number 1 in the queue" in waiting
+    assert "hx-get" in waiting
+    finished(job_id)
+    ended = client.get(f"/ui/jobs/{job_id}").text
+    assert "succeeded" in ended
+    assert "hx-get=" not in ended
+    artifact = client.get(f"/jobs/{job_id}").json()["artifacts"][0]
+    assert f"/artifacts/{artifact['id']}" in ended
+    assert artifact["sha256"] in ended
+    assert "No job yet" in client.get("/?status=queued").text
+    assert job_id in client.get("/?status=succeeded").text
+    assert client.get("/?status=nonsense").status_code == 200
+
+
+def test_the_buttons_do_what_they_say(
+    client: TestClient, submit: Submit, finished: Callable[..., Any]
+) -> None:
+    job_id = submit().json()["id"]
+    for action, status in (("pause", "paused"), ("resume", "queued"), ("cancel", "cancelled")):
+        answer = client.post(f"/ui/jobs/{job_id}/{action}")
+        assert (answer.status_code, answer.headers["location"]) == (303, f"/ui/jobs/{job_id}")
+        assert client.get(f"/jobs/{job_id}").json()["status"] == status
+    again = client.post(f"/ui/jobs/{job_id}/rerun")
+    other = again.headers["location"].rpartition("/")[2]
+    assert client.get(f"/jobs/{other}").json()["status"] == "queued"
+    refused = client.post(f"/ui/jobs/{other}/delete")
+    assert (refused.status_code, "not done" in refused.text) == (409, True)
+    assert client.post(f"/ui/jobs/{job_id}/delete").headers["location"] == "/"
+    assert client.get(f"/ui/jobs/{job_id}").status_code == 404
+    assert client.post(f"/ui/jobs/{other}/explode").status_code == 404
+
+
+def test_two_jobs_compared(client: TestClient, submit: Submit) -> None:
+    ids = [submit({"seed": seed}).json()["id"] for seed in (1, 2)]
+    page = client.get("/ui/compare", params={"job": ids}).text
+    assert "<code>seed</code>" in page
+    assert "budget.steps" not in page
+    assert "Tick two jobs" in client.get("/ui/compare").text
+
+
+def test_what_people_name_is_text(client: TestClient, submit: Submit) -> None:
+    job_id = submit(name="<script>alert(1)</script>.pt").json()["id"]
+    for address in ("/", f"/ui/jobs/{job_id}"):
+        assert "<script>alert" not in client.get(address).text
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+    ],
+)
+def test_pages_of_others_press_no_button(client: TestClient, submit: Submit, headers: dict[str, str]) -> None:
+    job_id = submit().json()["id"]
+    for address in (f"/ui/jobs/{job_id}/cancel", f"/jobs/{job_id}/cancel"):
+        assert client.post(address, headers=headers).status_code == 403
+    assert client.get(f"/jobs/{job_id}").json()["status"] == "queued"
+    own = {"Origin": "http://testserver", "Sec-Fetch-Site": "same-origin"}
+    assert client.post(f"/ui/jobs/{job_id}/cancel", headers=own).status_code == 303
+
+
+def test_a_key_in_a_browser(home: Path, database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DFAD_API_KEY", "a-long-secret-key")
+    from app.config import get_settings
+    from app.main import create_app
+
+    get_settings.cache_clear()
+    with TestClient(create_app(), follow_redirects=False) as client:
+        away = client.get("/")
+        assert (away.status_code, away.headers["location"]) == (303, "/ui/sign-in")
+        assert client.get("/jobs").status_code == 401
+        assert client.get("/ui/sign-in").status_code == 200
+        wrong = client.post("/ui/sign-in", data={"key": "wrong"})
+        assert (wrong.status_code, wrong.cookies.get("dfad_key")) == (401, None)
+        right = client.post("/ui/sign-in", data={"key": "a-long-secret-key"})
+        assert right.status_code == 303
+        cookie = right.headers["set-cookie"].lower()
+        assert "httponly" in cookie
+        assert "samesite=strict" in cookie
+        assert client.get("/").status_code == 200
+        assert client.get("/jobs").status_code == 200
+        client.post("/ui/sign-out")
+        client.cookies.clear()
+        assert client.get("/").status_code == 303
