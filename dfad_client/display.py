@@ -152,7 +152,8 @@ def summary(job: Job) -> list[str]:
 
 def _student_name(student: Json) -> str:
     """As it was asked for."""
-    asked = next((way for way in ("layers", "transformers", "target") if student.get(way)), "")
+    ways = {"layers": "layers", "transformers": "transformers", "target": "from a target"}
+    asked = next((told for way, told in ways.items() if student.get(way)), "")
     return str(student.get("architecture") or asked)
 
 

@@ -55,7 +55,7 @@ def _listed(request: Request, status: str, label: str, after: str | None) -> dic
         name, equals, value = label.partition("=")
         if equals:
             query = query.where(labelled(session, name.strip(), value.strip()))
-        rows, more = page_of(session, query, Job.id, prefix="job", after=after, limit=ROWS)
+        rows, more = page_of(session, query, Job.id, prefix="job", after=after or None, limit=ROWS)
         jobs = job_views(session, [(job, teacher) for job, teacher in rows])
     return {
         "jobs": jobs, "more": more, "status": status, "label": label, "after": after or "",

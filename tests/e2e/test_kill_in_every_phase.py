@@ -20,6 +20,9 @@ from tests.e2e.conftest import descendants
 LIGHT = "benchmarks.chaos_worker"
 PHASES = ("loading", "warming_up", "distilling", "evaluating", "exporting")
 
+TRIES = 4
+"""On a busy machine a phase may be over before the signal comes, and nothing was hit."""
+
 
 def victims(worker, workers):
     below = descendants(worker.pid)
@@ -33,18 +36,22 @@ def test_a_job_survives(database, workers, stored_jobs, monkeypatch, victim):
     about = {"pause": "0.5", "linger": "0.4"}
     worker = workers.start(LIGHT)
     for phase in PHASES:
-        job_id = stored_jobs.submit(metadata=about)
-        send_due()
-        stored_jobs.wait(job_id, lambda row, phase=phase: row.phase == phase, 60)
-        for pid in victims(worker, workers)[victim]:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        if victim == "worker":
-            workers.kill(worker)
-            worker = workers.start(LIGHT)
-        row = stored_jobs.wait(job_id, lambda row: row.finished_at is not None, 60)
-        assert (row.status, row.attempt) == ("succeeded", 2), phase
-        with read_scope() as session:
-            mine = (Artifact.job_id == job_id, Artifact.kind == "student")
-            assert session.scalar(select(func.count()).select_from(Artifact).where(*mine)) == 1
-        assert [e.type for e in stored_jobs.events(job_id)].count("job.succeeded") == 1
+        for _ in range(TRIES):
+            job_id = stored_jobs.submit(metadata=about)
+            send_due()
+            stored_jobs.wait(job_id, lambda row, phase=phase: row.phase == phase, 60)
+            for pid in victims(worker, workers)[victim]:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            if victim == "worker":
+                workers.kill(worker)
+                worker = workers.start(LIGHT)
+            row = stored_jobs.wait(job_id, lambda row: row.finished_at is not None, 60)
+            assert row.status == "succeeded", phase
+            with read_scope() as session:
+                mine = (Artifact.job_id == job_id, Artifact.kind == "student")
+                assert session.scalar(select(func.count()).select_from(Artifact).where(*mine)) == 1
+            assert [e.type for e in stored_jobs.events(job_id)].count("job.succeeded") == 1
+            if row.attempt > 1:
+                break
+        assert row.attempt == 2, phase

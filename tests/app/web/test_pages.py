@@ -74,6 +74,8 @@ def test_a_job_from_its_queue_to_its_end(
     assert "No job yet" in client.get("/?status=queued").text
     assert job_id in client.get("/?status=succeeded").text
     assert client.get("/?status=nonsense").status_code == 200
+    (renewed,) = re.findall(r'hx-get="(/ui/jobs\?[^"]*)"', client.get("/").text)
+    assert job_id in client.get(renewed.replace("&amp;", "&")).text
 
 
 def test_the_buttons_do_what_they_say(
