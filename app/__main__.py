@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import logging
+import os
 import sys
+import tempfile
 from collections.abc import Callable
 
 import uvicorn
@@ -75,12 +77,16 @@ def main() -> int:
         workers=settings.server_processes,
     )
     if settings.server_processes > 1:
+        # Read by `app.telemetry.requests` in each process; what earlier ones counted is not carried on.
+        shared = tempfile.TemporaryDirectory(prefix="counts-", dir=settings.scratch_folder)
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared.name
         try:
             listener = Listener(settings.host, settings.port)
         except OSError as error:
             print(f"cannot listen on {settings.host}:{settings.port}: {error.strerror}", file=sys.stderr)
             return STARTUP_FAILED
-        Multiprocess(config, sockets=[listener]).run()
+        with shared:
+            Multiprocess(config, sockets=[listener]).run()
         return 0
     server = uvicorn.Server(config)
     with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C: raised again once everything has ended

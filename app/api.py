@@ -10,8 +10,9 @@ from app.jobs.endpoints import router as jobs
 from app.jobs.record_endpoints import router as job_records
 from app.keys.endpoints import router as keys
 from app.teachers.endpoints import router as teachers
+from app.telemetry.endpoints import router as telemetry
 from app.uploads.endpoints import router as uploads
 
 router = APIRouter()
-for part in (jobs, job_records, teachers, uploads, artifacts, keys, audit, capabilities, health):
+for part in (jobs, job_records, teachers, uploads, artifacts, keys, audit, capabilities, health, telemetry):
     router.include_router(part)

@@ -7,6 +7,7 @@ trusted. What may have changed something is written into the audit.
 
 from __future__ import annotations
 
+import time
 from urllib.parse import urlsplit
 
 import anyio
@@ -25,6 +26,7 @@ from app.keys.principal import OPERATOR, Principal, needed
 from app.keys.service import authenticate, recent
 from app.problems import database_away, problem_response
 from app.rate_limit import RateLimit
+from app.telemetry.requests import observe
 from app.tenancy import acting_for
 from app.uploads.service import part_bytes_of
 
@@ -72,9 +74,11 @@ class Edge:
         told = {"request_id": request_id, "principal": principal, "tenant_id": principal.tenant_id}
         scope.setdefault("state", {}).update(told)
         with acting_for(principal.tenant_id):
+            begun = time.monotonic()
             try:
                 await self._app(scope, self._counted(receive, limit), send_with_id)
             finally:
+                observe(scope["method"], _route(scope), status, time.monotonic() - begun)
                 if scope["method"] not in UNCHANGING:
                     action = f"{scope['method']} {scope['path']}"
                     address = (scope.get("client") or (None,))[0]
@@ -130,6 +134,11 @@ class Edge:
         if kind.startswith("application/octet-stream"):  # a part of an upload
             return max(part_bytes_of(settings.max_upload_bytes), settings.max_json_bytes)
         return settings.max_json_bytes
+
+
+def _route(scope: Scope) -> str:
+    """The path as the route has it, without anybody's ids."""
+    return getattr(scope.get("route"), "path", None) or "other"
 
 
 def _from_cookie(headers: Headers) -> str:

@@ -41,7 +41,7 @@
         const values = new Array(steps.length).fill(null);
         for (const point of all[j]) values[row.get(point.step)] = point[name] ?? null;
         data.push(values);
-        const label = jobs.length > 1 ? `${name} ${job.slice(0, 12)}` : name;
+        const label = jobs.length > 1 ? `${name} ${job.slice(-8)}` : name;
         series.push({ label, stroke: COLOURS[series.length % COLOURS.length], width: 1.5, spanGaps: true });
       }));
       show(title, series, data);

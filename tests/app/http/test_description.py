@@ -32,8 +32,9 @@ OTHERS = (
     "/audit",
 )
 ASKED_OF_A_JOB = ("cancel", "pause", "resume", "rerun", "evaluations")
+OF_THE_SERVICE = ("/healthz", "/readyz", "/metrics")
 ROUTES = {
-    "get": [*(f"/jobs/{{job_id}}{p}" for p in OF_A_JOB), *OTHERS, "/capabilities", "/healthz", "/readyz"],
+    "get": [*(f"/jobs/{{job_id}}{p}" for p in OF_A_JOB), *OTHERS, "/capabilities", *OF_THE_SERVICE],
     "post": [
         *("/jobs", "/jobs/validate", "/teachers", "/keys", "/uploads", "/uploads/{upload_id}/complete"),
         *(f"/jobs/{{job_id}}/{p}" for p in ASKED_OF_A_JOB),

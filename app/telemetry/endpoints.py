@@ -1,0 +1,28 @@
+"""`/metrics`, for the operator alone: what it tells is of all tenants."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+from app.errors import ServiceError
+from app.telemetry import requests
+from app.telemetry.jobs import JobCollector
+
+router = APIRouter(tags=["health"])
+
+_jobs = CollectorRegistry()
+_jobs.register(JobCollector())
+
+
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+)
+def metrics(request: Request) -> Response:
+    """Requests, jobs, queue and workers in Prometheus' text format; needs the operator's key."""
+    if not request.state.principal.operator:
+        raise ServiceError(403, "forbidden", "The metrics are the operator's.")
+    content = generate_latest(requests.registry()) + generate_latest(_jobs)
+    return Response(content, media_type=CONTENT_TYPE_LATEST)
