@@ -12,13 +12,15 @@ import typer
 from dfad_client import display, manifests
 from dfad_client.answers import Job
 from dfad_client.key_commands import keys
+from dfad_client.look_commands import doctor, events
 from dfad_client.shared_options import AsJson, Exit, Url, connected, explained, fail
 from dfad_client.spec_options import UsageError, build_spec, part_of, student_args
 
 EPILOG = (
     "Exit codes: 0 all well (with `submit --wait` and `watch`: the job succeeded); 1 the job failed or was "
     "cancelled; 2 wrong usage, or a file that cannot be read or written; 3 the server refused; "
-    "4 no connection, or a damaged transfer; 5 `up` cannot start or keep the service."
+    "4 no connection, or a damaged transfer; 5 `up` cannot start or keep the service, or "
+    "`doctor` found a fault."
 )
 app = typer.Typer(
     name="dfad",
@@ -30,6 +32,8 @@ app = typer.Typer(
     rich_markup_mode=None,  # square brackets in help texts are text
 )
 app.add_typer(keys, name="keys")
+app.command()(doctor)
+app.command()(events)
 
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id.")]
 

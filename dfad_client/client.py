@@ -9,6 +9,7 @@ from typing import Self
 import httpx
 
 from dfad_client.answers import Json
+from dfad_client.errors import ConnectionFailed
 from dfad_client.jobs import Jobs
 from dfad_client.keys import Keys
 from dfad_client.teachers import Teachers
@@ -59,6 +60,14 @@ class Client:
         """Methods with the JSON Schema of their parameters, architectures, formats, devices, limits."""
         body: Json = self._transport.request("GET", "/capabilities").json()
         return body
+
+    def readiness(self) -> dict[str, str]:
+        """`ok` or what is wrong, for each of database, broker and worker; asked once, not again."""
+        answer = self._transport.look("/readyz")
+        try:
+            return {str(name): str(state) for name, state in answer.json()["checks"].items()}
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise ConnectionFailed(f"What answers at {self.base_url} is not this service.") from None
 
     def close(self) -> None:
         """Close the connections."""

@@ -17,6 +17,7 @@ from dfad_client.transport import Transport
 POLL_SECONDS = 25.0
 #: Pause between polls of a server that answers at once.
 POLL_PAUSE_SECONDS = 0.5
+EVENTS_A_PAGE = 500
 
 Artifacts = list[Artifact]
 
@@ -106,6 +107,15 @@ class Jobs:
     def stream(self, job_id: str, *, after: int = 0) -> Generator[Event, None, None]:
         """The job's events after number `after`, live, until it has ended; none lost, none twice."""
         return stream_events(self._transport, job_id, after)
+
+    def events(self, job_id: str, *, after: int = 0) -> Iterator[Event]:
+        """The job's events after number `after`, as far as there are any by now."""
+        more = True
+        while more:
+            query = {"after": after, "limit": EVENTS_A_PAGE}
+            page = self._transport.request("GET", f"/jobs/{job_id}/events", params=query).json()
+            yield from map(Event.of, page["data"])
+            after, more = page["last_seq"], page["has_more"]
 
     def metrics(self, job_id: str, *, points: int | None = None) -> Json:
         """The series of the training, thinned to about `points` if given."""

@@ -152,6 +152,13 @@ class Transport:
             raise _refusal(response)
         return response
 
+    def look(self, path: str) -> httpx.Response:
+        """One GET, tried once, whatever it answers. Raises ConnectionFailed."""
+        try:
+            return self._http.get(path)
+        except httpx.TransportError as error:
+            raise self._broken(error).failure from error
+
     def _broken(self, error: httpx.TransportError) -> Retryable:
         what = str(error) or type(error).__name__
         return Retryable(ConnectionFailed(f"No answer from {self.base_url} ({what})."))
