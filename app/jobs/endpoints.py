@@ -119,9 +119,7 @@ def _ended(job_id: str) -> bool:
     return mark is None or is_terminal(mark[0])
 
 
-@router.post(
-    "/validate", openapi_extra=multipart_body("JobSpec", spec_required=True, or_json="JobRequest")
-)
+@router.post("/validate", openapi_extra=multipart_body("JobSpec", spec_required=True, or_json="JobRequest"))
 async def validate_job(request: Request) -> Validation:
     """Everything that creating the job would refuse; nothing is stored."""
     inspection: dict[str, Any] | None = None
