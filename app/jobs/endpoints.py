@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 
-from app import quotas
+from app import idempotency, quotas
 from app.db import read_scope
 from app.errors import FieldProblem, InvalidBody
 from app.jobs import inputs, service
@@ -120,8 +120,9 @@ def _ended(job_id: str) -> bool:
 
 
 @router.post("/validate", openapi_extra=multipart_body("JobSpec", spec_required=True, or_json="JobRequest"))
-async def validate_job(request: Request) -> Validation:
+async def validate_job(request: Request, idempotency_key: IdempotencyKey = None) -> Validation:
     """Everything that creating the job would refuse; nothing is stored."""
+    idempotency.checked_key(idempotency_key)
     inspection: dict[str, Any] | None = None
     match content_type(request):
         case "multipart/form-data":
