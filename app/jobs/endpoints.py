@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, HTTPException, Query, Request, Response
 from pydantic import BaseModel
 from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
@@ -140,6 +140,12 @@ async def validate_job(request: Request, idempotency_key: IdempotencyKey = None)
     check_memory(spec)
     await run_in_threadpool(_check_inputs, spec, request.state.tenant_id)
     return Validation(valid=True, resolved_spec=spec.resolved(), estimate=estimate(spec, inspection))
+
+
+@router.api_route("/validate", methods=["GET", "PUT", "PATCH", "DELETE"], include_in_schema=False)
+def not_a_job() -> None:
+    """`/jobs/validate` is no job of that id."""
+    raise HTTPException(405, "Method Not Allowed")
 
 
 def _check_inputs(spec: JobSpec, tenant_id: str) -> None:

@@ -1,12 +1,14 @@
 """curl, the command line, the Python client and a client generated from /openapi.json do the same.
 
 Guards: that the same script, over the same real server and worker, has the same outcomes whichever way the
-service is spoken to, down to the bytes of the student; and that generators understand the description.
+service is spoken to, down to the bytes of the student; that generators understand the description; and that
+schemathesis, which makes up requests and chains of them from it, finds no answer that breaks it.
 """
 
 from __future__ import annotations
 
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -146,3 +148,28 @@ def test_every_operation_is_a_function(url: str, generated: Path) -> None:
     asked = {operation["operationId"] for methods in paths.values() for operation in methods.values()}
     made = {file.stem for file in generated.glob("api/*/*.py")} - {"__init__"}
     assert made == asked
+
+
+@pytest.mark.timeout(170)
+def test_schemathesis_finds_nothing(
+    url: str, stranger: str, tiny_teacher: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Every value that the description bounds, at its bounds and past them, and chains of calls.
+
+    Left out, as in tests/app/http/test_schemathesis.py: that every request which fits is taken.
+    """
+    other = Curl(url, stranger, tmp_path_factory.mktemp("other"))
+    other.wait(other.submit(tiny_teacher, steps.SPEC)["id"])
+    before = other.jobs()
+    command = [sys.executable, "-m", "schemathesis.cli", "run", f"{url}/openapi.json"]
+    command += ["-H", f"Authorization: Bearer {OPERATOR}", "--phases", "examples,coverage,stateful"]
+    command += ["--max-examples", "5", "--max-time", "60", "--generation-deterministic", "--no-color"]
+    command += ["--generation-database", "none", "--warnings", "off", "--continue-on-failure"]
+    command += ["--exclude-checks", "positive_data_acceptance", "--request-timeout", "70"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    assert "Coverage" in done.stdout, done.stdout
+    # Whatever the operator was told to do: another tenant's things are as they were.
+    # With a new key, for the operator manages the keys of all, and may have closed the old one.
+    again = Curl(url, OPERATOR, tmp_path).create_key("again", "stranger")["key"]
+    assert other.using(again).jobs() == before

@@ -140,6 +140,16 @@ def test_examples_of_the_contract_fit_the_described_bodies(client: TestClient) -
         assert client.post("/jobs/validate", json=wrong).status_code == 422
 
 
+def test_shown_bodies_are_taken(client: TestClient) -> None:
+    for path, methods in client.get("/openapi.json").json()["paths"].items():
+        for method, operation in methods.items():
+            content = operation.get("requestBody", {}).get("content", {}).get("application/json")
+            if content:
+                address = path.format(job_id=f"job_{'0' * 32}")
+                answer = client.request(method, address, json=content["example"])
+                assert answer.status_code in (200, 201, 404), (path, answer.text)
+
+
 def test_bounds_reach_the_schema(client: TestClient) -> None:
     schemas = client.get("/openapi.json").json()["components"]["schemas"]
     steps = schemas["BudgetConfig"]["properties"]["steps"]
