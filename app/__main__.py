@@ -11,13 +11,13 @@ import tempfile
 from collections.abc import Callable
 
 import uvicorn
-from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 from uvicorn.supervisors import Multiprocess
 
-from app.config import Settings, get_settings
+from app.config import Settings
 from app.keys.service import any_keys
 from app.listener import Listener
+from app.startup import WRONG_SETTINGS, settings_or_exit
 
 STARTUP_FAILED = 3
 
@@ -54,16 +54,11 @@ def _keys_made() -> bool:
 
 def main() -> int:
     """Serve until told to stop. Exit code 2 for settings that are wrong or unsafe."""
-    try:
-        settings = get_settings()
-    except ValidationError as error:
-        for found in error.errors():
-            print(f"DFAD_{str(found['loc'][0]).upper()}: {found['msg']}.", file=sys.stderr)
-        return 2
+    settings = settings_or_exit()
     problem = refusal(settings, _keys_made)
     if problem is not None:
         print(problem, file=sys.stderr)
-        return 2
+        return WRONG_SETTINGS
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     settings.scratch_folder.mkdir(parents=True, exist_ok=True)
     config = uvicorn.Config(

@@ -86,7 +86,8 @@ class Up:
                 f"`dfad up` needs the service, and this installation lacks {', '.join(missing)}. "
                 "Install dfad with the extras api and worker.",
             )
-        if not is_loopback(self._host) and not os.environ.get("DFAD_API_KEY"):
+        key_given = os.environ.get("DFAD_API_KEY") or os.environ.get("DFAD_API_KEY_FILE")
+        if not is_loopback(self._host) and not key_given:
             raise CannotStart(
                 "key_needed",
                 f"To listen on {self._host}, beyond this machine, set an API key in DFAD_API_KEY.",

@@ -12,7 +12,7 @@ from celery.signals import worker_process_init, worker_ready, worker_shutting_do
 from app.config import get_settings
 from app.db import dispose_engine
 from app.jobs.lifecycle import queue_of
-from worker.celery_app import celery_app
+from app.startup import settings_or_exit
 from worker.devices import worker_devices
 from worker.kernel import die_with_parent
 from worker.process import RunnerProcess
@@ -43,6 +43,9 @@ def _in_child(**_: Any) -> None:
 
 def main() -> None:
     """Run until told to stop."""
+    settings_or_exit()
+    from worker.celery_app import celery_app  # reads the settings as it is made
+
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     celery_app.worker_main(
         ["worker", "--pool", "prefork", "--concurrency", "1", "--loglevel", "INFO", "--without-gossip",
