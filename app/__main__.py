@@ -6,6 +6,7 @@ import contextlib
 import ipaddress
 import logging
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
@@ -83,6 +84,8 @@ def main() -> int:
         with shared:
             Multiprocess(config, sockets=[listener]).run()
         return 0
+    # The signal comes again once all has ended; by itself it would end the process as if it had crashed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     server = uvicorn.Server(config)
     with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C: raised again once everything has ended
         server.run()
