@@ -148,6 +148,7 @@ def _child(files: Files, spec: dict[str, Any], writing: int) -> None:
     from worker import engine_job
     from worker.kernel import die_with_parent
     from worker.sandbox import confine
+    from worker.walls import NEEDED
 
     die_with_parent()
     from safetensors.torch import save_file
@@ -156,7 +157,9 @@ def _child(files: Files, spec: dict[str, Any], writing: int) -> None:
     os.chdir(folder)
     given = [path for path in (files.teacher, files.initial) if path is not None]
     sizes = sum(path.stat().st_size for path in given)
-    confine(folder, sizes + (LABELLED_BYTES if files.labelled else 0))
+    absent = confine(folder, sizes + (LABELLED_BYTES if files.labelled else 0))
+    if bare := [wall for wall in absent if wall in NEEDED]:
+        print(f"a stranger's file is read without {' and '.join(bare)}", file=sys.stderr)
     about = "teacher"
     # From here on by names in the folder: the way to it may be closed to the user that this is now.
     try:
