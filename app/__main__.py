@@ -70,6 +70,7 @@ def main() -> int:
         server_header=False,
         timeout_graceful_shutdown=5,
         access_log=False,
+        forwarded_allow_ips=settings.trusted_proxies,
         workers=settings.server_processes,
     )
     if settings.server_processes > 1:

@@ -51,6 +51,8 @@ class Settings(BaseSettings):
     """Of the broker, in the same way."""
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    trusted_proxies: str = "127.0.0.1,::1"
+    """Addresses or networks, by commas, that may say which address and scheme a request came by; `*`: all."""
     server_processes: Annotated[int, Field(ge=1, le=64)] = 1
     """That answer requests; as many as processors pay where many clients poll."""
     api_key: Annotated[SecretStr, Field(min_length=1)] | None = None

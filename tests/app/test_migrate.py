@@ -70,6 +70,14 @@ def test_back_and_forward_with_rows(each_database, stored_jobs):
     upgrade()
 
 
+def test_the_command_line_goes_back_and_forward(each_database):
+    for options, tables in ((["--down-to", "base"], set()), ([], set(Base.metadata.tables))):
+        command = [sys.executable, "-m", "app.migrate", *options]
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert ran.returncode == 0, ran.stderr
+        assert set(inspect(get_engine()).get_table_names()) == {*tables, "alembic_version"}
+
+
 def rows(model, *names):
     """These columns of all rows, in order."""
     columns = [getattr(model, name) for name in names]
