@@ -8,6 +8,7 @@ see the packages alone that the images have, and speak to a PostgreSQL and a Red
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,13 +29,13 @@ SMALL = {"batch_size": 16, "student_steps": 2, "generator_width": 4, "latent_dim
 class Stack:
     """The services of docker-compose.yml, each started when it is asked for."""
 
-    def __init__(self, folder: Path, database: str) -> None:
+    def __init__(self, folder: Path, server: str, database: str) -> None:
         from tests.conftest import _free_port
 
         self.folder, self.api_port, self._redis_port = folder, _free_port(), _free_port()
         self._services, self._stages = compose()["services"], stages()
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
-        self.role = database.rpartition("/")[2]
+        self.server, self.role = server, database.rpartition("/")[2]
         self.secrets_folder = folder / "secrets"
         self.make_secrets()
         for name in ("database_password", "broker_password"):
@@ -162,19 +163,17 @@ def database(_postgres_server: str):
 
 
 @pytest.fixture
-def stack(home, tmp_path, database, missing):
-    import shutil
-
+def stack(home, tmp_path, _postgres_server: str, database, missing):
     if shutil.which("redis-server") is None:
         missing("Redis")
-    made = Stack(tmp_path, database)
+    made = Stack(tmp_path, _postgres_server, database)
     yield made
     made.close()
 
 
 @pytest.mark.services
 @pytest.mark.timeout(150)
-def test_compose_up_with_two_workers(stack, tiny_teacher, _postgres_server):
+def test_compose_up_with_two_workers(stack, tiny_teacher):
     """Migrated, started, a job through HTTP, and ended, as `docker compose up --scale worker=2` does it."""
     stack.start("redis")
     assert wait_until(lambda: stack.healthy("redis"))
@@ -210,8 +209,8 @@ def test_compose_up_with_two_workers(stack, tiny_teacher, _postgres_server):
         assert leftovers(stack.folder) == []
         assert stack.stop("api") == 0
 
-        # Every secret of the server is changed at once; what the pepper guards is void, and all jobs are there.
-        change_secrets(stack, _postgres_server)
+        # All its secrets are changed at once: what the pepper guards is void, and the jobs are there.
+        change_secrets(stack)
         stack.start("api")
         assert wait_until(lambda: stack.healthy("api"))
         assert http.get("/keys").status_code == 401
@@ -224,14 +223,14 @@ def test_compose_up_with_two_workers(stack, tiny_teacher, _postgres_server):
     assert stack.stop("redis") == 0
 
 
-def change_secrets(stack: Stack, server: str) -> None:
+def change_secrets(stack: Stack) -> None:
     """As docs/operations.md says: new files, and the database is told of its own."""
     from tests.conftest import _on_server
 
     for name in ("api_key", "key_pepper", "database_password"):
         (stack.secrets_folder / name).unlink()
     stack.make_secrets()
-    _on_server(server, f"ALTER ROLE {stack.role} PASSWORD '{stack.secret('database_password')}'")
+    _on_server(stack.server, f"ALTER ROLE {stack.role} PASSWORD '{stack.secret('database_password')}'")
 
 
 def told(stack: Stack) -> list[str]:
