@@ -40,6 +40,25 @@ def test_compose_reads_it(files, profiles):
     assert ("grafana" in services) == ("monitoring" in profiles)
 
 
+def test_what_ends_is_awaited_by_what_runs():
+    """Otherwise `up --wait` takes its end for a failure."""
+    for profiles in ("", "minio"):
+        services = compose(profiles=profiles)["services"]
+        once = {n for n, service in services.items() if service.get("restart") != "unless-stopped"}
+        awaited = {
+            name
+            for service in services.values()
+            if service.get("restart") == "unless-stopped"
+            for name, about in service.get("depends_on", {}).items()
+            if about["condition"] == "service_completed_successfully"
+        }
+        assert once == awaited & set(services)
+        for service in services.values():  # the others can be waited for
+            for name, about in service.get("depends_on", {}).items():
+                if about["condition"] == "service_healthy":
+                    assert "healthcheck" in services[name]
+
+
 def test_no_service_has_more_than_it_needs():
     read = compose(*GPU, profiles="*")
     for name, service in read["services"].items():
