@@ -9,12 +9,13 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from dfad_client import display, manifests
 from dfad_client.answers import Job
-from dfad_client.key_commands import keys
-from dfad_client.look_commands import doctor, events
-from dfad_client.shared_options import AsJson, Exit, Url, connected, explained, fail
-from dfad_client.spec_options import UsageError, build_spec, part_of, student_args
+from dfad_client.commands import manifests
+from dfad_client.commands.keys import keys
+from dfad_client.commands.look import doctor, events
+from dfad_client.commands.shared import AsJson, Exit, Url, connected, explained, fail
+from dfad_client.commands.spec import UsageError, build_spec, part_of, student_args
+from dfad_client.terminal import display
 
 EPILOG = (
     "Exit codes: 0 all well (with `submit --wait` and `watch`: the job succeeded); 1 the job failed or was "
@@ -67,7 +68,7 @@ def up(
     as_json: AsJson = False,
 ) -> None:
     """Run the whole service on this machine until Ctrl-C."""
-    from dfad_client.up import CannotStart, Up
+    from dfad_client.local.up import CannotStart, Up
 
     try:
         Up(home=home, host=host, port=port, workers=workers, as_json=as_json).run()

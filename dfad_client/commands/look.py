@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from dfad_client.shared_options import AsJson, Exit, Url, connected, explained
+from dfad_client.commands.shared import AsJson, Exit, Url, connected, explained
 
 MEGABYTES = 10**6
 ROOM_MEGABYTES = 1000

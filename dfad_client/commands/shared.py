@@ -10,9 +10,9 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from dfad_client.client import Client
+from dfad_client import Client
+from dfad_client.commands.spec import UsageError
 from dfad_client.errors import ApiError, ConnectionFailed, DownloadCorrupt
-from dfad_client.spec_options import UsageError
 
 
 class Exit(IntEnum):

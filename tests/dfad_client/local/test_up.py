@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from dfad_client import service_processes, up
 from dfad_client.cli import app
-from dfad_client.service_processes import ServiceProcess
+from dfad_client.local import service_processes, up
+from dfad_client.local.service_processes import ServiceProcess
 
 
 @pytest.fixture(autouse=True)
@@ -129,12 +129,12 @@ def test_kill_ends_the_whole_group(tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's notice of a parent's death")
 def test_children_are_told_when_their_parent_is_killed(tmp_path: Path) -> None:
     parent = (
-        "import sys, time, pathlib, signal, os; from dfad_client import service_processes;"
+        "import sys, time, pathlib, signal, os; from dfad_client.local import service_processes;"
         "S = service_processes.ServiceProcess;"
         "c = S('c', ['sleep', '60'], dict(os.environ), pathlib.Path(sys.argv[1]), signal.SIGTERM); c.start();"
         "print(c.pid, flush=True); time.sleep(60)"
     )
-    root = str(Path(up.__file__).parents[1])
+    root = str(Path(up.__file__).parents[2])
     with subprocess.Popen(
         [sys.executable, "-c", parent, str(tmp_path / "c.log")],
         stdout=subprocess.PIPE,

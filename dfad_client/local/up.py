@@ -15,16 +15,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import typer
 
-from dfad_client.service_processes import (
+from dfad_client.addresses import is_loopback
+from dfad_client.local.service_processes import (
     ServiceProcess,
     environment,
     missing_packages,
     module_command,
 )
-from dfad_client.transport import is_loopback
 
 READY_SECONDS = 120.0
 #: A little more than the server gives the answers it is in the middle of.
@@ -157,7 +157,7 @@ class Up:
         """Wait until the API, the database, the broker and a worker are there."""
         deadline = time.monotonic() + READY_SECONDS
         # Loopback, or the machine itself: no proxy in between.
-        with httpx.Client(trust_env=False, timeout=5.0) as http:
+        with httpx2.Client(trust_env=False, timeout=5.0) as http:
             while not self._is_ready(http):
                 for child in self._children:
                     if child.exit_code is not None:
@@ -172,10 +172,10 @@ class Up:
                 if self._stop.wait(_LOOK_SECONDS):
                     raise _Stop
 
-    def _is_ready(self, http: httpx.Client) -> bool:
+    def _is_ready(self, http: httpx2.Client) -> bool:
         try:
             return http.get(f"{self._local_url()}/readyz").status_code == 200
-        except httpx.TransportError:
+        except httpx2.TransportError:
             return False
 
     def _local_url(self) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from dfad_client.shared_options import AsJson, Url, connected, explained
+from dfad_client.commands.shared import AsJson, Url, connected, explained
 
 keys = typer.Typer(help="Keys that open the service.", no_args_is_help=True, rich_markup_mode=None)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 OK = {"database": "ok", "broker": "ok", "worker": "ok"}
@@ -17,8 +17,8 @@ def ready(server: Any, devices: list[str], **changes: str) -> None:
     checks = {**OK, **changes}
     fine = set(checks.values()) == {"ok"}
     body = {"status": "ready" if fine else "not_ready", "checks": checks}
-    server.on("GET", "/readyz", httpx.Response(200 if fine else 503, json=body))
-    server.on("GET", "/capabilities", httpx.Response(200, json={"devices": devices}))
+    server.on("GET", "/readyz", httpx2.Response(200 if fine else 503, json=body))
+    server.on("GET", "/capabilities", httpx2.Response(200, json={"devices": devices}))
 
 
 def test_all_is_well(run: Any, server: Any, tmp_path: Path) -> None:
@@ -45,7 +45,7 @@ def test_a_machine_without_a_gpu_is_in_order(run: Any, server: Any, tmp_path: Pa
 
 @pytest.mark.parametrize(
     "answer",
-    [httpx.ConnectError("refused"), httpx.Response(200, text="<html>"), httpx.Response(200, json=[])],
+    [httpx2.ConnectError("refused"), httpx2.Response(200, text="<html>"), httpx2.Response(200, json=[])],
 )
 def test_no_server_or_another_one(run: Any, server: Any, answer: Any) -> None:
     server.on("GET", "/readyz", answer)
@@ -53,14 +53,14 @@ def test_no_server_or_another_one(run: Any, server: Any, answer: Any) -> None:
 
 
 def test_events_page_by_page(run: Any, server: Any) -> None:
-    def page(request: httpx.Request) -> httpx.Response:
+    def page(request: httpx2.Request) -> httpx2.Response:
         after = int(request.url.params["after"])
         data = [
             {"seq": after + 1, "type": "note", "created_at": "2026-01-02T03:04:05Z", "data": {"n": after}}
         ]
-        return httpx.Response(200, json={"data": data, "has_more": after < 2, "last_seq": after + 1})
+        return httpx2.Response(200, json={"data": data, "has_more": after < 2, "last_seq": after + 1})
 
-    answer: Callable[[httpx.Request], httpx.Response] = page
+    answer: Callable[[httpx2.Request], httpx2.Response] = page
     server.on("GET", "/jobs/job_1/events", answer)
     done = run("events", "job_1", "--json")
     assert [json.loads(line)["seq"] for line in done.stdout.splitlines()] == [1, 2, 3]

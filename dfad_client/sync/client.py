@@ -1,31 +1,34 @@
+# Made from dfad_client/aio/client.py by `python tools/sync_twin.py`: change that one, and run it.
 """The service as a Python class."""
 
 from __future__ import annotations
 
-import os
 from types import TracebackType
 from typing import Self
 
-import httpx
+import httpx2
 
-from dfad_client.answers import Json
+from dfad_client import profiles
+from dfad_client.answers import Capabilities
 from dfad_client.errors import ConnectionFailed
-from dfad_client.jobs import Jobs
-from dfad_client.keys import Keys
-from dfad_client.teachers import Teachers
-from dfad_client.transport import Transport
-from dfad_client.uploads import Uploads
-
-DEFAULT_BASE_URL = "http://127.0.0.1:8000"
+from dfad_client.sync.jobs import Jobs
+from dfad_client.sync.keys import Keys
+from dfad_client.sync.teachers import Teachers
+from dfad_client.sync.transport import Transport
+from dfad_client.sync.uploads import Uploads
 
 
 class Client:
-    """A connection to one server; close it, or use it in a `with` block.
+    """A connection to one server; close it, or use it in an `with` block.
 
-    `base_url` and `api_key` default to DFAD_BASE_URL and DFAD_API_KEY. Calls that break or are
-    refused for now (408, 429, 5xx) are tried again, `retries` times, with one idempotency key,
-    so nothing is ever created twice. Methods raise ApiError when the server refuses and
-    ConnectionFailed when it does not answer.
+    Address and key are what is given here, else DFAD_BASE_URL and DFAD_API_KEY, else those of the profile
+    (`profile`, DFAD_PROFILE, or the file's default; see `dfad_client.profiles`).
+
+    Calls that break or are refused for now are tried again, `retries` times, with one idempotency key, so
+    that nothing is ever created twice. Refused for now means 408, 429, 5xx, and of the conflicts (409) an
+    idempotent request that is still in work, or one with Retry-After; others, such as `invalid_transition`,
+    are raised at once. Methods raise ApiError when the server refuses and ConnectionFailed when it does not
+    answer.
     """
 
     def __init__(
@@ -33,14 +36,16 @@ class Client:
         base_url: str | None = None,
         api_key: str | None = None,
         *,
+        profile: str | None = None,
         timeout_seconds: float = 60.0,
         retries: int = 4,
         backoff_seconds: float = 0.5,
-        transport: httpx.BaseTransport | None = None,
+        transport: httpx2.BaseTransport | None = None,
     ) -> None:
+        server = profiles.server(base_url, api_key, profile)
         self._transport = Transport(
-            base_url or os.environ.get("DFAD_BASE_URL") or DEFAULT_BASE_URL,
-            api_key or os.environ.get("DFAD_API_KEY"),
+            server.base_url,
+            server.api_key,
             timeout_seconds=timeout_seconds,
             retries=retries,
             backoff_seconds=backoff_seconds,
@@ -56,9 +61,9 @@ class Client:
         """The server's address."""
         return self._transport.base_url
 
-    def capabilities(self) -> Json:
+    def capabilities(self) -> Capabilities:
         """Methods with the JSON Schema of their parameters, architectures, formats, devices, limits."""
-        body: Json = self._transport.request("GET", "/capabilities").json()
+        body: Capabilities = self._transport.json("GET", "/capabilities")
         return body
 
     def readiness(self) -> dict[str, str]:

@@ -1,19 +1,17 @@
+# Made from dfad_client/aio/uploads.py by `python tools/sync_twin.py`: change that one, and run it.
 """Large files in parts: what broke off goes on where it was, also from another process."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
 from dfad_client.answers import Json
-from dfad_client.transport import Transport
-
-Listener = Callable[[int, int], None]
-"""Told (bytes that the server has, bytes in all) after every part."""
-PIECE_BYTES = 1 << 20
+from dfad_client.files import Listener, digest_of
+from dfad_client.sync.transport import Transport
+from dfad_client.sync.waiting import aside
 
 
 class Uploads:
@@ -26,24 +24,21 @@ class Uploads:
         """The id of a completed upload of that file, to be named as `upload_id` in a job or a teacher.
 
         The upload is known by the file's name, size and SHA-256: called again within a day for the same
-        file, it sends only the parts that the server has not. Raises ApiError, ConnectionFailed, OSError.
+        file, it sends only the parts that the server has not. `on_progress` is told the bytes that the server
+        has, and those in all, after every part. Raises ApiError, ConnectionFailed, OSError.
         """
         path = Path(path)
         with path.open("rb") as file:
-            digest, size = _digest(file)
+            digest, size = aside(lambda: digest_of(file))
             about = {"filename": path.name, "bytes": size, "sha256": digest}
             key = hashlib.sha256(repr(sorted(about.items())).encode()).hexdigest()
-            upload = self._begin(about, f"upload-{key}")
+            headers = {"Idempotency-Key": f"upload-{key}"}
+            upload: Json = self._transport.json("POST", "/uploads", json=about, headers=headers)
             if upload["status"] != "completed":
                 self._parts(file, upload, on_progress)
                 self._transport.request("POST", f"/uploads/{upload['id']}/complete")
         upload_id: str = upload["id"]
         return upload_id
-
-    def _begin(self, about: Json, key: str) -> Json:
-        headers = {"Idempotency-Key": key}
-        upload: Json = self._transport.request("POST", "/uploads", json=about, headers=headers).json()
-        return upload
 
     def _parts(self, file: IO[bytes], upload: Json, on_progress: Listener | None) -> None:
         there = {part["number"]: part["bytes"] for part in upload["parts"]}
@@ -60,11 +55,3 @@ class Uploads:
         path = f"/uploads/{upload_id}/parts/{number}"
         self._transport.request("PUT", path, content=content, headers=headers)
         return len(content)
-
-
-def _digest(file: IO[bytes]) -> tuple[str, int]:
-    digest, size = hashlib.sha256(), 0
-    while piece := file.read(PIECE_BYTES):
-        digest.update(piece)
-        size += len(piece)
-    return digest.hexdigest(), size

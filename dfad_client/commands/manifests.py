@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dfad_client import Client
 from dfad_client.answers import Job
-from dfad_client.client import Client
+from dfad_client.commands.spec import UsageError
 from dfad_client.errors import ApiError
-from dfad_client.spec_options import UsageError
 
 FORMAT = "dfad-manifest-1"
 GONE = 404
