@@ -23,13 +23,12 @@ from dfad_core.evaluation.suite import held_out_images
 from dfad_core.export.formats import export
 from dfad_core.export.metadata import StudentMetadata
 from dfad_core.export.safetensors import student_bytes
+from dfad_core.hooks import Hooks
 from dfad_core.loading import LoadedTeacher
 from dfad_core.methods import resolve_recipe
 from dfad_core.methods.terms import bn_layers
-from dfad_core.report.card import render_report
 from dfad_core.runtime import resolve
 from dfad_core.trainer import DistillResult
-from worker.hooks import PipeHooks, png
 
 MOST_BARS = 1000
 """Classes of which a histogram is made."""
@@ -73,7 +72,7 @@ class Trained:
     """More for the result: how the student was chosen, what it began with."""
 
 
-def outcome(trained: Trained, spec: dict[str, Any], hooks: PipeHooks, alive: Callable[[], object]) -> Outcome:
+def outcome(trained: Trained, spec: dict[str, Any], hooks: Hooks, alive: Callable[[], object]) -> Outcome:
     """Measure, export and report. What goes wrong with an export is told and costs that format alone."""
     done, config = trained.done, trained.config
     synthetic = done.synthetic_BCHW
@@ -114,6 +113,7 @@ def outcome(trained: Trained, spec: dict[str, Any], hooks: PipeHooks, alive: Cal
         name = f"student{SUFFIXES[made.name]}"
         files.append(Produced(f"student_{made.name}", name, "application/octet-stream", made.content))
         result["exports"][made.name] = {"bytes": len(made.content), **made.figures}
+    alive()
     files += _report(trained, spec, hooks, result)
     return Outcome(result, files, done.steps, trained.stopped)
 
@@ -189,18 +189,25 @@ def _histogram(teacher: LoadedTeacher, synthetic_BCHW: Tensor) -> list[int] | No
     return torch.bincount(torch.cat(classes), minlength=teacher.num_classes).tolist()
 
 
-def _report(
-    trained: Trained, spec: dict[str, Any], hooks: PipeHooks, result: dict[str, Any]
-) -> list[Produced]:
-    picture = None if trained.done.samples is None else png(trained.done.samples)
-    page = render_report(
-        result,
-        history=trained.done.history,
-        samples_png=picture,
-        earlier_png=hooks.pictures,
-        settings=spec,
-        title=f"{result['teacher']['architecture']} to {result['student']['architecture']}",
-    )
+def _report(trained: Trained, spec: dict[str, Any], hooks: Hooks, result: dict[str, Any]) -> list[Produced]:
+    """Page and picture; none, and an event, where the packages of the extra `report` are not installed."""
+    try:
+        from dfad_core.report.card import render_report
+        from dfad_core.report.picture import png
+
+        picture = None if trained.done.samples is None else png(trained.done.samples)
+        page = render_report(
+            result,
+            history=trained.done.history,
+            samples_png=picture,
+            earlier_png=hooks.pictures,
+            settings=spec,
+            title=f"{result['teacher']['architecture']} to {result['student']['architecture']}",
+        )
+    except ModuleNotFoundError as error:
+        text = f"There is no report: {error.name} is missing (pip install 'dfad[report]')."
+        hooks.event("report_missing", {"message": text})
+        return []
     files = [Produced("report", "report.html", "text/html; charset=utf-8", page.encode())]
     if picture is not None:
         files.append(Produced("samples", "samples.png", "image/png", picture))
