@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email.utils
 import random
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import httpx2
@@ -18,6 +19,10 @@ IN_FLIGHT_CODE = "idempotency_in_flight"
 #: A server that asks for a longer pause than this gets no second try: the caller decides.
 LONGEST_PAUSE_SECONDS = 60.0
 LONGEST_BACKOFF_SECONDS = 20.0
+
+
+OnWait = Callable[[str, float], None]
+"""Told before a pause: what went wrong, and how many seconds it takes."""
 
 
 class Retryable(Exception):

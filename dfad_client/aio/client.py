@@ -15,6 +15,7 @@ from dfad_client.aio.transport import AsyncTransport
 from dfad_client.aio.uploads import AsyncUploads
 from dfad_client.answers import Capabilities
 from dfad_client.errors import ConnectionFailed
+from dfad_client.retrying import OnWait
 
 
 class AsyncClient:
@@ -27,7 +28,7 @@ class AsyncClient:
     that nothing is ever created twice. Refused for now means 408, 429, 5xx, and of the conflicts (409) an
     idempotent request that is still in work, or one with Retry-After; others, such as `invalid_transition`,
     are raised at once. Methods raise ApiError when the server refuses and ConnectionFailed when it does not
-    answer.
+    answer. `on_wait` is told of every pause between two tries.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class AsyncClient:
         timeout_seconds: float = 60.0,
         retries: int = 4,
         backoff_seconds: float = 0.5,
+        on_wait: OnWait | None = None,
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
         server = profiles.server(base_url, api_key, profile)
@@ -49,6 +51,7 @@ class AsyncClient:
             retries=retries,
             backoff_seconds=backoff_seconds,
             transport=transport,
+            on_wait=on_wait,
         )
         self.jobs = AsyncJobs(self._transport)
         self.teachers = AsyncTeachers(self._transport)

@@ -11,18 +11,22 @@ import httpx2
 from dfad_client import addresses
 from dfad_client.aio import waiting
 from dfad_client.errors import ConnectionFailed
-from dfad_client.retrying import Retryable, backoff, refusal
+from dfad_client.retrying import OnWait, Retryable, backoff, refusal
 
 
 class AsyncAttempts:
     """Counts failures in a row and waits between tries."""
 
     def __init__(
-        self, retries: int, backoff_seconds: float, sleep: Callable[[float], Awaitable[None]]
+        self,
+        retries: int,
+        backoff_seconds: float,
+        sleep: Callable[[float], Awaitable[None]],
+        on_wait: OnWait | None = None,
     ) -> None:
         self._retries = retries
         self._backoff_seconds = backoff_seconds
-        self._sleep = sleep
+        self._sleep, self._on_wait = sleep, on_wait
         self._failures = 0
 
     def progress(self) -> None:
@@ -35,6 +39,8 @@ class AsyncAttempts:
             raise again.failure from again.__cause__
         pause = again.pause if again.pause is not None else backoff(self._failures, self._backoff_seconds)
         self._failures += 1
+        if self._on_wait is not None:
+            self._on_wait(str(again.failure), pause)
         await self._sleep(pause)
 
 
@@ -51,9 +57,11 @@ class AsyncTransport:
         backoff_seconds: float = 0.5,
         transport: httpx2.AsyncBaseTransport | None = None,
         sleep: Callable[[float], Awaitable[None]] = waiting.sleep,
+        on_wait: OnWait | None = None,
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self._retries, self._backoff_seconds, self._sleep = retries, backoff_seconds, sleep
+        self._on_wait = on_wait
         url = addresses.checked(base_url)
         headers = {"User-Agent": "dfad-client", "Accept": "application/json"}
         if api_key:
@@ -73,7 +81,7 @@ class AsyncTransport:
 
     def attempts(self) -> AsyncAttempts:
         """A fresh count of tries, with this transport's patience."""
-        return AsyncAttempts(self._retries, self._backoff_seconds, self._sleep)
+        return AsyncAttempts(self._retries, self._backoff_seconds, self._sleep, self._on_wait)
 
     async def sleep(self, seconds: float) -> None:
         """Wait between polls."""

@@ -28,6 +28,17 @@ def read_spec(file: str | None) -> dict[str, Any]:
     return spec
 
 
+def pairs(texts: list[str], option: str) -> dict[str, str]:
+    """`["team=vision"]` as `{"team": "vision"}`. Raises UsageError."""
+    found = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            raise UsageError(f"{option} takes KEY=VALUE, not {text!r}")
+        found[name] = value
+    return found
+
+
 def student_args(pairs: list[str]) -> dict[str, int]:
     """`["width=8"]` as `{"width": 8}`. Raises UsageError."""
     args = {}
@@ -50,6 +61,7 @@ def build_spec(
     seed: int | None = None,
     target: dict[str, int | None] | None = None,
     exports: list[str] | None = None,
+    metadata: dict[str, str] | None = None,
 ) -> dict[str, Any]:
     """The spec to send. Options win over the file; a new student drops the old one's arguments.
 
@@ -73,6 +85,8 @@ def build_spec(
         part_of(spec, "budget")["steps"] = steps
     if exports:
         spec["exports"] = exports
+    if metadata:
+        part_of(spec, "metadata").update(metadata)
     if seed is not None:
         spec["seed"] = seed
     if "student" not in spec:

@@ -49,9 +49,12 @@ class _Stop(Exception):
 class Up:
     """One run of the service, from the lock on its folder to the last process's end."""
 
-    def __init__(self, *, home: Path, host: str, port: int, workers: int, as_json: bool = False) -> None:
+    def __init__(
+        self, *, home: Path, host: str, port: int, workers: int, as_json: bool = False, quiet: bool = False
+    ) -> None:
         self._home = home.expanduser().absolute()
         self._host, self._port, self._workers, self._as_json = host, port, workers, as_json
+        self._quiet = quiet
         self._signals = 0
         self._stop = threading.Event()
         self._children: list[ServiceProcess] = []
@@ -198,6 +201,8 @@ class Up:
         temporary.replace(self._home / "server.json")
         if self._as_json:
             typer.echo(json.dumps(server))
+        elif self._quiet:
+            typer.echo(server["url"])
         else:
             typer.echo(f"dfad is up at {server['url']}  (data and logs in {self._home}; Ctrl-C stops it)")
 
@@ -214,7 +219,7 @@ class Up:
 
     def _end(self) -> None:
         """SIGTERM to all, time to save, SIGKILL to what is left. A second Ctrl-C shortens the wait."""
-        if self._signals and not self._as_json:
+        if self._signals and not (self._as_json or self._quiet):
             typer.echo("Stopping; running jobs are saved and go on at the next start.", err=True)
         before = self._signals
         for child in self._children:

@@ -11,6 +11,7 @@ import httpx2
 from dfad_client import profiles
 from dfad_client.answers import Capabilities
 from dfad_client.errors import ConnectionFailed
+from dfad_client.retrying import OnWait
 from dfad_client.sync.jobs import Jobs
 from dfad_client.sync.keys import Keys
 from dfad_client.sync.teachers import Teachers
@@ -28,7 +29,7 @@ class Client:
     that nothing is ever created twice. Refused for now means 408, 429, 5xx, and of the conflicts (409) an
     idempotent request that is still in work, or one with Retry-After; others, such as `invalid_transition`,
     are raised at once. Methods raise ApiError when the server refuses and ConnectionFailed when it does not
-    answer.
+    answer. `on_wait` is told of every pause between two tries.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Client:
         timeout_seconds: float = 60.0,
         retries: int = 4,
         backoff_seconds: float = 0.5,
+        on_wait: OnWait | None = None,
         transport: httpx2.BaseTransport | None = None,
     ) -> None:
         server = profiles.server(base_url, api_key, profile)
@@ -50,6 +52,7 @@ class Client:
             retries=retries,
             backoff_seconds=backoff_seconds,
             transport=transport,
+            on_wait=on_wait,
         )
         self.jobs = Jobs(self._transport)
         self.teachers = Teachers(self._transport)

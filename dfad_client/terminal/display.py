@@ -1,14 +1,8 @@
-"""What people see: a live bar on standard error while a job runs, and plain text about jobs."""
+"""Plain text about jobs and teachers, for people."""
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import Any, Self
-
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-
-from dfad_client.answers import Event, Job, Json
+from dfad_client.answers import Job, Json
 
 PHASES = {
     "loading": "loading the teacher",
@@ -17,78 +11,6 @@ PHASES = {
     "evaluating": "evaluating",
     "exporting": "exporting",
 }
-
-
-class Watch:
-    """Shows a job's events: a bar on a terminal, a line now and then elsewhere.
-
-    `quiet` shows nothing. Use it in a `with` block.
-    """
-
-    def __init__(self, *, quiet: bool = False, console: Console | None = None) -> None:
-        self._console = console or Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
-        self._live = self._console.is_terminal and not quiet
-        self._bar = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[detail]}", markup=False),
-            TimeElapsedColumn(),
-            console=self._console,
-            transient=True,
-        )
-        self._task = self._bar.add_task("waiting for a worker", total=100, detail="")
-        self._said_percent = 0.0
-
-    def __enter__(self) -> Self:
-        if self._live:
-            self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._live:
-            self._bar.stop()
-
-    def show(self, event: Event) -> None:
-        """Take in one event."""
-        data = event.data
-        if event.type == "progress":
-            self._progress(data)
-        elif event.type == "phase":
-            self._stage(PHASES.get(str(data.get("phase")), str(data.get("phase"))))
-        elif event.type == "job.queued":
-            self._stage("waiting for a worker")
-        elif event.type == "job.requeued":
-            self._say(f"back in the queue: {data.get('reason', 'interrupted')}")
-            self._stage("waiting for a worker")
-        elif event.type == "job.running" and data.get("attempt", 1) > 1:
-            self._say(f"attempt {data['attempt']}")
-        elif event.type == "job.cancelling":
-            self._stage("stopping")
-        elif event.type == "warning":
-            note = "note" if data.get("level") == "info" else "warning"
-            self._say(f"{note}: {data.get('message') or data.get('code')}")
-
-    def _progress(self, data: dict[str, Any]) -> None:
-        percent = float(data.get("percent") or 0.0)
-        eta = data.get("eta_seconds")
-        detail = f"step {data.get('step')}/{data.get('total_steps')}"
-        if eta is not None:
-            detail += f", {duration(eta)} left"
-        self._bar.update(self._task, completed=percent, detail=detail)
-        if not self._live and (percent >= self._said_percent + 10 or percent < self._said_percent):
-            self._said_percent = percent - percent % 10
-            self._say(f"{percent:3.0f} %  {detail}")
-
-    def _stage(self, text: str) -> None:
-        self._bar.update(self._task, description=text, detail="")
-        if not self._live:
-            self._say(text)
-
-    def _say(self, text: str) -> None:
-        self._console.print(text, markup=False)
 
 
 def duration(seconds: float) -> str:
@@ -119,9 +41,14 @@ def summary(job: Job) -> list[str]:
     lines = [verdict(job), f"  method      {method.get('name', 'auto')}, {job.progress.total_steps} steps"]
     if job.attempt > 1:
         lines.append(f"  attempts    {job.attempt}")
-    result = job.result
-    if not result:
+    if not job.result:
         return [*lines, f"  student     {_student_name(student) or '?'}"]
+    return lines + outcome(job.result)
+
+
+def outcome(result: Json) -> list[str]:
+    """What came out of a training."""
+    lines = []
     for role in ("teacher", "student"):
         part = result.get(role) or {}
         lines.append(f"  {role:11} {part.get('architecture', '?')}, {part.get('parameters', 0):,} parameters")
@@ -150,6 +77,37 @@ def summary(job: Job) -> list[str]:
     return lines
 
 
+def distilled(found: Json) -> list[str]:
+    """What `dfad distill` has made."""
+    how = "stopped early, the student is partial" if found["partial"] else "done"
+    lines = [
+        f"{how}: {found['steps']} steps in {duration(found['seconds'])}",
+        *outcome(found["result"] or {}),
+    ]
+    if not found["result"]:
+        lines = lines[:1]
+    return [*lines, *(f"  {'files' if i == 0 else '':11} {path}" for i, path in enumerate(found["files"]))]
+
+
+def measured(found: Json) -> list[str]:
+    """What `dfad bench` has found."""
+    machine, versions = found["machine"], found["machine"]["versions"]
+    networks = (
+        f"{found[who]['architecture']} ({found[who]['parameters']:,})" for who in ("teacher", "student")
+    )
+    on = (
+        machine["gpu"]
+        or f"{machine['processor']}, {machine['threads']} of {machine['processors']} processors"
+    )
+    return [
+        f"{found['rounds_per_second']:g} rounds a second ({found['rounds']} in {found['seconds']:g} s)",
+        f"  networks    {' to '.join(networks)} parameters",
+        f"  method      {found['method']}, batches of {found['batch_size']}",
+        f"  machine     {machine['device']}: {on}, {machine['precision']}, {machine['system']}",
+        f"  versions    {', '.join(f'{name} {version}' for name, version in versions.items())}",
+    ]
+
+
 def _student_name(student: Json) -> str:
     """As it was asked for."""
     ways = {"layers": "layers", "transformers": "transformers", "target": "from a target"}
@@ -167,3 +125,51 @@ def table(jobs: list[Job]) -> list[str]:
         rows.append((job.id, job.status, percent, _student_name(student), created))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def inspection(found: Json) -> list[str]:
+    """What a teacher is, in a few lines."""
+    shape = "x".join(str(side) for side in (found.get("input") or {}).get("shape", []))
+    norms = ", ".join(f"{count} {name}" for name, count in (found.get("norms") or {}).items())
+    lines = [
+        f"  architecture {found.get('architecture', '?')}{_args(found.get('args') or {})}",
+        f"  file         {found.get('format', '?')}",
+        f"  size         {found.get('parameters', 0):,} parameters, {found.get('bytes', 0):,} bytes, "
+        f"{found.get('macs', 0):,} multiply-accumulates",
+        f"  input        {shape or '?'}, {found.get('num_classes', '?')} classes",
+        f"  norm layers  {norms or 'none'}",
+    ]
+    lines += [f"  note         {note}" for note in found.get("notes") or []]
+    methods = found.get("methods") or []
+    lines += [
+        f"  {_of('methods', i)} {m['name']}: {m['reason']}" for i, m in enumerate(_suiting(methods, True))
+    ]
+    lines += [f"  {_of('not', i)} {m['name']}: {m['reason']}" for i, m in enumerate(_suiting(methods, False))]
+    return lines + students(found)
+
+
+def students(found: Json) -> list[str]:
+    """The students that the inspection offers; where it offers none, what may be asked for."""
+    offered = found.get("students") or []
+    if not offered:
+        parameters = found.get("parameters", 0)
+        sizes = ", ".join(f"{parameters // part:,}" for part in (2, 4, 10))
+        return [f"  students     any that keeps to --max-parameters, e.g. {sizes}"] if parameters else []
+    lines = []
+    for row, one in enumerate(offered):
+        name = f"{one['architecture']}{_args(one.get('args') or {})}"
+        size = f"{one['parameters']:,} parameters, {one.get('compression', 0):g} times fewer"
+        lines.append(f"  {_of('students', row)} {name}: {size}")
+    return lines
+
+
+def _suiting(methods: list[Json], wanted: bool) -> list[Json]:
+    return [method for method in methods if bool(method.get("suits")) is wanted]
+
+
+def _args(args: Json) -> str:
+    return "".join(f" {name}={value}" for name, value in args.items())
+
+
+def _of(title: str, row: int) -> str:
+    return f"{title if row == 0 else '':12}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import platform
 import time
@@ -83,15 +84,16 @@ def run(given: argparse.Namespace, lines: Lines, interrupt: Interrupt) -> int:
         checkpoint_seconds=86_400,
     )
     clock = Clock(lines, interrupt, given.seconds)
-    sizes = {who: cost(network, source.shape) for who, network in zip(names, networks, strict=True)}
-    try:
+    teacher, student = (
+        {"architecture": entry.name, "parameters": cost(network, source.shape).parameters}
+        for entry, network in zip(entries, networks, strict=True)
+    )
+    with contextlib.suppress(Stopped):
         distill(networks[0].eval(), networks[1], config, clock)
-    except Stopped:
-        pass
     runtime = resolve(config)
     about = {
-        "teacher": {"architecture": names[0], "parameters": sizes[names[0]].parameters},
-        "student": {"architecture": names[1], "parameters": sizes[names[1]].parameters},
+        "teacher": teacher,
+        "student": student,
         "method": given.method,
         "batch_size": given.batch_size,
         "rounds": clock.rounds,
