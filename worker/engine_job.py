@@ -28,10 +28,10 @@ from dfad_core.loading.initial import begin_with
 from dfad_core.loading.safetensors_file import read_safetensors
 from dfad_core.models import build_classifier
 from dfad_core.models.derive import derive_student
+from dfad_core.outcome import Outcome, Trained, outcome
 from dfad_core.trainer import DistillResult, distill
 from worker.conversion import Converted
 from worker.hooks import PipeHooks
-from worker.outcome import Outcome, Trained, outcome
 
 
 def load(path: Path, spec: dict[str, Any]) -> LoadedTeacher:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import threading
 import time
@@ -10,9 +9,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from dfad_core.hooks import Hooks, Progress
+from dfad_core.report.picture import png
 from worker.protocol import Message, ProtocolError, read_message, write_message
 
 SAMPLES_EVERY_SECONDS = 10.0
@@ -113,10 +112,3 @@ class PipeHooks(Hooks):
             self._spoke = now
             self._channel.send("alive")
         return self._listener.reason
-
-
-def png(grid_HWC: NDArray[np.uint8]) -> bytes:
-    """A picture (H, W, 1 or 3), 0 to 255, as PNG."""
-    buffer = io.BytesIO()
-    Image.fromarray(grid_HWC.squeeze(-1) if grid_HWC.shape[-1] == 1 else grid_HWC).save(buffer, "PNG")
-    return buffer.getvalue()
