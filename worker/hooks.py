@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dfad_core.hooks import Hooks, Progress
+from worker.kernel import resident_bytes
 from worker.protocol import Message, ProtocolError, read_message, write_message
 
 SAMPLES_EVERY_SECONDS = 10.0
@@ -82,7 +83,7 @@ class PipeHooks(Hooks):
                 "total_steps": progress.total_steps,
                 "seconds": progress.seconds,
                 "eta_seconds": progress.eta_seconds,
-                "metrics": progress.metrics,
+                "metrics": {**progress.metrics, "memory_bytes": float(resident_bytes(os.getpid()))},
             },
         )
 

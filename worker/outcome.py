@@ -30,6 +30,7 @@ from dfad_core.report.card import render_report
 from dfad_core.runtime import resolve
 from dfad_core.trainer import DistillResult
 from worker.hooks import PipeHooks, png
+from worker.kernel import peak_bytes
 
 MOST_BARS = 1000
 """Classes of which a histogram is made."""
@@ -158,6 +159,11 @@ def _result(trained: Trained, alive: Callable[[], object]) -> dict[str, Any]:
             "seed": config.seed,
             "complete": not trained.stopped,
         },
+        "resources": {
+            "peak_memory_bytes": peak_bytes(),
+            "gpu_peak_memory_bytes": _gpu_peak(runtime.device),
+            "teacher_queries": done.metrics.get("teacher_queries"),
+        },
         "events": done.events,
         "versions": {
             "dfad": dfad_core.__version__,
@@ -165,6 +171,11 @@ def _result(trained: Trained, alive: Callable[[], object]) -> dict[str, Any]:
             "python": platform.python_version(),
         },
     }
+
+
+def _gpu_peak(device: torch.device) -> int | None:
+    """Of what this process had allocated on the GPU; None without one."""
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
 
 
 def _accuracy(trained: Trained, device: torch.device, alive: Callable[[], object]) -> dict[str, Any] | None:
