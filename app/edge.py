@@ -14,7 +14,7 @@ import anyio
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import cookie_parser
+from starlette.requests import Request, cookie_parser
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -24,11 +24,12 @@ from app.errors import ServiceError
 from app.ids import new_id
 from app.keys.principal import OPERATOR, Principal, needed
 from app.keys.service import authenticate, recent
-from app.problems import database_away, problem_response
+from app.problems import database_away
 from app.rate_limit import RateLimit
 from app.telemetry.requests import observe
 from app.tenancy import acting_for
 from app.uploads.service import part_bytes_of
+from app.web.refusals import refusal as refused
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/ui/sign-in", "/ui/sign-out"})
 OPEN_FILES = "/static/"
@@ -68,7 +69,7 @@ class Edge:
             if refusal.status == 401 and _wants_page(scope["method"], scope["path"]):
                 answer: Response = RedirectResponse("/ui/sign-in", 303)
             else:
-                answer = problem_response(refusal, request_id)
+                answer = refused(Request(scope), refusal, request_id)
             await answer(scope, receive, send_with_id)
             return
         told = {"request_id": request_id, "principal": principal, "tenant_id": principal.tenant_id}

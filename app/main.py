@@ -13,6 +13,7 @@ from app.api import router
 from app.config import get_settings
 from app.edge import Edge
 from app.waiting import stop_with_the_server
+from app.web.refusals import refusal
 from app.web.serving import install as install_pages
 
 
@@ -32,7 +33,7 @@ def create_app() -> FastAPI:
     app = FastAPI(
         title="Data-free distillation", version="0.1.0", docs_url=None, redoc_url=None, lifespan=_life
     )
-    problems.install(app)
+    problems.install(app, refusal)
     openapi.install(app)
     app.include_router(router)
     install_pages(app)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -160,11 +160,18 @@ def _allowed(request: Request) -> str:
     return ", ".join(sorted(found))
 
 
-def install(app: FastAPI) -> None:
-    """Register the handlers."""
+Refuse = Callable[[Request, ServiceError, str | None], Response]
+
+
+def _as_json(_request: Request, error: ServiceError, request_id: str | None) -> Response:
+    return problem_response(error, request_id)
+
+
+def install(app: FastAPI, refuse: Refuse = _as_json) -> None:
+    """Register the handlers; `refuse` makes the answer for a request, its refusal and the request's id."""
 
     def answer(request: Request, error: ServiceError) -> Response:
-        return problem_response(error, getattr(request.state, "request_id", None))
+        return refuse(request, error, getattr(request.state, "request_id", None))
 
     @app.exception_handler(ServiceError)
     def on_service_error(request: Request, error: Exception) -> Response:

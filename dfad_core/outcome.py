@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import platform
+import resource
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -158,6 +159,11 @@ def _result(trained: Trained, alive: Callable[[], object]) -> dict[str, Any]:
             "seed": config.seed,
             "complete": not trained.stopped,
         },
+        "resources": {
+            "peak_memory_bytes": _peak_bytes(),
+            "gpu_peak_memory_bytes": _gpu_peak(runtime.device),
+            "teacher_queries": done.metrics.get("teacher_queries"),
+        },
         "events": done.events,
         "versions": {
             "dfad": dfad_core.__version__,
@@ -165,6 +171,16 @@ def _result(trained: Trained, alive: Callable[[], object]) -> dict[str, Any]:
             "python": platform.python_version(),
         },
     }
+
+
+def _peak_bytes() -> int:
+    """The most memory that this process has held at a time."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _gpu_peak(device: torch.device) -> int | None:
+    """Of what this process had allocated on the GPU; None without one."""
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
 
 
 def _accuracy(trained: Trained, device: torch.device, alive: Callable[[], object]) -> dict[str, Any] | None:

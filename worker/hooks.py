@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from dfad_core.hooks import Hooks, Progress
 from dfad_core.report.picture import png
+from worker.kernel import resident_bytes
 from worker.protocol import Message, ProtocolError, read_message, write_message
 
 SAMPLES_EVERY_SECONDS = 10.0
@@ -81,7 +82,7 @@ class PipeHooks(Hooks):
                 "total_steps": progress.total_steps,
                 "seconds": progress.seconds,
                 "eta_seconds": progress.eta_seconds,
-                "metrics": progress.metrics,
+                "metrics": {**progress.metrics, "memory_bytes": float(resident_bytes(os.getpid()))},
             },
         )
 
