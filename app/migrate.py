@@ -14,7 +14,9 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import text
 
+from app.config import get_settings
 from app.db import get_engine
+from app.telemetry.logs import configure
 
 #: Any fixed number: all migrating processes must choose the same.
 LOCK_KEY = 0x0DFAD
@@ -51,6 +53,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m app.migrate", description="Upgrade the database.")
     parser.add_argument("--down-to", metavar="REVISION", help="take back what came after it instead")
     options = parser.parse_args()
+    configure(get_settings(), "migrate")
     if options.down_to is None:
         upgrade()
     else:
