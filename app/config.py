@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import quote, urlsplit
 
-from pydantic import BaseModel, Field, SecretStr, model_validator
+from pydantic import AliasChoices, BaseModel, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
@@ -110,6 +110,17 @@ class Settings(BaseSettings):
     """How often an event stream looks for news."""
     sse_keep_alive_seconds: Seconds = 15
     """A stream without news sends a comment this often, so that nobody takes it for dead."""
+    log_format: Literal["auto", "json", "text"] = "auto"
+    """Of log lines; auto: text on a terminal, JSON elsewhere."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least that is logged; at info, a line for every request but health checks."""
+    otel: bool | None = None
+    """Send spans (OpenTelemetry); None: if `otlp_endpoint` is set. More in the usual OTEL_* variables."""
+    otlp_endpoint: str | None = Field(
+        default=None,
+        validation_alias=AliasChoices("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
+    )
+    """Where spans are sent. Only looked at here; the exporter reads it by itself."""
     revision: str | None = None
     """Of the sources that this was built from, for manifests; None: that of the checkout, if it is one."""
     runner_threads: Annotated[int, Field(ge=0)] = 0

@@ -12,6 +12,7 @@ from app import openapi, problems
 from app.api import router
 from app.config import get_settings
 from app.edge import Edge
+from app.telemetry import tracing
 from app.waiting import stop_with_the_server
 from app.web.refusals import refusal
 from app.web.serving import install as install_pages
@@ -23,7 +24,9 @@ async def _life(_app: FastAPI) -> AsyncIterator[None]:
     # What is there by now stays: going through it again and again stops every request for a while.
     gc.collect()
     gc.freeze()
+    tracing.start(get_settings(), "dfad-server")
     yield
+    tracing.stop()
 
 
 def create_app() -> FastAPI:

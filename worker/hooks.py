@@ -111,5 +111,15 @@ class PipeHooks(Hooks):
         now = time.monotonic()
         if now - self._spoke >= ALIVE_EVERY_SECONDS:
             self._spoke = now
-            self._channel.send("alive")
+            self._channel.send("alive", {"gpu": gpu_memory()})
         return self._listener.reason
+
+
+def gpu_memory() -> dict[str, Any] | None:
+    """Name, used and total bytes of the GPU in use, whoever uses it; None if this process uses none."""
+    import torch
+
+    if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        return None
+    free, total = torch.cuda.mem_get_info()
+    return {"name": torch.cuda.get_device_name(), "used_bytes": total - free, "total_bytes": total}

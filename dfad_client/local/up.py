@@ -132,6 +132,7 @@ class Up:
             DFAD_HOST=self._host,
             DFAD_PORT=str(self._port),
             DFAD_LOCAL_WORKERS=str(self._workers),
+            DFAD_LOG_FORMAT=os.environ.get("DFAD_LOG_FORMAT") or "text",  # read by a person, on this machine
         )
         self._migrate(env)
         logs = self._home / "logs"
