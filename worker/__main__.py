@@ -19,11 +19,14 @@ from worker.process import RunnerProcess
 from worker.reconciler import Reconciler
 from worker.shutdown import ask_shutdown
 from worker.threads import runner_threads
+from worker.webhook_sender import WebhookSender
 
 
 @worker_ready.connect
 def _start_reconciler(**_: Any) -> None:
     Reconciler().start()
+    if get_settings().webhook_senders:
+        WebhookSender().start()
 
 
 @worker_shutting_down.connect
