@@ -19,6 +19,7 @@ from app.jobs.schemas import (
 from app.keys.schemas import KeyRequest
 from app.problems import CODES, Problem
 from app.uploads.schemas import UploadRequest
+from app.webhooks.schemas import WebhookPatch, WebhookRequest
 
 REF = "#/components/schemas/{model}"
 BODIES = (
@@ -30,6 +31,8 @@ BODIES = (
     EvaluationReport,
     KeyRequest,
     UploadRequest,
+    WebhookRequest,
+    WebhookPatch,
 )
 
 

@@ -57,6 +57,7 @@ CODES: Mapping[str, str] = {
     "unsupported_media_type": "The body's content type is not accepted here.",
     "upload_incomplete": "Parts of the upload are missing; `errors` names the first.",
     "upload_stalled": "The body stopped arriving.",
+    "webhook_url_refused": "No message may go to that URL.",
 }
 """Stable codes of refusals. Codes of failed jobs are listed with the worker."""
 

@@ -27,6 +27,7 @@ from worker.process import RunnerProcess
 from worker.reconciler import Reconciler
 from worker.shutdown import ask_shutdown
 from worker.threads import runner_threads
+from worker.webhook_sender import WebhookSender
 
 
 @setup_logging.connect
@@ -42,6 +43,8 @@ celery.apps.worker.safe_say = lambda *_, **__: None
 @worker_ready.connect
 def _start_reconciler(**_: Any) -> None:
     Reconciler().start()
+    if get_settings().webhook_senders:
+        WebhookSender().start()
 
 
 @worker_shutting_down.connect

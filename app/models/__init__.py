@@ -10,6 +10,8 @@ from app.models.job_metric import JobMetric
 from app.models.outbox import OutboxMessage
 from app.models.teacher import Teacher
 from app.models.upload import Upload, UploadPart
+from app.models.webhook import Webhook
+from app.models.webhook_delivery import WebhookDelivery
 from app.models.worker_beat import WorkerBeat
 
 __all__ = [
@@ -25,5 +27,7 @@ __all__ = [
     "Teacher",
     "Upload",
     "UploadPart",
+    "Webhook",
+    "WebhookDelivery",
     "WorkerBeat",
 ]
