@@ -155,7 +155,10 @@ def _unexpected(request: Request, error: Exception) -> ServiceError:
 def _allowed(request: Request) -> str:
     """Every method of the path: the router alone names those of the first route that matches."""
     found: set[str] = set()
-    for template, operations in request.app.openapi()["paths"].items():
+    paths = request.app.openapi()["paths"]
+    if request.url.path in paths:  # a name of its own, not somebody's id
+        return ", ".join(sorted(method.upper() for method in paths[request.url.path]))
+    for template, operations in paths.items():
         if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", template), request.url.path):
             found.update(method.upper() for method in operations)
     return ", ".join(sorted(found))

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from sse_starlette import EventSourceResponse
 from starlette.concurrency import run_in_threadpool
 
-from app.artifacts.endpoints import BYTES
+from app.artifacts.endpoints import BYTES, PARTS_OF_BYTES
 from app.artifacts.serving import serve
 from app.artifacts.views import ArtifactList, artifact_view
 from app.config import get_settings
@@ -77,7 +77,7 @@ def _resume_from(last_event_id: str | None, after: int) -> int:
 
 
 @router.get("/metrics", response_model=MetricsView)
-def job_metrics(
+def list_metrics(
     request: Request,
     job_id: JobId,
     points: Annotated[int | None, Query(ge=2, le=10_000)] = None,
@@ -106,7 +106,7 @@ def _published(session: Session, job_id: str, kind: str | None = None) -> Artifa
 
 
 @router.get("/samples")
-def job_samples(request: Request, job_id: JobId) -> ArtifactList:
+def list_samples(request: Request, job_id: JobId) -> ArtifactList:
     """Pictures of generated images over time (PNG), oldest first."""
     with read_scope() as session:
         service.get_job(session, job_id, request.state.tenant_id)
@@ -114,15 +114,15 @@ def job_samples(request: Request, job_id: JobId) -> ArtifactList:
 
 
 @router.get("/artifacts")
-def job_artifacts(request: Request, job_id: JobId) -> ArtifactList:
+def list_artifacts(request: Request, job_id: JobId) -> ArtifactList:
     """All artifacts of the job, oldest first."""
     with read_scope() as session:
         service.get_job(session, job_id, request.state.tenant_id)
         return _published(session, job_id)
 
 
-@router.get("/student", response_class=Response, responses=BYTES)
-def job_student(request: Request, job_id: JobId, format: str = "safetensors") -> Response:
+@router.get("/student", response_class=Response, responses=BYTES, openapi_extra=PARTS_OF_BYTES)
+def download_student(request: Request, job_id: JobId, format: str = "safetensors") -> Response:
     """The student's bytes; a partial one says so in the header `DFAD-Partial: true`."""
     if format not in STUDENT_KINDS:
         problem = FieldProblem("/format", f"one of {', '.join(STUDENT_KINDS)}")
