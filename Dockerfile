@@ -40,7 +40,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 FROM build AS api-dependencies
 # Without torch: the API never imports it.
 RUN --mount=type=cache,target=/root/.cache/pip \
-    python requirements.py pyproject.toml api s3 > requirements.txt \
+    python requirements.py pyproject.toml api s3 otel > requirements.txt \
     && pip install -c constraints.txt -r requirements.txt
 
 FROM build AS worker-dependencies
@@ -55,7 +55,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
         *) echo "DEVICE is cpu or cuda, not '$DEVICE'" >&2; exit 1 ;; \
     esac \
     && pip install --no-deps --index-url "$index" -c constraints.txt torch \
-    && python requirements.py pyproject.toml engine worker s3 > requirements.txt \
+    && python requirements.py pyproject.toml engine worker s3 otel > requirements.txt \
     && pip install -c constraints.txt -r requirements.txt
 
 FROM base AS api

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-import logging
 import os
 import signal
 import sys
@@ -19,6 +18,7 @@ from app.config import Settings
 from app.keys.service import any_keys
 from app.listener import Listener
 from app.startup import WRONG_SETTINGS, settings_or_exit
+from app.telemetry.logs import logging_config
 
 STARTUP_FAILED = 3
 
@@ -60,7 +60,6 @@ def main() -> int:
     if problem is not None:
         print(problem, file=sys.stderr)
         return WRONG_SETTINGS
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     settings.scratch_folder.mkdir(parents=True, exist_ok=True)
     config = uvicorn.Config(
         "app.main:create_app",
@@ -71,6 +70,7 @@ def main() -> int:
         timeout_graceful_shutdown=5,
         access_log=False,
         forwarded_allow_ips=settings.trusted_proxies,
+        log_config=logging_config(settings, "server"),  # in each server process
         workers=settings.server_processes,
     )
     if settings.server_processes > 1:

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import quote, urlsplit
 
-from pydantic import BaseModel, Field, SecretStr, model_validator
+from pydantic import AliasChoices, BaseModel, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from app.setting_files import FileSource
+from app.webhooks.addresses import parse_allowed
 
 Seconds = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
@@ -108,10 +109,36 @@ class Settings(BaseSettings):
     """A runner that says nothing for so long hangs, and is killed; it speaks at every step."""
     runner_memory_bytes: Annotated[int, Field(gt=0)] | None = None
     """A runner that holds more than this is killed before the machine runs out. None: no limit."""
+    webhook_allow: tuple[str, ...] = ()
+    """Hosts, addresses and networks that webhooks may reach beside public ones, as JSON:
+    `["hooks.internal", "10.1.0.0/16"]`."""
+    webhook_key: Annotated[SecretStr, Field(min_length=16)] | None = None
+    """Seals the secrets of webhooks; the same for servers and workers. None: they are kept as they are."""
+    webhook_timeout_seconds: Seconds = 10
+    """Of one try, from the look-up of its host to the answer."""
+    webhook_retry_seconds: tuple[Seconds, ...] = (5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
+    """Pauses between the tries of one message, three days in all; the schedule of Standard Webhooks."""
+    webhook_senders: Annotated[int, Field(ge=0, le=64)] = 8
+    """Messages that one worker sends at once; 0: none."""
+    webhook_poll_seconds: Seconds = 1
+    """How often a worker looks for messages that are due."""
+    webhook_log_days: Annotated[float, Field(gt=0)] = 30
+    """How long the log of deliveries goes back."""
     sse_poll_seconds: Seconds = 0.5
     """How often an event stream looks for news."""
     sse_keep_alive_seconds: Seconds = 15
     """A stream without news sends a comment this often, so that nobody takes it for dead."""
+    log_format: Literal["auto", "json", "text"] = "auto"
+    """Of log lines; auto: text on a terminal, JSON elsewhere."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least that is logged; at info, a line for every request but health checks."""
+    otel: bool | None = None
+    """Send spans (OpenTelemetry); None: if `otlp_endpoint` is set. More in the usual OTEL_* variables."""
+    otlp_endpoint: str | None = Field(
+        default=None,
+        validation_alias=AliasChoices("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
+    )
+    """Where spans are sent. Only looked at here; the exporter reads it by itself."""
     revision: str | None = None
     """Of the sources that this was built from, for manifests; None: that of the checkout, if it is one."""
     runner_threads: Annotated[int, Field(ge=0)] = 0
@@ -153,6 +180,12 @@ class Settings(BaseSettings):
         if (self.s3_access_key_id is None) != (self.s3_secret_access_key is None):
             raise ValueError("DFAD_S3_ACCESS_KEY_ID and DFAD_S3_SECRET_ACCESS_KEY belong together")
         return self
+
+    @field_validator("webhook_allow")
+    @classmethod
+    def _hosts_or_networks(cls, entries: tuple[str, ...]) -> tuple[str, ...]:
+        parse_allowed(entries)
+        return entries
 
     @model_validator(mode="after")
     def _one_password_each(self) -> Self:

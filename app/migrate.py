@@ -16,6 +16,7 @@ from sqlalchemy import text
 
 from app.db import get_engine
 from app.startup import settings_or_exit
+from app.telemetry.logs import configure
 
 #: Any fixed number: all migrating processes must choose the same.
 LOCK_KEY = 0x0DFAD
@@ -52,7 +53,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m app.migrate", description="Upgrade the database.")
     parser.add_argument("--down-to", metavar="REVISION", help="take back what came after it instead")
     options = parser.parse_args()
-    settings_or_exit()
+    configure(settings_or_exit(), "migrate")
     if options.down_to is None:
         upgrade()
     else:

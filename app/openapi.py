@@ -19,6 +19,7 @@ from app.jobs.schemas import (
 from app.keys.schemas import KeyRequest
 from app.problems import CODES, Problem
 from app.uploads.schemas import UploadRequest
+from app.webhooks.schemas import WebhookPatch, WebhookRequest
 
 REF = "#/components/schemas/{model}"
 BODIES = (
@@ -30,7 +31,27 @@ BODIES = (
     EvaluationReport,
     KeyRequest,
     UploadRequest,
+    WebhookRequest,
+    WebhookPatch,
 )
+
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "JobRequest": {
+        "teacher_id": f"tch_{'0' * 32}",
+        "student": {"architecture": "resnet8", "args": {"width": 8}},
+        "budget": {"steps": 2000},
+        "exports": ["safetensors", "onnx"],
+        "metadata": {"team": "vision"},
+    },
+    "TeacherRequest": {"upload_id": f"upl_{'0' * 32}", "architecture": "resnet34"},
+    "JobPatch": {"metadata": {"team": "vision"}, "keep": True},
+    "EvaluationReport": {"data": "our test set", "images": 10_000, "teacher": 0.95, "student": 0.93},
+    "KeyRequest": {"name": "ci", "scopes": ["read", "write"], "tenant_id": "vision"},
+    "UploadRequest": {"filename": "teacher.safetensors", "bytes": 94_000_000, "sha256": "0" * 64},
+    "WebhookRequest": {"url": "https://ci.example.com/dfad", "events": ["job.succeeded", "job.failed"]},
+    "WebhookPatch": {"events": ["job.*"], "enabled": True},
+}
+"""Bodies as they are sent; ids are those of nothing."""
 
 
 def _ref(name: str) -> dict[str, str]:
@@ -49,13 +70,17 @@ def multipart_body(spec: str, *, spec_required: bool, or_json: str | None = None
     encoding = {"spec": {"contentType": "application/json"}}
     content: dict[str, Any] = {"multipart/form-data": {"schema": schema, "encoding": encoding}}
     if or_json:
-        content["application/json"] = {"schema": _ref(or_json)}
+        content["application/json"] = _json(or_json)
     return {"requestBody": {"required": True, "content": content}}
 
 
 def json_body(model: str) -> dict[str, Any]:
     """`openapi_extra` of a route that parses its JSON itself."""
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": _ref(model)}}}}
+    return {"requestBody": {"required": True, "content": {"application/json": _json(model)}}}
+
+
+def _json(model: str) -> dict[str, Any]:
+    return {"schema": _ref(model), "example": EXAMPLES[model]}
 
 
 def install(app: FastAPI) -> None:

@@ -149,11 +149,11 @@ def test_images():
         copied = [line for line in stage.lines if line.startswith("COPY")]
         assert [line.split()[1] for line in copied] == [f"--from={name}-dependencies", "--from=package"]
     extras = {name: read[f"{name}-dependencies"].said["RUN"] for name in ("api", "worker")}
-    assert "pyproject.toml api s3 >" in extras["api"]
-    assert "pyproject.toml engine worker s3 >" in extras["worker"]
-    assert not [line for line in requirements("api", "s3") if line.startswith("torch")]
-    assert [line for line in requirements("engine", "worker", "s3") if line.startswith("torch")]
-    assert not [line for line in requirements("engine", "worker", "s3") if line.startswith("dfad")]
+    assert "pyproject.toml api s3 otel >" in extras["api"]
+    assert "pyproject.toml engine worker s3 otel >" in extras["worker"]
+    assert not [line for line in requirements("api", "s3", "otel") if line.startswith("torch")]
+    assert [line for line in requirements("engine", "worker", "s3", "otel") if line.startswith("torch")]
+    assert not [line for line in requirements("engine", "worker", "s3", "otel") if line.startswith("dfad")]
 
 
 def test_only_what_is_built_is_sent():

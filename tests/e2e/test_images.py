@@ -83,7 +83,7 @@ class Stack:
         command = words or about["command"] or (stage.command("CMD") if stage else [])
         local = [self._local(word, place) for word in command]
         if stage is not None:
-            extras = ("api", "s3") if target == "api" else ("engine", "worker", "s3")
+            extras = ("api", "s3", "otel") if target == "api" else ("engine", "worker", "s3", "otel")
             env |= {
                 "PYTHONPATH": f"{DEPLOY / 'without'}:{ROOT}",
                 "NOT_INSTALLED": ",".join(not_installed(*extras)),
