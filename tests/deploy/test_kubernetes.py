@@ -1,5 +1,6 @@
 """The manifests: valid by Kubernetes' own schemas, allowed by its restricted profile, true to the images."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -174,8 +175,14 @@ def test_scaling_by_the_age_of_the_queue(overlay, worker):
     assert (trigger["type"], trigger["metricType"]) == ("prometheus", "AverageValue")
     assert set(trigger["metadata"]) == {"serverAddress", "query", "threshold", "ignoreNullValues"}
     assert all(isinstance(value, str) for value in trigger["metadata"].values())
-    for figure in ("dfad_queue_age_seconds", 'dfad_jobs{status="running"}', 'dfad_jobs{status="queued"}'):
-        assert figure in trigger["metadata"]["query"]
+    told = (ROOT / "app" / "telemetry" / "jobs.py").read_text()
+    figures = set(re.findall(r"dfad_\w+", trigger["metadata"]["query"]))
+    assert figures == {
+        "dfad_device_running_jobs", "dfad_device_queue_depth", "dfad_device_queue_age_seconds",
+    }  # fmt: skip
+    assert all(f'"{figure}"' in told for figure in figures)
+    devices = {"dfad-worker": "auto|cpu", "dfad-worker-gpu": "auto|cuda"}[worker]
+    assert set(re.findall(r'device=~"([^"]+)"', trigger["metadata"]["query"])) == {devices}
     # At least one worker stays that looks for lost jobs.
     floor = {"dfad-worker": 1} | {worker: spec["minReplicaCount"]}
     assert floor["dfad-worker"] == 1
