@@ -1,6 +1,6 @@
 """Settings that stand in files: what `DFAD_API_KEY_FILE` names is read in the place of `DFAD_API_KEY`.
 
-Every setting may come so. What a file holds is told to nobody: errors name the variable, the path and what is
+Every setting may come so, but for those that are others' variables too. What a file holds is told to nobody: errors name the variable, the path and what is
 wrong with it.
 """
 
@@ -37,6 +37,8 @@ class FileSource(PydanticBaseSettingsSource):
         path = self._environment.get(variable + SUFFIX)
         if path is None:
             return None, field_name, False
+        if field.validation_alias is not None:  # a variable of others, who read no file
+            raise SettingFileError(f"{variable}{SUFFIX}: this setting cannot stand in a file")
         if variable in self._environment:
             raise SettingFileError(f"{variable}{SUFFIX}: {variable} is set as well; one of the two must go")
         return _text(variable + SUFFIX, Path(path), lines=self.field_is_complex(field)), field_name, False

@@ -82,6 +82,12 @@ def test_a_value_and_a_file_for_one_setting(in_file, monkeypatch):
         Settings()
 
 
+def test_variables_that_others_read_cannot_stand_in_a_file(in_file):
+    in_file("OTLP_ENDPOINT", b"http://127.0.0.1:4318")
+    with pytest.raises(SettingFileError, match="cannot stand in a file"):
+        Settings()
+
+
 @pytest.mark.parametrize("password", NASTY)
 def test_passwords_need_no_quoting(home, password):
     settings = Settings(
