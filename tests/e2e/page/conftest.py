@@ -30,9 +30,10 @@ MILLISECONDS = 60_000
 SCREENSHOTS = os.environ.get("DFAD_SCREENSHOTS")
 SMALL = {"batch_size": 16, "student_steps": 2, "generator_width": 4, "latent_dim": 8}
 WATCH = """
-window.shifted = 0; window.slow = [];
-new PerformanceObserver((list) => { for (const e of list.getEntries()) if (!e.hadRecentInput) window.shifted += e.value; })
-  .observe({ type: 'layout-shift', buffered: true });
+window.shifted = 0;
+new PerformanceObserver((list) => {
+  for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.shifted += entry.value;
+}).observe({ type: 'layout-shift', buffered: true });
 """
 
 
