@@ -1,7 +1,7 @@
 """How long the page of a long job takes to open in a browser, and whether it stays smooth.
 
 `python -m benchmarks.page_load` starts the server on a folder of its own, gives one job a hundred thousand
-readings, opens its page in Chromium several times with an empty cache, moves over the curves, looks closer, and
+readings, opens its page in Chromium several times with an empty cache, moves over the curves, and
 prints and records what the browser itself measured. Needs Chromium and Playwright.
 """
 
@@ -29,8 +29,9 @@ from benchmarks.services import free_port
 
 READINGS, OPENINGS, MOVES = 100_000, 5, 120
 SERIES = (
-    "discrepancy", "bn_statistics", "one_hot", "generator_loss", "student_discrepancy", "student_loss", "agreement",
-    "class_entropy", "sample_distance", "step_seconds", "teacher_queries", "learning_rate", "memory_bytes",
+    "discrepancy", "bn_statistics", "one_hot", "generator_loss", "student_discrepancy", "student_loss",
+    "agreement", "class_entropy", "sample_distance", "step_seconds", "teacher_queries", "learning_rate",
+    "memory_bytes",
 )  # fmt: skip
 WATCH = """
 window.shifted = 0; window.slow = [];
