@@ -33,7 +33,13 @@ def create_app() -> FastAPI:
     settings = get_settings()
     # The documentation pages load scripts from other hosts; the description itself is enough.
     app = FastAPI(
-        title="Data-free distillation", version="0.1.0", docs_url=None, redoc_url=None, lifespan=_life
+        title="Data-free distillation",
+        version="0.1.0",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=_life,
+        # FastAPI's own spans and records would tell of bodies; ours tell ids alone.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     problems.install(app)
     openapi.install(app)
