@@ -81,7 +81,8 @@ def test_every_change_of_state_is_owed_to_who_asks(job: Any, hook: Hook) -> None
     other, off = hook("another"), hook()
     service.patch(off, "local", WebhookPatch(enabled=False))
     job_id = job()
-    assert [d.event for d in log(everything)] == ["job.queued", "job.running", "job.failed"]
+    assert {d.event for d in log(everything)} == {"job.queued", "job.running", "job.failed"}
+    assert len(log(everything)) == 3
     assert (log(other), log(off)) == ([], [])
     (owed,) = log(ends)
     body = json.loads(owed.body)
@@ -174,7 +175,7 @@ def test_one_bad_message_among_good_ones_disables_nothing(job: Any, hook: Hook, 
     (deliver(first, lambda *_, **__: ARRIVED))
     (second,) = claim_due(9)
     deliver(second, lambda *_, **__: BROKEN)
-    assert [d.status for d in log(webhook_id)] == ["delivered", "failed"]
+    assert {d.id: d.status for d in log(webhook_id)} == {first.id: "delivered", second.id: "failed"}
     assert row(webhook_id).enabled
 
 
@@ -349,7 +350,8 @@ def test_threads_that_hang_leave_the_others_alone(
     while time.monotonic() < deadline and {d.status for d in log(quick)} != {"delivered"}:
         time.sleep(0.02)
     assert {d.status for d in log(quick)} == {"delivered"}
-    assert [(d.status, d.attempts) for d in log(hanging)] == [("pending", 1), ("pending", 0), ("pending", 0)]
+    assert {d.status for d in log(hanging)} == {"pending"}
+    assert sum(d.attempts for d in log(hanging)) == 1
     over.append(True)
     while time.monotonic() < deadline and {d.status for d in log(hanging)} != {"delivered"}:
         time.sleep(0.02)
