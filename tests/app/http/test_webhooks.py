@@ -176,7 +176,7 @@ def test_bounds(client: TestClient) -> None:
 
 
 def test_two_tenants(database: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-    """Neither sees the other's, a job is told to its own tenant's alone, and changing needs the scope write."""
+    """Neither sees the other's, a job is told to its own tenant's alone, and changing needs write."""
     monkeypatch.setenv("DFAD_API_KEY", "the-operators")
     client = request.getfixturevalue("client")
 
