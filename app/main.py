@@ -12,7 +12,9 @@ from app import openapi, problems
 from app.api import router
 from app.config import get_settings
 from app.edge import Edge
+from app.telemetry import tracing
 from app.waiting import stop_with_the_server
+from app.web.refusals import refusal
 from app.web.serving import install as install_pages
 
 
@@ -22,7 +24,10 @@ async def _life(_app: FastAPI) -> AsyncIterator[None]:
     # What is there by now stays: going through it again and again stops every request for a while.
     gc.collect()
     gc.freeze()
+    tracing.start(get_settings(), "dfad-server")
     yield
+    tracing.stop()
+    gc.unfreeze()  # a process that goes on, as one of tests does, gets the memory back
 
 
 def create_app() -> FastAPI:
@@ -30,9 +35,15 @@ def create_app() -> FastAPI:
     settings = get_settings()
     # The documentation pages load scripts from other hosts; the description itself is enough.
     app = FastAPI(
-        title="Data-free distillation", version="0.1.0", docs_url=None, redoc_url=None, lifespan=_life
+        title="Data-free distillation",
+        version="0.1.0",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=_life,
+        # What generated clients call their functions.
+        generate_unique_id_function=lambda route: route.name,
     )
-    problems.install(app)
+    problems.install(app, refusal)
     openapi.install(app)
     app.include_router(router)
     install_pages(app)

@@ -35,6 +35,22 @@ BODIES = (
     WebhookPatch,
 )
 
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "JobRequest": {
+        "teacher_id": f"tch_{'0' * 32}",
+        "student": {"architecture": "resnet8", "args": {"width": 8}},
+        "budget": {"steps": 2000},
+        "exports": ["safetensors", "onnx"],
+        "metadata": {"team": "vision"},
+    },
+    "TeacherRequest": {"upload_id": f"upl_{'0' * 32}", "architecture": "resnet34"},
+    "JobPatch": {"metadata": {"team": "vision"}, "keep": True},
+    "EvaluationReport": {"data": "our test set", "images": 10_000, "teacher": 0.95, "student": 0.93},
+    "KeyRequest": {"name": "ci", "scopes": ["read", "write"], "tenant_id": "vision"},
+    "UploadRequest": {"filename": "teacher.safetensors", "bytes": 94_000_000, "sha256": "0" * 64},
+}
+"""Bodies as they are sent; ids are those of nothing."""
+
 
 def _ref(name: str) -> dict[str, str]:
     return {"$ref": f"#/components/schemas/{name}"}
@@ -52,13 +68,17 @@ def multipart_body(spec: str, *, spec_required: bool, or_json: str | None = None
     encoding = {"spec": {"contentType": "application/json"}}
     content: dict[str, Any] = {"multipart/form-data": {"schema": schema, "encoding": encoding}}
     if or_json:
-        content["application/json"] = {"schema": _ref(or_json)}
+        content["application/json"] = _json(or_json)
     return {"requestBody": {"required": True, "content": content}}
 
 
 def json_body(model: str) -> dict[str, Any]:
     """`openapi_extra` of a route that parses its JSON itself."""
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": _ref(model)}}}}
+    return {"requestBody": {"required": True, "content": {"application/json": _json(model)}}}
+
+
+def _json(model: str) -> dict[str, Any]:
+    return {"schema": _ref(model), "example": EXAMPLES[model]}
 
 
 def install(app: FastAPI) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -155,17 +155,27 @@ def _unexpected(request: Request, error: Exception) -> ServiceError:
 def _allowed(request: Request) -> str:
     """Every method of the path: the router alone names those of the first route that matches."""
     found: set[str] = set()
-    for template, operations in request.app.openapi()["paths"].items():
+    paths = request.app.openapi()["paths"]
+    if request.url.path in paths:  # a name of its own, not somebody's id
+        return ", ".join(sorted(method.upper() for method in paths[request.url.path]))
+    for template, operations in paths.items():
         if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", template), request.url.path):
             found.update(method.upper() for method in operations)
     return ", ".join(sorted(found))
 
 
-def install(app: FastAPI) -> None:
-    """Register the handlers."""
+Refuse = Callable[[Request, ServiceError, str | None], Response]
+
+
+def _as_json(_request: Request, error: ServiceError, request_id: str | None) -> Response:
+    return problem_response(error, request_id)
+
+
+def install(app: FastAPI, refuse: Refuse = _as_json) -> None:
+    """Register the handlers; `refuse` makes the answer for a request, its refusal and the request's id."""
 
     def answer(request: Request, error: ServiceError) -> Response:
-        return problem_response(error, getattr(request.state, "request_id", None))
+        return refuse(request, error, getattr(request.state, "request_id", None))
 
     @app.exception_handler(ServiceError)
     def on_service_error(request: Request, error: Exception) -> Response:

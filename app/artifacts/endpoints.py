@@ -25,8 +25,23 @@ BYTES: dict[int | str, dict[str, Any]] = {
 """The answers of a route that serves an artifact's bytes."""
 
 
-@router.get("/{artifact_id}", response_class=Response, responses=BYTES)
-def retrieve_artifact(request: Request, artifact_id: ArtifactId) -> Response:
+def _header(name: str, description: str, pattern: str) -> dict[str, Any]:
+    schema = {"type": "string", "pattern": pattern}
+    return {"name": name, "in": "header", "required": False, "description": description, "schema": schema}
+
+
+PARTS_OF_BYTES = {
+    "parameters": [
+        _header("Range", "`bytes=FIRST-LAST`: only these bytes.", "^bytes=[0-9]{0,18}-[0-9]{0,18}$"),
+        _header("If-Range", "An ETag: the range only of these very bytes.", "^[ -~]*$"),
+        _header("If-None-Match", "ETags of what the client has already.", "^[ -~]*$"),
+    ]
+}
+"""What such a route takes besides (RFC 9110, 13 and 14); `serving` reads it from the request itself."""
+
+
+@router.get("/{artifact_id}", response_class=Response, responses=BYTES, openapi_extra=PARTS_OF_BYTES)
+def download_artifact(request: Request, artifact_id: ArtifactId) -> Response:
     """An artifact's bytes, whole or a range of them."""
     require_id(artifact_id, "art", "/artifact_id")
     owned = (Artifact.id == artifact_id, Artifact.tenant_id == request.state.tenant_id)

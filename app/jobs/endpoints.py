@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, HTTPException, Query, Request, Response
 from pydantic import BaseModel
 from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 
-from app import quotas
+from app import idempotency, quotas
 from app.db import read_scope
 from app.errors import FieldProblem, InvalidBody
 from app.jobs import inputs, service
@@ -119,9 +119,10 @@ def _ended(job_id: str) -> bool:
     return mark is None or is_terminal(mark[0])
 
 
-@router.post("/validate", openapi_extra=multipart_body("JobSpec", spec_required=True, or_json="JobSpec"))
-async def validate_job(request: Request) -> Validation:
+@router.post("/validate", openapi_extra=multipart_body("JobSpec", spec_required=True, or_json="JobRequest"))
+async def validate_job(request: Request, idempotency_key: IdempotencyKey = None) -> Validation:
     """Everything that creating the job would refuse; nothing is stored."""
+    idempotency.checked_key(idempotency_key)
     inspection: dict[str, Any] | None = None
     match content_type(request):
         case "multipart/form-data":
@@ -139,6 +140,12 @@ async def validate_job(request: Request) -> Validation:
     check_memory(spec)
     await run_in_threadpool(_check_inputs, spec, request.state.tenant_id)
     return Validation(valid=True, resolved_spec=spec.resolved(), estimate=estimate(spec, inspection))
+
+
+@router.api_route("/validate", methods=["GET", "PUT", "PATCH", "DELETE"], include_in_schema=False)
+def not_a_job() -> None:
+    """`/jobs/validate` is no job of that id."""
+    raise HTTPException(405, "Method Not Allowed")
 
 
 def _check_inputs(spec: JobSpec, tenant_id: str) -> None:

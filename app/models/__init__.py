@@ -3,6 +3,7 @@
 from app.models.api_key import ApiKey
 from app.models.artifact import Artifact, ArtifactChunk
 from app.models.audit_event import AuditEvent
+from app.models.counter import Counter
 from app.models.job import Job
 from app.models.job_event import JobEvent
 from app.models.job_metric import JobMetric
@@ -18,6 +19,7 @@ __all__ = [
     "Artifact",
     "ArtifactChunk",
     "AuditEvent",
+    "Counter",
     "Job",
     "JobEvent",
     "JobMetric",

@@ -32,11 +32,11 @@ def part_bytes_of(size: int) -> int:
 
 def begin(tenant_id: str, asked: UploadRequest, key: str | None) -> str:
     """A new upload; its id. Raises ServiceError 413 and 429."""
-    limit = get_settings().max_upload_bytes
+    key, limit = idempotency.checked_key(key), get_settings().max_upload_bytes
     if asked.bytes > limit:
         raise ServiceError(413, "payload_too_large", f"No more than {limit} bytes can be uploaded.")
     seen = idempotency.fingerprint(asked.model_dump(), "upload")
-    known = idempotency.made_before(Upload, tenant_id, idempotency.checked_key(key), seen)
+    known = idempotency.made_before(Upload, tenant_id, key, seen)
     if known is not None:
         return known
     try:

@@ -246,6 +246,10 @@ def test_unknown_routes_and_methods(client: TestClient) -> None:
     assert_problem(client.get("/nothing"), 404, "not_found")
     assert_problem(client.put("/jobs"), 405, "method_not_allowed")
     assert_problem(client.get("/jobs/../../etc/passwd"), 404, "not_found")
+    for method in ("GET", "PUT", "PATCH", "DELETE", "OPTIONS"):  # a call, not a job of that id
+        answer = client.request(method, "/jobs/validate")
+        assert_problem(answer, 405, "method_not_allowed")
+        assert answer.headers["allow"] == "POST"
 
 
 PARTS = ("", "/events", "/metrics", "/samples", "/artifacts", "/student")

@@ -148,6 +148,12 @@ def test_a_part_that_rotted_in_the_store_is_noticed(client: TestClient, stored: 
     assert "Part 1" in answer.json()["detail"]
 
 
+def test_a_bad_key_is_told_before_a_bad_size(client: TestClient) -> None:
+    about = {"filename": "t", "bytes": 2**70, "sha256": "0" * 64}
+    answer = client.post("/uploads", json=about, headers={"Idempotency-Key": "k" * 1000})
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/Idempotency-Key")
+
+
 def test_one_key_begins_one_upload(client: TestClient, stored: Any) -> None:
     asked = {"filename": "t", "bytes": 4, "sha256": "0" * 64}
     key = {"Idempotency-Key": "k"}

@@ -1,0 +1,60 @@
+"""A real server and a real worker, as their own processes, for a whole module of tests."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from benchmarks.services import free_port
+
+ROOT = Path(__file__).resolve().parents[2]
+READY_SECONDS = 90.0
+
+
+def clean_environment(**settings: str) -> dict[str, str]:
+    """This process's, without the settings of another installation and with one thread a network."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("DFAD_")}
+    own = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "DFAD_RUNNER_THREADS": "1"}
+    return {**kept, **own, **settings}
+
+
+@contextmanager
+def running_service(home: Path, **settings: str) -> Iterator[str]:
+    """The address of a server that is ready, on SQLite and the embedded broker in `home`."""
+    port = free_port()
+    environment = clean_environment(DFAD_HOME=str(home), DFAD_PORT=str(port), **settings)
+    subprocess.run([sys.executable, "-m", "app.migrate"], env=environment, check=True, cwd=home)
+    log = home / "log"
+    with log.open("wb") as out:
+        processes = [
+            subprocess.Popen(
+                [sys.executable, "-m", module], env=environment, stdout=out, stderr=out, cwd=home
+            )
+            for module in ("app", "worker")
+        ]
+    url = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + READY_SECONDS
+        while not _ready(url):
+            assert time.monotonic() < deadline, log.read_text()[-3000:]
+            time.sleep(0.1)
+        yield url
+    finally:
+        for process in reversed(processes):
+            process.terminate()
+        for process in processes:
+            process.wait(timeout=60)
+
+
+def _ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/readyz", timeout=5, trust_env=False).status_code == 200
+    except httpx.HTTPError:
+        return False

@@ -1,0 +1,1 @@
+"""One end-to-end script and four ways of running it: curl, `dfad`, the Python client, a generated client."""
