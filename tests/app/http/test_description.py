@@ -160,7 +160,7 @@ def test_shown_bodies_are_taken(client: TestClient) -> None:
         for method, operation in methods.items():
             content = operation.get("requestBody", {}).get("content", {}).get("application/json")
             if content:
-                address = path.format(job_id=f"job_{'0' * 32}")
+                address = path.format(job_id=f"job_{'0' * 32}", webhook_id=f"whk_{'0' * 32}")
                 answer = client.request(method, address, json=content["example"])
                 assert answer.status_code in (200, 201, 404), (path, answer.text)
 

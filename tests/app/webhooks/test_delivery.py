@@ -305,6 +305,27 @@ def test_secrets_are_sealed_where_there_is_a_key(each_database: str, hook: Hook,
     assert len({seal(new_secret()) for _ in range(9)}) == 9
 
 
+def test_what_the_operator_sees(job: Any, hook: Hook) -> None:
+    from app.telemetry.webhooks import WebhookCollector
+
+    def told() -> dict[tuple[str, ...], float]:
+        samples = [sample for metric in WebhookCollector().collect() for sample in metric.samples]
+        return {(sample.name, *sample.labels.values()): sample.value for sample in samples}
+
+    assert set(told().values()) == {0}
+    off, webhook_id = hook(events=["job.failed"]), hook(events=["job.failed"])
+    job()
+    with session_scope() as session:
+        gone = update(Webhook).where(Webhook.id == off)
+        session.execute(gone.values(enabled=False, disabled_reason="gone"))
+        past = database_now(session) - timedelta(seconds=100)
+        mine = update(WebhookDelivery).where(WebhookDelivery.webhook_id == webhook_id)
+        session.execute(mine.values(next_attempt_at=past))
+    found = told()
+    assert (found["dfad_webhook_pending",], found["dfad_webhooks_disabled", "gone"]) == (1, 1)
+    assert 99 < found["dfad_webhook_late_seconds",] < 200
+
+
 def test_the_log_is_cut(job: Any, hook: Hook) -> None:
     from worker.sweeper import sweep_deliveries
 
