@@ -48,8 +48,8 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "EvaluationReport": {"data": "our test set", "images": 10_000, "teacher": 0.95, "student": 0.93},
     "KeyRequest": {"name": "ci", "scopes": ["read", "write"], "tenant_id": "vision"},
     "UploadRequest": {"filename": "teacher.safetensors", "bytes": 94_000_000, "sha256": "0" * 64},
-    "WebhookRequest": {"url": "https://ci.example.com/dfad", "events": ["job.succeeded", "job.failed"]},
-    "WebhookPatch": {"events": ["job.*"], "enabled": True},
+    "WebhookRequest": {"url": "https://hooks.example.com/jobs", "events": ["job.succeeded", "job.failed"]},
+    "WebhookPatch": {"enabled": False},
 }
 """Bodies as they are sent; ids are those of nothing."""
 

@@ -13,6 +13,8 @@ from app.models import JobMetric
 
 MOST_READ = 100_000
 """Readings among which peaks are looked for; of more, every second, third … is looked at."""
+DIGITS = 6
+"""Of a peak's value: no drawing shows more, and half the bytes are sent."""
 Points = list[dict[str, Any]]
 
 
@@ -76,7 +78,8 @@ def _ends(stretches: Iterable[Sequence[Row[Any]]]) -> Iterator[dict[str, Any]]:
             # A curve that falls shows its highest value first: no saw where there is none.
             falls = low + high < before.get(name, low + high)
             before[name] = low + high
-            first[name], last[name] = (high, low) if falls else (low, high)
+            ends = (high, low) if falls else (low, high)
+            first[name], last[name] = (float(f"{value:.{DIGITS}g}") for value in ends)
         yield {"step": rows[0][0], "seconds": rows[0][1], **first}
         yield {"step": rows[-1][0], "seconds": rows[-1][1], **last}
 

@@ -32,17 +32,23 @@ class Family:
     labels: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()
     """Upper bounds of a histogram, seconds; none: a counter."""
+    known: tuple[str, ...] = ()
+    """Values of the one label that are 0 from the start: a rise from nothing is none to Prometheus."""
 
 
+ENDS = ("succeeded", "failed", "cancelled")
+REASONS = ("lease_expired", "its_worker_shut_down", "the_runner_died", "out_of_memory", "hung")
+CODES = ("worker_lost", "runner_crashed", "out_of_memory", "hung", "deadline_exceeded", "engine_error")
+"""Those of the service itself; the engine's come as they come."""
 SECONDS = (1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 43200.0, 86400.0)
 FAMILIES = {
     "dfad_leases_lost": Family("Attempts whose lease ran out: their worker died, or was cut off."),
-    "dfad_jobs_requeued": Family("Attempts that are followed by another, by reason.", ("reason",)),
-    "dfad_jobs_ended": Family("Jobs that ended, by how.", ("status",)),
-    "dfad_jobs_failed": Family("Jobs that failed, by the code of their error.", ("code",)),
+    "dfad_jobs_requeued": Family("Attempts that another follows, by reason.", ("reason",), known=REASONS),
+    "dfad_jobs_ended": Family("Jobs that ended, by how.", ("status",), known=ENDS),
+    "dfad_jobs_failed": Family("Jobs that failed, by the code of their error.", ("code",), known=CODES),
     "dfad_checkpoints": Family("Checkpoints that were stored."),
-    "dfad_job_duration_seconds": Family("Of jobs that ended, first start to end.", ("status",), SECONDS),
-    "dfad_job_wait_seconds": Family("Of jobs that ended, submission to first start.", (), SECONDS),
+    "dfad_job_duration_seconds": Family("Of ended jobs, first start to end.", ("status",), SECONDS, ENDS),
+    "dfad_job_wait_seconds": Family("Of ended jobs, submission to first start.", (), SECONDS),
 }
 
 
@@ -77,7 +83,7 @@ def _write(session: Session) -> None:
 
 
 def families(session: Session) -> Iterator[Metric]:
-    """All of them, for Prometheus; what never happened is 0 where no label is needed to say so."""
+    """All of them, for Prometheus."""
     found: dict[str, dict[str, float]] = {name: {} for name in FAMILIES}
     for name, labels, value in session.execute(select(Counter.name, Counter.labels, Counter.value)):
         if name in found:
@@ -88,7 +94,8 @@ def families(session: Session) -> Iterator[Metric]:
 
 def _counter(name: str, family: Family, values: dict[str, float]) -> Metric:
     metric = CounterMetricFamily(name, family.help, labels=family.labels)
-    for labels, value in sorted((values or ({} if family.labels else {"": 0.0})).items()):
+    nothing = dict.fromkeys(family.known if family.labels else ("",), 0.0)
+    for labels, value in sorted({**nothing, **values}.items()):
         metric.add_metric(labels.split("|") if family.labels else (), value)
     return metric
 
@@ -96,7 +103,8 @@ def _counter(name: str, family: Family, values: dict[str, float]) -> Metric:
 def _histogram(name: str, family: Family, values: dict[str, float]) -> Metric:
     """Prometheus' buckets are cumulative, ours are not."""
     metric = HistogramMetricFamily(name, family.help, labels=family.labels)
-    by_labels: dict[tuple[str, ...], dict[str, float]] = {} if family.labels else {(): {}}
+    nothing = [(status,) for status in family.known] if family.labels else [()]
+    by_labels: dict[tuple[str, ...], dict[str, float]] = {labels: {} for labels in nothing}
     for labels, value in values.items():
         *own, which = labels.split("|")
         by_labels.setdefault(tuple(own), {})[which] = value

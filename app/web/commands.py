@@ -11,7 +11,7 @@ from app.jobs.views import JobView
 
 
 def commands(url: str, job: JobView, *, with_key: bool) -> list[tuple[str, str]]:
-    """(title, text) for each way. `with_key`: the reader had to show a key, so the commands have to as well."""
+    """(title, text) for each way. `with_key`: the reader had to show a key, as these then do."""
     spec = job.spec
     teacher_id = job.teacher["id"]
     return [
@@ -30,7 +30,8 @@ def _curl(url: str, spec: dict[str, Any], teacher_id: str, with_key: bool) -> st
 def _command_line(url: str, spec: dict[str, Any], teacher_id: str, with_key: bool) -> str:
     note = "# the key is taken from DFAD_API_KEY\n" if with_key else ""
     given = shlex.quote(json.dumps(spec))
-    return f"{note}printf %s {given} |\n  DFAD_BASE_URL={shlex.quote(url)} dfad submit {teacher_id} --spec - --wait"
+    send = f"DFAD_BASE_URL={shlex.quote(url)} dfad submit {teacher_id} --spec - --wait"
+    return f"{note}printf %s {given} |\n  {send}"
 
 
 def _python(url: str, spec: dict[str, Any], teacher_id: str, with_key: bool) -> str:

@@ -47,8 +47,8 @@ class Offers:
 def offers(inspection: Mapping[str, Any]) -> Offers:
     """Those of one teacher, from its inspection."""
     students = list(inspection.get("students") or [])
-    gap = [abs(one["compression"] - USUAL_COMPRESSION) for one in students]
-    chosen = gap.index(min(gap)) if gap else None
+    small = [place for place, one in enumerate(students) if one["compression"] >= USUAL_COMPRESSION]
+    chosen = (small or [len(students) - 1])[0] if students else None
     macs = students[chosen]["macs"] if chosen is not None else inspection.get("macs", 0) / USUAL_COMPRESSION
     default = MethodConfig().name
     usual = _step_seconds(METHODS[default], inspection, macs)

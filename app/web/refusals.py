@@ -38,4 +38,4 @@ def _reads_pages(request: Request) -> bool:
     if "text/html" not in request.headers.get("accept", "") or "hx-request" in request.headers:
         return False
     path = request.url.path
-    return path == "/" or path == "/ui" or path.startswith("/ui/") or request.scope.get("route") is None
+    return path in {"/", "/ui"} or path.startswith("/ui/") or request.scope.get("route") is None

@@ -35,7 +35,7 @@ def timeline(events: Sequence[EventView], finished_at: datetime | None) -> list[
 
 
 def by_phase(stretches: Sequence[Stretch]) -> dict[str, float]:
-    """Seconds in the queue, on hold and in each phase, over all attempts; the moments between are left out."""
+    """Seconds in the queue, on hold and in each phase, over all attempts."""
     found: dict[str, float] = {}
     for stretch in stretches:
         if stretch.seconds and (stretch.phase or stretch.name in ("queued", "paused")):

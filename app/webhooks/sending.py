@@ -167,7 +167,7 @@ def _trust() -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
-class _Timed(io.RawIOBase):
+class _Timed:
     """A socket with one deadline for everything. As much of a socket as `http.client` asks for."""
 
     def __init__(self, connected: socket.socket, deadline: float) -> None:
@@ -186,23 +186,29 @@ class _Timed(io.RawIOBase):
         self._socket.settimeout(self.left())
         self._socket.sendall(data)
 
-    def makefile(self, _mode: str) -> io.BufferedReader:
-        """What the answer is read from."""
-        return io.BufferedReader(self)
-
-    def readable(self) -> bool:
-        """For BufferedReader."""
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        """What has come."""
+    def receive_into(self, buffer: Any) -> int:
+        """What has come; how many bytes."""
         self._socket.settimeout(self.left())
         return self._socket.recv_into(buffer)
 
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        """What the answer is read from."""
+        return io.BufferedReader(_Reader(self))
+
     def close(self) -> None:
-        """Both directions; also from the reader, for nothing is read after the head of the answer."""
+        """In both directions."""
         self._socket.close()
-        super().close()
+
+
+class _Reader(io.RawIOBase):
+    def __init__(self, timed: _Timed) -> None:
+        self._timed = timed
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        return self._timed.receive_into(buffer)
 
 
 def _exchange(target: Target, connected: _Timed, body: bytes, headers: Mapping[str, str]) -> Outcome:

@@ -13,6 +13,7 @@ from dfad_client.aio.keys import AsyncKeys
 from dfad_client.aio.teachers import AsyncTeachers
 from dfad_client.aio.transport import AsyncTransport
 from dfad_client.aio.uploads import AsyncUploads
+from dfad_client.aio.webhooks import AsyncWebhooks
 from dfad_client.answers import Capabilities
 from dfad_client.errors import ConnectionFailed
 from dfad_client.retrying import OnWait
@@ -57,6 +58,7 @@ class AsyncClient:
         self.teachers = AsyncTeachers(self._transport)
         self.uploads = AsyncUploads(self._transport)
         self.keys = AsyncKeys(self._transport)
+        self.webhooks = AsyncWebhooks(self._transport)
 
     @property
     def base_url(self) -> str:

@@ -117,7 +117,7 @@ def bench(
     session: Session,
     pair: Annotated[
         str, typer.Argument(metavar="TEACHER:STUDENT", help="Two architectures, e.g. resnet34:resnet18.")
-    ] = "resnet20:resnet8",
+    ] = "lenet5:lenet5_half",
     seconds: Annotated[float, typer.Option(min=0.5, max=3600, help="How long to measure.")] = 5.0,
     method: Annotated[str, typer.Option(autocompletion=complete_method)] = "best",
     batch_size: Annotated[int, typer.Option(min=2, max=8192)] = 128,

@@ -19,6 +19,7 @@ ROOM_MEGABYTES = 1000
 #: What the server tells of; it is not known while there is none.
 PARTS = ("database", "broker", "worker", "gpu")
 UNKNOWN = "unknown"
+PATIENCE_SECONDS = 10.0
 ADVICE = {
     "server": "Start one with `dfad up`, or name another with --url, DFAD_BASE_URL or --profile.",
     "key": "The server wants another key: DFAD_API_KEY, or `api_key` in the profile.",
@@ -59,15 +60,17 @@ def doctor(
 
 def _server(session: Session) -> tuple[str, dict[str, str], bool]:
     """Its address, what it says of itself, and whether there is none."""
-    with session.connected() as client:
+    with session.connected(timeout_seconds=PATIENCE_SECONDS) as client:
         try:
             found = {"server": "ok", **client.readiness()}
         except ConnectionFailed as error:
             return client.base_url, {"server": str(error), **dict.fromkeys(PARTS, UNKNOWN)}, True
+        if found.get("database") != "ok":
+            return client.base_url, {**found, "gpu": UNKNOWN}, False
         try:
             devices = client.capabilities().get("devices", [])
         except ApiError as error:
-            # Who works there is asked with a key, and of the database.
+            # What the workers have is told to those alone who have a key.
             refused = {"key": str(error)} if error.status in (401, 403) else {}
             return client.base_url, {**found, **refused, "gpu": UNKNOWN}, False
         found["gpu"] = "ok" if "cuda" in devices else "none"

@@ -61,12 +61,17 @@ class Session:
     quiet: bool = False
 
     def connected(
-        self, *, patient: bool = False, on_wait: Callable[[str, float], None] | None = None
+        self,
+        *,
+        patient: bool = False,
+        on_wait: Callable[[str, float], None] | None = None,
+        timeout_seconds: float = 60.0,
     ) -> Client:
         """A client that gives up within a few seconds; `patient` ones survive a restart of the server."""
         return Client(
             self.url,
             profile=self.profile,
+            timeout_seconds=timeout_seconds,
             retries=7 if patient else 3,
             backoff_seconds=0.5 if patient else 0.3,
             on_wait=on_wait,

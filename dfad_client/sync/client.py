@@ -17,6 +17,7 @@ from dfad_client.sync.keys import Keys
 from dfad_client.sync.teachers import Teachers
 from dfad_client.sync.transport import Transport
 from dfad_client.sync.uploads import Uploads
+from dfad_client.sync.webhooks import Webhooks
 
 
 class Client:
@@ -58,6 +59,7 @@ class Client:
         self.teachers = Teachers(self._transport)
         self.uploads = Uploads(self._transport)
         self.keys = Keys(self._transport)
+        self.webhooks = Webhooks(self._transport)
 
     @property
     def base_url(self) -> str:

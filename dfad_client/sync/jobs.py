@@ -8,7 +8,7 @@ from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from dfad_client.answers import Artifact, Event, Job, Metrics
+from dfad_client.answers import Artifact, Event, Job, Json, Metrics
 from dfad_client.files import Listener, new_idempotency_key, teacher_parts
 from dfad_client.sync.download import download
 from dfad_client.sync.stream import stream_events
@@ -21,6 +21,15 @@ POLL_PAUSE_SECONDS = 0.5
 EVENTS_A_PAGE = 500
 
 Artifacts = list[Artifact]
+
+
+def _one_teacher(teacher: str | Path | None, teacher_id: str | None, upload_id: str | None) -> Path | Json:
+    """The path, or what names the teacher in the body. Raises ValueError unless exactly one is given."""
+    if sum(given is not None for given in (teacher, teacher_id, upload_id)) != 1:
+        raise ValueError("give either teacher (a path), teacher_id or upload_id")
+    if teacher is not None:
+        return Path(teacher)
+    return {"teacher_id": teacher_id} if upload_id is None else {"upload_id": upload_id}
 
 
 class Jobs:
@@ -43,15 +52,30 @@ class Jobs:
         The idempotency key is made here and kept over all tries; give your own to make the call
         repeatable over restarts of your program. Raises ValueError unless exactly one teacher is given.
         """
-        if sum(given is not None for given in (teacher, teacher_id, upload_id)) != 1:
-            raise ValueError("give either teacher (a path), teacher_id or upload_id")
         headers = {"Idempotency-Key": idempotency_key or new_idempotency_key()}
-        if teacher is None:
-            named = {"teacher_id": teacher_id} if upload_id is None else {"upload_id": upload_id}
-            body = {**spec, **named}
-            return Job.of(self._transport.json("POST", "/jobs", json=body, headers=headers))
-        with teacher_parts(Path(teacher), spec) as parts:
-            return Job.of(self._transport.json("POST", "/jobs", files=parts, headers=headers))
+        given = _one_teacher(teacher, teacher_id, upload_id)
+        return Job.of(self._sent("/jobs", spec, given, headers))
+
+    def validate(
+        self,
+        teacher: str | Path | None = None,
+        *,
+        spec: Mapping[str, Any],
+        teacher_id: str | None = None,
+        upload_id: str | None = None,
+    ) -> Json:
+        """What `create` would take, and an estimate of its cost; nothing is stored.
+
+        Raises what `create` would raise.
+        """
+        checked: Json = self._sent("/jobs/validate", spec, _one_teacher(teacher, teacher_id, upload_id), {})
+        return checked
+
+    def _sent(self, path: str, spec: Mapping[str, Any], teacher: Path | Json, headers: dict[str, str]) -> Any:
+        if not isinstance(teacher, Path):
+            return self._transport.json("POST", path, json={**spec, **teacher}, headers=headers)
+        with teacher_parts(teacher, spec) as parts:
+            return self._transport.json("POST", path, files=parts, headers=headers)
 
     def retrieve(self, job_id: str) -> Job:
         """One job as it is now."""
@@ -90,6 +114,29 @@ class Jobs:
         """A new job with the teacher, the spec and the metadata of another."""
         headers = {"Idempotency-Key": idempotency_key or new_idempotency_key()}
         return Job.of(self._transport.json("POST", f"/jobs/{job_id}/rerun", headers=headers))
+
+    def update(self, job_id: str, *, metadata: Mapping[str, str]) -> Job:
+        """Replace the job's metadata."""
+        return Job.of(self._transport.json("PATCH", f"/jobs/{job_id}", json={"metadata": dict(metadata)}))
+
+    def delete(self, job_id: str) -> None:
+        """Forget a job that has ended, with all that came of it. ApiError 409 before its end."""
+        self._transport.request("DELETE", f"/jobs/{job_id}")
+
+    def add_evaluation(
+        self,
+        job_id: str,
+        *,
+        data: str,
+        student: float,
+        teacher: float | None = None,
+        images: int | None = None,
+    ) -> Job:
+        """Keep accuracies (0 to 1) that you measured on your own `data`. Tried once: each call adds one."""
+        known = {"data": data, "student": student, "teacher": teacher, "images": images}
+        body = {name: value for name, value in known.items() if value is not None}
+        path = f"/jobs/{job_id}/evaluations"
+        return Job.of(self._transport.json("POST", path, json=body, repeatable=False))
 
     def wait(self, job_id: str, *, timeout_seconds: float | None = None) -> Job:
         """The job once it has ended. Raises TimeoutError after `timeout_seconds`."""

@@ -96,7 +96,7 @@ def _block(series: Series, width: int, height: int) -> list[tuple[str, str]]:
     labels[0], labels[-1] = _number(max(values)), _number(min(values))
     title = f"{series.title} {_number(values[-1]).strip()}"
     first, last = (f"{series.points[i][0]:g}" for i in (0, -1))
-    steps = f"{first} steps".ljust(inner - len(last)) + last if inner > len(last) + 12 else last.rjust(inner)
+    steps = f"step {first}".ljust(inner - len(last)) + last if inner > len(last) + 12 else last.rjust(inner)
     lines = [(title[:width].ljust(width), "")]
     lines += [(f"{label:>{LABEL_CELLS - 1}} ", drawn) for label, drawn in zip(labels, curve, strict=True)]
     return [*lines, (" " * LABEL_CELLS + steps, "")]

@@ -86,6 +86,8 @@ class Watch:
             self._say(f"attempt {data['attempt']}")
         elif event.type == "job.cancelling":
             self._stage("stopping")
+        elif event.terminal:
+            self._bar.update(self._task, description=event.type.removeprefix("job."))
         elif event.type in ("warning", "note"):
             noted = event.type == "note" or data.get("level") == "info"
             text = data.get("message") or ("" if noted else data.get("code"))

@@ -14,7 +14,7 @@ import torch
 
 import dfad_core
 from dfad_core.catalog import get_architecture, get_method
-from dfad_core.command_line.lines import Interrupt, Lines
+from dfad_core.command_line.lines import MOST_STEPS, Interrupt, Lines
 from dfad_core.config import BudgetConfig, DistillConfig, InputConfig, MethodConfig, TrainingConfig
 from dfad_core.errors import ConfigError, Stopped
 from dfad_core.evaluation.cost import cost
@@ -77,7 +77,7 @@ def run(given: argparse.Namespace, lines: Lines, interrupt: Interrupt) -> int:
         input=source,
         num_classes=CLASSES,
         method=MethodConfig(name=given.method),
-        budget=BudgetConfig(steps=10_000_000),
+        budget=BudgetConfig(steps=MOST_STEPS),
         training=TrainingConfig(batch_size=given.batch_size),
         device=given.device,
         progress_seconds=3600,

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from dfad_core.command_line.lines import Interrupt, LineHooks, Lines
+from dfad_core.command_line.lines import MOST_STEPS, Interrupt, LineHooks, Lines
 from dfad_core.config import BudgetConfig, DistillConfig, MethodConfig, TargetConfig
 from dfad_core.errors import ConfigError, DfadError, DivergedError, Stopped
 from dfad_core.evaluation.cost import cost
@@ -96,7 +96,7 @@ def _check(given: argparse.Namespace) -> None:
 def _config(given: argparse.Namespace, teacher: LoadedTeacher) -> DistillConfig:
     budget = BudgetConfig(steps=given.steps) if given.steps is not None else BudgetConfig()
     if given.seconds is not None:
-        steps = given.steps if given.steps is not None else 10_000_000
+        steps = given.steps if given.steps is not None else MOST_STEPS
         budget = BudgetConfig(steps=steps, train_seconds=given.seconds)
     return DistillConfig(
         input=teacher.input,

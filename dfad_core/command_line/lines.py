@@ -13,6 +13,8 @@ from typing import IO, Any
 from dfad_core.hooks import Hooks, Progress
 
 INTERRUPTED = "interrupted"
+MOST_STEPS = 10_000_000
+"""So many rounds stand for none in particular: the clock ends the training."""
 
 
 class Lines:
@@ -76,7 +78,7 @@ class LineHooks(Hooks):
         by_clock = progress.seconds / whole if progress.eta_seconds is not None and whole > 0 else 0.0
         told = {
             "step": progress.step,
-            "total_steps": progress.total_steps,
+            "total_steps": progress.total_steps if progress.total_steps < MOST_STEPS else None,
             "seconds": progress.seconds,
             "percent": round(100 * max(by_step, by_clock), 2),
             "eta_seconds": progress.eta_seconds,

@@ -34,33 +34,9 @@ RELATIVES: Mapping[str, tuple[str, ...]] = {
 STRANGERS = ("resnet34", "resnet18", "resnet56", "resnet32", "resnet20", "resnet8", "cnn8")
 """For a teacher that the catalogue does not know."""
 WIDTHS = (
-    512,
-    384,
-    256,
-    192,
-    128,
-    96,
-    80,
-    64,
-    56,
-    48,
-    40,
-    32,
-    28,
-    24,
-    20,
-    16,
-    14,
-    12,
-    10,
-    8,
-    7,
-    6,
-    5,
-    4,
-    3,
-    2,
-    1,
+    *(512, 384, 256, 192, 128, 96, 80, 64, 56, 48, 40, 32, 28, 24, 22, 20, 18),
+    # Among narrow networks one channel more is a tenth more of parameters: none is left out.
+    *range(16, 0, -1),
 )
 
 

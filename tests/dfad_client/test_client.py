@@ -228,6 +228,27 @@ def test_the_small_calls(client: Client, server: Any, fake: Any, tmp_path: Path)
     assert client.capabilities() == {"methods": []}
 
 
+def test_checking_changing_and_forgetting(client: Client, server: Any, fake: Any, tmp_path: Path) -> None:
+    (tmp_path / "t.pt").write_bytes(b"weights")
+    done = httpx2.Response(200, json=fake.job())
+    server.on("POST", "/jobs/validate", httpx2.Response(200, json={"estimate": None}))
+    server.on("PATCH", "/jobs/job_1", done)
+    server.on("POST", "/jobs/job_1/evaluations", done, REFUSED)
+    server.on("DELETE", "/jobs/job_1", httpx2.Response(204))
+    assert client.jobs.validate(tmp_path / "t.pt", spec=SPEC) == {"estimate": None}
+    assert b"weights" in server.requests[-1].content
+    client.jobs.validate(upload_id="upl_1", spec=SPEC)
+    assert json.loads(server.requests[-1].content) == {**SPEC, "upload_id": "upl_1"}
+    client.jobs.update("job_1", metadata={"team": "vision"})
+    assert json.loads(server.requests[-1].content) == {"metadata": {"team": "vision"}}
+    client.jobs.add_evaluation("job_1", data="ours", student=0.9)
+    assert json.loads(server.requests[-1].content) == {"data": "ours", "student": 0.9}
+    with pytest.raises(ConnectionFailed):
+        client.jobs.add_evaluation("job_1", data="ours", student=0.9)
+    assert len(server.sent("POST", "/jobs/job_1/evaluations")) == 2, "what adds is tried once"
+    client.jobs.delete("job_1")
+
+
 def test_the_environment_names_server_and_key(
     server: Any, fake: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

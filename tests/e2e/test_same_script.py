@@ -163,7 +163,7 @@ def test_schemathesis_finds_nothing(
     before = other.jobs()
     command = [sys.executable, "-m", "schemathesis.cli", "run", f"{url}/openapi.json"]
     command += ["-H", f"Authorization: Bearer {OPERATOR}", "--phases", "examples,coverage,stateful"]
-    command += ["--max-examples", "5", "--max-time", "60", "--generation-deterministic", "--no-color"]
+    command += ["--max-examples", "5", "--max-time", "25", "--generation-deterministic", "--no-color"]
     command += ["--warnings", "off", "--continue-on-failure"]
     command += ["--exclude-checks", "positive_data_acceptance", "--request-timeout", "70"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)

@@ -5,7 +5,7 @@
   if (!place) return;
   const POINTS = 1000, MOST = 3000, HEIGHT = 220;
   const COLOURS = ["#2f7fd6", "#d9822b", "#2aa36b", "#b5509c", "#7a6bd1", "#b09a1e"];
-  const jobs = place.dataset.jobs.split(","), undrawn = place.dataset.undrawn && new RegExp(place.dataset.undrawn);
+  const jobs = place.dataset.jobs.split(","), undrawn = place.dataset.undrawn ? new RegExp(place.dataset.undrawn) : null;
   const reset = place.querySelector("[data-reset]");
   const figures = [...place.querySelectorAll("figure")].map((root) => ({
     root, series: root.dataset.series ? new RegExp(root.dataset.series) : null, divisor: Number(root.dataset.divisor),
@@ -25,12 +25,11 @@
       if (name !== "step" && name !== "seconds" && !undrawn?.test(name)) column(job, name)[at] = value;
   };
 
-  const load = async () => {
-    const ask = async (job) => {
-      const answer = await fetch(`/jobs/${job}/metrics?points=${POINTS}&peaks=true`);
-      return answer.ok ? (await answer.json()).data : [];
-    };
-    const all = await Promise.all(jobs.map(ask));
+  const ask = async (job) => {
+    const answer = await fetch(`/jobs/${job}/metrics?points=${POINTS}&peaks=true`);
+    return answer.ok ? (await answer.json()).data : [];
+  };
+  const load = (all) => {
     columns = new Map();
     steps = [...new Set(all.flat().map((point) => point.step))].sort((a, b) => a - b);
     const row = new Map(steps.map((step, i) => [step, i]));
@@ -117,7 +116,11 @@
     cancelAnimationFrame(sized);
     sized = requestAnimationFrame(() => { for (const { plot, box } of figures) plot?.setSize({ width: box.clientWidth, height: HEIGHT }); });
   });
-  const reload = () => load().catch(() => dfad.away(true));
+  const reload = async () => {
+    let all = null;
+    try { all = await Promise.all(jobs.map(ask)); } catch { dfad.away(true); return; }
+    load(all);
+  };
   document.addEventListener("dfad:reading", ({ detail: { job, ...point } }) => {
     const last = steps[steps.length - 1];
     if (point.step === last) return;

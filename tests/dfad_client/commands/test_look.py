@@ -52,6 +52,41 @@ def test_no_server_or_another_one(run: Any, server: Any, answer: Any) -> None:
     assert run("doctor").exit_code == 4
 
 
+def test_without_a_server_the_disk_is_looked_at_all_the_same(run: Any, server: Any, tmp_path: Path) -> None:
+    server.on("GET", "/readyz", httpx2.ConnectError("refused"))
+    done = run("doctor", "--home", str(tmp_path))
+    assert done.exit_code == 4
+    assert "dfad up" in done.stdout
+    assert "disk      ok" in done.stdout
+    told = json.loads(run("doctor", "--home", str(tmp_path), "--json").stdout)
+    assert told["checks"]["worker"] == "unknown"
+    assert set(told["advice"]) == {"server"}
+
+
+def test_a_broker_that_is_away(run: Any, server: Any, tmp_path: Path) -> None:
+    ready(server, ["cpu"], broker="away")
+    done = run("doctor", "--home", str(tmp_path))
+    assert done.exit_code == 5
+    assert "Start Redis" in done.stdout
+
+
+def test_a_wrong_key_is_told(run: Any, server: Any, fake: Any, tmp_path: Path) -> None:
+    ready(server, ["cpu"])
+    server.on("GET", "/capabilities", fake.problem(401, "unauthorized", "Show a key."))
+    done = run("doctor", "--home", str(tmp_path))
+    assert done.exit_code == 5
+    assert "DFAD_API_KEY" in done.stdout
+    assert "database  ok" in done.stdout
+
+
+def test_a_disk_that_is_full(run: Any, server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ready(server, ["cpu"])
+    monkeypatch.setattr("shutil.disk_usage", lambda _folder: type("Usage", (), {"free": 5 * 10**6}))
+    done = run("doctor", "--home", str(tmp_path))
+    assert done.exit_code == 5
+    assert f"5 MB free in {tmp_path}" in done.stdout
+
+
 def test_events_page_by_page(run: Any, server: Any) -> None:
     def page(request: httpx2.Request) -> httpx2.Response:
         after = int(request.url.params["after"])
