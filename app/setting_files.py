@@ -1,7 +1,7 @@
 """Settings that stand in files: what `DFAD_API_KEY_FILE` names is read in the place of `DFAD_API_KEY`.
 
-Every setting may come so, but for those that are others' variables too. What a file holds is told to nobody: errors name the variable, the path and what is
-wrong with it.
+Every setting may come so, but for those that are others' variables too. What a file holds is told to nobody:
+errors name the variable, the path and what is wrong with it.
 """
 
 from __future__ import annotations
