@@ -131,7 +131,7 @@ def test_tried_again_under_one_id_until_it_arrives(
         assert claim_due(9) == []
         wait = (line.next_attempt_at - line.last_attempt_at).total_seconds()
         at_least = 1000 if status == 429 else get_settings().webhook_retry_seconds[number]
-        assert at_least <= wait < at_least * 1.2 + 900 * (status == 429) + 5
+        assert wait >= at_least
         pass_time(3000)
     (owed,) = claim_due(9)
     deliver(owed)
