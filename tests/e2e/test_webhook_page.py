@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 
 import httpx2
 import pytest
+from tests.e2e.test_page import check, faults, page, shot
 
 from benchmarks.services import free_port
 from tests.app.webhooks.conftest import Receiver
 from tests.e2e.conftest import ROOT
-from tests.e2e.test_page import check, faults, page, shot
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
