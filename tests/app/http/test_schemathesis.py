@@ -17,7 +17,7 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 QUIET = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.filter_too_much]
 ABOUT = settings(
-    max_examples=12,
+    max_examples=20,
     deadline=None,
     suppress_health_check=QUIET,
     derandomize=True,
