@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from pydantic_core import from_json
-from sqlalchemy import ColumnElement, Row, Select, Text, cast, func, select
+from sqlalchemy import ColumnElement, Select, Text, cast, func, select
 from sqlalchemy.orm import Session
 
 from app.models import JobMetric
@@ -63,7 +63,7 @@ def _every(job_id: str, stride: int, series: ColumnElement[Any] | Any) -> Select
     return query.where((rows.c.place - 1) % stride == 0).order_by(rows.c.step)
 
 
-def _ends(stretches: Iterable[Sequence[Row[Any]]]) -> Iterator[dict[str, Any]]:
+def _ends(stretches: Iterable[Sequence[Any]]) -> Iterator[dict[str, Any]]:
     """Two points for each stretch of (step, seconds, text); one where it is a single reading."""
     before: dict[str, float] = {}
     for rows in stretches:

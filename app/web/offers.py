@@ -84,5 +84,5 @@ def _step_seconds(method: Method, inspection: Mapping[str, Any], student_macs: f
     # Of many steps: seconds are rounded to tenths.
     work = estimate(_steps_of(method.name, MANY), inspection)
     forward = float(timing["forward_milliseconds"]) / 1000 / int(timing["images"])
-    student = work.student_images * forward * PASSES_OF_AN_UPDATE * student_macs / macs
+    student: float = work.student_images * forward * PASSES_OF_AN_UPDATE * student_macs / macs
     return ((work.teacher_seconds or 0.0) + student) / MANY
