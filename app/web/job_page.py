@@ -74,12 +74,13 @@ def job_log(
 
 def _everything(request: Request, job_id: str) -> dict[str, Any]:
     with read_scope() as session:
+        # Before the rest: what happens in between is heard of twice, and never missed.
+        last = session.scalar(select(func.max(JobEvent.seq)).where(JobEvent.job_id == job_id)) or 0
         job = shown(session, job_id, request.state.tenant_id)
         samples = _samples(session, job_id)
         states = _states(session, job_id)
         stored = select(func.sum(Artifact.bytes)).where(Artifact.job_id == job_id)
         stored_bytes = session.scalar(stored) or 0
-        last = session.scalar(select(func.max(JobEvent.seq)).where(JobEvent.job_id == job_id)) or 0
     stretches = timeline(states, job.finished_at)
     return {
         "job": job, "samples": samples, "stretches": stretches, "last_seq": last,

@@ -51,6 +51,8 @@
     figure.box.replaceChildren();
     figure.lines = lines;
     figure.plot = new uPlot(options(figure, lines), data, figure.box);
+    const legend = figure.box.querySelector(".u-legend");
+    if (legend.scrollHeight > legend.clientHeight) legend.tabIndex = 0; // so that keys can scroll it
   };
   // One drawing a frame: none of them makes the page wait.
   let drawing = 0;

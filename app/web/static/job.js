@@ -56,6 +56,7 @@
     };
   };
   document.addEventListener("visibilitychange", () => document.hidden ? close() : open());
+  addEventListener("online", open);
   addEventListener("pagehide", close);
   addEventListener("pageshow", (event) => { if (event.persisted) open(); });
   document.addEventListener("htmx:oobAfterSwap", (event) => {

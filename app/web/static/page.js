@@ -30,6 +30,8 @@
     const looksBack = slider && slider.value !== slider.max;
     if (looksBack || made?.dataset.mark && made.dataset.mark === target.dataset.mark) event.detail.shouldSwap = false;
   });
+  addEventListener("offline", () => away(true));
+  addEventListener("online", () => { away(false); document.body.dispatchEvent(new Event("seen")); });
   for (const name of ["htmx:sendError", "htmx:timeout"]) on(name, () => away(true));
   on("htmx:responseError", (event) => { if (event.detail.xhr.status >= 500) away(true); });
   on("htmx:afterOnLoad", () => away(false));

@@ -71,9 +71,9 @@ class Service:
         return found
 
 
-def started(home: Path, *modules: str, **more: str) -> Service:
+def started(home: Path, *modules: str, port: int | None = None, **more: str) -> Service:
     """A migrated service of the named processes; they are waited for, not ended."""
-    port = free_port()
+    port = port or free_port()
     environment = {n: v for n, v in os.environ.items() if not n.startswith("DFAD_")}
     environment |= {
         "PYTHONPATH": str(ROOT), "DFAD_HOME": str(home), "DFAD_PORT": str(port), "OMP_NUM_THREADS": "1",

@@ -129,3 +129,22 @@ def test_the_same_job_with_a_key(closed: Service, queued: str, browser: Browser)
     program = program.replace("    job = dfad.jobs.wait(job.id)\n", "")
     assert "queued" in run(program, python=True, DFAD_API_KEY=KEY)
     context.close()
+
+
+def test_a_server_that_goes_and_comes_back(
+    closed: Service, queued: str, browser: Browser, tmp_path: Path
+) -> None:
+    """The last to need it: it comes back as another process."""
+    context = browser.new_context(base_url=closed.url)
+    page = context.new_page()
+    sign_in(page, KEY)
+    page.goto(f"/ui/jobs/{queued}")
+    ended(closed)
+    page.get_by_text("Connection lost").wait_for()
+    port = int(closed.url.rpartition(":")[2])
+    closed.processes = started(closed.home, "app", port=port, DFAD_API_KEY=KEY).processes
+    page.get_by_text("Connection lost").wait_for(state="hidden")
+    answer = httpx.post(f"{closed.url}/jobs/{queued}/pause", headers={"Authorization": f"Bearer {KEY}"})
+    assert answer.json()["status"] == "paused"
+    page.wait_for_selector(".state.paused")
+    context.close()
