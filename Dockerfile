@@ -1,29 +1,93 @@
-# Two images of one repository: `--target api` (no torch) and `--target worker`.
-FROM python:3.12-slim AS base
-ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONUNBUFFERED=1
-RUN useradd --create-home --uid 10001 dfad && mkdir /data && chown dfad /data
-ENV DFAD_HOME=/data
-WORKDIR /src
-COPY pyproject.toml constraints.txt ./
+# syntax=docker/dockerfile:1
+# Two images of one repository:
+#   docker build --target api .
+#   docker build --target worker [--build-arg DEVICE=cuda] .
+# What builds them stays behind: a final image is the base, one layer of dependencies, one of this package.
+ARG PYTHON_IMAGE=python:3.12.12-slim-bookworm
+
+FROM ${PYTHON_IMAGE} AS base
+# tini reaps what a killed worker leaves, and passes signals on: process 1 of a container ignores them otherwise.
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends tini=0.19.* \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --no-create-home --home-dir /data --uid 10001 --user-group --shell /usr/sbin/nologin dfad \
+    && install -d -o 10001 -g 10001 -m 0700 /data
+# The root file system may be read-only: all that is written goes to /data (scratch space) and /tmp.
+ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONPATH=/opt/dfad \
+    PYTHONSAFEPATH=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    HOME=/data \
+    XDG_CACHE_HOME=/tmp/cache \
+    MPLCONFIGDIR=/tmp/matplotlib \
+    DFAD_HOME=/data
+
+FROM base AS build
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
+WORKDIR /build
+RUN python -m venv /opt/venv
+COPY pyproject.toml constraints.txt deploy/requirements.py ./
+
+FROM build AS package
+COPY app app
+COPY worker worker
+COPY dfad_core dfad_core
+COPY dfad_client dfad_client
+RUN --mount=type=cache,target=/root/.cache/pip \
+    pip install --no-deps --target /opt/dfad .
+
+FROM build AS api-dependencies
+# Without torch: the API never imports it.
+RUN --mount=type=cache,target=/root/.cache/pip \
+    python requirements.py pyproject.toml api s3 otel > requirements.txt \
+    && pip install -c constraints.txt -r requirements.txt
+
+FROM build AS worker-dependencies
+ARG DEVICE=cpu
+# Where torch comes from. On PyPI its Linux builds are those for CUDA; the ones for processors are smaller.
+ARG TORCH_CPU_INDEX=https://download.pytorch.org/whl/cpu
+ARG TORCH_CUDA_INDEX=https://pypi.org/simple
+RUN --mount=type=cache,target=/root/.cache/pip \
+    case "$DEVICE" in \
+        cpu) index=$TORCH_CPU_INDEX ;; \
+        cuda) index=$TORCH_CUDA_INDEX ;; \
+        *) echo "DEVICE is cpu or cuda, not '$DEVICE'" >&2; exit 1 ;; \
+    esac \
+    && pip install --no-deps --index-url "$index" -c constraints.txt torch \
+    && python requirements.py pyproject.toml engine worker s3 otel > requirements.txt \
+    && pip install -c constraints.txt -r requirements.txt
 
 FROM base AS api
-# The package itself depends on torch, which the API never imports: take the list of the `api` extra alone.
-RUN python -c "import tomllib; print('\n'.join(tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['api']))" > api.txt \
-    && pip install -c constraints.txt -r api.txt
-COPY . .
-RUN pip install --no-deps .
-USER dfad
+COPY --from=api-dependencies /opt/venv /opt/venv
+COPY --from=package /opt/dfad /opt/dfad
+USER 10001:10001
 WORKDIR /data
 ENV DFAD_HOST=0.0.0.0 DFAD_PORT=8000
 EXPOSE 8000
-HEALTHCHECK CMD python -c "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/healthz', timeout=3)"
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=30s --timeout=10s --start-period=30s CMD ["python", "-m", "app.healthy"]
+ENTRYPOINT ["tini", "--"]
 CMD ["python", "-m", "app"]
+ARG REVISION
+ENV DFAD_REVISION=$REVISION
+LABEL org.opencontainers.image.title="dfad api" \
+      org.opencontainers.image.description="Data-free distillation as a service: the HTTP API, and the migrations" \
+      org.opencontainers.image.revision=$REVISION
 
 FROM base AS worker
-COPY . .
-RUN pip install -c constraints.txt '.[worker]'
-USER dfad
+COPY --from=worker-dependencies /opt/venv /opt/venv
+COPY --from=package /opt/dfad /opt/dfad
+USER 10001:10001
 WORKDIR /data
-# SIGTERM makes a worker save its job; give it longer than DFAD_STOP_GRACE_SECONDS before SIGKILL.
+ENV NVIDIA_DRIVER_CAPABILITIES=compute,utility
+# A worker that is asked to end saves its job; give it longer than DFAD_STOP_GRACE_SECONDS before SIGKILL.
 STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=60s --timeout=30s --start-period=120s CMD ["python", "-m", "worker.healthy"]
+ENTRYPOINT ["tini", "--"]
 CMD ["python", "-m", "worker"]
+ARG REVISION
+ENV DFAD_REVISION=$REVISION
+LABEL org.opencontainers.image.title="dfad worker" \
+      org.opencontainers.image.description="Data-free distillation as a service: what trains" \
+      org.opencontainers.image.revision=$REVISION

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-import logging
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
 
 import uvicorn
-from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 from uvicorn.supervisors import Multiprocess
 
-from app.config import Settings, get_settings
+from app.config import Settings
 from app.keys.service import any_keys
 from app.listener import Listener
+from app.startup import WRONG_SETTINGS, settings_or_exit
+from app.telemetry.logs import logging_config
 
 STARTUP_FAILED = 3
 
@@ -54,17 +55,11 @@ def _keys_made() -> bool:
 
 def main() -> int:
     """Serve until told to stop. Exit code 2 for settings that are wrong or unsafe."""
-    try:
-        settings = get_settings()
-    except ValidationError as error:
-        for found in error.errors():
-            print(f"DFAD_{str(found['loc'][0]).upper()}: {found['msg']}.", file=sys.stderr)
-        return 2
+    settings = settings_or_exit()
     problem = refusal(settings, _keys_made)
     if problem is not None:
         print(problem, file=sys.stderr)
-        return 2
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+        return WRONG_SETTINGS
     settings.scratch_folder.mkdir(parents=True, exist_ok=True)
     config = uvicorn.Config(
         "app.main:create_app",
@@ -74,6 +69,8 @@ def main() -> int:
         server_header=False,
         timeout_graceful_shutdown=5,
         access_log=False,
+        forwarded_allow_ips=settings.trusted_proxies,
+        log_config=logging_config(settings, "server"),  # in each server process
         workers=settings.server_processes,
     )
     if settings.server_processes > 1:
@@ -88,6 +85,8 @@ def main() -> int:
         with shared:
             Multiprocess(config, sockets=[listener]).run()
         return 0
+    # The signal comes again once all has ended; by itself it would end the process as if it had crashed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     server = uvicorn.Server(config)
     with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C: raised again once everything has ended
         server.run()

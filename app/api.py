@@ -12,7 +12,20 @@ from app.keys.endpoints import router as keys
 from app.teachers.endpoints import router as teachers
 from app.telemetry.endpoints import router as telemetry
 from app.uploads.endpoints import router as uploads
+from app.webhooks.endpoints import router as webhooks
 
 router = APIRouter()
-for part in (jobs, job_records, teachers, uploads, artifacts, keys, audit, capabilities, health, telemetry):
+for part in (
+    jobs,
+    job_records,
+    teachers,
+    uploads,
+    artifacts,
+    webhooks,
+    keys,
+    audit,
+    capabilities,
+    health,
+    telemetry,
+):
     router.include_router(part)

@@ -5,9 +5,15 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import quote, urlsplit
 
-from pydantic import BaseModel, Field, SecretStr, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AliasChoices, BaseModel, Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from app.setting_files import FileSource
+from app.webhooks.addresses import parse_allowed
 
 Seconds = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
@@ -23,19 +29,31 @@ class Quota(BaseModel, extra="forbid", frozen=True):
 
 
 class Settings(BaseSettings):
-    """Read from `DFAD_*` variables; the defaults run everything on one machine without services."""
+    """Read from `DFAD_*` variables; the defaults run everything on one machine without services.
+
+    Each may stand in a file instead, which `DFAD_*_FILE` names (`app/setting_files.py`).
+    """
 
     # A variable that is set to nothing counts as not set: an empty key must not open the service.
-    model_config = SettingsConfigDict(env_prefix="DFAD_", env_ignore_empty=True, frozen=True)
+    # An error's text goes to logs: it must not quote what was set.
+    model_config = SettingsConfigDict(
+        env_prefix="DFAD_", env_ignore_empty=True, frozen=True, hide_input_in_errors=True
+    )
 
     home: Path = Path(".dfad")
     """Folder of one machine's data: SQLite file, embedded broker, scratch space, logs."""
     database_url: str | None = None
     """SQLAlchemy URL; None: SQLite under `home`. Production: postgresql+psycopg://…"""
+    database_password: Annotated[SecretStr, Field(min_length=1)] | None = None
+    """Of the database's user, where the URL names none; as it is, without the quoting that URLs need."""
     broker_url: str | None = None
     """Celery broker; None: files under `home`. Production: redis://…"""
+    broker_password: Annotated[SecretStr, Field(min_length=1)] | None = None
+    """Of the broker, in the same way."""
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    trusted_proxies: str = "127.0.0.1,::1"
+    """Addresses or networks, by commas, that may say which address and scheme a request came by; `*`: all."""
     server_processes: Annotated[int, Field(ge=1, le=64)] = 1
     """That answer requests; as many as processors pay where many clients poll."""
     api_key: Annotated[SecretStr, Field(min_length=1)] | None = None
@@ -51,7 +69,9 @@ class Settings(BaseSettings):
     artifact_folder: Path | None = None
     """Of the filesystem store, the same for servers and workers; None: `artifacts` under `home`."""
     s3_url: str | None = None
-    """`s3://bucket/prefix`; credentials and region come from the usual AWS_* variables."""
+    """`s3://bucket/prefix`; what is not set here comes from the usual AWS_* variables."""
+    s3_access_key_id: str | None = None
+    s3_secret_access_key: Annotated[SecretStr, Field(min_length=1)] | None = None
     s3_endpoint: str | None = None
     """Of a store that is not Amazon's, e.g. http://minio:9000."""
 
@@ -89,10 +109,36 @@ class Settings(BaseSettings):
     """A runner that says nothing for so long hangs, and is killed; it speaks at every step."""
     runner_memory_bytes: Annotated[int, Field(gt=0)] | None = None
     """A runner that holds more than this is killed before the machine runs out. None: no limit."""
+    webhook_allow: tuple[str, ...] = ()
+    """Hosts, addresses and networks that webhooks may reach beside public ones, as JSON:
+    `["hooks.internal", "10.1.0.0/16"]`."""
+    webhook_key: Annotated[SecretStr, Field(min_length=16)] | None = None
+    """Seals the secrets of webhooks; the same for servers and workers. None: they are kept as they are."""
+    webhook_timeout_seconds: Seconds = 10
+    """Of one try, from the look-up of its host to the answer."""
+    webhook_retry_seconds: tuple[Seconds, ...] = (5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
+    """Pauses between the tries of one message, three days in all; the schedule of Standard Webhooks."""
+    webhook_senders: Annotated[int, Field(ge=0, le=64)] = 8
+    """Messages that one worker sends at once; 0: none."""
+    webhook_poll_seconds: Seconds = 1
+    """How often a worker looks for messages that are due."""
+    webhook_log_days: Annotated[float, Field(gt=0)] = 30
+    """How long the log of deliveries goes back."""
     sse_poll_seconds: Seconds = 0.5
     """How often an event stream looks for news."""
     sse_keep_alive_seconds: Seconds = 15
     """A stream without news sends a comment this often, so that nobody takes it for dead."""
+    log_format: Literal["auto", "json", "text"] = "auto"
+    """Of log lines; auto: text on a terminal, JSON elsewhere."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least that is logged; at info, a line for every request but health checks."""
+    otel: bool | None = None
+    """Send spans (OpenTelemetry); None: if `otlp_endpoint` is set. More in the usual OTEL_* variables."""
+    otlp_endpoint: str | None = Field(
+        default=None,
+        validation_alias=AliasChoices("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
+    )
+    """Where spans are sent. Only looked at here; the exporter reads it by itself."""
     revision: str | None = None
     """Of the sources that this was built from, for manifests; None: that of the checkout, if it is one."""
     runner_threads: Annotated[int, Field(ge=0)] = 0
@@ -105,11 +151,23 @@ class Settings(BaseSettings):
 
     @property
     def resolved_database_url(self) -> str:
-        return self.database_url or f"sqlite+pysqlite:///{(self.home / 'dfad.sqlite3').absolute()}"
+        if self.database_url is None:
+            return f"sqlite+pysqlite:///{(self.home / 'dfad.sqlite3').absolute()}"
+        if self.database_password is None:
+            return self.database_url
+        url = make_url(self.database_url).set(password=self.database_password.get_secret_value())
+        return url.render_as_string(hide_password=False)
 
     @property
     def resolved_broker_url(self) -> str:
-        return self.broker_url or "dfad-files://localhost"
+        if self.broker_url is None:
+            return "dfad-files://localhost"
+        if self.broker_password is None:
+            return self.broker_url
+        url = urlsplit(self.broker_url)
+        user, _, place = url.netloc.rpartition("@")
+        secret = quote(self.broker_password.get_secret_value(), safe="")
+        return url._replace(netloc=f"{user}:{secret}@{place}").geturl()
 
     @property
     def resolved_artifact_folder(self) -> Path:
@@ -119,7 +177,43 @@ class Settings(BaseSettings):
     def _store_is_named(self) -> Self:
         if self.artifact_store == "s3" and self.s3_url is None:
             raise ValueError("DFAD_S3_URL must say where the s3 store is")
+        if (self.s3_access_key_id is None) != (self.s3_secret_access_key is None):
+            raise ValueError("DFAD_S3_ACCESS_KEY_ID and DFAD_S3_SECRET_ACCESS_KEY belong together")
         return self
+
+    @field_validator("webhook_allow")
+    @classmethod
+    def _hosts_or_networks(cls, entries: tuple[str, ...]) -> tuple[str, ...]:
+        parse_allowed(entries)
+        return entries
+
+    @model_validator(mode="after")
+    def _one_password_each(self) -> Self:
+        """Two passwords of which one is ignored would be found out on the day of a change."""
+        try:
+            database = None if self.database_url is None else make_url(self.database_url).password
+            broker = None if self.broker_url is None else urlsplit(self.broker_url).password
+        except (ArgumentError, ValueError):  # its text would quote the address
+            raise ValueError("DFAD_DATABASE_URL or DFAD_BROKER_URL is no address") from None
+        for name, url, own, extra in (
+            ("DATABASE", self.database_url, database, self.database_password),
+            ("BROKER", self.broker_url, broker, self.broker_password),
+        ):
+            if extra is not None and (url is None or own is not None):
+                raise ValueError(f"DFAD_{name}_PASSWORD needs a DFAD_{name}_URL without a password in it")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  (not used here)
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What code says, then variables, then the files that variables name."""
+        return init_settings, env_settings, FileSource(settings_cls)
 
     @property
     def broker_folder(self) -> Path:

@@ -39,14 +39,16 @@ class Base(DeclarativeBase):
 
 
 def make_engine(url: str) -> Engine:
-    """An engine with what each database needs to be safe.
+    """An engine with what each database needs to be safe. Its errors never tell the values of a statement.
 
     SQLite: WAL, full durability, foreign keys, and BEGIN IMMEDIATE for every transaction: a read
     that upgrades to a write fails at once with BUSY_SNAPSHOT whatever the timeout is.
     """
     if not url.startswith("sqlite"):
         return _make_postgresql(url)
-    engine = create_engine(url, connect_args={"timeout": 30, "check_same_thread": False})
+    engine = create_engine(
+        url, connect_args={"timeout": 30, "check_same_thread": False}, hide_parameters=True
+    )
 
     @event.listens_for(engine, "connect")
     def on_connect(connection: Any, _record: Any) -> None:
@@ -72,7 +74,7 @@ much as the read; one that died within the second fails its request, as those un
 
 def _make_postgresql(url: str) -> Engine:
     # As many as requests run at once, so that none is opened for a moment's crowd and closed again.
-    engine = create_engine(url, pool_size=16, max_overflow=16, pool_use_lifo=True)
+    engine = create_engine(url, pool_size=16, max_overflow=16, pool_use_lifo=True, hide_parameters=True)
 
     @event.listens_for(engine, "checkin")
     def on_checkin(_connection: Any, record: Any) -> None:

@@ -7,28 +7,27 @@ trusted. What may have changed something is written into the audit.
 
 from __future__ import annotations
 
-import time
 from urllib.parse import urlsplit
 
 import anyio
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import cookie_parser
+from starlette.requests import Request, cookie_parser
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.audit.service import record
 from app.config import Settings
 from app.errors import ServiceError
-from app.ids import new_id
 from app.keys.principal import OPERATOR, Principal, needed
 from app.keys.service import authenticate, recent
-from app.problems import database_away, problem_response
+from app.problems import database_away
 from app.rate_limit import RateLimit
-from app.telemetry.requests import observe
+from app.telemetry.requests import Watched
 from app.tenancy import acting_for
 from app.uploads.service import part_bytes_of
+from app.web.refusals import refusal as refused
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/ui/sign-in", "/ui/sign-out"})
 OPEN_FILES = "/static/"
@@ -49,14 +48,15 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = new_id("req")
-        headers = Headers(scope=scope)
-        status = 0
+        with Watched(scope) as watched:
+            await self._answer(scope, receive, send, watched)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, watched: Watched) -> None:
+        request_id, headers = watched.request_id, watched.headers
 
         async def send_with_id(message: Message) -> None:
-            nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
+                watched.status = message["status"]
                 MutableHeaders(scope=message)["X-Request-Id"] = request_id
             await send(message)
 
@@ -68,22 +68,23 @@ class Edge:
             if refusal.status == 401 and _wants_page(scope["method"], scope["path"]):
                 answer: Response = RedirectResponse("/ui/sign-in", 303)
             else:
-                answer = problem_response(refusal, request_id)
+                answer = refused(Request(scope), refusal, request_id)
             await answer(scope, receive, send_with_id)
             return
         told = {"request_id": request_id, "principal": principal, "tenant_id": principal.tenant_id}
         scope.setdefault("state", {}).update(told)
+        watched.belongs_to(principal.tenant_id)
         with acting_for(principal.tenant_id):
-            begun = time.monotonic()
             try:
                 await self._app(scope, self._counted(receive, limit), send_with_id)
             finally:
-                observe(scope["method"], _route(scope), status, time.monotonic() - begun)
                 if scope["method"] not in UNCHANGING:
                     action = f"{scope['method']} {scope['path']}"
                     address = (scope.get("client") or (None,))[0]
                     with anyio.CancelScope(shield=True):
-                        await run_in_threadpool(record, principal, action, status, request_id, address)
+                        await run_in_threadpool(
+                            record, principal, action, watched.status, request_id, address
+                        )
 
     async def _principal(self, method: str, path: str, headers: Headers) -> Principal:
         """Who asks. Raises ServiceError for a key that is missing, unknown or not allowed to do this."""
@@ -134,11 +135,6 @@ class Edge:
         if kind.startswith("application/octet-stream"):  # a part of an upload
             return max(part_bytes_of(settings.max_upload_bytes), settings.max_json_bytes)
         return settings.max_json_bytes
-
-
-def _route(scope: Scope) -> str:
-    """The path as the route has it, without anybody's ids."""
-    return getattr(scope.get("route"), "path", None) or "other"
 
 
 def _from_cookie(headers: Headers) -> str:

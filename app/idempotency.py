@@ -11,10 +11,11 @@ from sqlalchemy import select, update
 
 from app.db import database_now, session_scope
 from app.errors import FieldProblem, InvalidBody, ServiceError
-from app.models import Job, Teacher, Upload
+from app.models import Job, Teacher, Upload, Webhook, WebhookDelivery
 
 VALID_HOURS = 24
 MAX_KEY_CHARACTERS = 255
+Keyed = Job | Teacher | Upload | Webhook | WebhookDelivery
 
 
 def checked_key(key: str | None) -> str | None:
@@ -30,9 +31,7 @@ def fingerprint(asked: dict[str, Any], teacher: str) -> str:
     return hashlib.sha256(json.dumps([asked, teacher], sort_keys=True).encode()).hexdigest()
 
 
-def made_before(
-    table: type[Job | Teacher | Upload], tenant_id: str, key: str | None, seen: str
-) -> str | None:
+def made_before(table: type[Keyed], tenant_id: str, key: str | None, seen: str) -> str | None:
     """The id of what this key made before; None for a new key.
 
     Raises ServiceError 422 if the key came with another payload then. Keys are forgotten after a day.

@@ -12,7 +12,9 @@ from app import openapi, problems
 from app.api import router
 from app.config import get_settings
 from app.edge import Edge
+from app.telemetry import tracing
 from app.waiting import stop_with_the_server
+from app.web.refusals import refusal
 from app.web.serving import install as install_pages
 
 
@@ -22,7 +24,9 @@ async def _life(_app: FastAPI) -> AsyncIterator[None]:
     # What is there by now stays: going through it again and again stops every request for a while.
     gc.collect()
     gc.freeze()
+    tracing.start(get_settings(), "dfad-server")
     yield
+    tracing.stop()
     gc.unfreeze()  # a process that goes on, as one of tests does, gets the memory back
 
 
@@ -38,8 +42,10 @@ def create_app() -> FastAPI:
         lifespan=_life,
         # What generated clients call their functions.
         generate_unique_id_function=lambda route: route.name,
+        # FastAPI's own spans and records would tell of bodies; ours tell ids alone.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
-    problems.install(app)
+    problems.install(app, refusal)
     openapi.install(app)
     app.include_router(router)
     install_pages(app)

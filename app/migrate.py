@@ -15,6 +15,8 @@ from alembic.config import Config
 from sqlalchemy import text
 
 from app.db import get_engine
+from app.startup import settings_or_exit
+from app.telemetry.logs import configure
 
 #: Any fixed number: all migrating processes must choose the same.
 LOCK_KEY = 0x0DFAD
@@ -51,6 +53,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m app.migrate", description="Upgrade the database.")
     parser.add_argument("--down-to", metavar="REVISION", help="take back what came after it instead")
     options = parser.parse_args()
+    configure(settings_or_exit(), "migrate")
     if options.down_to is None:
         upgrade()
     else:

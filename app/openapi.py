@@ -19,6 +19,7 @@ from app.jobs.schemas import (
 from app.keys.schemas import KeyRequest
 from app.problems import CODES, Problem
 from app.uploads.schemas import UploadRequest
+from app.webhooks.schemas import WebhookPatch, WebhookRequest
 
 REF = "#/components/schemas/{model}"
 BODIES = (
@@ -30,6 +31,8 @@ BODIES = (
     EvaluationReport,
     KeyRequest,
     UploadRequest,
+    WebhookRequest,
+    WebhookPatch,
 )
 
 EXAMPLES: dict[str, dict[str, Any]] = {
@@ -45,6 +48,8 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "EvaluationReport": {"data": "our test set", "images": 10_000, "teacher": 0.95, "student": 0.93},
     "KeyRequest": {"name": "ci", "scopes": ["read", "write"], "tenant_id": "vision"},
     "UploadRequest": {"filename": "teacher.safetensors", "bytes": 94_000_000, "sha256": "0" * 64},
+    "WebhookRequest": {"url": "https://hooks.example.com/jobs", "events": ["job.succeeded", "job.failed"]},
+    "WebhookPatch": {"enabled": False},
 }
 """Bodies as they are sent; ids are those of nothing."""
 

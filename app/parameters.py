@@ -19,6 +19,8 @@ TeacherId = Annotated[str, _id("tch")]
 ArtifactId = Annotated[str, _id("art")]
 UploadId = Annotated[str, _id("upl")]
 KeyId = Annotated[str, _id("key")]
+WebhookId = Annotated[str, _id("whk")]
+DeliveryId = Annotated[str, _id("dlv")]
 
 Prefer = Annotated[str | None, Header(description="`wait=N`: wait up to N (60) seconds.")]
 IdempotencyKey = Annotated[

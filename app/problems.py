@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -57,6 +57,7 @@ CODES: Mapping[str, str] = {
     "unsupported_media_type": "The body's content type is not accepted here.",
     "upload_incomplete": "Parts of the upload are missing; `errors` names the first.",
     "upload_stalled": "The body stopped arriving.",
+    "webhook_url_refused": "No message may go to that URL.",
 }
 """Stable codes of refusals. Codes of failed jobs are listed with the worker."""
 
@@ -163,11 +164,18 @@ def _allowed(request: Request) -> str:
     return ", ".join(sorted(found))
 
 
-def install(app: FastAPI) -> None:
-    """Register the handlers."""
+Refuse = Callable[[Request, ServiceError, str | None], Response]
+
+
+def _as_json(_request: Request, error: ServiceError, request_id: str | None) -> Response:
+    return problem_response(error, request_id)
+
+
+def install(app: FastAPI, refuse: Refuse = _as_json) -> None:
+    """Register the handlers; `refuse` makes the answer for a request, its refusal and the request's id."""
 
     def answer(request: Request, error: ServiceError) -> Response:
-        return problem_response(error, getattr(request.state, "request_id", None))
+        return refuse(request, error, getattr(request.state, "request_id", None))
 
     @app.exception_handler(ServiceError)
     def on_service_error(request: Request, error: Exception) -> Response:

@@ -62,6 +62,22 @@ def polling_rows(lines: Sequence[Line]) -> tuple[Row, list[Row]]:
     return head, rows
 
 
+def sse_rows(lines: Sequence[Line]) -> tuple[Row, list[Row]]:
+    """One row a run: what watchers saw whose connections were cut."""
+    counted = ("watchers", "cuts", "events", "whole", "gaps", "doubles")
+    rows = [
+        (
+            line["settings"]["database"],
+            str(line["settings"]["processes"]),
+            f"{line['settings']['seconds']:.0f}",
+            *(f"{line[name]:,}" for name in counted),
+            (line["git_revision"] or "-")[:10] + ("" if line["git_clean"] else " and changes"),
+        )
+        for line in lines
+    ]
+    return ("database", "processes", "seconds", *counted, "revision"), rows
+
+
 def file_rows(lines: Sequence[Line]) -> tuple[Row, list[Row]]:
     """Upload and download as shares of the disk's own speed."""
     head = (

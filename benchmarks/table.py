@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks.plots import AXES, draw
 from benchmarks.record import RESULTS
-from benchmarks.service_tables import chaos_rows, file_rows, polling_rows, public_rows
+from benchmarks.service_tables import chaos_rows, file_rows, polling_rows, public_rows, sse_rows
 from dfad_core.evaluation import proof
 
 Line = Mapping[str, Any]
@@ -186,6 +186,10 @@ def report() -> str:
     if api:
         parts.append("### Polling, listing, watching\n\n" + _markdown(*polling_rows(api)))
         parts.append("### Large files\n\n" + _markdown(*file_rows(api)))
+    watched = read(RESULTS / "sse_watchers.jsonl")
+    if watched:
+        title = "### Watchers of one job whose connections are cut"
+        parts.append(f"{title}\n\n" + _markdown(*sse_rows(watched)))
     public = read(RESULTS / "public_teachers.jsonl")
     if public:
         title = "### Teachers of public tools, through the HTTP API, on scikit-learn's digits"

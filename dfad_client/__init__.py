@@ -6,15 +6,21 @@ with Client() as dfad:
     job = dfad.jobs.create(teacher="teacher.safetensors", spec={"student": {"architecture": "lenet5_half"}})
     job = dfad.jobs.wait(job.id)
     dfad.jobs.download_student(job.id, "student.safetensors")
+
+`AsyncClient` has the same methods, to be awaited.
 """
 
-from dfad_client.answers import Artifact, Event, Job, JobError, Progress, Teacher
-from dfad_client.client import Client
+from dfad_client.aio.client import AsyncClient
+from dfad_client.answers import Artifact, Capabilities, Event, Job, JobError, Metrics, Progress, Teacher
 from dfad_client.errors import ApiError, ConnectionFailed, DfadClientError, DownloadCorrupt, FieldProblem
+from dfad_client.profiles import ProfileError
+from dfad_client.sync.client import Client
 
 __all__ = [
     "ApiError",
     "Artifact",
+    "AsyncClient",
+    "Capabilities",
     "Client",
     "ConnectionFailed",
     "DfadClientError",
@@ -23,6 +29,8 @@ __all__ = [
     "FieldProblem",
     "Job",
     "JobError",
+    "Metrics",
+    "ProfileError",
     "Progress",
     "Teacher",
 ]

@@ -7,12 +7,33 @@ missing gets its default.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict
 
 Json = dict[str, Any]
 
 TERMINAL_EVENTS = frozenset({"job.succeeded", "job.failed", "job.cancelled"})
 TERMINAL_STATUSES = frozenset({"succeeded", "failed", "cancelled"})
+
+
+class Capabilities(TypedDict, total=False):
+    """What a job may name, and the limits."""
+
+    methods: list[Json]
+    """Name, title, source, summary, and the JSON Schema of the parameters."""
+    architectures: list[Json]
+    """Name, title, input, arguments with their bounds."""
+    formats: dict[str, list[str]]
+    """Of `teacher` and `student`."""
+    devices: list[str]
+    """Of the workers that are alive: `cpu`, `cuda`."""
+    limits: dict[str, float]
+    spec_schema: Json
+
+
+class Metrics(TypedDict):
+    """The series of a training: points with `step`, `seconds` and a value for each name."""
+
+    data: list[dict[str, float]]
 
 
 @dataclass(frozen=True)

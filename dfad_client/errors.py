@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-import httpx
+import httpx2
 
 
 class DfadClientError(Exception):
@@ -52,7 +52,7 @@ class DownloadCorrupt(DfadClientError):
     """What arrived is not what the server announced; nothing was written."""
 
 
-def problem_of(response: httpx.Response) -> ApiError:
+def problem_of(response: httpx2.Response) -> ApiError:
     """The error in a response whose body has been read. Also copes with answers of proxies."""
     try:
         body = response.json()

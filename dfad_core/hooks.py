@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +32,9 @@ class Hooks:
     A hook runs inside the training process, between two steps. It may be slow (training waits)
     and may raise (training ends with that error).
     """
+
+    pictures: Sequence[tuple[int, bytes]] = ()
+    """Earlier pictures (PNG) with their steps, for the report, where the hooks have kept any."""
 
     def phase(self, name: str) -> None:
         """A phase begins: `warming_up`, `distilling` or `evaluating`."""

@@ -2,28 +2,49 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from typing import Any
 
-from celery.signals import worker_process_init, worker_ready, worker_shutting_down
+import celery.apps.worker
+from celery.signals import (
+    setup_logging,
+    worker_process_init,
+    worker_process_shutdown,
+    worker_ready,
+    worker_shutting_down,
+)
 
 from app.config import get_settings
 from app.db import dispose_engine
 from app.jobs.lifecycle import queue_of
-from worker.celery_app import celery_app
+from app.startup import settings_or_exit
+from app.telemetry import tracing
+from app.telemetry.logs import configure
 from worker.devices import worker_devices
 from worker.kernel import die_with_parent
 from worker.process import RunnerProcess
 from worker.reconciler import Reconciler
 from worker.shutdown import ask_shutdown
 from worker.threads import runner_threads
+from worker.webhook_sender import WebhookSender
+
+
+@setup_logging.connect
+def _our_logs(**_: Any) -> None:
+    # That somebody listens keeps Celery from setting up logs of its own, here and in the child.
+    configure(get_settings(), "worker")
+
+
+# Otherwise Celery writes a bare "Warm shutdown" past the loggers.
+celery.apps.worker.safe_say = lambda *_, **__: None
 
 
 @worker_ready.connect
 def _start_reconciler(**_: Any) -> None:
     Reconciler().start()
+    if get_settings().webhook_senders:
+        WebhookSender().start()
 
 
 @worker_shutting_down.connect
@@ -38,14 +59,23 @@ def _tell_child(**_: Any) -> None:
 def _in_child(**_: Any) -> None:
     die_with_parent()
     dispose_engine()  # connections must not be shared over a fork
+    tracing.start(get_settings(), "dfad-worker")
     RunnerProcess.warm_up(runner_threads(get_settings()))
+
+
+@worker_process_shutdown.connect
+def _child_ends(**_: Any) -> None:
+    tracing.stop()
 
 
 def main() -> None:
     """Run until told to stop."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    configure(settings_or_exit(), "worker")
+    from worker.celery_app import celery_app  # reads the settings as it is made
+
     celery_app.worker_main(
-        ["worker", "--pool", "prefork", "--concurrency", "1", "--loglevel", "INFO", "--without-gossip",
+        ["--quiet",
+         "worker", "--pool", "prefork", "--concurrency", "1", "--loglevel", "INFO", "--without-gossip",
          "--without-mingle", "--hostname", f"dfad-{os.getpid()}@%h",
          "--queues", ",".join(map(queue_of, worker_devices(get_settings()))), *sys.argv[1:]]
     )  # fmt: skip

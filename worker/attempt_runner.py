@@ -23,14 +23,16 @@ from app.jobs import lifecycle
 from app.jobs.lifecycle import Claim
 from app.jobs.schemas import TeacherSpec
 from app.storage import IntegrityError
-from worker import publish
+from worker import gauges, publish
 from worker.inspection import record_inspection
 from worker.kernel import resident_bytes
 from worker.lease import LeaseKeeper
 from worker.manifest import manifest
+from worker.output import Output
 from worker.process import RunnerProcess
 from worker.protocol import Message
 from worker.publish import LeaseLost, Pending
+from worker.spans import PhaseSpans
 from worker.threads import runner_threads
 
 logger = logging.getLogger(__name__)
@@ -80,6 +82,8 @@ class Attempt:
         self._pending = Pending()
         self._last: Message | None = None
         self._as_uploaded = False
+        self._phases = PhaseSpans()
+        self._gpu: dict[str, Any] | None = None
 
     def run(self) -> str:
         """Run the job to an end of this attempt."""
@@ -93,6 +97,7 @@ class Attempt:
             self._forget_bytes()
             return "stale"
         finally:
+            self._phases.close()
             keeper.close()
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -102,10 +107,18 @@ class Attempt:
         except IntegrityError:
             error = {"code": "corrupt_file", "message": "The stored teacher is damaged; upload it again."}
             return self._finish_failed(error)
-        # The engine's stderr goes to the worker's own log: for operators, never for clients.
-        runner = RunnerProcess(
-            folder, runner_threads(self._settings), log=2, warm=True, kept=self._runner_keeps
-        )
+        # What the engine writes goes to the worker's own log: for operators, never for clients.
+        output = Output("worker.runner")
+        try:
+            runner = RunnerProcess(
+                folder,
+                runner_threads(self._settings),
+                log=output.descriptor,
+                warm=True,
+                kept=self._runner_keeps,
+            )
+        finally:
+            output.handed_over()
         self._heard = time.monotonic()
         try:
             runner.send("start", start)
@@ -114,6 +127,8 @@ class Attempt:
             code = runner.wait(timeout=10)
         finally:
             runner.close()
+            output.close()
+            gauges.tell(0, None)
         if keeper.lost.is_set():
             raise LeaseLost
         return _patiently(keeper, self._conclude, code)
@@ -194,9 +209,11 @@ class Attempt:
     def _fault(self, pid: int, now: float) -> dict[str, str] | None:
         """Why the runner must not go on, if so: it hangs, or takes more memory than it may."""
         patience, limit = self._settings.watchdog_seconds, self._settings.runner_memory_bytes
+        held = resident_bytes(pid)
+        gauges.tell(held, self._gpu)
         if now - self._heard > patience:
             return {"code": "hung", "message": f"The runner made no step for {patience:g} s."}
-        if limit is not None and resident_bytes(pid) > limit:
+        if limit is not None and held > limit:
             text = f"The job needs more memory than the {limit / 2**20:.0f} MiB that it may have."
             return {"code": "out_of_memory", "message": text}
         return None
@@ -205,8 +222,9 @@ class Attempt:
         claim, data = self._claim, message.data
         match message.type:
             case "alive":
-                pass
+                self._gpu = data.get("gpu")
             case "phase":
+                self._phases.next(data["phase"])
                 publish.record_phase(claim, data["phase"])
             case "progress":
                 publish.record_progress(claim, data)

@@ -18,6 +18,7 @@ from typing import Protocol
 
 from worker.kernel import die_with_parent
 from worker.nursery import NUMBER
+from worker.output import Output
 
 logger = logging.getLogger(__name__)
 
@@ -128,13 +129,17 @@ class NurseryHandle:
         self.close()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
+            output = Output("worker.nursery")
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "worker.nursery", str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
+                stdout=output.descriptor,
+                stderr=output.descriptor,
                 env=self._environment,
                 pass_fds=(theirs.fileno(),),
                 preexec_fn=die_with_parent,  # noqa: PLW1509  (as above)
             )
+            output.handed_over()
         self._orders = ours
 
     def fork(self, folder: Path, environment: dict[str, str], descriptors: Sequence[int]) -> ForkedChild:

@@ -54,8 +54,12 @@ class Converted:
     inspection: dict[str, Any]
 
 
-def convert(files: Files, spec: dict[str, Any], alive: Callable[[], None]) -> Converted:
+def convert(
+    files: Files, spec: dict[str, Any], alive: Callable[[], None], *, offers: bool = False
+) -> Converted:
     """All of `files`, with the teacher read as `spec` says. `alive` is called while it takes.
+
+    With `offers` the inspection names students, which takes up to a second: a job has its student already.
 
     Raises TeacherRejected with the code of what is wrong with the file, `loader_crashed` or `loader_timeout`;
     ConfigError where other than the teacher's file is at fault;
@@ -69,7 +73,7 @@ def convert(files: Files, spec: dict[str, Any], alive: Callable[[], None]) -> Co
         code = 70
         try:
             os.close(reading)
-            _child(files, spec, writing)
+            _child(files, spec, writing, offers)
             code = 0
         finally:
             os._exit(code)
@@ -139,7 +143,7 @@ def _understood(answer: bytes) -> dict[str, Any]:
         raise TeacherRejected("Reading the file ended its process.", code="loader_crashed") from error
 
 
-def _child(files: Files, spec: dict[str, Any], writing: int) -> None:
+def _child(files: Files, spec: dict[str, Any], writing: int, offers: bool) -> None:
     """Behind the walls. Every end is an answer, or a crash."""
     from dfad_core.evaluation.labelled import write_labelled
     from dfad_core.loading.converted import write_converted
@@ -148,6 +152,7 @@ def _child(files: Files, spec: dict[str, Any], writing: int) -> None:
     from worker import engine_job
     from worker.kernel import die_with_parent
     from worker.sandbox import confine
+    from worker.walls import NEEDED
 
     die_with_parent()
     from safetensors.torch import save_file
@@ -156,12 +161,14 @@ def _child(files: Files, spec: dict[str, Any], writing: int) -> None:
     os.chdir(folder)
     given = [path for path in (files.teacher, files.initial) if path is not None]
     sizes = sum(path.stat().st_size for path in given)
-    confine(folder, sizes + (LABELLED_BYTES if files.labelled else 0))
+    absent = confine(folder, sizes + (LABELLED_BYTES if files.labelled else 0))
+    if bare := [wall for wall in absent if wall in NEEDED]:
+        print(f"a stranger's file is read without {' and '.join(bare)}", file=sys.stderr)
     about = "teacher"
     # From here on by names in the folder: the way to it may be closed to the user that this is now.
     try:
         teacher = engine_job.load(Path(files.teacher.name), spec)
-        inspection = engine_job.inspect(teacher)
+        inspection = engine_job.inspect(teacher, offers=offers)
         write_converted(teacher, Path(NAME))
         if files.initial is not None:
             about = "student.init_from"

@@ -27,11 +27,11 @@ from dfad_core.loading.converted import read_converted
 from dfad_core.loading.initial import begin_with
 from dfad_core.loading.safetensors_file import read_safetensors
 from dfad_core.models import build_classifier
-from dfad_core.models.derive import derive_student
+from dfad_core.models.derive import Derived, derive_student, offered_students
+from dfad_core.outcome import Outcome, Trained, outcome
 from dfad_core.trainer import DistillResult, distill
 from worker.conversion import Converted
 from worker.hooks import PipeHooks
-from worker.outcome import Outcome, Trained, outcome
 
 
 def load(path: Path, spec: dict[str, Any]) -> LoadedTeacher:
@@ -72,16 +72,38 @@ def config_of(spec: dict[str, Any], teacher: LoadedTeacher, checkpoint_seconds: 
     )
 
 
-def inspect(teacher: LoadedTeacher) -> dict[str, Any]:
-    """What a teacher's file holds, as the inspection report of the contract."""
+def inspect(teacher: LoadedTeacher, *, offers: bool) -> dict[str, Any]:
+    """The inspection report of the contract; with `offers` it names students for the teacher."""
+    shape, classes = teacher.input.shape, teacher.num_classes
+    found = inspected(teacher.module, shape, classes)
+    if offers:
+        chosen = offered_students(
+            teacher=teacher.architecture,
+            teacher_args=teacher.args,
+            teacher_parameters=found["parameters"],
+            num_classes=classes,
+            input_shape=shape,
+        )
+        found["students"] = [_offer(one, found["parameters"]) for one in chosen]
     return {
         "architecture": teacher.architecture,
         "args": teacher.args,
         "num_classes": teacher.num_classes,
         "input": dataclasses.asdict(teacher.input),
         "format": teacher.file_format,
-        **inspected(teacher.module, teacher.input.shape, teacher.num_classes),
+        **found,
         "notes": teacher.notes,
+    }
+
+
+def _offer(student: Derived, teacher_parameters: int) -> dict[str, Any]:
+    figures = dataclasses.asdict(student.cost)
+    compression = round(teacher_parameters / student.cost.parameters, 2)
+    return {
+        "architecture": student.architecture,
+        "args": student.args,
+        **figures,
+        "compression": compression,
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import threading
 import time
@@ -10,9 +9,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from dfad_core.hooks import Hooks, Progress
+from dfad_core.report.picture import png
+from worker.kernel import resident_bytes
 from worker.protocol import Message, ProtocolError, read_message, write_message
 
 SAMPLES_EVERY_SECONDS = 10.0
@@ -82,7 +82,7 @@ class PipeHooks(Hooks):
                 "total_steps": progress.total_steps,
                 "seconds": progress.seconds,
                 "eta_seconds": progress.eta_seconds,
-                "metrics": progress.metrics,
+                "metrics": {**progress.metrics, "memory_bytes": float(resident_bytes(os.getpid()))},
             },
         )
 
@@ -111,12 +111,15 @@ class PipeHooks(Hooks):
         now = time.monotonic()
         if now - self._spoke >= ALIVE_EVERY_SECONDS:
             self._spoke = now
-            self._channel.send("alive")
+            self._channel.send("alive", {"gpu": gpu_memory()})
         return self._listener.reason
 
 
-def png(grid_HWC: NDArray[np.uint8]) -> bytes:
-    """A picture (H, W, 1 or 3), 0 to 255, as PNG."""
-    buffer = io.BytesIO()
-    Image.fromarray(grid_HWC.squeeze(-1) if grid_HWC.shape[-1] == 1 else grid_HWC).save(buffer, "PNG")
-    return buffer.getvalue()
+def gpu_memory() -> dict[str, Any] | None:
+    """Name, used and total bytes of the GPU in use, whoever uses it; None if this process uses none."""
+    import torch
+
+    if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        return None
+    free, total = torch.cuda.mem_get_info()
+    return {"name": torch.cuda.get_device_name(), "used_bytes": total - free, "total_bytes": total}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import threading
 import time
@@ -31,11 +32,15 @@ class LeaseKeeper(threading.Thread):
         super().__init__(name="lease-keeper", daemon=True)
         self._claim = claim
         self._end = threading.Event()
+        self._context = contextvars.copy_context()  # its log lines are the attempt's
         self.lost = threading.Event()
         self.stop_reason: str | None = None
 
     def run(self) -> None:
         """Beat until the end."""
+        self._context.run(self._beat)
+
+    def _beat(self) -> None:
         settings = get_settings()
         renewed = time.monotonic()
         beaten = renewed

@@ -17,7 +17,9 @@ from worker.protocol import Message, ProtocolError, read_message, write_message
 
 logger = logging.getLogger(__name__)
 
-_KEPT = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "CUDA_HOME")
+_KEPT = (
+    "PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "CUDA_HOME", "MPLCONFIGDIR",
+)  # fmt: skip
 """All that a runner inherits of the environment; settings and secrets stay with the supervisor."""
 WAITING_MESSAGES = 16
 DEFAULT_PROGRAM = ("-m", "worker.runner")

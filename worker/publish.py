@@ -18,6 +18,7 @@ from app.jobs.events import append_event
 from app.jobs.lifecycle import Claim, update_held
 from app.models import Artifact, JobMetric, Teacher
 from app.storage import IntegrityError, get_store
+from app.telemetry import counters
 from worker.protocol import Message
 
 KEPT_CHECKPOINTS = 2
@@ -82,6 +83,8 @@ def publish_now(claim: Claim, message: Message, event: str) -> None:
             session.add(row)
             session.flush()
             append_event(session, claim.job_id, event, {"step": row.step, "artifact_id": row.id})
+            if row.kind == "checkpoint":
+                counters.count(session, "dfad_checkpoints")
     except BaseException:
         forget([row.id])
         raise

@@ -25,6 +25,7 @@ from app.jobs.lifecycle import QUEUE, RUN_JOB, expire_leases, queue_of
 from app.jobs.states import Status
 from app.models import Job, Teacher, WorkerBeat
 from app.teachers.tasks import INSPECT_TEACHER
+from worker import gauges
 from worker.devices import worker_devices
 from worker.identity import owner
 from worker.sweeper import SWEEP_SECONDS, sweep
@@ -85,6 +86,7 @@ def beat() -> None:
         "threads": runner_threads(settings),
         "host": socket.gethostname(),
         "pid": os.getpid(),
+        **gauges.told(),
     }
     with session_scope() as session:
         session.merge(WorkerBeat(id=owner(), seen_at=database_now(session), details=details))

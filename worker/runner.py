@@ -26,10 +26,11 @@ def _convert(channel: Any, data: dict[str, Any]) -> Any:
     """The uploaded files read behind walls, before there is any thread that a fork would break."""
     from worker.conversion import Files, convert
 
-    spec = data["spec"] if data["mode"] == "inspect" else data["spec"]["teacher"]
+    alone = data["mode"] == "inspect"
+    spec = data["spec"] if alone else data["spec"]["teacher"]
     given = {name: data.get(f"{name}_path") for name in ("teacher", "initial", "labelled")}
     files = Files(**{name: Path(path) for name, path in given.items() if path is not None})
-    return convert(files, spec, lambda: channel.send("alive", {}))
+    return convert(files, spec, lambda: channel.send("alive", {}), offers=alone)
 
 
 def _start(channel: Any, hooks: Any, data: dict[str, Any], converted: Any) -> None:

@@ -11,7 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import delete, exists, select
+from sqlalchemy import delete, exists, or_, select
 from sqlalchemy.orm import Session
 
 from app.artifacts.blobs import forget, owned
@@ -19,7 +19,7 @@ from app.config import get_settings
 from app.db import database_now, read_scope, session_scope
 from app.jobs.removal import drop_job
 from app.jobs.states import LEASED, Status
-from app.models import Artifact, Job, Teacher, Upload, WorkerBeat
+from app.models import Artifact, Job, Teacher, Upload, WebhookDelivery, WorkerBeat
 from app.storage import get_store
 from app.teachers.service import drop_teacher
 from app.uploads.service import drop as drop_upload
@@ -46,6 +46,7 @@ def sweep() -> None:
     sweep_checkpoints()
     sweep_scratch()
     sweep_beats()
+    sweep_deliveries()
 
 
 def sweep_orphans() -> list[str]:
@@ -135,3 +136,12 @@ def sweep_beats() -> None:
     with session_scope() as session:
         before = database_now(session) - timedelta(hours=ORPHAN_HOURS)
         session.execute(delete(WorkerBeat).where(WorkerBeat.seen_at < before))
+
+
+def sweep_deliveries() -> int:
+    """Cut the log of webhooks; how many lines. What a disabled webhook was owed goes with its time."""
+    with session_scope() as session:
+        before = database_now(session) - timedelta(days=get_settings().webhook_log_days)
+        old = or_(WebhookDelivery.finished_at < before, WebhookDelivery.next_attempt_at < before)
+        gone = session.execute(delete(WebhookDelivery).where(old))
+    return gone.rowcount  # type: ignore[attr-defined, no-any-return]

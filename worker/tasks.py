@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from app.config import get_settings
 from app.db import read_scope, session_scope
@@ -12,6 +13,7 @@ from app.jobs.lifecycle import RUN_JOB, queue_of
 from app.jobs.queue import claim_next, next_waiting
 from app.models import Teacher
 from app.teachers.tasks import INSPECT_TEACHER
+from app.telemetry.context import bound
 from worker.attempt_runner import Attempt
 from worker.celery_app import celery_app
 from worker.devices import worker_devices
@@ -19,6 +21,7 @@ from worker.gpu_lock import gpu_lock
 from worker.identity import owner
 from worker.inspection import inspect_teacher
 from worker.shutdown import shutdown_asked
+from worker.spans import attempt_span
 
 logger = logging.getLogger(__name__)
 
@@ -36,14 +39,19 @@ def run_job(job_id: str) -> None:
     with gpu_lock(shutdown_asked) as held:
         if held is None:
             return
+        woken = datetime.now(UTC)
         with session_scope() as session:
             taken = claim_next(session, owner(), devices)
         if taken is None:
             logger.info("woken up by %s: nothing waits", job_id)
             return
-        logger.info("%s: attempt %d begins", taken.job_id, taken.attempt)
-        ended = Attempt(taken, shutdown_asked, runner_keeps=held).run()
-    logger.info("%s: attempt %d %s", taken.job_id, taken.attempt, ended)
+        names = {"job_id": taken.job_id, "attempt": taken.attempt, "tenant_id": taken.tenant_id}
+        with bound(**names), attempt_span(taken, woken) as span:
+            logger.info("the attempt begins")
+            ended = Attempt(taken, shutdown_asked, runner_keeps=held).run()
+            logger.info("the attempt ends: %s", ended)
+            if ended in ("failed", "requeued", "stale"):
+                span.failed(ended)
     send_due()
     _pass_on(devices)
 
@@ -62,4 +70,5 @@ def run_inspection(teacher_id: str) -> None:
     with read_scope() as session:
         teacher = session.get(Teacher, teacher_id)
     if teacher is not None and teacher.status == "inspecting":
-        logger.info("%s: %s", teacher_id, inspect_teacher(teacher_id))
+        with bound(teacher_id=teacher_id, tenant_id=teacher.tenant_id):
+            logger.info("the teacher is %s", inspect_teacher(teacher_id))

@@ -16,6 +16,8 @@ from app.models import Job, JobEvent
 from app.reading import run_read
 
 BATCH = 200
+RETRY_MILLISECONDS = 1000
+"""After which a browser that lost its connection comes back; its own idea is several seconds."""
 
 
 def events_after(job_id: str, seq: int, limit: int) -> tuple[list[EventView], bool]:
@@ -36,12 +38,14 @@ async def stream(job_id: str, after: int, server_ends: anyio.Event) -> AsyncIter
     Between looks neither a thread nor a transaction is held. The event id is `seq`, so a client that
     comes back with Last-Event-ID misses nothing and sees nothing twice.
     """
+    retry: int | None = RETRY_MILLISECONDS  # told with the first event
     seq = after
     while True:
         events, complete = await run_read(events_after, job_id, seq, BATCH)
         for event in events:
             seq = event.seq
-            yield ServerSentEvent(event.model_dump_json(), event=event.type, id=str(event.seq))
+            yield ServerSentEvent(event.model_dump_json(), event=event.type, id=str(event.seq), retry=retry)
+            retry = None
         if complete or server_ends.is_set():
             return
         if len(events) < BATCH:

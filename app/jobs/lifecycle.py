@@ -22,6 +22,7 @@ from app.ids import new_id
 from app.jobs.events import append_event
 from app.jobs.states import LEASED, TERMINAL, Status, sources
 from app.models import Job, OutboxMessage
+from app.telemetry import counters, tracing
 
 RUN_JOB = "dfad.run_job"
 QUEUE = "dfad"
@@ -79,8 +80,10 @@ def submit(session: Session, job: Job) -> None:
     job.status, job.created_at, job.run_after = Status.QUEUED, now, now
     session.add(job)
     session.flush()
-    append_event(session, job.id, "job.queued", {"status": Status.QUEUED, "reason": "submitted"})
-    owe_message(session, RUN_JOB, job.id, now, queue=queue_of(job.device))
+    with tracing.span("job submit", kind="producer", job_id=job.id):
+        data = {"status": Status.QUEUED, "reason": "submitted", **tracing.traceparent()}
+        append_event(session, job.id, "job.queued", data)
+        owe_message(session, RUN_JOB, job.id, now, queue=queue_of(job.device))
 
 
 def _move(
@@ -97,7 +100,21 @@ def _move(
         return False
     kind = "job.requeued" if target == Status.QUEUED else f"job.{target}"
     append_event(session, job_id, kind, {"status": target, **data})
+    if target in TERMINAL:
+        _count_end(session, job_id, target, data)
     return True
+
+
+def _count_end(session: Session, job_id: str, status: Status, data: dict[str, Any]) -> None:
+    counters.count(session, "dfad_jobs_ended", status)
+    if status == Status.FAILED:
+        counters.count(session, "dfad_jobs_failed", data["error"]["code"])
+    times = select(Job.created_at, Job.started_at).where(Job.id == job_id)
+    created, started = session.execute(times).one()
+    if started is not None:
+        took = (database_now(session) - started).total_seconds()
+        counters.observe(session, "dfad_job_duration_seconds", took, status.value)
+        counters.observe(session, "dfad_job_wait_seconds", (started - created).total_seconds())
 
 
 def claim(session: Session, job_id: str, owner: str) -> Claim | None:
@@ -266,6 +283,7 @@ def _requeue(
     if not _move(session, job_id, Status.QUEUED, data, Job.status == Status.RUNNING, *guards, **values):
         return False
     _owe_run(session, job_id, due)
+    counters.count(session, "dfad_jobs_requeued", reason.replace(" ", "_"))
     return True
 
 
@@ -366,6 +384,7 @@ def expire_leases(session: Session) -> list[str]:
             done = _move(session, job.id, Status.FAILED, data, *still, error=error, **_over(now))
         if done:
             changed.append(job.id)
+            counters.count(session, "dfad_leases_lost")
     return changed
 
 

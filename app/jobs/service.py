@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,8 @@ from app.teachers.files import TeacherFile
 from app.teachers.service import add_teacher, get_teacher
 from app.tenancy import standing
 from dfad_core.errors import ConfigError, ShapeError
+
+logger = logging.getLogger(__name__)
 
 MAX_EVALUATIONS = 100
 
@@ -85,7 +88,7 @@ def submit_upload(request: Request, file: TeacherFile) -> str:
             job_id = _insert(session, request, request.spec, teacher.id, fingerprint)
     except IntegrityError as error:
         raise idempotency.in_flight() from error
-    send_due()
+    _submitted(job_id)
     return job_id
 
 
@@ -101,8 +104,14 @@ def submit_known(request: Request, teacher_id: str) -> str:
             job_id = _insert(session, request, spec, teacher_id, fingerprint)
     except IntegrityError as error:
         raise idempotency.in_flight() from error
-    send_due()
+    _submitted(job_id)
     return job_id
+
+
+def _submitted(job_id: str) -> None:
+    """After the commit."""
+    logger.info("a job is submitted", extra={"job_id": job_id})
+    send_due()
 
 
 def resolve_known(
@@ -202,7 +211,7 @@ def rerun(job_id: str, tenant_id: str, key: str | None) -> str:
             inputs.attach_same(session, job, job_id)
     except IntegrityError as error:
         raise idempotency.in_flight() from error
-    send_due()
+    _submitted(job.id)
     return job.id
 
 

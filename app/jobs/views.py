@@ -172,7 +172,9 @@ def _teacher(job: Job, row: Teacher) -> dict[str, Any]:
 def _progress(job: Job) -> Progress:
     planned = job.total_steps or int(job.resolved_spec.get("budget", {}).get("steps", 0))
     by_step = 100 * job.step / planned if planned else 0.0
-    done = 100.0 if job.status == Status.SUCCEEDED else round(by_step, 2)
+    clock = job.resolved_spec.get("budget", {}).get("train_seconds")
+    by_clock = 100 * (1 - job.eta_seconds / clock) if clock and job.eta_seconds is not None else 0.0
+    done = 100.0 if job.status == Status.SUCCEEDED else round(max(by_step, by_clock), 2)
     return Progress(step=job.step, total_steps=planned, percent=done, eta_seconds=job.eta_seconds)
 
 

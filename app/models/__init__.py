@@ -3,12 +3,15 @@
 from app.models.api_key import ApiKey
 from app.models.artifact import Artifact, ArtifactChunk
 from app.models.audit_event import AuditEvent
+from app.models.counter import Counter
 from app.models.job import Job
 from app.models.job_event import JobEvent
 from app.models.job_metric import JobMetric
 from app.models.outbox import OutboxMessage
 from app.models.teacher import Teacher
 from app.models.upload import Upload, UploadPart
+from app.models.webhook import Webhook
+from app.models.webhook_delivery import WebhookDelivery
 from app.models.worker_beat import WorkerBeat
 
 __all__ = [
@@ -16,6 +19,7 @@ __all__ = [
     "Artifact",
     "ArtifactChunk",
     "AuditEvent",
+    "Counter",
     "Job",
     "JobEvent",
     "JobMetric",
@@ -23,5 +27,7 @@ __all__ = [
     "Teacher",
     "Upload",
     "UploadPart",
+    "Webhook",
+    "WebhookDelivery",
     "WorkerBeat",
 ]

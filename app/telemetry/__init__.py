@@ -1,1 +1,1 @@
-"""What Prometheus is told."""
+"""What the operator is told: metrics, log lines, spans."""

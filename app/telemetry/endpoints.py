@@ -8,11 +8,15 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from app.errors import ServiceError
 from app.telemetry import requests
 from app.telemetry.jobs import JobCollector
+from app.telemetry.webhooks import WebhookCollector
+from app.telemetry.workers import WorkerCollector
 
 router = APIRouter(tags=["health"])
 
-_jobs = CollectorRegistry()
-_jobs.register(JobCollector())
+_kept = CollectorRegistry()
+_kept.register(JobCollector())
+_kept.register(WorkerCollector())
+_kept.register(WebhookCollector())
 
 
 @router.get(
@@ -21,8 +25,8 @@ _jobs.register(JobCollector())
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
 )
 def metrics(request: Request) -> Response:
-    """Requests, jobs, queue and workers in Prometheus' text format; needs the operator's key."""
+    """Requests, jobs, queue, workers and webhooks in Prometheus' text format; needs the operator's key."""
     if not request.state.principal.operator:
         raise ServiceError(403, "forbidden", "The metrics are the operator's.")
-    content = generate_latest(requests.registry()) + generate_latest(_jobs)
+    content = generate_latest(requests.registry()) + generate_latest(_kept)
     return Response(content, media_type=CONTENT_TYPE_LATEST)

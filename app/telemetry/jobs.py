@@ -1,76 +1,135 @@
-"""Jobs, queue and workers, as the database has them when it is asked: every server tells the same."""
+"""Jobs, queue and stored bytes, as the database has them when it is asked: every server tells the same."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
-from sqlalchemy import ColumnElement, case, func, select
+from sqlalchemy import and_, case, func, select
 from sqlalchemy.orm import Session
 
 from app.db import database_now, read_scope
-from app.health.service import live_workers
-from app.jobs.states import Status
-from app.models import Job
+from app.jobs.states import LEASED, Status
+from app.models import Artifact, Job, JobMetric, OutboxMessage
+from app.telemetry import counters
+from app.tenancy import as_system
+
+SHARE = 20.0
+"""What took a second is kept for so many: asking costs at most a twentieth of the time."""
+QUICK_SECONDS = 0.05
+"""What took less is not kept."""
+DEVICES = ("auto", "cuda", "cpu")
+
+
+class Kept:
+    """A result that is read again when its age is worth it."""
+
+    def __init__(self, read: Callable[[Session], dict[str, Any]]) -> None:
+        self._read, self._lock = read, threading.Lock()
+        self._until, self._result = 0.0, dict[str, Any]()
+
+    def get(self, session: Session) -> dict[str, Any]:
+        """The result; of several who ask at once, one reads."""
+        with self._lock:
+            begun = time.monotonic()
+            if begun >= self._until:
+                self._result = self._read(session)
+                took = time.monotonic() - begun
+                self._until = begun + took * SHARE if took > QUICK_SECONDS else 0.0
+            return self._result
 
 
 class JobCollector(Collector):
-    """Reads at every scrape; keeps nothing."""
+    """Reads at every scrape; what is dear to read is kept a little."""
+
+    def __init__(self) -> None:
+        self._statuses, self._stored = Kept(_statuses), Kept(_stored)
 
     def collect(self) -> Iterator[Metric]:
-        """One short read."""
-        with read_scope() as session:
-            yield from _jobs(session)
+        """Short reads."""
+        with as_system(), read_scope() as session:
+            yield _by("dfad_jobs", "Jobs that are kept, by status.", "status", self._statuses.get(session))
+            yield _retries(session)
             yield from _queue(session)
-        workers = GaugeMetricFamily("dfad_workers", "Workers that were heard of lately.")
-        workers.add_metric((), len(live_workers()))
-        yield workers
+            yield from _running(session)
+            stored = self._stored.get(session)
+            bytes_ = {kind: size for kind, (size, _) in stored.items()}
+            files = {kind: number for kind, (_, number) in stored.items()}
+            yield _by("dfad_stored_bytes", "Of artifacts, by kind; shared ones once.", "kind", bytes_)
+            yield _by("dfad_artifacts", "Artifacts that are kept, by kind; shared bytes once.", "kind", files)
+            yield from counters.families(session)
 
 
-def _jobs(session: Session) -> Iterator[Metric]:
-    ended = _epoch(session, Job.finished_at) - _epoch(session, Job.started_at)
-    lost = func.sum(case((Job.attempt > 1, Job.attempt - 1), else_=0))
-    query = select(Job.status, func.count(), func.sum(ended), func.count(ended), lost).group_by(Job.status)
-    rows = {status: rest for status, *rest in session.execute(query)}
-    jobs = GaugeMetricFamily("dfad_jobs", "Jobs that are kept, by status.", labels=("status",))
-    seconds = GaugeMetricFamily(
-        "dfad_job_duration_seconds_sum", "Of the jobs that are kept, begin to end.", labels=("status",)
-    )
-    count = GaugeMetricFamily("dfad_job_duration_seconds_count", "Those jobs.", labels=("status",))
-    for status in Status:
-        number, total, of, _ = rows.get(status.value, (0, 0, 0, 0))
-        jobs.add_metric((status.value,), number)
-        if status.value in rows and of:
-            seconds.add_metric((status.value,), float(total))
-            count.add_metric((status.value,), of)
-    again = GaugeMetricFamily(
-        "dfad_job_retries", "Attempts beyond the first of the jobs that are kept: leases lost, runners dead."
-    )
-    again.add_metric((), sum(int(row[3] or 0) for row in rows.values()))
-    yield from (jobs, seconds, count, again)
+def _by(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
+    metric = GaugeMetricFamily(name, text, labels=(label,))
+    for key, value in values.items():
+        metric.add_metric((key,), value)
+    return metric
+
+
+def _statuses(session: Session) -> dict[str, Any]:
+    query = select(Job.status, func.count()).group_by(Job.status)
+    found = {status: number for status, number in session.execute(query)}  # noqa: C416  (rows are no pairs)
+    return {status.value: found.get(status, 0) for status in Status}
+
+
+def _stored(session: Session) -> dict[str, Any]:
+    """kind -> bytes and number. The artifact that brought shared bytes tells their kind."""
+    own = select(func.min(Artifact.kind).label("kind"), func.max(Artifact.bytes).label("size"))
+    blobs = own.group_by(Artifact.blob_id).subquery()
+    query = select(blobs.c.kind, func.sum(blobs.c.size), func.count()).group_by(blobs.c.kind)
+    return {kind: (int(size), number) for kind, size, number in session.execute(query)}
+
+
+def _retries(session: Session) -> Metric:
+    alive = Job.status.in_([Status.QUEUED, *LEASED])
+    lost = select(func.sum(Job.attempt - case((Job.status == Status.QUEUED, 0), else_=1))).where(alive)
+    metric = GaugeMetricFamily("dfad_job_retries", "Attempts that jobs not yet over have lost.")
+    metric.add_metric((), session.scalar(lost) or 0)
+    return metric
 
 
 def _queue(session: Session) -> Iterator[Metric]:
     now = database_now(session)
-    oldest = session.scalar(
-        select(func.min(Job.created_at)).where(Job.status == Status.QUEUED, Job.run_after <= now)
-    )
+    due = (Job.status == Status.QUEUED, Job.run_after <= now)
+    query = select(Job.device, func.count(), func.min(Job.created_at)).where(*due).group_by(Job.device)
+    depth, ages = dict.fromkeys(DEVICES, 0), dict.fromkeys(DEVICES, 0.0)
+    for device, number, oldest in session.execute(query):
+        depth[device], ages[device] = number, max(0.0, (now - oldest).total_seconds())
     age = GaugeMetricFamily("dfad_queue_age_seconds", "How long the oldest queued job has been there.")
-    age.add_metric((), max(0.0, (now - oldest).total_seconds()) if oldest else 0.0)
+    age.add_metric((), max(ages.values()))
     yield age
+    yield _by("dfad_device_queue_depth", "Jobs that could start now, by device asked for.", "device", depth)
+    yield _by("dfad_device_queue_age_seconds", "Age of the oldest of them.", "device", ages)
+    late = select(func.count()).where(OutboxMessage.due_at <= now).select_from(OutboxMessage)
+    outbox = GaugeMetricFamily("dfad_outbox_messages", "Messages that are due and not with the broker yet.")
+    outbox.add_metric((), session.scalar(late) or 0)
+    yield outbox
+
+
+def _running(session: Session) -> Iterator[Metric]:
+    """By the device that was asked for. A step's time is the training's, else that since the start."""
+    now = database_now(session)
+    point = and_(JobMetric.job_id == Job.id, JobMetric.step == Job.step)
+    query = select(Job.device, Job.step, Job.started_at, JobMetric.seconds).outerjoin(JobMetric, point)
+    number = dict.fromkeys(DEVICES, 0)
+    times: dict[str, list[float]] = defaultdict(list)
+    for device, step, begun, seconds in session.execute(query.where(Job.status.in_(LEASED))):
+        number[device] = number.get(device, 0) + 1
+        if step > 0 and begun is not None:
+            took = seconds if seconds is not None else (now - begun).total_seconds()
+            times[device].append(took / step)
+    yield _by("dfad_device_running_jobs", "Jobs that a worker holds, by device asked for.", "device", number)
+    means = {device: sum(of) / len(of) for device, of in times.items()}
+    yield _by("dfad_device_step_seconds", "Of those, the mean time of a step.", "device", means)
     speed = GaugeMetricFamily("dfad_step_seconds", "Of the jobs that run, the mean time of a step so far.")
-    running = select(Job.step, Job.started_at).where(Job.status == Status.RUNNING, Job.step > 0)
-    times = [(now - begun).total_seconds() / step for step, begun in session.execute(running) if begun]
-    if times:
-        speed.add_metric((), sum(times) / len(times))
+    every = [took for of in times.values() for took in of]
+    if every:
+        speed.add_metric((), sum(every) / len(every))
     yield speed
-
-
-def _epoch(session: Session, column: Any) -> ColumnElement[Any]:
-    """Seconds since 1970."""
-    if session.get_bind().dialect.name == "sqlite":
-        return (func.julianday(column) - 2440587.5) * 86400.0
-    return func.extract("epoch", column)

@@ -1,16 +1,18 @@
-"""Templates, their filters, and the headers of every page."""
+"""Templates, and the headers of every page."""
 
 from __future__ import annotations
 
 import hashlib
-from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse
-from jinja2 import ChainableUndefined, Environment, PackageLoader, Undefined, select_autoescape
+from jinja2 import ChainableUndefined, Environment, PackageLoader, select_autoescape
+
+from app.web import told_cookie, words
 
 STATIC = Path(__file__).with_name("static")
 # wasm: SHA-256 of large files. Styles of elements: curves place their legends so.
@@ -46,15 +48,8 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters |= {
-        "count": count,
-        "size": size,
-        "seconds": seconds,
-        "share": share,
-        "when": when,
-        "fidelity": fidelity,
-    }
-    found.globals["static"] = static
+    found.filters |= {one.__name__: one for one in words.FILTERS} | {"mark": mark}
+    found.globals |= {"static": static, "icon": icon}
     return found
 
 
@@ -66,60 +61,31 @@ def static(name: str) -> str:
 
 
 def page(request: Request, template: str, *, http_status: int = 200, **values: Any) -> HTMLResponse:
-    """A template as an answer."""
+    """A template as an answer; one that is a whole page also says what the last button did."""
+    principal = getattr(request.state, "principal", None)
     values["closed"] = request.cookies.get("dfad_key") is not None
+    values["may_write"] = principal is None or principal.may("write")
+    told = None if template.startswith("_") else request.cookies.get(told_cookie.NAME)
+    values["told"] = told_cookie.read(told)
     content = environment().get_template(template).render(request=request, **values)
-    return HTMLResponse(content, http_status, headers=HEADERS)
+    answer = HTMLResponse(content, http_status, headers=HEADERS)
+    if told is not None:
+        answer.delete_cookie(told_cookie.NAME)
+    return answer
 
 
-def count(number: Any) -> str:
-    """1234567 as 1,234,567."""
-    return "–" if _none(number) else f"{number:,.0f}"
+def mark(text: str) -> str:
+    """A part's content in short: what has not changed is not drawn again."""
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _none(value: Any) -> bool:
-    return value is None or isinstance(value, Undefined)
+COLOURS = {"succeeded": "#1a7f42", "failed": "#c0172b", "cancelled": "#6b7280", "paused": "#9a6700"}
 
 
-def size(number: Any) -> str:
-    """Bytes with a unit."""
-    if _none(number):
-        return "–"
-    for unit in ("B", "KiB", "MiB"):
-        if number < 1024:
-            return f"{number:,.0f} {unit}" if unit == "B" else f"{number:,.1f} {unit}"
-        number /= 1024
-    return f"{number:,.1f} GiB"
-
-
-def seconds(number: Any) -> str:
-    """As h, min and s."""
-    if _none(number):
-        return "–"
-    whole = round(number)
-    hours, minutes = whole // 3600, whole % 3600 // 60
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {whole % 60} s" if minutes else f"{whole} s"
-
-
-def share(number: Any) -> str:
-    """A share of 1 in per cent."""
-    return "–" if _none(number) else f"{100 * number:.1f} %"
-
-
-def when(moment: datetime | None) -> str:
-    """UTC, to the second."""
-    return "–" if moment is None else f"{moment:%Y-%m-%d %H:%M:%S}"
-
-
-def fidelity(result: dict[str, Any] | None) -> str:
-    """How often the student gives the teacher's answer, on the inputs for which that was shown to tell."""
-    found = (result or {}).get("fidelity") or {}
-    shown = (result or {}).get("fidelity_proof") or found
-    told = [
-        f"{share(value)} of {name.removeprefix('agreement_').replace('_', ' ')} inputs"
-        for name, value in found.items()
-        if name.startswith("agreement_") and name in shown and value is not None
-    ]
-    return ", ".join(told) or "–"
+def icon(state: str | None = None) -> str:
+    """The page's icon, in the colour of a job's state; a picture in an address."""
+    colour = COLOURS.get(state or "", "#0b57a4")
+    inner = "" if state in COLOURS else "<circle cx='8' cy='8' r='3' fill='#fff'/>"
+    outer = f"<circle cx='8' cy='8' r='7' fill='{colour}'/>"
+    svg = f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'>{outer}{inner}</svg>"
+    return "data:image/svg+xml," + quote(svg)

@@ -34,7 +34,7 @@ class Export:
 def export(
     names: Sequence[str],
     student: nn.Module,
-    teacher: nn.Module,
+    teacher: nn.Module | None,
     metadata: StudentMetadata,
     synthetic_BCHW: Tensor,
     *,
@@ -42,6 +42,8 @@ def export(
     between: Callable[[], object] = lambda: None,
 ) -> list[Export]:
     """`synthetic_BCHW` are inputs that were not trained on: one half calibrates, the other one checks.
+
+    Without a `teacher` nothing is said of how far eight bits agree with it.
 
     A format that cannot be had is told to `failed` (its name, why) and left out: the student is not lost
     for it. `between` is called between two formats.
@@ -69,6 +71,9 @@ def export(
         except ExportError as error:
             failed(name, error.message)
             continue
+        except ModuleNotFoundError as error:
+            failed(name, f"{error.name} is missing; see the extras of dfad: onnx, worker, huggingface.")
+            continue
         if name in names:
             done.append(made)
     return done
@@ -93,13 +98,14 @@ def _huggingface(student: nn.Module, metadata: StudentMetadata, checked: Tensor)
 
 
 def _int8(
-    student: nn.Module, teacher: nn.Module, onnx: bytes, calibration: Tensor, checked: Tensor
+    student: nn.Module, teacher: nn.Module | None, onnx: bytes, calibration: Tensor, checked: Tensor
 ) -> Export:
     content = int8_bytes(onnx, calibration)
     run = run_onnx(content)
-    of_student, of_teacher = compare(student.eval(), run, checked), compare(teacher.eval(), run, checked)
     # No tolerance: eight bits do change answers. How many is what its user has to know.
-    figures = {**_told(of_student), "agreement_with_teacher": of_teacher.agreement}
+    figures = _told(compare(student.eval(), run, checked))
+    if teacher is not None:
+        figures["agreement_with_teacher"] = compare(teacher.eval(), run, checked).agreement
     figures["calibration_images"] = len(calibration)
     return Export("int8", content, figures)
 

@@ -41,6 +41,8 @@ def onnx_bytes(module: nn.Module, metadata: StudentMetadata) -> bytes:
             )
         assert program is not None
         model = program.model_proto
+    except ModuleNotFoundError:  # an extra that is not installed is no fault of the network
+        raise
     # The exporter raises whatever its passes raise; the trace is for the log.
     except Exception as error:
         raise ExportError("The student could not be written as ONNX.", param="onnx") from error

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 
 from dfad_core.catalog import get_architecture
 from dfad_core.config import TargetConfig
@@ -67,12 +68,10 @@ def derive_student(
     for name, args in _candidates(teacher, teacher_args):
         if name == fitted:
             continue  # widths fall: the first that fits is the largest of its depth
-        try:
-            with torch.device("meta"):
-                network = build_classifier(name, num_classes=num_classes, input_shape=input_shape, args=args)
-            found = Derived(name, args, cost(network, input_shape))
-        except (ConfigError, ShapeError):
+        network = _on_meta(name, args, num_classes, input_shape)
+        if network is None:
             continue
+        found = Derived(name, args, cost(network, input_shape))
         if smallest is None or found.cost.parameters < smallest.cost.parameters:
             smallest = found
         if found.cost.parameters >= teacher_cost.parameters or not target.allows(
@@ -85,6 +84,50 @@ def derive_student(
     if best is None:
         raise ConfigError(_unreachable(smallest), code="target_unreachable", param="student.target")
     return best
+
+
+OFFERED = (2, 4, 10)
+"""Compressions for which a student is offered."""
+
+
+def offered_students(
+    *,
+    teacher: str,
+    teacher_args: dict[str, Any],
+    teacher_parameters: int,
+    num_classes: int,
+    input_shape: tuple[int, int, int],
+) -> list[Derived]:
+    """For each compression of OFFERED the largest network of the family that is as small; none twice.
+
+    Nothing is allocated; only those that are offered are counted in full, which takes longer than the rest.
+    """
+    sized: list[tuple[int, str, dict[str, Any]]] = []
+    for name, args in _candidates(teacher, teacher_args):
+        network = _on_meta(name, args, num_classes, input_shape)
+        if network is not None:
+            sized.append((sum(p.numel() for p in network.parameters()), name, args))
+    found: dict[int, Derived] = {}
+    for compression in OFFERED:
+        fitting = [one for one in sized if one[0] * compression <= teacher_parameters]
+        if not fitting:
+            break
+        parameters, name, args = max(fitting, key=lambda one: one[0])
+        network = _on_meta(name, args, num_classes, input_shape)
+        if parameters not in found and network is not None:
+            found[parameters] = Derived(name, args, cost(network, input_shape))
+    return list(found.values())
+
+
+def _on_meta(
+    name: str, args: dict[str, Any], num_classes: int, input_shape: tuple[int, int, int]
+) -> nn.Module | None:
+    """The network without its numbers; None where it does not take the teacher's input."""
+    try:
+        with torch.device("meta"):
+            return build_classifier(name, num_classes=num_classes, input_shape=input_shape, args=args)
+    except (ConfigError, ShapeError):
+        return None
 
 
 def _unreachable(smallest: Derived | None) -> str:

@@ -23,8 +23,9 @@ from pathlib import Path
 from types import FrameType
 
 from dfad_client import Client, DfadClientError, Job
-from dfad_client.display import Watch, duration, verdict
-from dfad_client.service_processes import dies_with_parent
+from dfad_client.local.service_processes import dies_with_parent
+from dfad_client.terminal.display import duration, verdict
+from dfad_client.terminal.watch import Watch
 
 TEACHER = Path(__file__).parent / "teacher.safetensors"
 OUT = Path("demo")

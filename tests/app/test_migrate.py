@@ -49,7 +49,7 @@ def test_back_and_forward_with_rows(each_database, stored_jobs):
         artifact_id = session.get_one(Teacher, first).artifact_id
         session.delete(session.get_one(Artifact, artifact_id))
     before = rows(JobEvent, "job_id", "seq", "type"), rows(Job, "id", "teacher_id", "status", "attempt")
-    for revision in ("0004", "0003", "0002", "0001"):
+    for revision in ("0006", "0005", "0004", "0003", "0002", "0001"):
         downgrade(revision)
         with get_engine().connect() as connection:
             assert connection.scalar(text("SELECT count(*) FROM jobs")) == 4
@@ -68,6 +68,14 @@ def test_back_and_forward_with_rows(each_database, stored_jobs):
     downgrade("base")
     assert set(inspect(get_engine()).get_table_names()) == {"alembic_version"}
     upgrade()
+
+
+def test_the_command_line_goes_back_and_forward(each_database):
+    for options, tables in ((["--down-to", "base"], set()), ([], set(Base.metadata.tables))):
+        command = [sys.executable, "-m", "app.migrate", *options]
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert ran.returncode == 0, ran.stderr
+        assert set(inspect(get_engine()).get_table_names()) == {*tables, "alembic_version"}
 
 
 def rows(model, *names):

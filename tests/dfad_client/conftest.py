@@ -8,16 +8,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from typer.testing import CliRunner
 
 from dfad_client import Client
-from dfad_client import client as client_module
+from dfad_client.aio import client as aio_client
+from dfad_client.aio.transport import AsyncTransport
 from dfad_client.cli import app
-from dfad_client.transport import Transport
+from dfad_client.sync import client as sync_client
+from dfad_client.sync.transport import Transport
 
-Answer = httpx.Response | Exception | Callable[[httpx.Request], httpx.Response]
+Answer = httpx2.Response | Exception | Callable[[httpx2.Request], httpx2.Response]
 
 JOB: dict[str, Any] = {
     "id": "job_1",
@@ -39,15 +41,15 @@ class FakeServer:
 
     def __init__(self) -> None:
         self.rules: dict[tuple[str, str], list[Answer]] = {}
-        self.requests: list[httpx.Request] = []
+        self.requests: list[httpx2.Request] = []
         self.sleeps: list[float] = []
 
     def on(self, method: str, path: str, *answers: Answer) -> None:
         """Set the answers of one call."""
         self.rules[method, path] = list(answers)
 
-    def __call__(self, request: httpx.Request) -> httpx.Response:
-        """The handler of httpx.MockTransport."""
+    def __call__(self, request: httpx2.Request) -> httpx2.Response:
+        """The handler of httpx2.MockTransport."""
         request.read()
         self.requests.append(request)
         answers = self.rules[request.method, request.url.path]
@@ -57,9 +59,9 @@ class FakeServer:
         if callable(answer):
             return answer(request)
         # A response can be read once: hand out copies.
-        return httpx.Response(answer.status_code, headers=answer.headers, content=answer.content)
+        return httpx2.Response(answer.status_code, headers=answer.headers, content=answer.content)
 
-    def sent(self, method: str, path: str) -> list[httpx.Request]:
+    def sent(self, method: str, path: str) -> list[httpx2.Request]:
         """What arrived for one call."""
         return [r for r in self.requests if (r.method, r.url.path) == (method, path)]
 
@@ -76,16 +78,16 @@ def artifact(content: bytes = BYTES, **changes: Any) -> dict[str, Any]:
     return {**known, "filename": "student.safetensors", "step": 10, **changes}
 
 
-def sse(*events: tuple[int, str, dict[str, Any]], comment: bool = True) -> httpx.Response:
+def sse(*events: tuple[int, str, dict[str, Any]], comment: bool = True) -> httpx2.Response:
     """A stream of events that ends in good order."""
     text = ": hello\n\n" if comment else ""
     for seq, kind, data in events:
         body = json.dumps({"seq": seq, "type": kind, "created_at": "2026-01-02T03:04:05Z", "data": data})
         text += f"id: {seq}\nevent: {kind}\ndata: {body}\n\n"
-    return httpx.Response(200, headers={"content-type": "text/event-stream"}, content=text.encode())
+    return httpx2.Response(200, headers={"content-type": "text/event-stream"}, content=text.encode())
 
 
-def problem(status: int, code: str, detail: str = "No.", **headers: str) -> httpx.Response:
+def problem(status: int, code: str, detail: str = "No.", **headers: str) -> httpx2.Response:
     """A refusal."""
     body = {
         "type": f"urn:dfad:problem:{code}",
@@ -97,7 +99,7 @@ def problem(status: int, code: str, detail: str = "No.", **headers: str) -> http
         "errors": [{"pointer": "/budget/steps", "detail": "must be at least 1"}] if status == 422 else [],
     }
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return httpx.Response(status, json=body, headers={**named, "content-type": "application/problem+json"})
+    return httpx2.Response(status, json=body, headers={**named, "content-type": "application/problem+json"})
 
 
 @pytest.fixture
@@ -115,17 +117,26 @@ def fake() -> Any:
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> FakeServer:
+def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeServer:
     """The server behind every client of the test; nobody really sleeps."""
     server = FakeServer()
-    for name in ("DFAD_BASE_URL", "DFAD_API_KEY", "DFAD_HOME"):
+    for name in ("DFAD_BASE_URL", "DFAD_API_KEY", "DFAD_HOME", "DFAD_PROFILE"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DFAD_CONFIG", str(tmp_path / "no-profiles.toml"))
 
     def transport(base_url: str, api_key: str | None, **options: Any) -> Transport:
-        options["transport"] = httpx.MockTransport(server)
+        options["transport"] = httpx2.MockTransport(server)
         return Transport(base_url, api_key, **options, sleep=server.sleeps.append)
 
-    monkeypatch.setattr(client_module, "Transport", transport)
+    async def sleep(seconds: float) -> None:
+        server.sleeps.append(seconds)
+
+    def aio_transport(base_url: str, api_key: str | None, **options: Any) -> AsyncTransport:
+        options["transport"] = httpx2.MockTransport(server)
+        return AsyncTransport(base_url, api_key, **options, sleep=sleep)
+
+    monkeypatch.setattr(sync_client, "Transport", transport)
+    monkeypatch.setattr(aio_client, "AsyncTransport", aio_transport)
     return server
 
 

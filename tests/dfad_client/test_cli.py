@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 RESULT = {
@@ -19,14 +19,14 @@ RESULT = {
 }
 
 
-def sent_spec(request: httpx.Request) -> Any:
+def sent_spec(request: httpx2.Request) -> Any:
     head, _, rest = request.content.partition(b'name="spec"')
     assert rest, head
     return json.loads(rest.split(b"\r\n\r\n", 1)[1].split(b"\r\n--", 1)[0])
 
 
 def test_submit_prints_the_id_alone(run: Any, server: Any, fake: Any) -> None:
-    server.on("POST", "/jobs", httpx.Response(201, json=fake.job()))
+    server.on("POST", "/jobs", httpx2.Response(201, json=fake.job()))
     done = run("submit", "t.pt", "--architecture", "lenet5", "--student", "lenet5_half")
     assert (done.exit_code, done.stdout) == (0, "job_1\n")
     assert "dfad watch job_1" in done.stderr
@@ -35,7 +35,7 @@ def test_submit_prints_the_id_alone(run: Any, server: Any, fake: Any) -> None:
 
 
 def test_options_win_over_the_file(run: Any, server: Any, fake: Any, tmp_path: Path) -> None:
-    server.on("POST", "/jobs", httpx.Response(201, json=fake.job()))
+    server.on("POST", "/jobs", httpx2.Response(201, json=fake.job()))
     file = {
         "student": {"architecture": "cnn8", "args": {"width": 9}},
         "method": {"name": "dfad", "bn_weight": 2},
@@ -111,8 +111,8 @@ def events(end: str) -> list[tuple[int, str, dict[str, Any]]]:
 def test_submit_and_wait(run: Any, server: Any, fake: Any, end: str, code: int) -> None:
     error = {"code": "diverged", "message": "The loss is NaN."} if end == "failed" else None
     final = fake.job(status=end, error=error, result=RESULT if end == "succeeded" else None)
-    server.on("POST", "/jobs", httpx.Response(201, json=fake.job()))
-    server.on("GET", "/jobs/job_1", httpx.Response(200, json=final))
+    server.on("POST", "/jobs", httpx2.Response(201, json=fake.job()))
+    server.on("GET", "/jobs/job_1", httpx2.Response(200, json=final))
     server.on("GET", "/jobs/job_1/events", fake.sse(*events(end)))
     done = run("submit", "t.pt", "--student", "lenet5_half", "--wait")
     assert done.exit_code == code
@@ -138,7 +138,7 @@ def test_submit_and_wait(run: Any, server: Any, fake: Any, end: str, code: int) 
 
 
 def test_watch_in_json_is_one_event_a_line(run: Any, server: Any, fake: Any) -> None:
-    server.on("GET", "/jobs/job_1", httpx.Response(200, json=fake.job(status="succeeded")))
+    server.on("GET", "/jobs/job_1", httpx2.Response(200, json=fake.job(status="succeeded")))
     server.on("GET", "/jobs/job_1/events", fake.sse(*events("succeeded")))
     done = run("watch", "job_1", "--json")
     *lines, last = map(json.loads, done.stdout.splitlines())
@@ -155,9 +155,9 @@ def test_list_show_cancel(run: Any, server: Any, fake: Any) -> None:
         "first_id": "",
         "last_id": "x",
     }
-    server.on("GET", "/jobs", httpx.Response(200, json=page))
-    server.on("GET", "/jobs/job_1", httpx.Response(200, json=fake.job()))
-    server.on("POST", "/jobs/job_1/cancel", httpx.Response(200, json=fake.job(status="cancelled")))
+    server.on("GET", "/jobs", httpx2.Response(200, json=page))
+    server.on("GET", "/jobs/job_1", httpx2.Response(200, json=fake.job()))
+    server.on("POST", "/jobs/job_1/cancel", httpx2.Response(200, json=fake.job(status="cancelled")))
     listed = run("list", "--limit", "2", "--status", "queued")
     assert [line.split()[0] for line in listed.stdout.splitlines()] == ["JOB", "job_0", "job_1"]
     assert server.requests[0].url.params["status"] == "queued"
@@ -165,15 +165,15 @@ def test_list_show_cancel(run: Any, server: Any, fake: Any) -> None:
     assert "lenet5_half" in run("show", "job_1").stdout
     assert json.loads(run("show", "job_1", "--json").stdout)["a_field_of_tomorrow"] is True
     assert run("cancel", "job_1").stdout == "job_1: cancelled\n"
-    server.on("GET", "/jobs", httpx.Response(200, json={**page, "data": [], "has_more": False}))
+    server.on("GET", "/jobs", httpx2.Response(200, json={**page, "data": [], "has_more": False}))
     assert run("list").stdout == ""
 
 
 def test_download(run: Any, server: Any, fake: Any, tmp_path: Path) -> None:
     things = [fake.artifact(), fake.artifact(id="art_2", kind="report", filename="report.html", partial=True)]
-    server.on("GET", "/jobs/job_1/artifacts", httpx.Response(200, json={"data": things}))
+    server.on("GET", "/jobs/job_1/artifacts", httpx2.Response(200, json={"data": things}))
     for name in ("art_1", "art_2"):
-        server.on("GET", f"/artifacts/{name}", httpx.Response(200, content=fake.BYTES))
+        server.on("GET", f"/artifacts/{name}", httpx2.Response(200, content=fake.BYTES))
     assert run("download", "job_1").stdout.startswith("job_1.safetensors: ")
     assert "partial" in run("download", "job_1", "--kind", "report").stdout
     told = json.loads(run("download", "job_1", "-o", "s.safetensors", "--json").stdout)
@@ -183,7 +183,7 @@ def test_download(run: Any, server: Any, fake: Any, tmp_path: Path) -> None:
     assert run("download", "job_1", "--kind", "samples").exit_code == 2
     (tmp_path / "file").write_text("")
     assert run("download", "job_1", "-o", "file/s").exit_code == 2
-    server.on("GET", "/artifacts/art_1", httpx.Response(200, content=b"x" * len(fake.BYTES)))
+    server.on("GET", "/artifacts/art_1", httpx2.Response(200, content=b"x" * len(fake.BYTES)))
     assert run("download", "job_1").exit_code == 4
 
 
@@ -198,7 +198,7 @@ def test_a_refusal_is_one_line_and_json_for_programs(run: Any, server: Any, fake
 
 
 def test_no_server(run: Any, server: Any) -> None:
-    server.on("GET", "/jobs/job_1", httpx.ConnectError("refused"))
+    server.on("GET", "/jobs/job_1", httpx2.ConnectError("refused"))
     done = run("watch", "job_1", "--url", "http://127.0.0.1:1")
     assert done.exit_code == 4
     assert "dfad up" in done.stderr
@@ -207,10 +207,10 @@ def test_no_server(run: Any, server: Any) -> None:
 
 
 def test_ctrl_c_leaves_the_job_running(run: Any, server: Any, fake: Any) -> None:
-    def interrupt(_request: httpx.Request) -> httpx.Response:
+    def interrupt(_request: httpx2.Request) -> httpx2.Response:
         raise KeyboardInterrupt
 
-    server.on("GET", "/jobs/job_1", httpx.Response(200, json=fake.job()))
+    server.on("GET", "/jobs/job_1", httpx2.Response(200, json=fake.job()))
     server.on("GET", "/jobs/job_1/events", interrupt)
     done = run("watch", "job_1")
     assert done.exit_code == 130
@@ -228,10 +228,10 @@ def test_what_was_measured_and_exported_is_shown(run: Any, server: Any, fake: An
     result = {"teacher": side, "student": side, "accuracy": accuracy, "exports": exports}
     asked = {"student": {"architecture": None, "target": {"max_parameters": 10}}}
     job = fake.job(status="succeeded", terminal=True, result=result, resolved_spec=asked)
-    server.on("GET", "/jobs/job_1", httpx.Response(200, json=job))
+    server.on("GET", "/jobs/job_1", httpx2.Response(200, json=job))
     shown = run("show", "job_1").stdout
     assert "teacher 99.00%, student 95.40% on 300 labelled images (npz)" in shown
     assert "2,000 bytes" in shown
     assert "could not be quantised" in shown
-    server.on("GET", "/jobs", httpx.Response(200, json={"data": [job], "has_more": False}))
+    server.on("GET", "/jobs", httpx2.Response(200, json={"data": [job], "has_more": False}))
     assert "from a target" in run("list").stdout

@@ -8,21 +8,21 @@ import time
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from dfad_client import ApiError, Client, ConnectionFailed
-from dfad_client.transport import LONGEST_BACKOFF_SECONDS
+from dfad_client.retrying import LONGEST_BACKOFF_SECONDS
 
 SPEC = {"student": {"architecture": "lenet5_half"}}
-REFUSED = httpx.ConnectError("refused")
+REFUSED = httpx2.ConnectError("refused")
 
 
 def test_a_teacher_travels_with_its_spec_and_the_key(
     client: Client, server: Any, fake: Any, tmp_path: Path
 ) -> None:
     (tmp_path / "t.safetensors").write_bytes(b"weights")
-    server.on("POST", "/jobs", httpx.Response(201, json=fake.job()))
+    server.on("POST", "/jobs", httpx2.Response(201, json=fake.job()))
     job = client.jobs.create(tmp_path / "t.safetensors", spec=SPEC)
     assert (job.id, job.status, job.terminal, job.raw["a_field_of_tomorrow"]) == (
         "job_1",
@@ -38,7 +38,7 @@ def test_a_teacher_travels_with_its_spec_and_the_key(
 
 
 def test_a_known_teacher_is_named_in_json(client: Client, server: Any, fake: Any) -> None:
-    server.on("POST", "/jobs", httpx.Response(201, json=fake.job()))
+    server.on("POST", "/jobs", httpx2.Response(201, json=fake.job()))
     client.jobs.create(teacher_id="tch_1", spec=SPEC)
     assert json.loads(server.requests[0].content) == {**SPEC, "teacher_id": "tch_1"}
 
@@ -57,10 +57,10 @@ def test_tries_again_with_the_same_key_and_the_whole_file(
         "POST",
         "/jobs",
         REFUSED,
-        httpx.ReadTimeout("slow"),
+        httpx2.ReadTimeout("slow"),
         fake.problem(503, "unavailable", Retry_After="7"),
         fake.problem(409, "idempotency_in_flight"),
-        httpx.Response(201, json=fake.job()),
+        httpx2.Response(201, json=fake.job()),
     )
     client.jobs.create(tmp_path / "t.pt", spec=SPEC)
     keys = {request.headers["idempotency-key"] for request in server.requests}
@@ -72,7 +72,7 @@ def test_tries_again_with_the_same_key_and_the_whole_file(
 
 
 def test_two_jobs_have_two_keys_and_a_given_key_is_kept(client: Client, server: Any, fake: Any) -> None:
-    server.on("POST", "/jobs", httpx.Response(201, json=fake.job()))
+    server.on("POST", "/jobs", httpx2.Response(201, json=fake.job()))
     for key in (None, None, "mine"):
         client.jobs.create(teacher_id="tch_1", spec=SPEC, idempotency_key=key)
     keys = [request.headers["idempotency-key"] for request in server.requests]
@@ -86,7 +86,7 @@ def test_retry_after_may_be_a_date(client: Client, server: Any, fake: Any) -> No
         "GET",
         "/jobs/job_1",
         fake.problem(429, "rate", Retry_After=when),
-        httpx.Response(200, json=fake.job()),
+        httpx2.Response(200, json=fake.job()),
     )
     client.jobs.retrieve("job_1")
     assert 20 < server.sleeps[0] <= 30
@@ -100,6 +100,45 @@ def test_what_is_not_worth_another_try_is_raised_at_once(
     with pytest.raises(ApiError, match="Because") as caught:
         client.jobs.retrieve("job_1")
     assert (caught.value.status, caught.value.code, caught.value.request_id) == (status, "some_code", "req_7")
+    assert len(server.requests) == 1
+
+
+def test_a_conflict_is_tried_again_only_where_it_passes(client: Client, server: Any, fake: Any) -> None:
+    path = "/jobs/job_1/resume"
+    done = httpx2.Response(200, json=fake.job())
+    passing = (fake.problem(409, "conflict", Retry_After="1"), fake.problem(409, "idempotency_in_flight"))
+    server.on("POST", path, *passing, done)
+    client.jobs.resume("job_1")
+    assert len(server.requests) == 3
+    server.on("POST", path, fake.problem(409, "invalid_transition", "The job is running."))
+    with pytest.raises(ApiError, match="running"):
+        client.jobs.resume("job_1")
+    assert len(server.requests) == 4
+
+
+def test_everything_that_creates_has_one_key_over_all_tries(
+    client: Client, server: Any, fake: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "t.pt").write_bytes(b"weights")
+    upload = {"id": "upl_1", "status": "completed"}
+    teacher = {"id": "tch_1", "status": "inspecting"}
+    calls = {
+        "/jobs": (fake.job(), lambda: client.jobs.create(teacher_id="tch_1", spec=SPEC)),
+        "/jobs/job_1/rerun": (fake.job(), lambda: client.jobs.rerun("job_1")),
+        "/teachers": (teacher, lambda: client.teachers.create(tmp_path / "t.pt")),
+        "/uploads": (upload, lambda: client.uploads.send(tmp_path / "t.pt")),
+    }
+    for path, (body, call) in calls.items():
+        server.on("POST", path, REFUSED, fake.problem(500, "x"), httpx2.Response(201, json=body))
+        call()
+        keys = [request.headers["idempotency-key"] for request in server.sent("POST", path)]
+        assert (len(keys), len(set(keys))) == (3, 1), path
+
+
+def test_a_key_whose_answer_is_lost_is_not_made_twice(client: Client, server: Any) -> None:
+    server.on("POST", "/keys", httpx2.ReadTimeout("slow"))
+    with pytest.raises(ConnectionFailed):
+        client.keys.create("ci")
     assert len(server.requests) == 1
 
 
@@ -123,18 +162,18 @@ def test_a_refusal_names_the_places(client: Client, server: Any, fake: Any) -> N
 
 @pytest.mark.parametrize("body", [b"<html>Bad gateway</html>", b"[1]", b"\xff\xfe", b'{"errors": [3]}'])
 def test_a_proxy_that_speaks_no_json_is_understood(client: Client, server: Any, body: bytes) -> None:
-    server.on("GET", "/capabilities", httpx.Response(418, content=body))
+    server.on("GET", "/capabilities", httpx2.Response(418, content=body))
     with pytest.raises(ApiError) as caught:
         client.capabilities()
     assert caught.value.code == "http_418"
 
 
 def test_lists_every_page(client: Client, server: Any, fake: Any) -> None:
-    def page(request: httpx.Request) -> httpx.Response:
+    def page(request: httpx2.Request) -> httpx2.Response:
         start = int(request.url.params.get("after", "job_0").removeprefix("job_"))
         ids = [f"job_{n}" for n in range(start + 1, min(start + 3, 6))]
         body = {"data": [fake.job(id=i) for i in ids], "has_more": ids[-1] != "job_5"}
-        return httpx.Response(200, json={**body, "first_id": ids[0], "last_id": ids[-1]})
+        return httpx2.Response(200, json={**body, "first_id": ids[0], "last_id": ids[-1]})
 
     server.on("GET", "/jobs", page)
     jobs = client.jobs.list(status="queued", metadata={"team": "vision"}, page_size=2)
@@ -146,14 +185,14 @@ def test_lists_every_page(client: Client, server: Any, fake: Any) -> None:
 
 
 def test_waits_for_the_end(client: Client, server: Any, fake: Any) -> None:
-    running = httpx.Response(200, json=fake.job(status="running"))
+    running = httpx2.Response(200, json=fake.job(status="running"))
     error = {"code": "diverged", "message": "No."}
     server.on(
         "GET",
         "/jobs/job_1",
         running,
         running,
-        httpx.Response(200, json=fake.job(status="failed", error=error)),
+        httpx2.Response(200, json=fake.job(status="failed", error=error)),
     )
     job = client.jobs.wait("job_1")
     assert (job.status, job.terminal, job.succeeded) == ("failed", True, False)
@@ -164,7 +203,7 @@ def test_waits_for_the_end(client: Client, server: Any, fake: Any) -> None:
 
 
 def test_waiting_has_an_end(client: Client, server: Any, fake: Any) -> None:
-    server.on("GET", "/jobs/job_1", httpx.Response(200, json=fake.job(status="running")))
+    server.on("GET", "/jobs/job_1", httpx2.Response(200, json=fake.job(status="running")))
     with pytest.raises(TimeoutError):
         client.jobs.wait("job_1", timeout_seconds=0.05)
 
@@ -172,14 +211,14 @@ def test_waiting_has_an_end(client: Client, server: Any, fake: Any) -> None:
 def test_the_small_calls(client: Client, server: Any, fake: Any, tmp_path: Path) -> None:
     (tmp_path / "t.pt").write_bytes(b"weights")
     teacher = {"id": "tch_1", "status": "ready", "inspection": {"parameters": 3}}
-    server.on("POST", "/teachers", httpx.Response(201, json={**teacher, "status": "inspecting"}))
-    server.on("GET", "/teachers/tch_1", httpx.Response(200, json=teacher))
-    server.on("POST", "/jobs/job_1/cancel", httpx.Response(200, json=fake.job(status="cancelling")))
-    server.on("GET", "/jobs/job_1/metrics", httpx.Response(200, json={"data": [{"step": 1}]}))
+    server.on("POST", "/teachers", httpx2.Response(201, json={**teacher, "status": "inspecting"}))
+    server.on("GET", "/teachers/tch_1", httpx2.Response(200, json=teacher))
+    server.on("POST", "/jobs/job_1/cancel", httpx2.Response(200, json=fake.job(status="cancelling")))
+    server.on("GET", "/jobs/job_1/metrics", httpx2.Response(200, json={"data": [{"step": 1}]}))
     server.on(
-        "GET", "/jobs/job_1/samples", httpx.Response(200, json={"data": [fake.artifact(kind="samples")]})
+        "GET", "/jobs/job_1/samples", httpx2.Response(200, json={"data": [fake.artifact(kind="samples")]})
     )
-    server.on("GET", "/capabilities", httpx.Response(200, json={"methods": []}))
+    server.on("GET", "/capabilities", httpx2.Response(200, json={"methods": []}))
     assert client.teachers.create(tmp_path / "t.pt", spec={"architecture": "lenet5"}).status == "inspecting"
     assert client.teachers.retrieve("tch_1").inspection == {"parameters": 3}
     assert client.jobs.cancel("job_1").status == "cancelling"
@@ -189,12 +228,33 @@ def test_the_small_calls(client: Client, server: Any, fake: Any, tmp_path: Path)
     assert client.capabilities() == {"methods": []}
 
 
+def test_checking_changing_and_forgetting(client: Client, server: Any, fake: Any, tmp_path: Path) -> None:
+    (tmp_path / "t.pt").write_bytes(b"weights")
+    done = httpx2.Response(200, json=fake.job())
+    server.on("POST", "/jobs/validate", httpx2.Response(200, json={"estimate": None}))
+    server.on("PATCH", "/jobs/job_1", done)
+    server.on("POST", "/jobs/job_1/evaluations", done, REFUSED)
+    server.on("DELETE", "/jobs/job_1", httpx2.Response(204))
+    assert client.jobs.validate(tmp_path / "t.pt", spec=SPEC) == {"estimate": None}
+    assert b"weights" in server.requests[-1].content
+    client.jobs.validate(upload_id="upl_1", spec=SPEC)
+    assert json.loads(server.requests[-1].content) == {**SPEC, "upload_id": "upl_1"}
+    client.jobs.update("job_1", metadata={"team": "vision"})
+    assert json.loads(server.requests[-1].content) == {"metadata": {"team": "vision"}}
+    client.jobs.add_evaluation("job_1", data="ours", student=0.9)
+    assert json.loads(server.requests[-1].content) == {"data": "ours", "student": 0.9}
+    with pytest.raises(ConnectionFailed):
+        client.jobs.add_evaluation("job_1", data="ours", student=0.9)
+    assert len(server.sent("POST", "/jobs/job_1/evaluations")) == 2, "what adds is tried once"
+    client.jobs.delete("job_1")
+
+
 def test_the_environment_names_server_and_key(
     server: Any, fake: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DFAD_BASE_URL", "http://elsewhere.test:9/")
     monkeypatch.setenv("DFAD_API_KEY", "k")
-    server.on("GET", "/jobs/job_1", httpx.Response(200, json=fake.job()))
+    server.on("GET", "/jobs/job_1", httpx2.Response(200, json=fake.job()))
     with Client() as client:
         assert client.base_url == "http://elsewhere.test:9"
         client.jobs.retrieve("job_1")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from dfad_client import ApiError, Client, ConnectionFailed
@@ -16,7 +16,7 @@ def progress(seq: int) -> tuple[int, str, dict[str, Any]]:
     return seq, "progress", {"step": seq}
 
 
-class Broken(httpx.SyncByteStream):
+class Broken(httpx2.SyncByteStream):
     """A body that ends in the middle of a frame."""
 
     def __init__(self, content: bytes) -> None:
@@ -24,12 +24,12 @@ class Broken(httpx.SyncByteStream):
 
     def __iter__(self) -> Any:
         yield self._content
-        raise httpx.ReadError("connection reset")
+        raise httpx2.ReadError("connection reset")
 
 
-def broken(response: httpx.Response, more: bytes = b"id: 99\nevent: progress\ndata: {") -> Any:
+def broken(response: httpx2.Response, more: bytes = b"id: 99\nevent: progress\ndata: {") -> Any:
     content = response.content + more
-    return lambda _request: httpx.Response(200, headers=response.headers, stream=Broken(content))
+    return lambda _request: httpx2.Response(200, headers=response.headers, stream=Broken(content))
 
 
 def test_ends_with_the_terminal_event(client: Client, server: Any, fake: Any) -> None:
@@ -41,12 +41,12 @@ def test_ends_with_the_terminal_event(client: Client, server: Any, fake: Any) ->
 
 
 def test_takes_up_where_it_broke_off(client: Client, server: Any, fake: Any) -> None:
-    server.on("GET", "/jobs/job_1", httpx.Response(200, json=fake.job(status="running")))
+    server.on("GET", "/jobs/job_1", httpx2.Response(200, json=fake.job(status="running")))
     server.on(
         "GET",
         PATH,
         broken(fake.sse(progress(1), progress(2))),
-        httpx.ConnectError("refused"),
+        httpx2.ConnectError("refused"),
         fake.problem(503, "unavailable", Retry_After="3"),
         fake.sse(progress(2), progress(3)),  # doubled, then closed in good order, too early
         broken(fake.sse(comment=True), more=b""),
@@ -66,7 +66,7 @@ def test_tries_are_counted_anew_after_every_event(client: Client, server: Any, f
 
 
 def test_gives_up_on_a_server_that_is_gone(client: Client, server: Any, fake: Any) -> None:
-    server.on("GET", PATH, broken(fake.sse(progress(1))), httpx.ConnectError("refused"))
+    server.on("GET", PATH, broken(fake.sse(progress(1))), httpx2.ConnectError("refused"))
     events = client.jobs.stream("job_1")
     assert next(events).seq == 1
     with pytest.raises(ConnectionFailed):
@@ -75,14 +75,14 @@ def test_gives_up_on_a_server_that_is_gone(client: Client, server: Any, fake: An
 
 
 def test_gives_up_on_streams_that_stay_empty(client: Client, server: Any, fake: Any) -> None:
-    server.on("GET", "/jobs/job_1", httpx.Response(200, json=fake.job(status="running")))
+    server.on("GET", "/jobs/job_1", httpx2.Response(200, json=fake.job(status="running")))
     server.on("GET", PATH, fake.sse())
     with pytest.raises(ConnectionFailed, match="keeps closing"):
         list(client.jobs.stream("job_1"))
 
 
 def test_asked_from_behind_the_end_there_is_nothing(client: Client, server: Any, fake: Any) -> None:
-    server.on("GET", "/jobs/job_1", httpx.Response(200, json=fake.job(status="succeeded")))
+    server.on("GET", "/jobs/job_1", httpx2.Response(200, json=fake.job(status="succeeded")))
     server.on("GET", PATH, fake.sse())
     assert list(client.jobs.stream("job_1", after=9)) == []
     assert server.requests[0].headers["last-event-id"] == "9"
@@ -98,13 +98,13 @@ def test_a_refusal_is_final(client: Client, server: Any, fake: Any) -> None:
 @pytest.mark.parametrize(
     "answer",
     [
-        httpx.Response(200, text="<html>", headers={"content-type": "text/html"}),
-        httpx.Response(200, text="data: no json\n\n", headers={"content-type": "text/event-stream"}),
-        httpx.Response(200, text="data: {}\n\n", headers={"content-type": "text/event-stream"}),
+        httpx2.Response(200, text="<html>", headers={"content-type": "text/html"}),
+        httpx2.Response(200, text="data: no json\n\n", headers={"content-type": "text/event-stream"}),
+        httpx2.Response(200, text="data: {}\n\n", headers={"content-type": "text/event-stream"}),
     ],
 )
 def test_what_is_no_stream_of_events_is_said_to_be_none(
-    client: Client, server: Any, answer: httpx.Response
+    client: Client, server: Any, answer: httpx2.Response
 ) -> None:
     server.on("GET", PATH, answer)
     with pytest.raises(ConnectionFailed, match="no stream of events"):

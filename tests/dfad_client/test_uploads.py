@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from typer.testing import CliRunner
 
@@ -43,10 +43,10 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_only_what_is_missing_is_sent(client: Client, server: Any, file: Path) -> None:
-    server.on("POST", "/uploads", httpx.Response(201, json=upload_view(2)))
+    server.on("POST", "/uploads", httpx2.Response(201, json=upload_view(2)))
     for number in (1, 3):
-        server.on("PUT", f"/uploads/upl_1/parts/{number}", httpx.Response(200, json=upload_view()))
-    server.on("POST", "/uploads/upl_1/complete", httpx.Response(200, json=upload_view(1, 2, 3)))
+        server.on("PUT", f"/uploads/upl_1/parts/{number}", httpx2.Response(200, json=upload_view()))
+    server.on("POST", "/uploads/upl_1/complete", httpx2.Response(200, json=upload_view(1, 2, 3)))
     told: list[tuple[int, int]] = []
     assert client.uploads.send(file, on_progress=lambda done, of: told.append((done, of))) == "upl_1"
     begun = server.sent("POST", "/uploads")[0]
@@ -63,7 +63,7 @@ def test_only_what_is_missing_is_sent(client: Client, server: Any, file: Path) -
 
 
 def test_a_completed_upload_sends_nothing(client: Client, server: Any, file: Path) -> None:
-    server.on("POST", "/uploads", httpx.Response(201, json=upload_view(1, 2, 3, status="completed")))
+    server.on("POST", "/uploads", httpx2.Response(201, json=upload_view(1, 2, 3, status="completed")))
     assert client.uploads.send(file) == "upl_1"
     assert len(server.requests) == 1
 
@@ -84,7 +84,7 @@ def manifest(path: Path, **changes: Any) -> Path:
 def test_a_manifest_is_run_again_with_the_teacher_that_is_there(
     run: Any, server: Any, fake: Any, tmp_path: Path
 ) -> None:
-    server.on("POST", "/jobs", httpx.Response(201, json=fake.job()))
+    server.on("POST", "/jobs", httpx2.Response(201, json=fake.job()))
     result = run("rerun", str(manifest(tmp_path / "m.json")))
     assert (result.exit_code, result.stdout.strip()) == (0, "job_1")
     sent = json.loads(server.sent("POST", "/jobs")[0].content)
@@ -99,7 +99,7 @@ def test_a_teacher_that_is_gone_has_to_be_named(
     result = run("rerun", str(path))
     assert result.exit_code == 2
     assert "--teacher FILE" in result.stderr
-    server.on("POST", "/jobs", httpx.Response(201, json=fake.job()))
+    server.on("POST", "/jobs", httpx2.Response(201, json=fake.job()))
     assert run("rerun", str(path), "--teacher", str(file)).exit_code == 0
     file.write_bytes(b"another one")
     result = run("rerun", str(path), "--teacher", str(file))
@@ -116,7 +116,7 @@ def test_what_is_no_manifest(run: Any, tmp_path: Path, content: str) -> None:
 
 
 def test_a_target_and_exports_from_the_command_line(run: Any, server: Any, fake: Any, file: Path) -> None:
-    server.on("POST", "/jobs", httpx.Response(201, json=fake.job()))
+    server.on("POST", "/jobs", httpx2.Response(201, json=fake.job()))
     options = ("--max-parameters", "3000", "--export", "onnx", "--export", "int8")
     assert run("submit", "tch_1", *options).exit_code == 0
     sent = json.loads(server.sent("POST", "/jobs")[0].content)

@@ -1,8 +1,11 @@
-"""A backup taken while jobs run, restored elsewhere: the restored service finishes all of them."""
+"""A backup taken while jobs run, restored elsewhere: the restored service finishes all of them.
+
+The commands are those of docs/operations.md, but for the names of databases.
+"""
 
 import shutil
-import sqlite3
 import subprocess
+from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select
@@ -15,6 +18,12 @@ from app.models import Artifact, Job
 from app.storage import get_store
 
 LIGHT = "benchmarks.chaos_worker"
+GUIDE = Path(__file__).resolve().parents[2] / "docs" / "operations.md"
+
+
+def documented(command):
+    """What is tried here is what the guide tells to do."""
+    assert command in GUIDE.read_text()
 
 
 def begun(stored_jobs, workers):
@@ -50,14 +59,20 @@ def finishes(stored_jobs, workers, jobs):
 
 
 @pytest.mark.timeout(170)
-def test_sqlite(database, home, workers, stored_jobs, monkeypatch, tmp_path):
+def test_sqlite(database, home, workers, stored_jobs, monkeypatch, tmp_path, missing):
+    if shutil.which("sqlite3") is None:
+        missing("sqlite3")
     jobs = begun(stored_jobs, workers)
     other = tmp_path / "restored"
     other.mkdir()
-    with sqlite3.connect(home / "dfad.sqlite3") as live, sqlite3.connect(tmp_path / "backup") as copy:
-        live.backup(copy)
+    saved = tmp_path / "dfad-backup.sqlite3"
+    documented('sqlite3 .dfad/dfad.sqlite3 ".backup dfad-backup.sqlite3"')
+    command = ["sqlite3", str(home / "dfad.sqlite3"), f".backup {saved}"]
+    subprocess.run(command, check=True, timeout=60)
+    asked = ["sqlite3", str(saved), "PRAGMA integrity_check"]
+    assert subprocess.run(asked, check=True, capture_output=True, timeout=60).stdout == b"ok\n"
     workers.close()  # the machine is lost, with all that came after
-    shutil.copy(tmp_path / "backup", other / "dfad.sqlite3")
+    shutil.copy(saved, other / "dfad.sqlite3")
     monkeypatch.setenv("DFAD_HOME", str(other))
     finishes(stored_jobs, workers, jobs)
 
@@ -65,23 +80,27 @@ def test_sqlite(database, home, workers, stored_jobs, monkeypatch, tmp_path):
 @pytest.mark.services
 @pytest.mark.timeout(170)
 def test_postgresql(postgres, redis, workers, stored_jobs, monkeypatch, tmp_path):
-    from tests.conftest import _on_server
-
     server = postgres.rpartition("/")[0]
     monkeypatch.setenv("DFAD_DATABASE_URL", postgres)
     monkeypatch.setenv("DFAD_BROKER_URL", redis)
     get_settings.cache_clear()
     jobs = begun(stored_jobs, workers)
     plain = make_url(postgres).set(drivername="postgresql").render_as_string(hide_password=False)
-    dump = tmp_path / "dump"
-    subprocess.run(["pg_dump", "--format=custom", f"--file={dump}", plain], check=True, timeout=60)
+    dump = tmp_path / "dfad.dump"
+    documented("pg_dump --username dfad --format=custom dfad > dfad.dump")
+    with dump.open("wb") as file:
+        subprocess.run(["pg_dump", "--format=custom", plain], stdout=file, check=True, timeout=60)
     workers.close()
     name = "restored_" + make_url(postgres).database
-    _on_server(server, f"CREATE DATABASE {name}")
+    target = make_url(f"{server}/{name}").set(drivername="postgresql")
+    documented("createdb --username dfad dfad")
+    login = ["--username", "dfad", "--host", str(target.host), "--port", str(target.port)]
+    subprocess.run(["createdb", *login, name], check=True, timeout=60)
     url = f"{server}/{name}"
-    target = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
-    restore = ["pg_restore", "--no-owner", f"--dbname={target}", str(dump)]
-    subprocess.run(restore, check=True, timeout=60)
+    documented("pg_restore --username dfad --dbname dfad --exit-on-error --single-transaction < dfad.dump")
+    restore = ["pg_restore", *login, "--dbname", name, "--exit-on-error", "--single-transaction"]
+    with dump.open("rb") as file:
+        subprocess.run(restore, stdin=file, check=True, timeout=60)
     subprocess.run(["redis-cli", "-u", redis, "FLUSHALL"], check=True, capture_output=True, timeout=20)
     monkeypatch.setenv("DFAD_DATABASE_URL", url)
     try:
@@ -89,4 +108,5 @@ def test_postgresql(postgres, redis, workers, stored_jobs, monkeypatch, tmp_path
     finally:
         workers.close()
         dispose_engine()
-        _on_server(server, f"DROP DATABASE {name} WITH (FORCE)")
+        documented("dropdb --username dfad --force dfad")
+        subprocess.run(["dropdb", *login, "--force", name], check=True, timeout=60)

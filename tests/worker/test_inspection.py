@@ -36,6 +36,9 @@ def test_a_file_that_says_all_is_ready(database, home, stored_jobs):
     assert row.inspection["architecture"] == "mlp8"
     assert row.inspection["num_classes"] == 10
     assert row.inspection["parameters"] > 0
+    offered = row.inspection["students"]
+    assert all(one["compression"] >= wanted for one, wanted in zip(offered, (2, 4, 10), strict=False))
+    assert {"architecture", "args", "parameters", "macs", "bytes"} <= offered[0].keys()
     assert list((home / "scratch").iterdir()) == []
     assert inspect_teacher(teacher_id) == "ready"
 

@@ -1,77 +1,141 @@
-// Curves of one job, or of several over each other.
+// Curves of one job, or of several over each other, in the places that the page keeps for them.
 "use strict";
 (() => {
   const place = document.querySelector(".curves");
   if (!place) return;
-  const jobs = place.dataset.jobs.split(",");
-  const POINTS = 1000, EVERY = 3000;
+  const POINTS = 1000, MOST = 3000, HEIGHT = 220;
   const COLOURS = ["#2f7fd6", "#d9822b", "#2aa36b", "#b5509c", "#7a6bd1", "#b09a1e"];
-  const GROUPS = [
-    ["Losses", (name) => /loss|discrepancy|kl|bn/.test(name)],
-    ["Agreement", (name) => /agree|fidelity|accuracy/.test(name)],
-    ["Step time, s", (name) => /seconds|time/.test(name)],
-    ["Others", () => true],
-  ];
-  const style = getComputedStyle(document.documentElement);
-  const ink = style.getPropertyValue("--dim").trim(), line = style.getPropertyValue("--line").trim();
-  const plots = new Map();
+  const jobs = place.dataset.jobs.split(","), undrawn = place.dataset.undrawn ? new RegExp(place.dataset.undrawn) : null;
+  const reset = place.querySelector("[data-reset]");
+  const figures = [...place.querySelectorAll("figure")].map((root) => ({
+    root, series: root.dataset.series ? new RegExp(root.dataset.series) : null, divisor: Number(root.dataset.divisor),
+    box: root.querySelector(".plot"), plot: null, lines: [], log: false,
+  }));
+  const ordered = [...figures].sort((a, b) => (a.series === null) - (b.series === null));
+  let steps = [], columns = new Map(), waiting = false, zoomed = false;
 
-  const load = async (job) => {
-    const answer = await fetch(`/jobs/${job}/metrics?points=${POINTS}`);
+  const figureOf = (name) => ordered.find(({ series }) => !series || series.test(name));
+  const column = (job, name) => {
+    const key = `${job} ${name}`;
+    if (!columns.has(key)) columns.set(key, new Array(steps.length).fill(null));
+    return columns.get(key);
+  };
+  const take = (job, at, point) => {
+    for (const [name, value] of Object.entries(point))
+      if (name !== "step" && name !== "seconds" && !undrawn?.test(name)) column(job, name)[at] = value;
+  };
+
+  const ask = async (job) => {
+    const answer = await fetch(`/jobs/${job}/metrics?points=${POINTS}&peaks=true`);
     return answer.ok ? (await answer.json()).data : [];
   };
-
-  const withSpeed = (points) => points.map((point, i) => {
-    const before = points[i - 1];
-    const steps = before ? point.step - before.step : 0;
-    return { ...point, step_seconds: steps > 0 ? (point.seconds - before.seconds) / steps : null };
-  });
-
-  const draw = async () => {
-    const all = (await Promise.all(jobs.map(load))).map(withSpeed);
-    const steps = [...new Set(all.flat().map((point) => point.step))].sort((a, b) => a - b);
+  const load = (all) => {
+    columns = new Map();
+    steps = [...new Set(all.flat().map((point) => point.step))].sort((a, b) => a - b);
     const row = new Map(steps.map((step, i) => [step, i]));
-    const names = [...new Set(all.flat().flatMap((point) => Object.keys(point)))].filter((n) => !["step", "seconds"].includes(n));
-    const groups = new Map(GROUPS.map(([title]) => [title, []]));
-    for (const name of names) groups.get(GROUPS.find(([, fits]) => fits(name))[0]).push(name);
-    for (const [title, members] of groups) {
-      if (!members.length || steps.length < 2) continue;
-      const series = [], data = [steps];
-      members.forEach((name) => jobs.forEach((job, j) => {
-        const values = new Array(steps.length).fill(null);
-        for (const point of all[j]) values[row.get(point.step)] = point[name] ?? null;
-        data.push(values);
-        const label = jobs.length > 1 ? `${name} ${job.slice(-8)}` : name;
-        series.push({ label, stroke: COLOURS[series.length % COLOURS.length], width: 1.5, spanGaps: true });
-      }));
-      show(title, series, data);
-    }
+    all.forEach((points, j) => { for (const point of points) take(jobs[j], row.get(point.step), point); });
+    draw();
   };
 
-  const show = (title, series, data) => {
-    const known = plots.get(title);
-    if (known && known.series.length === series.length + 1) { known.setData(data); return; }
-    if (known) known.root.parentElement.remove();
-    const figure = document.createElement("figure");
-    figure.setAttribute("aria-label", title);
-    place.append(figure);
-    const axis = { stroke: ink, grid: { stroke: line, width: 1 }, ticks: { stroke: line } };
-    const options = {
-      title, width: figure.clientWidth, height: 260, scales: { x: { time: false } },
-      axes: [{ ...axis, label: "step" }, { ...axis, size: 60 }], series: [{ label: "step" }, ...series],
+  const shown = (figure, values) => {
+    if (figure.divisor === 1 && !figure.log) return values;
+    return values.map((v) => v === null || v === undefined || figure.log && v <= 0 ? null : v / figure.divisor);
+  };
+  const paint = (figure) => {
+    const lines = [...columns.keys()].filter((key) => figureOf(key.slice(key.indexOf(" ") + 1)) === figure);
+    if (!lines.length || steps.length < 2) return;
+    const data = [steps, ...lines.map((key) => shown(figure, columns.get(key)))];
+    const same = figure.plot && lines.join() === figure.lines.join();
+    if (same) { figure.plot.setData(data, !zoomed); if (zoomed) figure.plot.redraw(); return; }
+    figure.plot?.destroy();
+    figure.box.replaceChildren();
+    figure.lines = lines;
+    figure.plot = new uPlot(options(figure, lines), data, figure.box);
+    const legend = figure.box.querySelector(".u-legend");
+    if (legend.scrollHeight > legend.clientHeight) legend.tabIndex = 0; // so that keys can scroll it
+  };
+  // One drawing a frame: none of them makes the page wait.
+  let drawing = 0;
+  const draw = () => {
+    cancelAnimationFrame(drawing);
+    const left = [...figures];
+    const next = () => { const figure = left.shift(); if (figure) { paint(figure); drawing = requestAnimationFrame(next); } else drawn(); };
+    drawing = requestAnimationFrame(next);
+  };
+  const drawn = () => { if (steps.length > 1) place.dataset.drawn = steps.length; };
+
+  const numbers = new Intl.NumberFormat("en", { maximumSignificantDigits: 4, notation: "compact" });
+  const short = (value) => value === null ? "" : Math.abs(value) < 1e-4 && value !== 0 ? value.toExponential() : numbers.format(value);
+
+  const options = (figure, lines) => {
+    const style = getComputedStyle(document.documentElement);
+    const axis = { stroke: style.getPropertyValue("--dim").trim(), grid: { stroke: style.getPropertyValue("--line").trim(), width: 1 }, ticks: { stroke: style.getPropertyValue("--line").trim() } };
+    const series = lines.map((key, i) => {
+      const [job, name] = key.split(" ");
+      const label = jobs.length > 1 ? `…${job.slice(-8)}` : name.replaceAll("_", " ");
+      const value = (_, v) => v === null || v === undefined ? "–" : short(v);
+      return { label, value, stroke: COLOURS[(jobs.length > 1 ? jobs.indexOf(job) : i) % COLOURS.length], width: 1.5, spanGaps: true, points: { show: false } };
+    });
+    return {
+      width: figure.box.clientWidth, height: HEIGHT, scales: { x: { time: false }, y: figure.log ? { distr: 3 } : {} },
+      cursor: { sync: { key: "steps", setSeries: false } }, hooks: { setSelect: [(u) => closer(u)] },
+      axes: [axis, { ...axis, size: 62, values: (_, ticks) => ticks.map(short) }], series: [{ label: "step", value: (_, v) => v === null ? "–" : v.toLocaleString("en") }, ...series],
     };
-    plots.set(title, new uPlot(options, data, figure));
   };
 
-  addEventListener("resize", () => {
-    for (const plot of plots.values()) plot.setSize({ width: plot.root.parentElement.clientWidth, height: 260 });
+  // All drawings show the same steps.
+  let busy = false;
+  const closer = (plot) => {
+    if (busy || plot.select.width < 3) return;
+    busy = true;
+    const min = plot.posToVal(plot.select.left, "x"), max = plot.posToVal(plot.select.left + plot.select.width, "x");
+    zoomed = true;
+    reset.disabled = false;
+    for (const { plot: other } of figures) if (other && other !== plot) other.setScale("x", { min, max });
+    busy = false;
+  };
+  const whole = () => {
+    zoomed = false;
+    reset.disabled = true;
+    for (const { plot } of figures) plot?.setScale("x", { min: steps[0], max: steps[steps.length - 1] });
+  };
+  reset.addEventListener("click", whole);
+  place.addEventListener("dblclick", whole);
+  place.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-log]");
+    if (!button) return;
+    const figure = figures.find(({ root }) => root.contains(button));
+    figure.log = !figure.log;
+    button.setAttribute("aria-pressed", figure.log);
+    figure.lines = [];
+    paint(figure);
   });
 
-  const keepDrawing = async () => {
-    await draw().catch(() => {});
-    const live = document.querySelector("#live[hx-get]");
-    if ("live" in place.dataset && live) setTimeout(keepDrawing, EVERY);
-    else if ("live" in place.dataset) { delete place.dataset.live; await draw().catch(() => {}); }
+  const redo = () => { for (const figure of figures) figure.lines = []; draw(); };
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redo);
+  let sized = 0;
+  addEventListener("resize", () => {
+    cancelAnimationFrame(sized);
+    sized = requestAnimationFrame(() => { for (const { plot, box } of figures) plot?.setSize({ width: box.clientWidth, height: HEIGHT }); });
+  });
+  const reload = async () => {
+    let all = null;
+    try { all = await Promise.all(jobs.map(ask)); } catch { dfad.away(true); return; }
+    load(all);
   };
-  keepDrawing();
+  document.addEventListener("dfad:reading", ({ detail: { job, ...point } }) => {
+    const last = steps[steps.length - 1];
+    if (point.step === last) return;
+    // An attempt that begins again repeats steps; and a long sitting gathers more than can be seen.
+    if (point.step < last || steps.length > MOST) { reload(); return; }
+    steps.push(point.step);
+    for (const values of columns.values()) values.push(null);
+    take(job, steps.length - 1, point);
+    if (waiting) return;
+    waiting = true;
+    setTimeout(() => { waiting = false; draw(); }, 500);
+  });
+  document.addEventListener("dfad:ended", reload);
+  document.addEventListener("visibilitychange", () => { if (!document.hidden && "live" in place.dataset) reload(); });
+  reload();
 })();

@@ -1,17 +1,68 @@
-// The slider over a job's samples, also after the page has renewed itself.
+// A job's page while the job goes on: its log is listened to, and what changes is renewed.
 "use strict";
-document.addEventListener("input", (event) => {
-  const samples = event.target.closest(".samples");
-  if (!samples || event.target.type !== "range") return;
-  const ids = samples.dataset.samples.split(",");
-  samples.querySelector("img").src = `/artifacts/${ids[event.target.value - 1]}`;
-});
-// Whoever looks at an earlier picture or reads the log is not disturbed.
-document.addEventListener("htmx:beforeSwap", (event) => {
-  const live = document.getElementById("live");
-  if (event.detail.target !== live) return;
-  const slider = live.querySelector(".samples input[type=range]");
-  const looking = slider && slider.value !== slider.max || live.contains(document.activeElement);
-  const reading = live.querySelector("details[open]");
-  if ((looking || reading) && event.detail.xhr.responseText.includes("hx-get=")) event.detail.shouldSwap = false;
-});
+(() => {
+  const id = (name) => document.getElementById(name);
+  document.addEventListener("input", (event) => {
+    const samples = event.target.closest(".samples");
+    if (!samples || event.target.type !== "range") return;
+    const [artifact, step] = samples.dataset.samples.split(",")[event.target.value - 1].split(":");
+    samples.querySelector("img").src = `/artifacts/${artifact}`;
+    samples.querySelector("output").textContent = `step ${Number(step).toLocaleString("en")}`;
+  });
+
+  const live = id("live");
+  if (!live.hasAttribute("hx-get")) return;
+  const job = live.dataset.job;
+  const STATES = ["queued", "running", "pausing", "paused", "cancelling", "cancelled", "failed", "succeeded"];
+  const ENDS = ["job.cancelled", "job.failed", "job.succeeded"];
+  const SOON = 250, FIRST_WAIT = 1000, LONGEST_WAIT = 15000;
+  let seq = Number(live.dataset.seq), source = null, over = false, due = 0, wait = FIRST_WAIT, again = 0;
+
+  const renew = () => { clearTimeout(due); due = setTimeout(() => htmx.trigger(live, "news"), SOON); };
+  const retitle = (percent) => {
+    const told = document.querySelector("#state [data-title]");
+    if (!told) return;
+    document.title = (percent === undefined ? "" : `${Math.floor(percent)} % · `) + told.dataset.title;
+    if (id("icon").getAttribute("href") !== told.dataset.icon) id("icon").setAttribute("href", told.dataset.icon);
+  };
+  const advance = ({ step, percent, eta_seconds: left, metrics }) => {
+    if (id("bar")) id("bar").value = percent;
+    if (id("step")) id("step").textContent = step.toLocaleString("en");
+    if (id("eta")) id("eta").textContent = left === null ? "" : `${dfad.seconds(left)} left`;
+    retitle(percent);
+    document.dispatchEvent(new CustomEvent("dfad:reading", { detail: { job, step, ...metrics } }));
+  };
+  const hear = (event) => {
+    const { seq: number, type, data } = JSON.parse(event.data);
+    seq = Math.max(seq, number);
+    if (type === "progress") { advance(data); return; }
+    if (ENDS.includes(type)) { over = true; close(); live.removeAttribute("hx-trigger"); }
+    renew();
+  };
+  const close = () => { clearTimeout(again); source?.close(); source = null; };
+  // The browser comes back by itself after a connection that broke, but not after a refusal.
+  const open = () => {
+    close();
+    if (over || document.hidden) return;
+    source = new EventSource(`/jobs/${job}/events?after=${seq}`);
+    for (const type of ["progress", "phase", "samples", "note", "warning", ...STATES.map((s) => `job.${s}`)])
+      source.addEventListener(type, hear);
+    source.onopen = () => { wait = FIRST_WAIT; dfad.away(false); };
+    source.onerror = () => {
+      dfad.away(true);
+      if (source?.readyState !== EventSource.CLOSED) return;
+      again = setTimeout(open, wait);
+      wait = Math.min(2 * wait, LONGEST_WAIT);
+    };
+  };
+  document.addEventListener("visibilitychange", () => document.hidden ? close() : open());
+  addEventListener("online", open);
+  addEventListener("pagehide", close);
+  addEventListener("pageshow", (event) => { if (event.persisted) open(); });
+  document.addEventListener("htmx:oobAfterSwap", (event) => {
+    if (event.detail.target.id !== "state") return;
+    retitle();
+    if (over) document.dispatchEvent(new CustomEvent("dfad:ended"));
+  });
+  open();
+})();

@@ -1,89 +1,30 @@
-// A file in parts, its inspection, and a job.
+// A teacher, what it is, and a job for it.
 "use strict";
 (() => {
   const id = (name) => document.getElementById(name);
   const file = id("file"), drop = id("drop"), told = id("told"), fault = id("fault"), sent = id("sent");
-  const PIECE = 4 * 2 ** 20, TRIES = 6;
-  const hex = (bytes) => [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-  const base64 = (bytes) => btoa(String.fromCharCode(...bytes));
-  const wait = (seconds) => new Promise((done) => setTimeout(done, 1000 * seconds));
-
-  class Refused extends Error {
-    constructor(problem) {
-      super(problem.detail || problem.title || "The server refused.");
-      this.problem = problem;
-    }
-  }
-
-  // Whatever may pass is tried again, each time later.
-  const ask = async (url, options) => {
-    for (let attempt = 0; ; attempt++) {
-      let answer = null;
-      try { answer = await fetch(url, options); } catch (error) { if (attempt >= TRIES) throw error; }
-      if (answer && answer.ok) return answer.json();
-      const passing = !answer || [408, 429].includes(answer.status) || answer.status >= 500;
-      if (!passing || attempt >= TRIES) throw new Refused(await answer.json().catch(() => ({})));
-      await wait(Number(answer?.headers.get("Retry-After")) || 2 ** attempt / 2);
-    }
-  };
-  const post = (url, body, key) => ask(url, {
-    method: "POST", body: JSON.stringify(body),
-    headers: { "Content-Type": "application/json", ...(key ? { "Idempotency-Key": key } : {}) },
-  });
-
-  const digest = async (blob, tell) => {
-    const hasher = await hashwasm.createSHA256();
-    hasher.init();
-    for (let at = 0; at < blob.size; at += PIECE) {
-      hasher.update(new Uint8Array(await blob.slice(at, at + PIECE).arrayBuffer()));
-      tell?.(Math.min(1, (at + PIECE) / blob.size));
-    }
-    return hasher.digest("binary");
-  };
-
-  // One that broke off goes on where it was: the server knows which parts it has.
-  const begun = async (blob, sha256) => {
-    const name = `upload ${sha256}`, known = localStorage.getItem(name);
-    if (known) {
-      const answer = await fetch(`/uploads/${known}`).catch(() => null);
-      if (answer && answer.ok) return answer.json();
-    }
-    const upload = await post("/uploads", { filename: blob.name, bytes: blob.size, sha256 });
-    localStorage.setItem(name, upload.id);
-    return upload;
-  };
-
-  const send = async (blob) => {
-    sent.hidden = false;
-    told.textContent = "Computing the SHA-256 …";
-    const sha256 = hex(await digest(blob, (part) => { sent.value = 20 * part; }));
-    const upload = await begun(blob, sha256);
-    told.textContent = `Uploading, SHA-256 ${sha256} …`;
-    const there = new Set(upload.parts.map((part) => part.number));
-    for (let number = 1; number <= upload.part_count && upload.status === "open"; number++) {
-      if (!there.has(number)) {
-        const part = blob.slice((number - 1) * upload.part_bytes, number * upload.part_bytes);
-        const named = `sha-256=:${base64(await digest(part))}:`;
-        const headers = { "Content-Type": "application/octet-stream", "Content-Digest": named };
-        await ask(`/uploads/${upload.id}/parts/${number}`, { method: "PUT", body: part, headers });
-      }
-      sent.value = 20 + 80 * number / upload.part_count;
-    }
-    await ask(`/uploads/${upload.id}/complete`, { method: "POST" });
-    localStorage.removeItem(`upload ${sha256}`);
-    const architecture = id("architecture").value.trim();
-    const teacher = await post("/teachers", { upload_id: upload.id, ...(architecture ? { architecture } : {}) });
-    told.textContent = `Uploaded ${blob.name}, SHA-256 ${sha256}.`;
-    sent.value = 100;
-    await htmx.ajax("GET", `/ui/teachers/${teacher.id}`, { target: "#teacher", swap: "innerHTML" });
-  };
+  if (!file) return;
+  const { post, send } = dfad;
+  let labelled = null;
 
   const begin = async (blob) => {
     fault.hidden = true;
+    file.removeAttribute("aria-invalid");
     file.disabled = true;
-    try { await send(blob); } catch (error) {
+    sent.hidden = false;
+    id("teacher").replaceChildren();
+    try {
+      const upload = await send(blob, (text, percent) => { told.textContent = text; sent.value = percent; });
+      const architecture = id("architecture").value.trim();
+      const teacher = await post("/teachers", { upload_id: upload.id, ...(architecture ? { architecture } : {}) });
+      told.textContent = `Uploaded ${blob.name}, SHA-256 ${upload.sha256}.`;
+      sent.value = 100;
+      history.replaceState(null, "", `/ui/new?teacher=${teacher.id}`);
+      await htmx.ajax("GET", `/ui/teachers/${teacher.id}`, { target: "#teacher", swap: "innerHTML" });
+    } catch (error) {
       fault.textContent = error.message;
       fault.hidden = false;
+      file.setAttribute("aria-invalid", "true");
       told.textContent = "";
     } finally { file.disabled = false; }
   };
@@ -95,49 +36,105 @@
     drop.classList.remove("over");
     if (event.dataTransfer.files[0]) begin(event.dataTransfer.files[0]);
   });
+  const [waiting] = dfad.interrupted();
+  if (waiting) told.textContent = `The upload of ${waiting} broke off. Choose the same file again: what has arrived is not sent twice.`;
 
-  const specOf = (form) => {
-    const given = new FormData(form), architecture = given.get("architecture");
-    const student = architecture ? { architecture } : { target: { max_parameters: Number(given.get("max_parameters")) } };
-    return {
-      teacher_id: id("inspection").dataset.teacher, student, method: { name: given.get("method") },
-      budget: { steps: Number(given.get("steps")) }, seed: Number(given.get("seed")),
-      exports: ["safetensors", ...given.getAll("exports")],
-    };
+  class Unreadable extends Error {
+    constructor(pointer, text) { super(text); this.problem = { errors: [{ pointer, detail: text }] }; }
+  }
+  const number = (given, name) => given.get(name) === "" ? undefined : Number(given.get(name));
+  const pairs = (text, pointer, value) => Object.fromEntries(text.split(pointer === "/metadata" ? "\n" : /[\s,]+/).map((p) => p.trim()).filter(Boolean).map((pair) => {
+    const at = pair.indexOf("=");
+    if (at < 1) throw new Unreadable(pointer, `Write name=value, not ${pair}.`);
+    return [pair.slice(0, at).trim(), value(pair.slice(at + 1).trim())];
+  }));
+  const studentOf = (form, given) => {
+    switch (given.get("student")) {
+      case "offer": return JSON.parse(form.querySelector("[name=student]:checked").dataset.student);
+      case "named": {
+        const args = pairs(given.get("args"), "/student/args", Number);
+        return { architecture: given.get("architecture"), ...(Object.keys(args).length ? { args } : {}) };
+      }
+      case "json": try { return JSON.parse(given.get("student_json")); } catch (error) { throw new Unreadable("/student", `Not JSON: ${error.message}`); }
+      default: return { target: { max_parameters: number(given, "max_parameters"), max_macs: number(given, "max_macs"), max_bytes: number(given, "max_bytes") } };
+    }
   };
-  const complain = (form, error) => {
+  const specOf = (form) => {
+    const given = new FormData(form), metadata = pairs(given.get("metadata"), "/metadata", String);
+    const budget = { steps: number(given, "steps") }, exports = given.getAll("exports");
+    if (given.get("minutes")) budget.train_seconds = 60 * given.get("minutes");
+    if (given.get("deadline")) budget.max_runtime_seconds = 60 * given.get("deadline");
+    const spec = { student: studentOf(form, given), method: { name: given.get("method") }, budget, seed: number(given, "seed") };
+    if (exports.length) spec.exports = ["safetensors", ...exports];
+    if (given.get("device") !== "auto") spec.device = given.get("device");
+    if (number(given, "priority")) spec.priority = number(given, "priority");
+    if (given.get("keep")) spec.keep = true;
+    if (Object.keys(metadata).length) spec.metadata = metadata;
+    if (labelled) spec.evaluation = { upload_id: labelled };
+    return spec;
+  };
+
+  const complain = (form, error, focus) => {
     for (const place of form.querySelectorAll("[data-for]")) place.hidden = true;
+    for (const field of form.querySelectorAll("[aria-invalid]")) field.removeAttribute("aria-invalid");
     const faults = error?.problem?.errors?.length ? error.problem.errors : error ? [{ pointer: "", detail: error.message }] : [];
     for (const { pointer, detail } of faults) {
-      const place = [...form.querySelectorAll("[data-for]")].find((p) => p.dataset.for && pointer.startsWith(p.dataset.for))
-        || form.querySelector('[data-for=""]');
-      place.textContent = detail;
+      const place = [...form.querySelectorAll("[data-for]")].find((p) => p.dataset.for && pointer.startsWith(p.dataset.for)) || form.querySelector('[data-for=""]');
+      const fields = [...form.querySelectorAll("[data-pointer]")];
+      const field = fields.find((f) => f.dataset.pointer === pointer) || fields.find((f) => pointer.startsWith(f.dataset.pointer));
+      const label = field?.labels?.[0]?.firstChild?.textContent.trim();
+      place.textContent = label ? `${label}: ${detail}` : detail;
       place.hidden = false;
+      field?.setAttribute("aria-invalid", "true");
+      if (!focus) continue;
+      for (let fold = (field || place).closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
+      field?.focus();
+      focus = false;
     }
   };
   const price = async (form) => {
+    const chosen = form.querySelector("[name=method]:checked"), steps = Number(form.elements.steps.value);
+    for (const one of form.querySelectorAll("[data-seconds]")) one.closest("label").querySelector("[data-time]").textContent = dfad.seconds(one.dataset.seconds * steps);
+    for (const place of form.querySelectorAll("[data-with]")) place.hidden = form.elements.student.value !== place.dataset.with;
     try {
-      const { estimate } = await post("/jobs/validate", specOf(form));
-      const teacher = estimate.teacher_seconds === null ? "" : `, of which the teacher's passes take about ${estimate.teacher_seconds} s here`;
-      id("cost").textContent = `${estimate.student_updates.toLocaleString("en")} updates of the student${teacher}.`;
+      const spec = specOf(form);
+      id("spec").textContent = JSON.stringify(spec, null, 2);
+      const { estimate } = await post("/jobs/validate", { ...spec, teacher_id: id("inspection").dataset.teacher });
+      const about = chosen?.dataset.seconds ? chosen.dataset.seconds * steps : null, most = spec.budget.train_seconds;
+      const time = most && (about === null || most < about) ? `ends after ${dfad.seconds(most)}` : about === null ? "" : `about ${dfad.seconds(about)} at the speed of the inspection`;
+      id("cost").textContent = `${estimate.student_updates.toLocaleString("en")} updates of the student${time ? `, ${time}` : ""}.`;
       complain(form, null);
     } catch (error) { id("cost").textContent = ""; complain(form, error); }
   };
-  document.addEventListener("change", (event) => event.target.form?.id === "job" && price(event.target.form));
-  document.addEventListener("htmx:load", () => id("job") && !id("cost").textContent && price(id("job")));
+  document.addEventListener("change", async (event) => {
+    const form = event.target.form;
+    if (form?.id !== "job") return;
+    if (event.target.name === "labelled") {
+      labelled = null;
+      const tell = (text) => { id("labelled-told").textContent = text; };
+      try {
+        if (event.target.files[0]) labelled = (await send(event.target.files[0], tell)).id;
+        tell(labelled ? `Uploaded ${event.target.files[0].name}.` : "");
+      } catch (error) { tell(""); complain(form, new Unreadable("/evaluation/upload_id", error.message)); return; }
+    }
+    price(form);
+  });
+  const ready = () => id("job") && !id("spec").textContent && price(id("job"));
+  document.addEventListener("htmx:load", ready);
+  ready();
   document.addEventListener("submit", async (event) => {
     if (event.target.id !== "job") return;
     event.preventDefault();
-    const form = event.target, button = form.querySelector("button");
+    const form = event.target, button = form.querySelector("button:not([type=button])");
     button.disabled = true;
-    form.dataset.key ||= hex(crypto.getRandomValues(new Uint8Array(16)));
+    form.dataset.key ||= dfad.hex(crypto.getRandomValues(new Uint8Array(16)));
     try {
-      const job = await post("/jobs", specOf(form), form.dataset.key);
+      const job = await post("/jobs", { ...specOf(form), teacher_id: id("inspection").dataset.teacher }, form.dataset.key);
       location.href = `/ui/jobs/${job.id}`;
     } catch (error) {
       delete form.dataset.key;
-      complain(form, error);
       button.disabled = false;
+      complain(form, error, true);
     }
   });
 })();

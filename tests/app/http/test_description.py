@@ -30,6 +30,10 @@ OTHERS = (
     "/uploads/{upload_id}",
     "/keys",
     "/audit",
+    "/webhooks",
+    "/webhooks/{webhook_id}",
+    "/webhooks/{webhook_id}/deliveries",
+    "/webhooks/{webhook_id}/deliveries/{delivery_id}",
 )
 ASKED_OF_A_JOB = ("cancel", "pause", "resume", "rerun", "evaluations")
 OF_THE_SERVICE = ("/healthz", "/readyz", "/metrics")
@@ -38,10 +42,15 @@ ROUTES = {
     "post": [
         *("/jobs", "/jobs/validate", "/teachers", "/keys", "/uploads", "/uploads/{upload_id}/complete"),
         *(f"/jobs/{{job_id}}/{p}" for p in ASKED_OF_A_JOB),
+        *("/webhooks", "/webhooks/{webhook_id}/test", "/webhooks/{webhook_id}/rotate-secret"),
+        "/webhooks/{webhook_id}/deliveries/{delivery_id}/redeliver",
     ],
-    "patch": ["/jobs/{job_id}"],
+    "patch": ["/jobs/{job_id}", "/webhooks/{webhook_id}"],
     "put": ["/uploads/{upload_id}/parts/{number}"],
-    "delete": ["/jobs/{job_id}", "/keys/{key_id}", "/teachers/{teacher_id}", "/uploads/{upload_id}"],
+    "delete": [
+        *("/jobs/{job_id}", "/keys/{key_id}", "/teachers/{teacher_id}", "/uploads/{upload_id}"),
+        "/webhooks/{webhook_id}",
+    ],
 }
 
 
@@ -95,12 +104,18 @@ def test_answers_are_as_described(client: TestClient, submit: Any, finished: Any
     schema = client.get("/openapi.json").json()
     created = submit({"metadata": {"a": "b"}}, teacher=b"x" * 100)
     job, key = created.json(), {"Idempotency-Key": "k"}
+    webhook = client.post("/webhooks", json={"url": "https://hooks.example.com/", "events": ["job.*"]})
+    hook = f"/webhooks/{webhook.json()['id']}"
     done = submit().json()["id"]
     finished(done)
     artifact = client.get(f"/jobs/{done}/artifacts").json()["data"][0]
     teacher, student = job["teacher"]["id"], {"student": {"architecture": "mlp8"}}
     answers = [
         created,
+        webhook,
+        *(client.get(p) for p in ("/webhooks", hook, f"{hook}/deliveries", "/webhooks/x")),
+        *(client.post(f"{hook}/{p}") for p in ("test", "rotate-secret")),
+        client.post("/webhooks", json={"url": "http://127.0.0.1/"}),
         *(client.get(f"/jobs/{i}{part}") for part in OF_A_JOB for i in (job["id"], done, "x")),
         *(client.get(p) for p in ("/jobs", "/teachers", "/capabilities", "/healthz", "/readyz")),
         *(client.get(p) for p in ("/jobs?limit=0", "/jobs?x=1", "/teachers?after=x", "/artifacts/x")),
@@ -145,7 +160,7 @@ def test_shown_bodies_are_taken(client: TestClient) -> None:
         for method, operation in methods.items():
             content = operation.get("requestBody", {}).get("content", {}).get("application/json")
             if content:
-                address = path.format(job_id=f"job_{'0' * 32}")
+                address = path.format(job_id=f"job_{'0' * 32}", webhook_id=f"whk_{'0' * 32}")
                 answer = client.request(method, address, json=content["example"])
                 assert answer.status_code in (200, 201, 404), (path, answer.text)
 

@@ -450,3 +450,15 @@ def test_the_main_calls_on_postgresql(
         assert client.post("/teachers", files={"teacher": ("t", b"x")}, headers=key).status_code == 201
         assert len(client.get("/teachers").json()["data"]) == 2
         assert client.delete(f"/jobs/{job_id}").status_code == 204
+
+
+def test_progress_of_a_budget_in_seconds(client: TestClient, submit: Submit) -> None:
+    from app.db import session_scope
+    from app.models import Job
+
+    job_id = submit({"budget": {"steps": 1_000_000, "train_seconds": 40}}).json()["id"]
+    assert client.get(f"/jobs/{job_id}").json()["progress"]["percent"] == 0
+    with session_scope() as session:
+        job = session.get_one(Job, job_id)
+        job.step, job.eta_seconds = 100, 10.0
+    assert client.get(f"/jobs/{job_id}").json()["progress"]["percent"] == 75

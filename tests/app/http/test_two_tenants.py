@@ -11,6 +11,7 @@ SENT = {
     ("post", "/keys"): {"name": "k"},
     ("post", "/teachers"): None,
     ("post", "/jobs/{job_id}/evaluations"): {"data": "d", "student": 0.5},
+    ("post", "/webhooks"): {"url": "https://hooks.example.com/"},
     ("post", "/uploads"): {"filename": "f", "bytes": 4, "sha256": "0" * 64},
 }
 PART = {
@@ -43,7 +44,11 @@ def test_every_route(tenants: Any, finished: Callable[..., None]) -> None:
     finished(job["id"])
     artifact = client.get(f"/jobs/{job['id']}/artifacts", headers=ours).json()["data"][0]["id"]
     upload = client.post("/uploads", json={"filename": "f", "bytes": 4, "sha256": "0" * 64}, headers=ours)
+    asked = {"url": "https://hooks.example.com/sesame"}
+    hook = client.post("/webhooks", json=asked, headers=ours).json()["id"]
     ids = {
+        "webhook_id": hook,
+        "delivery_id": client.post(f"/webhooks/{hook}/test", headers=ours).json()["id"],
         "upload_id": upload.json()["id"],
         "number": "1",
         "job_id": job["id"],

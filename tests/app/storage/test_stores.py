@@ -17,6 +17,7 @@ from app.db import read_scope, session_scope
 from app.models import ArtifactChunk
 from app.storage import IntegrityError, get_store
 from app.storage.database import CHUNK_BYTES
+from app.storage.s3 import ObjectsStore
 
 
 @pytest.fixture(scope="session")
@@ -216,3 +217,23 @@ def test_who_aborts_waits_for_the_thread_that_writes(store):
     writer.abort()
     store.sweep_unfinished(datetime.now(UTC) + timedelta(hours=1))
     assert ids(store) == set()
+
+
+def test_credentials_of_the_settings(home, monkeypatch, tmp_path, s3_server):
+    """Without the AWS_* variables, as Compose's MinIO is reached; the secret one from a file."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    (tmp_path / "secret").write_text("hush\n")
+    for name, value in {
+        "ARTIFACT_STORE": "s3", "S3_ENDPOINT": s3_server, "S3_URL": "s3://bucket/own",
+        "S3_ACCESS_KEY_ID": "dfad", "S3_SECRET_ACCESS_KEY_FILE": str(tmp_path / "secret"),
+    }.items():  # fmt: skip
+        monkeypatch.setenv(f"DFAD_{name}", value)
+    get_settings.cache_clear()
+    get_store.cache_clear()
+    get_store().put("art_own", [b"bytes"])
+    assert b"".join(get_store().read("art_own")) == b"bytes"
+    store = get_store()
+    assert isinstance(store, ObjectsStore)
+    config = store._store.config
+    assert (config["access_key_id"], config["secret_access_key"]) == ("dfad", "hush")

@@ -55,11 +55,7 @@ def test_jobs_and_queue(each_database: str) -> None:
         assert 2.9 < found["dfad_step_seconds",] < 4
         assert found["dfad_job_retries",] == 2
         with session_scope() as session:
-            session.execute(
-                update(Job)
-                .where(Job.id == first)
-                .values(status="succeeded", finished_at=database_now(session))
-            )
+            assert lifecycle.succeed(session, held, {})
         found = told(client)
         assert found["dfad_job_duration_seconds_count", "succeeded"] == 1
         assert 29 < found["dfad_job_duration_seconds_sum", "succeeded"] < 40

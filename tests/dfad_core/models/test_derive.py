@@ -10,7 +10,7 @@ from dfad_core.config import TargetConfig
 from dfad_core.errors import ConfigError
 from dfad_core.evaluation.cost import cost
 from dfad_core.models import build_classifier
-from dfad_core.models.derive import Derived, derive_student
+from dfad_core.models.derive import Derived, derive_student, offered_students
 
 
 def derive(target: dict[str, int], teacher: str, shape: tuple[int, int, int], **args: Any) -> Derived:
@@ -68,3 +68,23 @@ def test_a_target_out_of_reach_says_what_the_smallest_takes() -> None:
 def test_a_target_needs_a_limit() -> None:
     with pytest.raises(ConfigError, match="at least one limit"):
         TargetConfig()
+
+
+@pytest.mark.parametrize(("teacher", "shape"), [("resnet20", (3, 32, 32)), ("onnx", (1, 8, 8))])
+def test_what_is_offered_is_smaller_by_so_much(teacher: str, shape: tuple[int, int, int]) -> None:
+    parameters = 270_000
+    found = offered_students(
+        teacher=teacher, teacher_args={}, teacher_parameters=parameters, num_classes=10, input_shape=shape
+    )
+    assert len(found) == 3
+    for one, compression in zip(found, (2, 4, 10), strict=True):
+        assert 0.5 * parameters < one.cost.parameters * compression <= parameters
+        built = build_classifier(one.architecture, num_classes=10, input_shape=shape, args=one.args)
+        assert cost(built, shape) == one.cost
+
+
+def test_the_smallest_of_its_family_is_offered_nothing() -> None:
+    found = offered_students(
+        teacher="lenet5_half", teacher_args={}, teacher_parameters=10, num_classes=10, input_shape=(1, 32, 32)
+    )
+    assert found == []

@@ -19,11 +19,15 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import pytest
 import typer
+import yaml
 from pydantic import ValidationError
 
+import dfad_client
 from app.config import Settings
 from app.jobs.schemas import EXPORTS, EvaluationReport, JobSpec
+from dfad_client import profiles
 from dfad_client.cli import app as command_line
 from dfad_core.catalog import ARCHITECTURES, METHODS, TIMM
 
@@ -43,6 +47,13 @@ WORDS = {
     "./.dfad": "the default of DFAD_HOME, which is checked apart",
     "demo/report.html": "tests/e2e/test_demo.py looks at it",
     "demo/samples.png": "tests/e2e/test_demo.py looks at it",
+    "/data": "a folder of the images; tests/e2e/test_images.py takes it from the Dockerfile",
+    "/tmp": "the same",
+    "/sys/kernel/security/lsm": "of Linux",
+    "secrets/": "deploy/make-secrets.sh makes it; tests/e2e/test_images.py runs that",
+    "student.safetensors": "test_readme.py looks at it",
+    "report.html": "test_readme.py looks at it",
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "of OpenTelemetry; tests/app/telemetry sends spans there",
 }
 #: Options whose values are names of ours.
 VALUES: dict[str, Any] = {
@@ -56,6 +67,11 @@ VALUES: dict[str, Any] = {
 
 
 @cache
+def _program() -> Any:
+    return typer.main.get_command(command_line)
+
+
+@cache
 def commands() -> dict[str, Any]:
     """The commands of `dfad` by name; those of groups as `keys create`."""
 
@@ -64,7 +80,7 @@ def commands() -> dict[str, Any]:
             yield f"{name} {word}".strip(), inner
             yield from below(inner, f"{name} {word}".strip())
 
-    return dict(below(typer.main.get_command(command_line), ""))
+    return dict(below(_program(), ""))
 
 
 def options(command: Any) -> set[str]:
@@ -88,7 +104,7 @@ def a_command(text: str) -> bool:
     named = [word for word in words if not word.startswith("-")]
     two, one = " ".join(named[:2]), " ".join(named[:1])
     if not named:
-        assert set(asked) <= {"--help", "--version"}, text
+        assert set(asked) <= {"--help"} | {o for p in _program().params for o in p.opts}, text
         return True
     assert two in commands() or one in commands(), f"there is no `dfad {one}`"
     command = commands().get(two) or commands()[one]
@@ -111,8 +127,10 @@ def an_option(text: str) -> bool:
 
 
 @cache
-def _client_variables() -> frozenset[str]:
-    text = "".join(file.read_text() for file in (ROOT / "dfad_client").rglob("*.py"))
+def _other_variables() -> frozenset[str]:
+    """Of the client and of Compose."""
+    files = [*(ROOT / "dfad_client").rglob("*.py"), *ROOT.glob("docker-compose*.yml")]
+    text = "".join(file.read_text() for file in files)
     return frozenset(re.findall(r"\bDFAD_[A-Z0-9_]+", text))
 
 
@@ -122,13 +140,13 @@ def a_setting(text: str) -> bool:
     if found is None:
         return False
     name = found.group(1)
-    assert is_setting(name) or name in _client_variables(), f"nothing reads {name}"
+    assert is_setting(name) or name in _other_variables(), f"nothing reads {name}"
     return True
 
 
 def is_setting(name: str) -> bool:
-    """Whether the service reads it."""
-    return name.removeprefix("DFAD_").lower() in Settings.model_fields
+    """Whether the service reads it, or the file that it names."""
+    return name.removeprefix("DFAD_").removesuffix("_FILE").lower() in Settings.model_fields
 
 
 @cache
@@ -177,7 +195,7 @@ def a_module(text: str) -> bool:
     source = program.read_text()
     assert "__main__" in source or program.name == "__main__.py", f"{name} is no program"
     ast.parse(source)
-    for option in re.findall(r"--[\w-]+", rest):
+    for option in set(re.findall(r"--[\w-]+", rest)) - {"--help"}:
         assert f'"{option}"' in source, f"{name} takes no {option}"
     return True
 
@@ -243,6 +261,45 @@ def a_name_of_the_engine(text: str) -> bool:
     return True
 
 
+def a_client_call(text: str) -> bool:
+    """`AsyncClient`, or `client.jobs.wait(…)`: it is there and takes these, in both forms."""
+    if re.fullmatch(r"[A-Z]\w+", text) and text in dfad_client.__all__:
+        return True
+    found = re.fullmatch(r"client\.(\w+)\.(\w+)\((.*)\)", text)
+    if found is None:
+        return False
+    resource, method, given = found.groups()
+    for form in (dfad_client.Client("http://127.0.0.1:1"), dfad_client.AsyncClient("http://127.0.0.1:1")):
+        there = getattr(getattr(form, resource), method)
+        call = ast.parse(f"f({given})", mode="eval").body
+        assert isinstance(call, ast.Call)
+        named = {keyword.arg: None for keyword in call.keywords if keyword.arg}
+        inspect.signature(there).bind(*call.args, **named)
+    return True
+
+
+def a_container_command(text: str) -> bool:
+    """`sh FILE && docker compose up …`: file and service are there; tests/deploy holds what they do."""
+    found = re.fullmatch(r"sh (\S+) && docker compose up [\w -]*--scale (\w+)=\d+", text)
+    if found is None:
+        return False
+    file, service = found.groups()
+    assert (ROOT / file).is_file(), text
+    assert service in yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"], text
+    return True
+
+
+def a_file_at_home(text: str) -> bool:
+    """`~/.config/dfad/config.toml`: where profiles are looked for."""
+    if not text.startswith("~/"):
+        return False
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("DFAD_CONFIG", "XDG_CONFIG_HOME"):
+            patch.delenv(name, raising=False)
+        assert profiles.config_path() == Path(text).expanduser()
+    return True
+
+
 def a_known_name(text: str) -> bool:
     """A method, an architecture, a format, a field of the spec, an extra, a suffix."""
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
@@ -260,11 +317,13 @@ def a_figure(text: str) -> bool:
     if found is None or found.group(1) in {*METHODS, "dfad_core", "dfad_client"}:
         return False
     source = "".join(file.read_text() for file in (ROOT / "app" / "telemetry").glob("*.py"))
-    assert f'"{found.group(1)}"' in source, f"/metrics has no {found.group(1)}"
+    name = found.group(1).removesuffix("_total")
+    assert f'"{name}"' in source, f"/metrics has no {found.group(1)}"
     return True
 
 
 CHECKERS: tuple[Callable[[str], bool], ...] = (
+    lambda text: text in WORDS,
     a_command,
     an_option,
     a_setting,
@@ -272,11 +331,13 @@ CHECKERS: tuple[Callable[[str], bool], ...] = (
     a_target,
     json_text,
     a_name_of_the_engine,
+    a_client_call,
+    a_container_command,
+    a_file_at_home,
     an_endpoint,
     a_known_name,
     a_figure,
     a_file,
-    lambda text: text in WORDS,
 )
 
 

@@ -1,0 +1,142 @@
+"""One job, everything."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.db import read_scope
+from app.jobs import service
+from app.jobs.views import EventView, JobView, event_view, job_views
+from app.models import Artifact, JobEvent
+from app.parameters import JobId
+from app.web.commands import commands
+from app.web.figures import ONE_JOB, UNDRAWN
+from app.web.rendering import page
+from app.web.timeline import Stretch, by_phase, timeline
+
+router = APIRouter(include_in_schema=False)
+
+EVENTS = 40
+MOST_STATES = 500
+KINDS = {
+    "": "all but progress",
+    "progress": "progress",
+    "trouble": "warnings",
+    "states": "states and phases",
+    "all": "all",
+}
+
+
+def shown(session: Session, job_id: str, tenant_id: str) -> JobView:
+    """The tenant's job. Raises NotFound."""
+    return job_views(session, [service.get_shown(session, job_id, tenant_id)])[0]
+
+
+@router.get("/ui/jobs/{job_id}")
+def job_page(request: Request, job_id: JobId) -> Response:
+    """The whole page."""
+    found = _everything(request, job_id)
+    job, url = found["job"], str(request.base_url).rstrip("/")
+    with_key = request.cookies.get("dfad_key") is not None
+    return page(
+        request,
+        "job.html",
+        **found,
+        **_log(job_id, None, ""),
+        figures=ONE_JOB,
+        undrawn=UNDRAWN,
+        commands=commands(url, job, with_key=with_key),
+        spec=json.dumps(job.spec, indent=2, ensure_ascii=False),
+    )
+
+
+@router.get("/ui/jobs/{job_id}/live")
+def job_parts(request: Request, job_id: JobId) -> Response:
+    """What of the page changes while the job goes on, each part to take the place of the one before."""
+    return page(request, "_job.html", **_everything(request, job_id))
+
+
+@router.get("/ui/jobs/{job_id}/log")
+def job_log(
+    request: Request, job_id: JobId, before: int | None = Query(None, ge=1, le=2**53), kind: str = ""
+) -> Response:
+    """The log by itself, newest first, a page at a time."""
+    with read_scope() as session:
+        job = shown(session, job_id, request.state.tenant_id)
+    return page(request, "log.html", job=job, **_log(job_id, before, kind))
+
+
+def _everything(request: Request, job_id: str) -> dict[str, Any]:
+    with read_scope() as session:
+        # Before the rest: what happens in between is heard of twice, and never missed.
+        last = session.scalar(select(func.max(JobEvent.seq)).where(JobEvent.job_id == job_id)) or 0
+        job = shown(session, job_id, request.state.tenant_id)
+        samples = _samples(session, job_id)
+        states = _states(session, job_id)
+        stored = select(func.sum(Artifact.bytes)).where(Artifact.job_id == job_id)
+        stored_bytes = session.scalar(stored) or 0
+    stretches = timeline(states, job.finished_at)
+    return {
+        "job": job, "samples": samples, "stretches": stretches, "last_seq": last,
+        "resources": _resources(job, stretches, stored_bytes),
+    }  # fmt: skip
+
+
+def _samples(session: Session, job_id: str) -> list[tuple[str, int]]:
+    """Pictures, oldest first: id and step."""
+    query = select(Artifact.id, Artifact.step).where(Artifact.job_id == job_id, Artifact.kind == "samples")
+    query = query.where(Artifact.published_at.is_not(None)).order_by(Artifact.created_at, Artifact.id)
+    return [(row.id, row.step or 0) for row in session.execute(query)]
+
+
+def _states(session: Session, job_id: str) -> list[EventView]:
+    query = select(JobEvent).where(JobEvent.job_id == job_id)
+    query = query.where(JobEvent.type.like("job.%") | (JobEvent.type == "phase"))
+    return [event_view(e) for e in session.scalars(query.order_by(JobEvent.seq).limit(MOST_STATES))]
+
+
+def _resources(job: JobView, stretches: list[Stretch], stored_bytes: int) -> dict[str, Any]:
+    """What the job took, as far as it is known by now."""
+    result = job.result or {}
+    training, taken = result.get("training") or {}, result.get("resources") or {}
+    return {
+        "device": training.get("device"),
+        "precision": training.get("precision"),
+        "threads": training.get("threads"),
+        "memory_bytes": taken.get("peak_memory_bytes") or job.metrics.get("memory_bytes"),
+        "peak": taken.get("peak_memory_bytes") is not None,
+        "gpu_memory_bytes": taken.get("gpu_peak_memory_bytes"),
+        "teacher_queries": taken.get("teacher_queries") or job.metrics.get("teacher_queries"),
+        "stored_bytes": stored_bytes,
+        "attempts": job.attempt,
+        "by_phase": by_phase(stretches),
+    }
+
+
+def _log(job_id: str, before: int | None, kind: str) -> dict[str, Any]:
+    """The newest events below `before`, of one kind."""
+    kind = kind if kind in KINDS else ""
+    query = select(JobEvent).where(JobEvent.job_id == job_id)
+    match kind:
+        case "":
+            query = query.where(JobEvent.type != "progress")
+        case "progress":
+            query = query.where(JobEvent.type == "progress")
+        case "trouble":
+            query = query.where(JobEvent.type.in_(("warning", "job.failed")))
+        case "states":
+            query = query.where(JobEvent.type.like("job.%") | (JobEvent.type == "phase"))
+    if before is not None:
+        query = query.where(JobEvent.seq < before)
+    with read_scope() as session:
+        found = [
+            event_view(e) for e in session.scalars(query.order_by(JobEvent.seq.desc()).limit(EVENTS + 1))
+        ]
+    more = len(found) > EVENTS
+    return {"events": found[:EVENTS], "more_events": more, "kind": kind, "kinds": KINDS, "before": before}

@@ -1,0 +1,59 @@
+"""The first page: the tenant's jobs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+from sqlalchemy import select
+
+from app.db import read_scope
+from app.errors import InvalidBody
+from app.jobs.filters import labelled
+from app.jobs.states import Status
+from app.jobs.views import job_views
+from app.models import Job, Teacher
+from app.pagination import page as page_of
+from app.web.rendering import page
+
+router = APIRouter(include_in_schema=False)
+
+ROWS = 25
+FORM = "Write it as name=value."
+
+
+@router.get("/")
+def jobs_page(request: Request, status: str = "", label: str = "", after: str | None = None) -> Response:
+    """The tenant's jobs."""
+    return page(request, "jobs.html", **_listed(request, status, label, after))
+
+
+@router.get("/ui/jobs")
+def jobs_rows(request: Request, status: str = "", label: str = "", after: str | None = None) -> Response:
+    """The list alone, to renew it."""
+    return page(request, "_jobs.html", **_listed(request, status, label, after))
+
+
+def _listed(request: Request, status: str, label: str, after: str | None) -> dict[str, Any]:
+    tenant_id = request.state.tenant_id
+    query = select(Job, Teacher).join(Teacher, Teacher.id == Job.teacher_id)
+    query = query.where(Job.tenant_id == tenant_id)
+    if status in {s.value for s in Status}:
+        query = query.where(Job.status == status)
+    problem = None
+    with read_scope() as session:
+        name, equals, value = label.partition("=")
+        try:
+            if equals:
+                query = query.where(labelled(session, name.strip(), value.strip()))
+            elif label:
+                problem = FORM
+        except InvalidBody as refused:
+            problem = refused.errors[0].detail if refused.errors else refused.detail
+        rows, more = page_of(session, query, Job.id, prefix="job", after=after or None, limit=ROWS)
+        jobs = job_views(session, [(job, teacher) for job, teacher in rows])
+    return {
+        "jobs": jobs, "more": more, "status": status, "label": label, "after": after or "",
+        "statuses": [s.value for s in Status], "problem": problem,
+    }  # fmt: skip

@@ -1,0 +1,71 @@
+"""Where a job begins."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+from sqlalchemy import select
+
+from app.config import get_settings
+from app.db import read_scope
+from app.jobs.schemas import EXPORTS
+from app.models import Teacher
+from app.parameters import TeacherId
+from app.teachers.service import get_teacher
+from app.teachers.views import teacher_view
+from app.web.offers import offers
+from app.web.rendering import page
+from dfad_core.catalog import ARCHITECTURES
+from dfad_core.config import BudgetConfig
+
+router = APIRouter(include_in_schema=False)
+
+KNOWN_TEACHERS = 5
+
+
+@router.get("/ui/new")
+def new_page(request: Request, teacher: str | None = None) -> Response:
+    """A teacher to upload, or with `teacher` one that is there, and all that follows from it."""
+    about = _about(request, teacher) if teacher else {}
+    with read_scope() as session:
+        query = select(Teacher).where(Teacher.tenant_id == request.state.tenant_id)
+        query = query.where(Teacher.status == "ready").order_by(Teacher.id.desc()).limit(KNOWN_TEACHERS)
+        known = list(session.scalars(query))
+    limit = get_settings().max_upload_bytes
+    return page(request, "new.html", known=known, architectures=ARCHITECTURES, limit=limit, **about)
+
+
+@router.get("/ui/teachers/{teacher_id}")
+def teacher_part(request: Request, teacher_id: TeacherId) -> Response:
+    """What the inspection found, and the form for a job; renews itself until there is something."""
+    return page(request, "_teacher.html", **_about(request, teacher_id))
+
+
+def _about(request: Request, teacher_id: str) -> dict[str, Any]:
+    with read_scope() as session:
+        teacher = teacher_view(*get_teacher(session, teacher_id, request.state.tenant_id))
+    found = teacher.inspection or {}
+    return {
+        "teacher": teacher,
+        "found": found,
+        "students": _students((found.get("input") or {}).get("shape")),
+        "offers": offers(found),
+        "exports": [name for name in EXPORTS[1:] if name != "huggingface"],
+        "steps": BudgetConfig().steps,
+    }
+
+
+def _students(shape: list[int] | None) -> list[Any]:
+    """Architectures of the catalogue that take such images."""
+    if shape is None:
+        return []
+    found = []
+    for entry in ARCHITECTURES.values():
+        try:
+            entry.check_input((shape[0], shape[1], shape[2]))
+        except ValueError:
+            continue
+        found.append(entry)
+    return found

@@ -1,0 +1,143 @@
+"""`/webhooks`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+from sqlalchemy import select
+from starlette.concurrency import run_in_threadpool
+
+from app.db import read_scope
+from app.json_body import parse_model
+from app.models import Webhook, WebhookDelivery
+from app.openapi import json_body
+from app.pagination import After, Limit, page
+from app.parameters import DeliveryId, IdempotencyKey, WebhookId
+from app.teachers.upload import content_type, unsupported
+from app.webhooks import service
+from app.webhooks.schemas import (
+    DeliveryList,
+    DeliveryStatus,
+    DeliveryView,
+    NewWebhookView,
+    WebhookList,
+    WebhookPatch,
+    WebhookRequest,
+    WebhookView,
+)
+
+router = APIRouter(prefix="/webhooks", tags=["webhooks"])
+
+Overlap = Annotated[float, Query(ge=0, le=168, description="How long the old secret signs too.")]
+
+
+@router.post("", status_code=201, openapi_extra=json_body("WebhookRequest"))
+async def create_webhook(
+    request: Request, response: Response, idempotency_key: IdempotencyKey = None
+) -> NewWebhookView:
+    """Be told of jobs by signed messages. The secret is in this answer and in no other."""
+    if content_type(request) != "application/json":
+        raise unsupported("application/json")
+    asked, _ = parse_model(await request.body(), WebhookRequest)
+    tenant_id = request.state.tenant_id
+    webhook_id = await run_in_threadpool(service.create, tenant_id, asked, idempotency_key)
+    response.headers["Location"] = f"/webhooks/{webhook_id}"
+    response.headers["Cache-Control"] = "no-store"
+    return await run_in_threadpool(service.view_with_secret, webhook_id, tenant_id)
+
+
+@router.get("")
+def list_webhooks(request: Request, limit: Limit = 20, after: After = None) -> WebhookList:
+    """The tenant's webhooks, newest first; never their secrets."""
+    query = select(Webhook).where(Webhook.tenant_id == request.state.tenant_id)
+    with read_scope() as session:
+        rows, more = page(session, query, Webhook.id, prefix="whk", after=after, limit=limit)
+        data = [service.shown(row[0]) for row in rows]
+    first, last = (data[0].id, data[-1].id) if data else (None, None)
+    return WebhookList(data=data, has_more=more, first_id=first, last_id=last)
+
+
+@router.get("/{webhook_id}")
+def retrieve_webhook(request: Request, webhook_id: WebhookId) -> WebhookView:
+    """One webhook."""
+    return service.view(webhook_id, request.state.tenant_id)
+
+
+@router.patch("/{webhook_id}", openapi_extra=json_body("WebhookPatch"))
+async def patch_webhook(request: Request, webhook_id: WebhookId) -> WebhookView:
+    """Change the URL, the events, the description or the metadata; disable or enable it."""
+    if content_type(request) != "application/json":
+        raise unsupported("application/json")
+    changes, _ = parse_model(await request.body(), WebhookPatch)
+    tenant_id = request.state.tenant_id
+    await run_in_threadpool(service.patch, webhook_id, tenant_id, changes)
+    return await run_in_threadpool(service.view, webhook_id, tenant_id)
+
+
+@router.delete("/{webhook_id}", status_code=204)
+def delete_webhook(request: Request, webhook_id: WebhookId) -> Response:
+    """Forget it with its log; what it was still owed is not sent."""
+    service.remove(webhook_id, request.state.tenant_id)
+    return Response(status_code=204)
+
+
+@router.post("/{webhook_id}/rotate-secret")
+def rotate_webhook_secret(
+    request: Request,
+    response: Response,
+    webhook_id: WebhookId,
+    overlap_hours: Overlap = service.OVERLAP_HOURS,
+) -> NewWebhookView:
+    """A new secret, shown in this answer alone; messages carry the old one's signature too for a while."""
+    service.rotate(webhook_id, request.state.tenant_id, overlap_hours)
+    response.headers["Cache-Control"] = "no-store"
+    return service.view_with_secret(webhook_id, request.state.tenant_id)
+
+
+@router.post("/{webhook_id}/test", status_code=201)
+def send_webhook_test(
+    request: Request, response: Response, webhook_id: WebhookId, idempotency_key: IdempotencyKey = None
+) -> DeliveryView:
+    """Send a `webhook.test`, tried once, also while the webhook is disabled; the log has its end."""
+    tenant_id = request.state.tenant_id
+    delivery_id = service.send_test(webhook_id, tenant_id, idempotency_key)
+    response.headers["Location"] = f"/webhooks/{webhook_id}/deliveries/{delivery_id}"
+    return service.view_delivery(delivery_id, webhook_id, tenant_id)
+
+
+@router.get("/{webhook_id}/deliveries")
+def list_webhook_deliveries(
+    request: Request,
+    webhook_id: WebhookId,
+    limit: Limit = 20,
+    after: After = None,
+    status: Annotated[DeliveryStatus | None, Query(description="Only deliveries in this state.")] = None,
+) -> DeliveryList:
+    """What the webhook was sent or is owed, newest first."""
+    query = select(WebhookDelivery).where(WebhookDelivery.webhook_id == webhook_id)
+    if status is not None:
+        query = query.where(WebhookDelivery.status == status)
+    with read_scope() as session:
+        service.get_webhook(session, webhook_id, request.state.tenant_id)
+        rows, more = page(session, query, WebhookDelivery.id, prefix="dlv", after=after, limit=limit)
+        data = [service.shown_delivery(row[0]) for row in rows]
+    first, last = (data[0].id, data[-1].id) if data else (None, None)
+    return DeliveryList(data=data, has_more=more, first_id=first, last_id=last)
+
+
+@router.get("/{webhook_id}/deliveries/{delivery_id}")
+def retrieve_webhook_delivery(
+    request: Request, webhook_id: WebhookId, delivery_id: DeliveryId
+) -> DeliveryView:
+    """One delivery."""
+    return service.view_delivery(delivery_id, webhook_id, request.state.tenant_id)
+
+
+@router.post("/{webhook_id}/deliveries/{delivery_id}/redeliver")
+def redeliver_webhook_delivery(
+    request: Request, webhook_id: WebhookId, delivery_id: DeliveryId
+) -> DeliveryView:
+    """Send the message again, under the same id. Idempotent while it is pending."""
+    service.redeliver(delivery_id, webhook_id, request.state.tenant_id)
+    return service.view_delivery(delivery_id, webhook_id, request.state.tenant_id)

@@ -1,0 +1,49 @@
+"""`dfad download`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dfad_client.commands.jobs import JobId
+from dfad_client.commands.shared import Session
+from dfad_client.commands.spec import UsageError
+from dfad_client.terminal.bars import transfer
+
+ENDINGS = {"huggingface": ".zip", "int8": ".int8.onnx"}
+
+
+def download(
+    session: Session,
+    job_id: JobId,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="FILE", help="[default: the job's id and an ending]"),
+    ] = None,
+    kind: Annotated[str, typer.Option(help="student, report, manifest or samples (the newest).")] = "student",
+    format: Annotated[
+        str, typer.Option(help="Of the student: safetensors, onnx, pt2, int8, huggingface.")
+    ] = "safetensors",
+) -> None:
+    """Fetch the student, verified against its SHA-256."""
+    with session.connected() as client:
+        if kind == "student":
+            artifact = client.jobs.student(job_id, format=format)
+        else:
+            found = [a for a in client.jobs.artifacts(job_id) if a.kind == kind]
+            if not found:
+                raise UsageError(f"{job_id} has no artifact of kind {kind!r} (yet)")
+            artifact = found[-1]
+        ending = ENDINGS.get(format if kind == "student" else "", Path(artifact.filename or "").suffix)
+        name = job_id + ("" if kind == "student" else f".{kind}") + ending
+        target = output or Path(name)
+        with transfer(target.name, quiet=session.quiet or session.as_json) as listener:
+            path = client.jobs.download(artifact, target, on_progress=listener)
+    note = " (partial: the job did not run to its end)" if artifact.partial else ""
+    session.tell(
+        {"path": str(path), "artifact": artifact.raw},
+        essential=str(path),
+        human=f"{path}: {artifact.bytes} bytes{note}",
+    )

@@ -1,0 +1,160 @@
+"""`dfad distill, export, bench`: the engine on this machine, with no server at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dfad_client.commands.options import (
+    Architecture,
+    EvaluateOn,
+    Export,
+    MaxBytes,
+    MaxMacs,
+    MaxParameters,
+    Method,
+    Seed,
+    Steps,
+    Student,
+    StudentArg,
+)
+from dfad_client.commands.shared import Exit, Session
+from dfad_client.commands.spec import UsageError, student_args
+from dfad_client.local.engine_process import Engine, EngineFailed, EngineMissing
+from dfad_client.terminal import display
+from dfad_client.terminal.completion import complete_method
+from dfad_client.terminal.watch import Watch
+
+ENDINGS = {"onnx": ".onnx", "pt2": ".pt2", "int8": ".int8.onnx", "huggingface": ".zip"}
+
+
+def distill(
+    session: Session,
+    teacher: Annotated[Path, typer.Argument(metavar="TEACHER", help="A file of yours, or one you trust.")],
+    architecture: Architecture = None,
+    student: Student = None,
+    student_arg: StudentArg = None,
+    method: Method = None,
+    steps: Steps = None,
+    seconds: Annotated[
+        float | None, typer.Option(min=0.1, help="End the training by the clock instead.")
+    ] = None,
+    seed: Seed = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    max_parameters: MaxParameters = None,
+    max_macs: MaxMacs = None,
+    max_bytes: MaxBytes = None,
+    export: Export = None,
+    evaluate_on: EvaluateOn = None,
+    init_from: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The student's first weights.")
+    ] = None,
+    output: Annotated[
+        Path,
+        typer.Option("-o", "--output", metavar="FILE", help="The student's; the report goes beside it."),
+    ] = Path("student.safetensors"),
+) -> None:
+    """Distil on this machine, without a server. Ctrl-C ends it and keeps the student as it is."""
+    if not teacher.is_file():
+        raise UsageError(f"there is no file {teacher}")
+    limits = {"max_parameters": max_parameters, "max_macs": max_macs, "max_bytes": max_bytes}
+    target = {name: value for name, value in limits.items() if value is not None}
+    if (student is None) == (not target):
+        raise UsageError("name the student (--student NAME), or what it may cost (--max-parameters NUMBER)")
+    single = {
+        "architecture": architecture,
+        "student": student,
+        "student-args": json.dumps(student_args(student_arg or [])),
+        "target": json.dumps(target) if target else None,
+        "init-from": init_from,
+        "method": method,
+        "steps": steps,
+        "seconds": seconds,
+        "seed": seed,
+        "device": device,
+        "evaluate-on": evaluate_on,
+        "output": output / "student.safetensors" if output.is_dir() else output,
+    }
+    flags = [f"--{name}={value}" for name, value in single.items() if value is not None]
+    flags += [f"--export={name}" for name in export or []]
+    found, interrupted = _run(session, "starting the engine", "distill", *flags, "--", str(teacher))
+    session.tell(found, essential=found["student"], human="\n".join(display.distilled(found)))
+    if interrupted:
+        raise typer.Exit(Exit.INTERRUPTED)
+
+
+def export(
+    session: Session,
+    student: Annotated[Path, typer.Argument(metavar="STUDENT", help="A student's .safetensors file.")],
+    to: Annotated[str, typer.Option(help="onnx, pt2, int8 or huggingface.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="FILE", help="[default: the student's name, another ending]"),
+    ] = None,
+) -> None:
+    """Write a student in another format, compared with the original. No server is asked."""
+    if to not in ENDINGS:
+        raise UsageError(f"--to is one of {', '.join(ENDINGS)}")
+    if not student.is_file():
+        raise UsageError(f"there is no file {student}")
+    target = output or student.with_name(student.stem + ENDINGS[to])
+    found, _ = _run(session, "exporting", "export", f"--to={to}", f"--output={target}", "--", str(student))
+    agrees = f"agrees with the student on {found['agreement_with_student']:.1%} of {found['images']} images"
+    session.tell(
+        found,
+        essential=found["path"],
+        human=f"{found['path']}: {found['bytes']:,} bytes, {agrees}, "
+        f"largest difference of a logit {found['max_difference']:.2g}",
+    )
+
+
+def bench(
+    session: Session,
+    pair: Annotated[
+        str, typer.Argument(metavar="TEACHER:STUDENT", help="Two architectures, e.g. resnet34:resnet18.")
+    ] = "lenet5:lenet5_half",
+    seconds: Annotated[float, typer.Option(min=0.5, max=3600, help="How long to measure.")] = 5.0,
+    method: Annotated[str, typer.Option(autocompletion=complete_method)] = "best",
+    batch_size: Annotated[int, typer.Option(min=2, max=8192)] = 128,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Measure how many rounds of distillation this machine makes in a second. No server is asked."""
+    flags = [f"--seconds={seconds}", f"--method={method}", f"--batch-size={batch_size}", f"--device={device}"]
+    found, _ = _run(session, "measuring", "bench", *flags, "--", pair)
+    session.tell(found, essential=f"{found['rounds_per_second']:g}", human="\n".join(display.measured(found)))
+
+
+def _run(session: Session, first: str, *arguments: str) -> tuple[dict[str, Any], bool]:
+    """Show a run of the engine's program; its result, and whether somebody has ended it early."""
+    quiet = session.quiet or session.as_json
+    with _explained(session), Engine(*arguments) as engine, Watch(quiet=quiet, waiting_for=first) as shown:
+        engine.on_interrupt = shown.stopping
+        for event in engine:
+            shown.show(event)
+            if session.as_json:
+                typer.echo(json.dumps({"seq": event.seq, "type": event.type, "data": event.data}))
+        try:
+            return engine.result(), engine.interrupted
+        except EngineFailed:
+            if engine.found is not None and "student" in engine.found:
+                typer.echo(f"dfad: the student of before is in {engine.found['student']}", err=True)
+            raise
+
+
+@contextmanager
+def _explained(session: Session) -> Iterator[None]:
+    """The engine's own failures, as those of a server are told."""
+    try:
+        yield
+    except EngineMissing as error:
+        session.fail(Exit.CANNOT_START, "engine_missing", str(error))
+    except EngineFailed as error:
+        known = error.exit_code in (Exit.JOB_FAILED, Exit.USAGE, Exit.INTERRUPTED)
+        code = Exit(error.exit_code) if known else Exit.JOB_FAILED
+        at = f" ({error.param})" if error.param else ""
+        session.fail(code, error.code, f"{error}{at} [{error.code}]", param=error.param)

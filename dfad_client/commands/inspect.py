@@ -1,0 +1,49 @@
+"""`dfad inspect`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dfad_client.answers import Teacher
+from dfad_client.commands.options import Architecture
+from dfad_client.commands.shared import Exit, Session
+from dfad_client.commands.spec import UsageError
+from dfad_client.commands.submit import IN_PARTS_BYTES, send
+from dfad_client.sync.client import Client
+from dfad_client.terminal import display
+
+
+def inspect(
+    session: Session,
+    teacher: Annotated[str, typer.Argument(metavar="TEACHER", help="A file, or tch_…")],
+    architecture: Architecture = None,
+) -> None:
+    """Say what a teacher is, which methods suit it, and which students it could have.
+
+    A file is sent to the server and stays there: name its id in `dfad submit`. Exit code 1 if it is rejected.
+    """
+    with session.connected(patient=True) as client:
+        known = teacher.startswith("tch_") and not Path(teacher).exists()
+        teacher_id = teacher if known else _sent(client, Path(teacher), architecture, session)
+        found = client.teachers.wait(teacher_id)
+    session.tell(found.raw, essential=found.id, human="\n".join(_lines(found)))
+    if found.status != "ready":
+        raise typer.Exit(Exit.JOB_FAILED)
+
+
+def _sent(client: Client, path: Path, architecture: str | None, session: Session) -> str:
+    if not path.is_file():
+        raise UsageError(f"there is no file {path}")
+    spec: dict[str, Any] | None = {"architecture": architecture} if architecture else None
+    if path.stat().st_size < IN_PARTS_BYTES:
+        return client.teachers.create(path, spec=spec).id
+    return client.teachers.create(upload_id=send(client, path, session), spec=spec).id
+
+
+def _lines(teacher: Teacher) -> list[str]:
+    if teacher.error is not None:
+        return [f"{teacher.id}: rejected ({teacher.error.code}: {teacher.error.message})"]
+    return [f"{teacher.id}: {teacher.status}", *display.inspection(teacher.inspection or {})]

@@ -1,0 +1,57 @@
+"""`dfad keys`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+import typer
+
+from dfad_client.commands.shared import Session, register
+
+keys = typer.Typer(help="Keys that open the service.", no_args_is_help=True, rich_markup_mode=None)
+
+
+def create(
+    session: Session,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What it is for.")],
+    scope: Annotated[
+        list[str] | None, typer.Option(help="read, write or admin; several are allowed.")
+    ] = None,
+    tenant: Annotated[str | None, typer.Option(help="Whose; for the operator. [default: one's own]")] = None,
+    days: Annotated[float | None, typer.Option(min=0.001, help="Until it expires. [default: never]")] = None,
+) -> None:
+    """Make a key and show it, this once."""
+    expires_at = None if days is None else (datetime.now(UTC) + timedelta(days=days)).isoformat()
+    with session.connected() as client:
+        made = client.keys.create(
+            name, scopes=scope or ["read", "write"], tenant_id=tenant, expires_at=expires_at
+        )
+    session.tell(made, essential=made["key"], human=made["key"])
+    about = f"{made['id']}, tenant {made['tenant_id']}, {' '.join(made['scopes'])}"
+    session.note(f"Made {about}. Keep the key now: it is not shown again.")
+
+
+def list_keys(session: Session) -> None:
+    """List keys, newest first."""
+    with session.connected() as client:
+        found = list(client.keys.list())
+    lines = []
+    for key in found:
+        state = "revoked" if key["revoked_at"] else f"until {key['expires_at'] or 'revoked'}"
+        lines.append(f"{key['id']}  {key['tenant_id']}  {','.join(key['scopes'])}  {state}  {key['name']}")
+    session.tell(
+        {"data": found}, essential="\n".join(str(key["id"]) for key in found), human="\n".join(lines)
+    )
+
+
+def revoke(session: Session, key_id: Annotated[str, typer.Argument(metavar="KEY_ID", help="key_…")]) -> None:
+    """Close a key for ever."""
+    with session.connected() as client:
+        client.keys.revoke(key_id)
+    session.tell({"id": key_id, "revoked": True}, essential=key_id, human=f"{key_id} is revoked.")
+
+
+register(keys, create)
+register(keys, list_keys, name="list")
+register(keys, revoke)

@@ -1,0 +1,1 @@
+"""What runs on this machine, in processes of its own: the service, and the engine alone."""

@@ -1,0 +1,49 @@
+# Made from dfad_client/aio/keys.py by `python tools/sync_twin.py`: change that one, and run it.
+"""Keys of the service: make, list, revoke."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from dfad_client.answers import Json
+from dfad_client.sync.transport import Transport
+
+
+class Keys:
+    """`client.keys`; needs a key with the scope admin, or the operator's."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def create(
+        self,
+        name: str,
+        *,
+        scopes: Sequence[str] = ("read", "write"),
+        tenant_id: str | None = None,
+        expires_at: str | None = None,
+    ) -> Json:
+        """A new key. What opens the service is in its field `key`, and nowhere ever again.
+
+        Tried once: the server keeps no secret that it could answer with a second time. Where the answer was
+        lost, look for the key with `list` and revoke it.
+        """
+        body: Json = {"name": name, "scopes": list(scopes)}
+        body |= {k: v for k, v in (("tenant_id", tenant_id), ("expires_at", expires_at)) if v is not None}
+        made: Json = self._transport.json("POST", "/keys", json=body, repeatable=False)
+        return made
+
+    def list(self, *, page_size: int = 100) -> Iterator[Json]:
+        """All keys, newest first, without their secrets."""
+        query: dict[str, str | int] = {"limit": page_size}
+        while True:
+            page = self._transport.json("GET", "/keys", params=query)
+            for item in page["data"]:
+                yield item
+            if not page["has_more"]:
+                return
+            query["after"] = page["last_id"]
+
+    def revoke(self, key_id: str) -> None:
+        """From now on it opens nothing. Idempotent."""
+        self._transport.request("DELETE", f"/keys/{key_id}")

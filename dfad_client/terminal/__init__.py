@@ -1,0 +1,1 @@
+"""What people see: texts, bars and curves."""

@@ -1,0 +1,175 @@
+"""Plain text about jobs and teachers, for people."""
+
+from __future__ import annotations
+
+from dfad_client.answers import Job, Json
+
+PHASES = {
+    "loading": "loading the teacher",
+    "warming_up": "warming up",
+    "distilling": "distilling",
+    "evaluating": "evaluating",
+    "exporting": "exporting",
+}
+
+
+def duration(seconds: float) -> str:
+    """As people say it: 8 s, 3 min 20 s, 2 h 5 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def verdict(job: Job) -> str:
+    """One line on how a job stands."""
+    text = f"{job.id}: {job.status}"
+    if job.error:
+        text += f" ({job.error.code}: {job.error.message})"
+    elif not job.terminal and job.phase:
+        text += f", {PHASES.get(job.phase, job.phase)}, {job.progress.percent:.0f} %"
+    return text
+
+
+def summary(job: Job) -> list[str]:
+    """A job in a few lines."""
+    student = job.resolved_spec.get("student") or job.spec.get("student") or {}
+    method = job.resolved_spec.get("method") or {}
+    lines = [verdict(job), f"  method      {method.get('name', 'auto')}, {job.progress.total_steps} steps"]
+    if job.attempt > 1:
+        lines.append(f"  attempts    {job.attempt}")
+    if not job.result:
+        return [*lines, f"  student     {_student_name(student) or '?'}"]
+    return lines + outcome(job.result)
+
+
+def outcome(result: Json) -> list[str]:
+    """What came out of a training."""
+    lines = []
+    for role in ("teacher", "student"):
+        part = result.get(role) or {}
+        lines.append(f"  {role:11} {part.get('architecture', '?')}, {part.get('parameters', 0):,} parameters")
+    if result.get("compression"):
+        lines.append(f"  compression {result['compression']:.1f} times fewer parameters")
+    fidelity = result.get("fidelity") or {}
+    # Those alone that were seen to follow accuracy, where the service says which.
+    shown = result.get("fidelity_proof") or fidelity
+    agreements = [
+        f"{fidelity[key]:.1%} of {key.removeprefix('agreement_').replace('_', ' ')}"
+        for key in fidelity
+        if key in shown and key.startswith("agreement_")
+    ]
+    if agreements:
+        lines.append(f"  fidelity    agrees with the teacher on {', '.join(agreements)} inputs")
+    measured = result.get("accuracy")
+    if measured:
+        on = measured.get("data", "labelled data")
+        scores = f"teacher {measured['teacher']:.2%}, student {measured['student']:.2%}"
+        lines.append(f"  accuracy    {scores} on {on}")
+    else:
+        lines.append("  accuracy    not measured: that needs labelled data")
+    for name, about in (result.get("exports") or {}).items():
+        told = about.get("error") or f"{about['bytes']:,} bytes, checked against the trained student"
+        lines.append(f"  {name:11} {told}")
+    return lines
+
+
+def distilled(found: Json) -> list[str]:
+    """What `dfad distill` has made."""
+    how = "stopped early, the student is partial" if found["partial"] else "done"
+    lines = [
+        f"{how}: {found['steps']} steps in {duration(found['seconds'])}",
+        *outcome(found["result"] or {}),
+    ]
+    if not found["result"]:
+        lines = lines[:1]
+    return [*lines, *(f"  {'files' if i == 0 else '':11} {path}" for i, path in enumerate(found["files"]))]
+
+
+def measured(found: Json) -> list[str]:
+    """What `dfad bench` has found."""
+    machine, versions = found["machine"], found["machine"]["versions"]
+    networks = (
+        f"{found[who]['architecture']} ({found[who]['parameters']:,})" for who in ("teacher", "student")
+    )
+    on = (
+        machine["gpu"]
+        or f"{machine['processor']}, {machine['threads']} of {machine['processors']} processors"
+    )
+    return [
+        f"{found['rounds_per_second']:g} rounds a second ({found['rounds']} in {found['seconds']:g} s)",
+        f"  networks    {' to '.join(networks)} parameters",
+        f"  method      {found['method']}, batches of {found['batch_size']}",
+        f"  machine     {machine['device']}: {on}, {machine['precision']}, {machine['system']}",
+        f"  versions    {', '.join(f'{name} {version}' for name, version in versions.items())}",
+    ]
+
+
+def _student_name(student: Json) -> str:
+    """As it was asked for."""
+    ways = {"layers": "layers", "transformers": "transformers", "target": "from a target"}
+    asked = next((told for way, told in ways.items() if student.get(way)), "")
+    return str(student.get("architecture") or asked)
+
+
+def table(jobs: list[Job]) -> list[str]:
+    """Jobs in columns, never cut: ids are there to be copied."""
+    rows = [("JOB", "STATUS", "PROGRESS", "STUDENT", "CREATED")]
+    for job in jobs:
+        student = job.resolved_spec.get("student") or job.spec.get("student") or {}
+        created = (job.created_at or "")[:19].replace("T", " ")
+        percent = f"{job.progress.percent:.0f} %"
+        rows.append((job.id, job.status, percent, _student_name(student), created))
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def inspection(found: Json) -> list[str]:
+    """What a teacher is, in a few lines."""
+    shape = "x".join(str(side) for side in (found.get("input") or {}).get("shape", []))
+    norms = ", ".join(f"{count} {name}" for name, count in (found.get("norms") or {}).items())
+    lines = [
+        f"  architecture {found.get('architecture', '?')}{_args(found.get('args') or {})}",
+        f"  file         {found.get('format', '?')}",
+        f"  size         {found.get('parameters', 0):,} parameters, {found.get('bytes', 0):,} bytes, "
+        f"{found.get('macs', 0):,} multiply-accumulates",
+        f"  input        {shape or '?'}, {found.get('num_classes', '?')} classes",
+        f"  norm layers  {norms or 'none'}",
+    ]
+    lines += [f"  note         {note}" for note in found.get("notes") or []]
+    methods = found.get("methods") or []
+    lines += [
+        f"  {_of('methods', i)} {m['name']}: {m['reason']}" for i, m in enumerate(_suiting(methods, True))
+    ]
+    lines += [f"  {_of('not', i)} {m['name']}: {m['reason']}" for i, m in enumerate(_suiting(methods, False))]
+    return lines + students(found)
+
+
+def students(found: Json) -> list[str]:
+    """The students that the inspection offers; where it offers none, what may be asked for."""
+    offered = found.get("students") or []
+    if not offered:
+        parameters = found.get("parameters", 0)
+        sizes = ", ".join(f"{parameters // part:,}" for part in (2, 4, 10))
+        return [f"  students     any that keeps to --max-parameters, e.g. {sizes}"] if parameters else []
+    lines = []
+    for row, one in enumerate(offered):
+        name = f"{one['architecture']}{_args(one.get('args') or {})}"
+        size = f"{one['parameters']:,} parameters, {one.get('compression', 0):g} times fewer"
+        lines.append(f"  {_of('students', row)} {name}: {size}")
+    return lines
+
+
+def _suiting(methods: list[Json], wanted: bool) -> list[Json]:
+    return [method for method in methods if bool(method.get("suits")) is wanted]
+
+
+def _args(args: Json) -> str:
+    return "".join(f" {name}={value}" for name, value in args.items())
+
+
+def _of(title: str, row: int) -> str:
+    return f"{title if row == 0 else '':12}"

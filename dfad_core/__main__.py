@@ -1,0 +1,8 @@
+"""`python -m dfad_core`: the engine as a program, with torch, numpy and safetensors alone."""
+
+import sys
+
+from dfad_core.command_line.program import main
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,204 @@
+"""Dockerfile, Compose files and scripts: their own tools read them, and nothing that matters is forgotten."""
+
+import os
+import re
+import stat
+import subprocess
+
+import pytest
+import yaml
+
+from tests.deploy.deployment import ROOT, compose, requirements, stages, tool
+
+YAML = [*sorted(ROOT.glob("docker-compose*.yml")), *sorted((ROOT / "deploy").rglob("*.y*ml"))]
+GPU = ("docker-compose.yml", "docker-compose.gpu.yml")
+OURS = {"api", "worker", "migrate"}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("hadolint", "Dockerfile"),
+        ("shellcheck", "deploy/make-secrets.sh", ".ci/run"),
+        ("yamllint", "--strict", "-c", ".yamllint.yml", *map(str, YAML)),
+    ],
+    ids=lambda command: command[0],
+)
+def test_linters_find_nothing(command):
+    ran = subprocess.run(
+        [tool(command[0]), *command[1:]], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ran.returncode, ran.stdout) == (0, ""), ran.stdout + ran.stderr
+
+
+@pytest.mark.parametrize("files", [("docker-compose.yml",), GPU])
+@pytest.mark.parametrize("profiles", ["", "minio", "monitoring", "minio,monitoring,gpus-4"])
+def test_compose_reads_it(files, profiles):
+    services = compose(*files, profiles=profiles)["services"]
+    assert services.keys() >= {"api", "worker", "migrate", "postgres", "redis"}
+    assert ("minio" in services) == ("minio" in profiles)
+    assert ("grafana" in services) == ("monitoring" in profiles)
+
+
+def test_what_ends_is_awaited_by_what_runs():
+    """Otherwise `up --wait` takes its end for a failure."""
+    for profiles in ("", "minio"):
+        services = compose(profiles=profiles)["services"]
+        once = {n for n, service in services.items() if service.get("restart") != "unless-stopped"}
+        awaited = {
+            name
+            for service in services.values()
+            if service.get("restart") == "unless-stopped"
+            for name, about in service.get("depends_on", {}).items()
+            if about["condition"] == "service_completed_successfully"
+        }
+        assert once == awaited & set(services)
+        for service in services.values():  # the others can be waited for
+            for name, about in service.get("depends_on", {}).items():
+                if about["condition"] == "service_healthy":
+                    assert "healthcheck" in services[name]
+
+
+def test_no_service_has_more_than_it_needs():
+    read = compose(*GPU, profiles="*")
+    for name, service in read["services"].items():
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert "privileged" not in service, name
+        assert not any(port["host_ip"] != "127.0.0.1" for port in service.get("ports", [])), name
+        if name != "minio-folder":
+            assert service["restart"] in ("unless-stopped", "on-failure:5"), name
+            assert "cap_add" not in service, name
+        if "build" not in service:  # a moving tag would change what runs without anybody's doing
+            assert re.fullmatch(r"[\w./-]+:.*\d.*", service["image"]), name
+    assert read["networks"]["inside"]["internal"] is True
+    for name in ("postgres", "redis", "minio", "migrate", "prometheus"):
+        assert list(read["services"][name]["networks"]) == ["inside"]
+
+
+def test_secrets_are_files_and_each_goes_where_it_is_needed():
+    read = compose(profiles="*")
+    given = {
+        name: {s["source"] for s in service.get("secrets", [])} for name, service in read["services"].items()
+    }
+    assert "key_pepper" not in given["worker"] | given["migrate"]
+    assert "api_key" not in given["worker"] | given["migrate"]
+    for name, service in read["services"].items():
+        for key, value in (service.get("environment") or {}).items():
+            secret = re.search(r"PASSWORD|SECRET|PEPPER|API_KEY", key)
+            assert not secret or str(value).startswith("/run/secrets/"), f"{name}: {key}"
+            if str(value).startswith("/run/secrets/"):
+                assert value.removeprefix("/run/secrets/") in given[name], f"{name}: {key}"
+    assert set().union(*given.values()) == set(read["secrets"])
+
+
+def test_workers_scale(tmp_path):
+    worker = compose()["services"]["worker"]
+    assert "container_name" not in worker
+    assert "ports" not in worker
+    assert {volume["type"]: volume.get("source") for volume in worker["volumes"]} == {"volume": None}
+    # Longer than a job is given to save itself.
+    assert int(worker["stop_grace_period"].removesuffix("s")) > 20
+    bounded = compose(DFAD_WORKER_CPUS="2.5", DFAD_WORKER_MEMORY="6g", DFAD_LOCAL_WORKERS="4")["services"][
+        "worker"
+    ]
+    assert (bounded["cpus"], bounded["mem_limit"]) == (2.5, str(6 * 2**30))
+    assert bounded["environment"]["DFAD_LOCAL_WORKERS"] == "4"
+    assert "cpus" not in worker
+
+
+def test_a_gpu_for_each_worker():
+    services = compose(*GPU, profiles="gpus-4")["services"]
+    workers = {name: service for name, service in services.items() if name.startswith("worker")}
+    asked = [w["deploy"]["resources"]["reservations"]["devices"] for w in workers.values()]
+    assert all(len(devices) == 1 and devices[0]["capabilities"] == ["gpu"] for devices in asked)
+    assert sorted(devices[0]["device_ids"][0] for devices in asked) == ["0", "1", "2", "3"]
+    assert {worker["build"]["args"]["DEVICE"] for worker in workers.values()} == {"cuda"}
+    assert "deploy" not in services["api"]
+    plain = compose()["services"]["worker"]
+    assert workers["worker-gpu-3"]["environment"] == plain["environment"]
+    assert workers["worker-gpu-3"]["secrets"] == plain["secrets"]
+
+
+def test_the_object_store_is_chosen_by_variables():
+    chosen = {
+        "DFAD_ARTIFACT_STORE": "s3",
+        "DFAD_S3_URL": "s3://dfad",
+        "DFAD_S3_ENDPOINT": "http://minio:9000",
+    }
+    services = compose(profiles="minio", **chosen)["services"]
+    for name in ("api", "worker", "migrate"):
+        assert chosen.items() <= services[name]["environment"].items()
+    key = services["minio"]["environment"]["MINIO_ROOT_USER"]
+    assert services["worker"]["environment"]["DFAD_S3_ACCESS_KEY_ID"] == key
+
+
+def test_images():
+    read = stages()
+    text = (ROOT / "Dockerfile").read_text()
+    assert re.search(r"^ARG PYTHON_IMAGE=python:\d+\.\d+\.\d+-slim-\w+$", text, re.MULTILINE)
+    for name in ("api", "worker"):
+        stage = read[name]
+        assert stage.base == "base"
+        assert stage.said["USER"] == "10001:10001"
+        assert stage.said["STOPSIGNAL"] == "SIGTERM"
+        assert stage.command("ENTRYPOINT") == ["tini", "--"]
+        # Nothing is installed where it would stay; dependencies lie below what changes more often.
+        assert not [line for line in stage.lines if line.startswith("RUN")]
+        copied = [line for line in stage.lines if line.startswith("COPY")]
+        assert [line.split()[1] for line in copied] == [f"--from={name}-dependencies", "--from=package"]
+    extras = {name: read[f"{name}-dependencies"].said["RUN"] for name in ("api", "worker")}
+    assert "pyproject.toml api s3 otel >" in extras["api"]
+    assert "pyproject.toml engine worker s3 otel >" in extras["worker"]
+    assert not [line for line in requirements("api", "s3", "otel") if line.startswith("torch")]
+    assert [line for line in requirements("engine", "worker", "s3", "otel") if line.startswith("torch")]
+    assert not [line for line in requirements("engine", "worker", "s3", "otel") if line.startswith("dfad")]
+
+
+def test_only_what_is_built_is_sent():
+    sent = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+    copied = {
+        word.rstrip("/")
+        for stage in stages().values()
+        for line in stage.lines
+        if line.startswith("COPY ") and "--from" not in line
+        for word in line.split()[1:-1]
+    }
+    assert {line[1:] for line in sent} == copied
+    assert "\n*\n" in (ROOT / ".dockerignore").read_text()
+    ignored = (ROOT / ".gitignore").read_text().splitlines()
+    assert {"/secrets/", "dfad.env", ".env"} <= set(ignored)
+
+
+def test_secrets_are_made_once(tmp_path):
+    folder = tmp_path / "secrets"
+    folder.mkdir()
+    (folder / "api_key").write_text("mine")
+    for _ in range(2):
+        making = ["sh", str(ROOT / "deploy" / "make-secrets.sh"), str(folder)]
+        subprocess.run(making, check=True, capture_output=True, timeout=20)
+        made = {file.name: file.read_text() for file in folder.iterdir()}
+        assert set(made) == set(compose(profiles="*")["secrets"])
+        assert made["api_key"] == "mine"
+        others = {value for name, value in made.items() if name != "api_key"}
+        assert len(others) == len(made) - 1
+        assert all(re.fullmatch("[0-9a-f]{64}", value) for value in others)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert stat.S_IMODE((folder / "key_pepper").stat().st_mode) == 0o444
+
+
+def test_what_prometheus_and_grafana_read_is_there():
+    services = compose(profiles="monitoring")["services"]
+    mounted = {
+        m["target"]: m["source"] for name in ("prometheus", "grafana") for m in services[name]["volumes"]
+    }
+    for target, source in mounted.items():
+        assert not source.startswith("/") or os.path.isdir(source), target
+    config = yaml.safe_load((ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text())
+    (dfad,) = [job for job in config["scrape_configs"] if job["job_name"] == "dfad"]
+    assert dfad["authorization"]["credentials_file"] == "/run/secrets/api_key"
+    assert dfad["dns_sd_configs"][0]["names"] == ["api"]
+    assert "api_key" in {secret["source"] for secret in services["prometheus"]["secrets"]}
+    boards = yaml.safe_load((ROOT / "deploy/grafana/provisioning/dashboards/dfad.yml").read_text())
+    assert boards["providers"][0]["options"]["path"] in mounted

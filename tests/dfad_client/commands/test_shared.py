@@ -1,0 +1,108 @@
+"""Every command: --quiet leaves the essential, --json is JSON also for what is wrong, --profile counts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+KEY = {
+    "id": "key_1",
+    "tenant_id": "local",
+    "scopes": ["read"],
+    "name": "ci",
+    "revoked_at": None,
+    "expires_at": None,
+}
+
+
+@pytest.fixture
+def ready(server: Any, fake: Any) -> Any:
+    page = {"has_more": False, "last_id": None}
+    done = fake.job(status="succeeded")
+    server.on("GET", "/jobs", httpx2.Response(200, json={**page, "data": [done]}))
+    server.on("GET", "/jobs/job_1", httpx2.Response(200, json=done))
+    server.on("GET", "/jobs/job_1/events", fake.sse((1, "job.queued", {}), (2, "job.succeeded", {})))
+    for action in ("cancel", "pause", "resume"):
+        server.on("POST", f"/jobs/job_1/{action}", httpx2.Response(200, json=fake.job(status=f"{action}d")))
+    for path in ("/jobs", "/jobs/job_1/rerun"):
+        server.on("POST", path, httpx2.Response(201, json=fake.job()))
+    server.on("GET", "/jobs/job_1/artifacts", httpx2.Response(200, json={"data": [fake.artifact()]}))
+    server.on("GET", "/artifacts/art_1", httpx2.Response(200, content=fake.BYTES))
+    server.on("GET", "/keys", httpx2.Response(200, json={**page, "data": [KEY]}))
+    server.on("POST", "/keys", httpx2.Response(201, json={**KEY, "key": "dfad_secret"}))
+    server.on("DELETE", "/keys/key_1", httpx2.Response(204))
+    server.on("GET", "/readyz", httpx2.Response(200, json={"checks": {"worker": "gone"}}))
+    server.on("GET", "/capabilities", httpx2.Response(200, json={"devices": []}))
+    return server
+
+
+@pytest.mark.parametrize(
+    ("command", "essential", "code"),
+    [
+        ("submit t.pt --student mlp8", "job_1", 0),
+        ("submit t.pt --student mlp8 --wait", "succeeded", 0),
+        ("watch job_1", "succeeded", 0),
+        ("list", "job_1", 0),
+        ("show job_1", "succeeded", 0),
+        ("events job_1 --follow", "job.queued\njob.succeeded", 0),
+        ("cancel job_1", "canceld", 0),
+        ("pause job_1", "paused", 0),
+        ("resume job_1", "resumed", 0),
+        ("rerun job_1", "job_1", 0),
+        ("download job_1", "job_1.safetensors", 0),
+        ("keys create ci", "dfad_secret", 0),
+        ("keys list", "key_1", 0),
+        ("keys revoke key_1", "key_1", 0),
+        ("doctor", "worker", 5),
+    ],
+)
+def test_quiet_json_and_people(run: Any, ready: Any, command: str, essential: str, code: int) -> None:
+    quiet = run(*command.split(), "--quiet")
+    assert (quiet.exit_code, quiet.stdout, quiet.stderr) == (code, essential + "\n", "")
+    told = run(*command.split(), "--json")
+    assert told.exit_code == code
+    assert all(json.loads(line) for line in told.stdout.splitlines())
+    assert told.stderr == ""
+    assert "\x1b" not in run(*command.split()).output
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["list --limit none", "nonsense", "submit", "show job_1 --nonsense", "keys create", "inspect x"],
+)
+def test_wrong_usage_is_json_too(run: Any, ready: Any, command: str) -> None:
+    done = run(*command.split(), "--json")
+    assert done.exit_code == 2
+    assert json.loads(done.stdout)["error"]["code"] == "usage"
+    assert done.stderr.startswith("dfad: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_metadata_filters_the_list(run: Any, ready: Any) -> None:
+    assert run("list", "--metadata", "team=vision", "-q").stdout == "job_1\n"
+    assert ready.requests[0].url.params["metadata[team]"] == "vision"
+    assert "KEY=VALUE" in run("list", "--metadata", "vision").stderr
+
+
+def test_a_profile_names_the_server(run: Any, ready: Any, tmp_path: Path) -> None:
+    file = tmp_path / "no-profiles.toml"
+    file.write_text('[profiles.lab]\nbase_url = "http://lab.test"\napi_key = "k"\n')
+    file.chmod(0o600)
+    assert run("list", "--profile", "lab").exit_code == 0
+    assert ready.requests[0].url.host == "lab.test"
+    done = run("list", "--profile", "gone", "--json")
+    assert done.exit_code == 2
+    assert "gone" in json.loads(done.stdout)["error"]["detail"]
+
+
+def test_completion_scripts_and_words(run: Any, ready: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COMP_WORDS", "dfad show job_")
+    monkeypatch.setenv("COMP_CWORD", "2")
+    done = run(env={"_DFAD_COMPLETE": "complete_bash"}, prog_name="dfad")
+    assert done.stdout.split() == ["job_1"]
+    ready.on("GET", "/jobs", httpx2.ConnectError("refused"))
+    assert run(env={"_DFAD_COMPLETE": "complete_bash"}, prog_name="dfad").stdout.strip() == ""

@@ -1,0 +1,52 @@
+"""An attempt as spans, in the trace of the request that submitted its job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+
+from sqlalchemy import select
+
+from app.db import read_scope
+from app.jobs.lifecycle import Claim
+from app.models import JobEvent
+from app.telemetry import tracing
+from app.telemetry.tracing import Span
+
+QUEUED = ("job.queued", "job.requeued")
+
+
+@contextmanager
+def attempt_span(claim: Claim, woken: datetime) -> Iterator[Span]:
+    """Around an attempt; before it, what came before: the wait in the queue, and the claim since `woken`."""
+    if not tracing.running():
+        yield Span()
+        return
+    with read_scope() as session:
+        queued = select(JobEvent).where(JobEvent.job_id == claim.job_id, JobEvent.type.in_(QUEUED))
+        events = list(session.scalars(queued.order_by(JobEvent.seq)))
+    parent = next((e.data["traceparent"] for e in events if "traceparent" in e.data), None)
+    if events:
+        tracing.begin("job wait", parent=parent, since=events[-1].created_at).end()
+    tracing.begin("job claim", parent=parent, since=woken).end()
+    with tracing.span("job attempt", kind="consumer", parent=parent) as span:
+        yield span
+
+
+class PhaseSpans:
+    """One span after another, each until the next phase."""
+
+    def __init__(self) -> None:
+        self._open: Span | None = None
+
+    def next(self, phase: str) -> None:
+        """The attempt is in `phase` now."""
+        self.close()
+        self._open = tracing.begin(f"phase {phase}")
+
+    def close(self) -> None:
+        """The last one is over."""
+        if self._open is not None:
+            self._open.end()
+            self._open = None

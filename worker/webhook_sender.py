@@ -1,0 +1,75 @@
+"""Sends what webhooks are owed. A thread in every worker's main process, and one for each message under way.
+
+Beside the reconciler and not in it: a receiver that hangs must not hold up the reaper. The threads die with
+the process; what they were at is sent again by others once its lease is over.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.config import get_settings
+from app.webhooks.delivery import Owed, claim_due, deliver
+
+logger = logging.getLogger(__name__)
+
+
+class WebhookSender(threading.Thread):
+    """Looks for due messages every `webhook_poll_seconds`, and at once while there are more."""
+
+    def __init__(self) -> None:
+        super().__init__(name="webhook-sender", daemon=True)
+        self._end = threading.Event()
+        self._free = get_settings().webhook_senders
+        self._changed = threading.Condition()
+
+    def run(self) -> None:
+        """Until the process ends."""
+        while not self._end.is_set():
+            try:
+                found = self._round()
+            except SQLAlchemyError as error:
+                logger.warning("the database is away (%s); webhooks wait", type(error).__name__)
+                found = 0
+            except Exception:
+                # A round that fails must not end all rounds to come.
+                logger.exception("a round of the webhook sender failed")
+                found = 0
+            if not found:
+                self._end.wait(get_settings().webhook_poll_seconds)
+
+    def close(self) -> None:
+        """End after the present round."""
+        self._end.set()
+
+    def _round(self) -> int:
+        """Claim as many messages as there are free threads; how many that were."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._free > 0, timeout=get_settings().webhook_poll_seconds)
+            room = self._free
+        if not room:
+            return 0
+        claimed = claim_due(room)
+        with self._changed:
+            self._free -= len(claimed)
+        for owed in claimed:
+            threading.Thread(target=self._deliver, args=(owed,), name=owed.id, daemon=True).start()
+        return len(claimed)
+
+    def _deliver(self, owed: Owed) -> None:
+        try:
+            outcome = deliver(owed)
+        except SQLAlchemyError as error:
+            # It is sent again, under the same id, when its lease is over.
+            logger.warning("%s: the database is away (%s)", owed.id, type(error).__name__)
+        except Exception:
+            logger.exception("%s: the webhook sender failed", owed.id)
+        else:
+            logger.info("%s: try %d: %s", owed.id, owed.attempt, outcome.error or "delivered")
+        finally:
+            with self._changed:
+                self._free += 1
+                self._changed.notify()
