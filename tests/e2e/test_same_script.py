@@ -1,4 +1,4 @@
-"""curl, the command line, the Python client and a client generated from /openapi.json do the same.
+"""curl, the command line, the Python client (awaited too) and a generated client do the same.
 
 Guards: that the same script, over the same real server and worker, has the same outcomes whichever way the
 service is spoken to, down to the bytes of the student; that generators understand the description; and that
@@ -22,12 +22,17 @@ from sklearn.datasets import load_digits
 from tests.e2e.running_service import running_service
 from tests.e2e.same_script import steps
 from tests.e2e.same_script.over_cli import CommandLine
-from tests.e2e.same_script.over_client import PythonClient
+from tests.e2e.same_script.over_client import Asyncio, PythonClient
 from tests.e2e.same_script.over_curl import Curl
 from tests.e2e.same_script.over_generated import Generated, generate
 
 OPERATOR = "the-operators-key-of-this-test"
-DRIVERS: dict[str, Any] = {"cli": CommandLine, "client": PythonClient, "generated": Generated}
+DRIVERS: dict[str, Any] = {
+    "cli": CommandLine,
+    "client": PythonClient,
+    "asyncio": Asyncio,
+    "generated": Generated,
+}
 
 
 @pytest.fixture(scope="module")

@@ -22,10 +22,8 @@ class CommandLine:
     lacks: Mapping[str, str] = {
         "capabilities": "no command shows them; `doctor` uses them",
         "validate": "no dry run; `submit` is refused for the same reasons",
-        "teacher": "a teacher is sent with its job",
         "range": "downloads that break off go on by ranges by themselves",
         "series": "curves are for the page and for programs",
-        "list by metadata": "`list` filters by status alone",
         "twice": "each command makes a key of its own and keeps it over its tries",
         "remember": "no command changes metadata or posts an evaluation",
         "delete": "no command deletes",
@@ -71,6 +69,12 @@ class CommandLine:
     def revoke(self, key_id: str) -> None:
         self._json("keys", "revoke", key_id)
 
+    def create_teacher(self, path: Path) -> Json:
+        return dict(self._json("inspect", str(path)))
+
+    def teacher(self, teacher_id: str) -> Json:
+        return dict(self._json("inspect", teacher_id))
+
     def submit(
         self, teacher: Path | str, spec: Json, *, labelled: Path | None = None, key: str | None = None
     ) -> Json:
@@ -83,7 +87,11 @@ class CommandLine:
         return dict(self._json("show", job_id))
 
     def jobs(self, *, status: str | None = None, metadata: Mapping[str, str] | None = None) -> list[Json]:
-        return list(self._json("list", *(["--status", status] if status else []))["data"])
+        asked = ["--status", status] if status else []
+        asked += [
+            word for name, value in (metadata or {}).items() for word in ("--metadata", f"{name}={value}")
+        ]
+        return list(self._json("list", *asked)["data"])
 
     def wait(self, job_id: str) -> Json:
         return dict(self._json("watch", job_id))

@@ -1,12 +1,15 @@
-"""The script with `dfad_client.Client`."""
+"""The script with `dfad_client.Client`, and with `dfad_client.AsyncClient`."""
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any, cast
 
-from dfad_client import ApiError, Client
+from dfad_client import ApiError, AsyncClient, Client
 from tests.e2e.same_script.steps import Json, Refused
 
 
@@ -14,10 +17,7 @@ class PythonClient:
     """See `steps.Driver`."""
 
     lacks: Mapping[str, str] = {
-        "validate": "no method asks for a dry run",
         "range": "downloads that break off go on by ranges by themselves",
-        "remember": "no method changes metadata or posts an evaluation",
-        "delete": "no method deletes",
         "figures": "/metrics is for Prometheus",
     }
 
@@ -25,11 +25,14 @@ class PythonClient:
         self._url, self._key, self._folder = url, key, folder
 
     def using(self, key: str) -> PythonClient:
-        return PythonClient(self._url, key, self._folder)
+        return type(self)(self._url, key, self._folder)
+
+    def _connected(self) -> AbstractContextManager[Client]:
+        return Client(self._url, self._key)
 
     @contextmanager
     def _client(self) -> Iterator[Client]:
-        with Client(self._url, self._key) as client:
+        with self._connected() as client:
             try:
                 yield client
             except ApiError as error:
@@ -45,6 +48,10 @@ class PythonClient:
     def capabilities(self) -> Json:
         with self._client() as client:
             return dict(client.capabilities())
+
+    def validate(self, teacher: Path, spec: Json) -> Json:
+        with self._client() as client:
+            return dict(client.jobs.validate(teacher, spec=spec))
 
     def create_key(self, name: str, tenant: str) -> Json:
         with self._client() as client:
@@ -127,3 +134,60 @@ class PythonClient:
     def series(self, job_id: str) -> list[Json]:
         with self._client() as client:
             return list(client.jobs.metrics(job_id, points=5)["data"])
+
+    def update(self, job_id: str, metadata: Mapping[str, str]) -> Json:
+        with self._client() as client:
+            return client.jobs.update(job_id, metadata=metadata).raw
+
+    def evaluate(self, job_id: str, report: Json) -> Json:
+        with self._client() as client:
+            return client.jobs.add_evaluation(job_id, **report).raw
+
+    def delete(self, job_id: str) -> None:
+        with self._client() as client:
+            client.jobs.delete(job_id)
+
+
+class Asyncio(PythonClient):
+    """The same with the client that is awaited, in an event loop of its own for each connection."""
+
+    @contextmanager
+    def _connected(self) -> Iterator[Client]:
+        with asyncio.Runner() as runner:
+
+            async def connect() -> AsyncClient:
+                return await AsyncClient(self._url, self._key).__aenter__()
+
+            client = runner.run(connect())
+            try:
+                yield cast(Client, _Awaited(client, runner))
+            finally:
+                runner.run(client.close())
+
+
+class _Awaited:
+    """An object whose methods are awaited, and whose iterators are read to their end, in `runner`."""
+
+    def __init__(self, inner: Any, runner: asyncio.Runner) -> None:
+        self._inner, self._runner = inner, runner
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._inner, name)
+        if not callable(found):
+            return _Awaited(found, self._runner)
+
+        def call(*arguments: Any, **named: Any) -> Any:
+            answer = found(*arguments, **named)
+            if inspect.isawaitable(answer):
+                return self._runner.run(_itself(answer))
+            return self._runner.run(_all(answer))
+
+        return call
+
+
+async def _itself(answer: Any) -> Any:
+    return await answer
+
+
+async def _all(answers: Any) -> list[Any]:
+    return [one async for one in answers]

@@ -15,6 +15,10 @@ from tests.e2e.same_script.steps import Json, Refused
 BYTES = "Content-Type: application/octet-stream"
 
 
+def _parts(teacher: Path, spec: Json) -> list[str]:
+    return ["-F", f"spec={json.dumps(spec)};type=application/json", "-F", f"teacher=@{teacher}"]
+
+
 class Curl:
     """See `steps.Driver`."""
 
@@ -59,8 +63,8 @@ class Curl:
     def figures(self) -> str:
         return self._bytes("/metrics").decode()
 
-    def validate(self, spec: Json) -> Json:
-        return dict(self._send("POST", "/jobs/validate", spec))
+    def validate(self, teacher: Path, spec: Json) -> Json:
+        return dict(self._json("/jobs/validate", *_parts(teacher, spec)))
 
     def create_key(self, name: str, tenant: str) -> Json:
         return dict(self._send("POST", "/keys", {"name": name, "tenant_id": tenant}))
@@ -99,8 +103,7 @@ class Curl:
             spec = {**spec, "evaluation": {"upload_id": self._upload(labelled)}}
         if isinstance(teacher, str):
             return dict(self._send("POST", "/jobs", {**spec, "teacher_id": teacher}, *once))
-        parts = ["-F", f"spec={json.dumps(spec)};type=application/json", "-F", f"teacher=@{teacher}"]
-        return dict(self._json("/jobs", *parts, *once))
+        return dict(self._json("/jobs", *_parts(teacher, spec), *once))
 
     def job(self, job_id: str) -> Json:
         return dict(self._json(f"/jobs/{job_id}"))

@@ -71,6 +71,10 @@ class Generated:
     def _file(self, content: bytes, name: str | None = None) -> Any:
         return self._types.File(payload=io.BytesIO(content), file_name=name)
 
+    def _parts(self, body: str, teacher: Path, spec: Json) -> Any:
+        file = self._file(teacher.read_bytes(), teacher.name)
+        return getattr(self._models, body)(teacher=file, spec=self._models.JobSpec.from_dict(spec))
+
     def alive(self) -> bool:
         return bool(self._call("health.healthz").status == "ok")
 
@@ -83,8 +87,8 @@ class Generated:
     def figures(self) -> str:
         return str(self._call("health.metrics"))
 
-    def validate(self, spec: Json) -> Json:
-        return self._json("jobs.validate_job", body=self._models.JobRequest.from_dict(spec))
+    def validate(self, teacher: Path, spec: Json) -> Json:
+        return self._json("jobs.validate_job", body=self._parts("ValidateJobFilesBody", teacher, spec))
 
     def create_key(self, name: str, tenant: str) -> Json:
         return self._json("keys.create_key", body=self._models.KeyRequest(name=name, tenant_id=tenant))
@@ -124,10 +128,7 @@ class Generated:
         if isinstance(teacher, str):
             body = self._models.JobRequest.from_dict({**spec, "teacher_id": teacher})
         else:
-            body = self._models.CreateJobFilesBody(
-                teacher=self._file(teacher.read_bytes(), teacher.name),
-                spec=self._models.JobSpec.from_dict(spec),
-            )
+            body = self._parts("CreateJobFilesBody", teacher, spec)
         return self._json("jobs.create_job", body=body, **once)
 
     def job(self, job_id: str) -> Json:
