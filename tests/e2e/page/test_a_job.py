@@ -56,6 +56,7 @@ def test_from_a_file_to_a_student(page: Page, faults: list[str], tmp_path: Path)
     page.get_by_role("link", name="Download the student").wait_for()
     page.wait_for_selector(".curves[data-drawn] canvas")
     assert page.title().startswith("succeeded")
+    page.locator("#log").get_by_text("job.succeeded").wait_for()
     assert page.evaluate("window.shifted") < 0.01
     page.reload()
     page.wait_for_selector(".curves[data-drawn] canvas")
