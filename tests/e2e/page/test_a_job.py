@@ -41,7 +41,7 @@ def test_from_a_file_to_a_student(page: Page, faults: list[str], tmp_path: Path)
     page.fill("[name=steps]", "0")
     page.get_by_role("button", name="Start").click()
     page.wait_for_selector("[data-for='/budget']:visible")
-    assert page.evaluate("document.activeElement.name") == "steps"
+    page.wait_for_function("() => document.activeElement.name === 'steps'")
     assert "Steps:" in page.inner_text("[data-for='/budget']")
     shot(page, "new", tmp_path)
     check(page)
