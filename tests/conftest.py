@@ -93,7 +93,7 @@ def _missing(what: str) -> None:
     pytest.skip(text)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def missing() -> Callable[[str], None]:
     """Skips the test, or fails it where everything must be there."""
     return _missing
