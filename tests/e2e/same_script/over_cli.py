@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tests.e2e.running_service import clean_environment
 from tests.e2e.same_script.steps import Json, Refused
 
-ROOT = Path(__file__).resolve().parents[3]
 REFUSED = 3
 
 
@@ -22,10 +21,8 @@ class CommandLine:
     lacks: Mapping[str, str] = {
         "capabilities": "no command shows them; `doctor` uses them",
         "validate": "no dry run; `submit` is refused for the same reasons",
-        "teacher": "a teacher is sent with its job",
         "range": "downloads that break off go on by ranges by themselves",
         "series": "curves are for the page and for programs",
-        "list by metadata": "`list` filters by status alone",
         "twice": "each command makes a key of its own and keeps it over its tries",
         "remember": "no command changes metadata or posts an evaluation",
         "delete": "no command deletes",
@@ -39,11 +36,10 @@ class CommandLine:
         return CommandLine(self._url, key, self._folder)
 
     def _lines(self, *arguments: str) -> list[Any]:
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("DFAD_")}
-        own = {"DFAD_BASE_URL": self._url, "DFAD_API_KEY": self._key, "PYTHONPATH": str(ROOT)}
+        environment = clean_environment(DFAD_BASE_URL=self._url, DFAD_API_KEY=self._key)
         command = [sys.executable, "-m", "dfad_client", *arguments, "--json"]
         done = subprocess.run(
-            command, cwd=self._folder, env={**clean, **own}, capture_output=True, text=True, check=False
+            command, cwd=self._folder, env=environment, capture_output=True, text=True, check=False
         )
         lines = [json.loads(line) for line in done.stdout.splitlines()]
         if done.returncode == REFUSED:
@@ -71,6 +67,12 @@ class CommandLine:
     def revoke(self, key_id: str) -> None:
         self._json("keys", "revoke", key_id)
 
+    def create_teacher(self, path: Path) -> Json:
+        return dict(self._json("inspect", str(path)))
+
+    def teacher(self, teacher_id: str) -> Json:
+        return dict(self._json("inspect", teacher_id))
+
     def submit(
         self, teacher: Path | str, spec: Json, *, labelled: Path | None = None, key: str | None = None
     ) -> Json:
@@ -83,7 +85,11 @@ class CommandLine:
         return dict(self._json("show", job_id))
 
     def jobs(self, *, status: str | None = None, metadata: Mapping[str, str] | None = None) -> list[Json]:
-        return list(self._json("list", *(["--status", status] if status else []))["data"])
+        asked = ["--status", status] if status else []
+        asked += [
+            part for name, value in (metadata or {}).items() for part in ("--metadata", f"{name}={value}")
+        ]
+        return list(self._json("list", *asked)["data"])
 
     def wait(self, job_id: str) -> Json:
         return dict(self._json("watch", job_id))
