@@ -108,7 +108,8 @@ def ended(service: Service) -> None:
 
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    found = started(tmp_path_factory.mktemp("page"), "app", "worker")
+    hooks = {"DFAD_WEBHOOK_ALLOW": '["127.0.0.1"]', "DFAD_WEBHOOK_POLL_SECONDS": "0.1"}
+    found = started(tmp_path_factory.mktemp("page"), "app", "worker", **hooks)
     yield found
     ended(found)
 
