@@ -12,18 +12,22 @@ WORTH_A_WORD = 0.1
 
 
 class Bystanders:
-    """From construction on: the mean number of processors that other processes kept busy."""
+    """From construction on: the mean number of processors that other processes kept busy.
 
-    def __init__(self) -> None:
-        self._elapsed, self._busy, self._own = time.monotonic(), _busy_seconds(), time.process_time()
+    With `children`, what this process starts and waits for is its own; ask when all of it has ended.
+    """
+
+    def __init__(self, *, children: bool = False) -> None:
+        self._own_seconds = _with_children if children else time.process_time
+        self._elapsed, self._busy, self._own = time.monotonic(), _busy_seconds(), self._own_seconds()
 
     def processors(self) -> float | None:
-        """Until now; None where the system does not say. This process's children count as others."""
+        """Until now; None where the system does not say."""
         busy = _busy_seconds()
         if busy is None or self._busy is None:
             return None
         elapsed = time.monotonic() - self._elapsed
-        others = (busy - self._busy) - (time.process_time() - self._own)
+        others = (busy - self._busy) - (self._own_seconds() - self._own)
         return max(0.0, others / elapsed) if elapsed > 0 else 0.0
 
     def warning(self) -> str | None:
@@ -32,6 +36,12 @@ class Bystanders:
         if found is None or found < WORTH_A_WORD:
             return None
         return f"warning: other processes kept {found:.1f} processors busy; times are not to be trusted"
+
+
+def _with_children() -> float:
+    """Processor time of this process and of all below it that were waited for."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
 
 
 def _busy_seconds() -> float | None:
