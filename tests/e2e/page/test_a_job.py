@@ -31,7 +31,7 @@ def test_from_a_file_to_a_student(page: Page, faults: list[str], tmp_path: Path)
     assert "cnn8" in page.inner_text("#inspection")
     offered = page.locator("[data-student]")
     assert offered.count() == 3
-    assert "5.54× smaller cnn8, width 8" in page.inner_text("form#job")
+    assert "4.47× smaller cnn8, width 9" in page.inner_text("form#job")
     assert json.loads(offered.nth(1).get_attribute("data-student") or "") == {
         "architecture": "cnn8", "args": {"width": 8},
     }  # fmt: skip
