@@ -117,6 +117,7 @@ def test_what_people_name_is_text(client: TestClient, submit: Submit) -> None:
         {"Sec-Fetch-Site": "same-site"},
         {"Origin": "https://evil.example"},
         {"Origin": "null"},
+        {"Origin": "http://["},
     ],
 )
 def test_pages_of_others_press_no_button(client: TestClient, submit: Submit, headers: dict[str, str]) -> None:
