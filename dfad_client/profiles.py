@@ -49,8 +49,8 @@ def server(base_url: str | None = None, api_key: str | None = None, profile: str
 
     A profile named in an argument comes before DFAD_BASE_URL and DFAD_API_KEY: whoever says `--profile lab`
     means the lab. A key goes with its address: where the address is given by something stronger than the
-    profile, the profile's key is not sent to it; nor is the environment's to the address of a profile named in
-    an argument, where the environment names another. Raises ProfileError.
+    profile, the profile's key is not sent to it; nor is the environment's to a profile that an argument
+    names, where the environment has another address. Raises ProfileError.
     """
     if base_url and api_key and not profile:
         return Server(base_url, api_key)
