@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from standardwebhooks import Webhook as Official
 
 from app.config import get_settings
 from app.db import database_now, read_scope, session_scope
+from app.errors import ServiceError
 from app.ids import new_id
 from app.jobs import lifecycle
 from app.jobs.removal import drop_job
@@ -400,3 +402,19 @@ def test_a_round_that_fails_does_not_end_the_rounds(database: str, hook: Hook, m
     thread.start()
     thread.join(20)
     assert rounds == [8, 8, 8]
+
+
+def test_many_who_press_the_button_at_once_owe_no_more(each_database: str, hook: Hook) -> None:
+    webhook_id, together = hook(), Barrier(12)
+
+    def press(_: int) -> bool:
+        together.wait(timeout=30)
+        try:
+            service.send_test(webhook_id, "local", None)
+        except ServiceError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(12) as pool:
+        assert sum(pool.map(press, range(12))) == service.MOST_TESTS
+    assert len(log(webhook_id)) == service.MOST_TESTS
