@@ -28,6 +28,7 @@ from app.telemetry.requests import Watched
 from app.tenancy import acting_for
 from app.uploads.service import part_bytes_of
 from app.web.refusals import refusal as refused
+from app.webhooks.addresses import literal
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/ui/sign-in", "/ui/sign-out"})
 OPEN_FILES = "/static/"
@@ -101,6 +102,8 @@ class Edge:
                 principal = await run_in_threadpool(authenticate, given, self._settings)
         except SQLAlchemyError as error:
             raise database_away(error) from error
+        if principal.operator and self._settings.api_key is None:  # nobody has a key
+            _check_host(headers)
         scope = needed(method, path)
         if not principal.may(scope):
             raise ServiceError(403, "forbidden", f"The key does not have the scope {scope}.")
@@ -156,6 +159,22 @@ def _check_site(method: str, headers: Headers) -> None:
     elsewhere = headers.get("sec-fetch-site") in ("cross-site", "same-site")
     if elsewhere or (origin is not None and _place(origin) != headers.get("host")):
         raise ServiceError(403, "forbidden", "Pages of other sites may not do that.")
+
+
+def _check_host(headers: Headers) -> None:
+    """Raise ServiceError where a server without keys is asked by a name that is not this machine's.
+
+    Whoever owns a name can let it lead here once their page is open: to the browser the server is then a part
+    of that page. Nobody owns addresses, `localhost`, or names without a dot.
+    """
+    try:
+        name = urlsplit(f"//{headers.get('host', '')}").hostname or ""
+    except ValueError:
+        name = "no.name"
+    named = "." in name and literal(name) is None
+    if named and not name.endswith(".localhost"):
+        text = "Without a key the server answers to localhost and addresses alone: set DFAD_API_KEY."
+        raise ServiceError(403, "forbidden", text)
 
 
 def _place(origin: str) -> str:
