@@ -33,7 +33,7 @@ def test_from_a_file_to_a_student(page: Page, faults: list[str], tmp_path: Path)
     assert offered.count() == 3
     assert "4.47× smaller cnn8, width 9" in page.inner_text("form#job")
     assert json.loads(offered.nth(1).get_attribute("data-student") or "") == {
-        "architecture": "cnn8", "args": {"width": 8},
+        "architecture": "cnn8", "args": {"width": 9},
     }  # fmt: skip
     page.wait_for_function("() => document.getElementById('cost').textContent !== ''")
     page.get_by_label("The largest within limits").check()
