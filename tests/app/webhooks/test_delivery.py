@@ -328,7 +328,8 @@ def test_what_the_operator_sees(job: Any, hook: Hook) -> None:
     assert 99 < found["dfad_webhook_late_seconds",] < 200
 
 
-def test_the_log_is_cut(job: Any, hook: Hook) -> None:
+def test_the_log_is_cut(job: Any, hook: Hook, monkeypatch: Any) -> None:
+    from worker import sweeper
     from worker.sweeper import sweep_deliveries
 
     webhook_id = hook()
@@ -344,6 +345,10 @@ def test_the_log_is_cut(job: Any, hook: Hook) -> None:
     with session_scope() as session:
         session.execute(delete(Webhook))
     assert claim_due(9) == []
+    with session_scope() as session:
+        session.execute(update(WebhookDelivery).values(next_attempt_at=old))
+    monkeypatch.setattr(sweeper, "LINES_AT_ONCE", 1)
+    assert sweep_deliveries() == 2
 
 
 def test_threads_that_hang_leave_the_others_alone(
