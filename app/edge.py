@@ -28,9 +28,13 @@ from app.telemetry.requests import Watched
 from app.tenancy import acting_for
 from app.uploads.service import part_bytes_of
 from app.web.refusals import refusal as refused
+from app.webhooks.addresses import literal
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/ui/sign-in", "/ui/sign-out"})
 OPEN_FILES = "/static/"
+FILE_PATHS = frozenset({"/teachers", "/jobs", "/jobs/validate"})
+"""Those that take a file in a form; a form of any other is no larger than JSON may be."""
+PART_PATHS = "/uploads/"
 UNCHANGING = frozenset({"GET", "HEAD", "OPTIONS"})
 MAX_LENGTH_DIGITS = 18
 
@@ -60,7 +64,7 @@ class Edge:
                 MutableHeaders(scope=message)["X-Request-Id"] = request_id
             await send(message)
 
-        limit = self._limit(headers)
+        limit = self._limit(scope["path"], headers)
         try:
             principal = await self._principal(scope["method"], scope["path"], headers)
             _check_length(headers, limit)
@@ -98,6 +102,8 @@ class Edge:
                 principal = await run_in_threadpool(authenticate, given, self._settings)
         except SQLAlchemyError as error:
             raise database_away(error) from error
+        if principal.operator and self._settings.api_key is None:  # nobody has a key
+            _check_host(headers)
         scope = needed(method, path)
         if not principal.may(scope):
             raise ServiceError(403, "forbidden", f"The key does not have the scope {scope}.")
@@ -127,12 +133,14 @@ class Edge:
 
         return receive_counted
 
-    def _limit(self, headers: Headers) -> int:
+    def _limit(self, path: str, headers: Headers) -> int:
         settings = self._settings
         kind = headers.get("content-type", "").lower()
-        if kind.startswith("multipart/form-data"):
+        # Elsewhere a framework would keep such a body on the disk before anybody looks at it: at the sign-in
+        # for whoever has no key at all.
+        if kind.startswith("multipart/form-data") and path.rstrip("/") in FILE_PATHS:
             return settings.max_json_bytes + settings.max_upload_bytes
-        if kind.startswith("application/octet-stream"):  # a part of an upload
+        if kind.startswith("application/octet-stream") and path.startswith(PART_PATHS):
             return max(part_bytes_of(settings.max_upload_bytes), settings.max_json_bytes)
         return settings.max_json_bytes
 
@@ -149,8 +157,32 @@ def _check_site(method: str, headers: Headers) -> None:
         return
     origin = headers.get("origin")
     elsewhere = headers.get("sec-fetch-site") in ("cross-site", "same-site")
-    if elsewhere or (origin is not None and urlsplit(origin).netloc != headers.get("host")):
+    if elsewhere or (origin is not None and _place(origin) != headers.get("host")):
         raise ServiceError(403, "forbidden", "Pages of other sites may not do that.")
+
+
+def _check_host(headers: Headers) -> None:
+    """Raise ServiceError where a server without keys is asked by a name that is not this machine's.
+
+    Whoever owns a name can let it lead here once their page is open: to the browser the server is then a part
+    of that page. Nobody owns addresses, `localhost`, or names without a dot.
+    """
+    try:
+        name = urlsplit(f"//{headers.get('host', '')}").hostname or ""
+    except ValueError:
+        name = "no.name"
+    named = "." in name and literal(name) is None
+    if named and not name.endswith(".localhost"):
+        text = "Without a key the server answers to localhost and addresses alone: set DFAD_API_KEY."
+        raise ServiceError(403, "forbidden", text)
+
+
+def _place(origin: str) -> str:
+    """Host and port of an origin; nothing for what is none, which anybody may send."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return ""
 
 
 def _wants_page(method: str, path: str) -> bool:

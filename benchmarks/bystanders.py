@@ -14,7 +14,7 @@ WORTH_A_WORD = 0.1
 class Bystanders:
     """From construction on: the mean number of processors that other processes kept busy.
 
-    With `children`, what this process starts and waits for is its own; ask when all of it has ended.
+    With `children`, what this process has started is its own; ask while it is still there.
     """
 
     def __init__(self, *, children: bool = False) -> None:
@@ -39,9 +39,19 @@ class Bystanders:
 
 
 def _with_children() -> float:
-    """Processor time of this process and of all below it that were waited for."""
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
+    """Processor time of this process and of all below it, those included that ended and were waited for."""
+    parents, ticks = {}, {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        pid = int(stat.parent.name)
+        parents[pid], ticks[pid] = int(fields[1]), sum(map(int, fields[11:15]))
+    below = {os.getpid()}
+    while more := {pid for pid, parent in parents.items() if parent in below} - below:
+        below |= more
+    return sum(ticks.get(pid, 0) for pid in below) / os.sysconf("SC_CLK_TCK")
 
 
 def _busy_seconds() -> float | None:

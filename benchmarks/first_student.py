@@ -95,8 +95,8 @@ def main(arguments: list[str] | None = None) -> int:
         with service(folder / "data") as url:
             offered = in_chromium(url, student)
             seconds = time.monotonic() - started
-        busy = others.processors()
-        if (warning := others.warning()) is not None:
+            busy, warning = others.processors(), others.warning()
+        if warning is not None:
             print(warning, file=sys.stderr)
         found = {"seconds": round(seconds, 1), "student_bytes": student.stat().st_size, **score(student)}
     finally:
@@ -104,7 +104,12 @@ def main(arguments: list[str] | None = None) -> int:
     if not options.no_record:
         append(
             FILE,
-            {"benchmark": "first_student", **found, "offered": offered, "others_processors": busy},
+            {
+                "benchmark": "first_student",
+                **found,
+                "offered": offered,
+                "others_processors": round(busy or 0.0, 2),
+            },
             torch.device("cpu"),
         )
     print("FIRST_STUDENT " + " ".join(f"{name}={value}" for name, value in found.items()))

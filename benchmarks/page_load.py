@@ -14,8 +14,6 @@ import os
 import shutil
 import sqlite3
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -24,8 +22,8 @@ from typing import Any
 import httpx
 import torch
 
-from benchmarks.record import RESULTS, ROOT, append
-from benchmarks.services import free_port
+from benchmarks.chaos_stack import Stack, wait_until_ready
+from benchmarks.record import RESULTS, append
 
 READINGS, OPENINGS, MOVES = 100_000, 5, 120
 SERIES = (
@@ -45,25 +43,6 @@ addEventListener('DOMContentLoaded', () => new MutationObserver((_, watcher) => 
   window.drawn = performance.now();
 }).observe(document.body, { subtree: true, attributes: true, attributeFilter: ['data-drawn'] }));
 """
-
-
-def started(home: Path) -> tuple[str, subprocess.Popen[bytes]]:
-    """A server over an empty database."""
-    port = free_port()
-    environment = {n: v for n, v in os.environ.items() if not n.startswith("DFAD_")}
-    environment |= {"DFAD_HOME": str(home), "DFAD_PORT": str(port), "PYTHONPATH": str(ROOT)}
-    subprocess.run([sys.executable, "-m", "app.migrate"], env=environment, check=True)
-    log = (home / "log").open("wb")
-    server = subprocess.Popen([sys.executable, "-m", "app"], env=environment, stdout=log, stderr=log)
-    url = f"http://127.0.0.1:{port}"
-    for _ in range(200):
-        try:
-            httpx.get(f"{url}/healthz")
-        except httpx.TransportError:
-            time.sleep(0.1)
-        else:
-            break
-    return url, server
 
 
 def long_job(url: str, home: Path) -> str:
@@ -127,9 +106,10 @@ def measured() -> dict[str, Any]:
     from playwright.sync_api import sync_playwright
 
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        url, server = started(Path(folder))
+        stack = Stack(Path(folder), full=False)
         try:
-            job_id = long_job(url, Path(folder))
+            wait_until_ready(url := stack.url)
+            job_id = long_job(url, Path(folder) / "home")
             series, series_bytes = answered(url, f"/jobs/{job_id}/metrics?points=1000&peaks=true")
             even, _ = answered(url, f"/jobs/{job_id}/metrics?points=1000")
             html, html_bytes = answered(url, f"/ui/jobs/{job_id}")
@@ -139,8 +119,7 @@ def measured() -> dict[str, Any]:
             openings = [opened(browser, url, job_id) for _ in range(OPENINGS)]
             browser.close()
         finally:
-            server.terminate()
-            server.wait(timeout=30)
+            stack.close()
     return {
         "benchmark": "page_load",
         "readings": READINGS,

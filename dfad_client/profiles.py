@@ -49,7 +49,8 @@ def server(base_url: str | None = None, api_key: str | None = None, profile: str
 
     A profile named in an argument comes before DFAD_BASE_URL and DFAD_API_KEY: whoever says `--profile lab`
     means the lab. A key goes with its address: where the address is given by something stronger than the
-    profile, the profile's key is not sent to it. Raises ProfileError.
+    profile, the profile's key is not sent to it; nor is the environment's to a profile that an argument
+    names, where the environment has another address. Raises ProfileError.
     """
     if base_url and api_key and not profile:
         return Server(base_url, api_key)
@@ -59,7 +60,8 @@ def server(base_url: str | None = None, api_key: str | None = None, profile: str
     address = base_url or first.get("base_url") or second.get("base_url") or DEFAULT_BASE_URL
     key = api_key
     for source in (first, second):
-        of_another = source is chosen and not _same(address, chosen.get("base_url") or address)
+        elsewhere = not _same(address, source.get("base_url") or address)
+        of_another = elsewhere and (source is chosen or not base_url)
         if key is None and not of_another:
             key = source.get("api_key")
     return Server(address, key or None)

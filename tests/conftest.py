@@ -19,6 +19,8 @@ from uuid import uuid4
 
 import pytest
 
+from benchmarks.services import free_port
+
 REQUIRED = os.environ.get("DFAD_REQUIRE_SERVICES") == "1"
 START_SECONDS = 30
 
@@ -93,16 +95,10 @@ def _missing(what: str) -> None:
     pytest.skip(text)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def missing() -> Callable[[str], None]:
     """Skips the test, or fails it where everything must be there."""
     return _missing
-
-
-def _free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return int(listening.getsockname()[1])
 
 
 def _wait_for_port(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -150,7 +146,7 @@ def _postgres_server() -> Iterator[str]:
     if user is not None:
         os.chown(folder, user.pw_uid, user.pw_gid)
         who |= {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
-    data, log, port = folder / "data", folder / "log", _free_port()
+    data, log, port = folder / "data", folder / "log", free_port()
     making = [bin_folder / "initdb", "-D", data, "-U", "dfad", "-A", "trust", "-E", "UTF8", "--no-sync"]
     subprocess.run(making, check=True, capture_output=True, **who)  # type: ignore[call-overload]
     options = {"port": port, "listen_addresses": "127.0.0.1", "unix_socket_directories": "", "fsync": "off"}
@@ -340,7 +336,7 @@ class RedisServer:
     """A Redis of the test's own that can be killed, halted and started again, empty."""
 
     def __init__(self, program: str, folder: Path) -> None:
-        self._folder, self._port = folder, _free_port()
+        self._folder, self._port = folder, free_port()
         flags = ["--port", str(self._port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
         self._command = [program, *flags]
         self.url = f"redis://127.0.0.1:{self._port}/0"

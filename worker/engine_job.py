@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -30,8 +30,10 @@ from dfad_core.models import build_classifier
 from dfad_core.models.derive import Derived, derive_student, offered_students
 from dfad_core.outcome import Outcome, Trained, outcome
 from dfad_core.trainer import DistillResult, distill
-from worker.conversion import Converted
 from worker.hooks import PipeHooks
+
+if TYPE_CHECKING:
+    from worker.conversion import Converted
 
 
 def load(path: Path, spec: dict[str, Any]) -> LoadedTeacher:

@@ -39,8 +39,8 @@ def load() -> None:
     gc.freeze()  # what is there stays: a collection in a runner would copy its pages
 
 
-def become_runner(order: dict[str, Any], descriptors: list[int]) -> int:
-    """In the child: take the place of a process started afresh, and run."""
+def become_runner(order: dict[str, Any], descriptors: list[int], nursery: int) -> int:
+    """In the child of the process `nursery`: take the place of a process started afresh, and run."""
     from worker import runner
     from worker.kernel import die_with_parent
 
@@ -48,6 +48,8 @@ def become_runner(order: dict[str, Any], descriptors: list[int]) -> int:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     die_with_parent()
+    if os.getppid() != nursery:  # it died before the kernel was asked
+        os.kill(os.getpid(), signal.SIGKILL)
     commands, out, log, *kept = descriptors
     os.dup2(commands, 0)
     os.dup2(log, 1)
@@ -95,11 +97,12 @@ class Nursery:
         if not data:
             return False
         *given, line = descriptors
+        own = os.getpid()
         pid = os.fork()
         if pid == 0:
             code = 70
             try:
-                code = become_runner(json.loads(data), given)
+                code = become_runner(json.loads(data), given, own)
                 sys.stderr.flush()
             finally:
                 os._exit(code)

@@ -33,6 +33,7 @@ ORPHAN_HOURS = 24
 """Bytes whose artifact row is still to come are never this old."""
 LOOKED_UP_AT_ONCE = 500
 ROWS_AT_ONCE = 100
+LINES_AT_ONCE = 1000
 Drop = Callable[[Session, Any], list[str]]
 SCRATCH_SECONDS = 3600.0
 """A folder this old whose job does not run was left by a process that died."""
@@ -140,8 +141,15 @@ def sweep_beats() -> None:
 
 def sweep_deliveries() -> int:
     """Cut the log of webhooks; how many lines. What a disabled webhook was owed goes with its time."""
-    with session_scope() as session:
-        before = database_now(session) - timedelta(days=get_settings().webhook_log_days)
-        old = or_(WebhookDelivery.finished_at < before, WebhookDelivery.next_attempt_at < before)
-        gone = session.execute(delete(WebhookDelivery).where(old))
-    return gone.rowcount  # type: ignore[attr-defined, no-any-return]
+    gone = 0
+    while True:
+        # A part at a time: on SQLite nobody else writes meanwhile.
+        with session_scope() as session:
+            before = database_now(session) - timedelta(days=get_settings().webhook_log_days)
+            old = or_(WebhookDelivery.finished_at < before, WebhookDelivery.next_attempt_at < before)
+            some = select(WebhookDelivery.id).where(old).limit(LINES_AT_ONCE)
+            found = session.execute(delete(WebhookDelivery).where(WebhookDelivery.id.in_(some)))
+        cut: int = found.rowcount  # type: ignore[attr-defined]
+        gone += cut
+        if cut < LINES_AT_ONCE:
+            return gone

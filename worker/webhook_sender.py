@@ -53,11 +53,20 @@ class WebhookSender(threading.Thread):
         if not room:
             return 0
         claimed = claim_due(room)
-        with self._changed:
-            self._free -= len(claimed)
         for owed in claimed:
-            threading.Thread(target=self._deliver, args=(owed,), name=owed.id, daemon=True).start()
+            self._begin(owed)
         return len(claimed)
+
+    def _begin(self, owed: Owed) -> None:
+        with self._changed:
+            self._free -= 1
+        try:
+            threading.Thread(target=self._deliver, args=(owed,), name=owed.id, daemon=True).start()
+        except RuntimeError as error:
+            # The machine has no thread to give just now. Its place must not be lost as well.
+            logger.warning("%s: %s; it is sent when its lease is over", owed.id, error)
+            with self._changed:
+                self._free += 1
 
     def _deliver(self, owed: Owed) -> None:
         try:

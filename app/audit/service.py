@@ -14,6 +14,7 @@ from app.models import AuditEvent
 
 logger = logging.getLogger(__name__)
 MAX_ACTION_CHARACTERS = 200
+MAX_ADDRESS_CHARACTERS = 64
 
 
 def record(principal: Principal, action: str, status: int, request_id: str, address: str | None) -> None:
@@ -21,13 +22,19 @@ def record(principal: Principal, action: str, status: int, request_id: str, addr
     about: dict[str, Any] = {
         "tenant_id": principal.tenant_id,
         "key_id": principal.key_id,
-        "action": action[:MAX_ACTION_CHARACTERS],
+        "action": _kept(action, MAX_ACTION_CHARACTERS),
         "status": status,
         "request_id": request_id,
-        "address": address,
+        # A header's text where proxies are trusted.
+        "address": None if address is None else _kept(address, MAX_ADDRESS_CHARACTERS),
     }
     try:
         with session_scope() as session:
             session.add(AuditEvent(id=new_id("aud"), created_at=database_now(session), **about))
     except SQLAlchemyError as error:
         logger.error("audit: %s (%s)", about, type(error).__name__)
+
+
+def _kept(text: str, most: int) -> str:
+    """What PostgreSQL takes: a line that it refuses would be one that is missing."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")[:most]

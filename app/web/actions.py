@@ -72,9 +72,8 @@ def act(request: Request, job_id: JobId, action: str, back: str = "") -> Respons
     try:
         made = ACTIONS[action](job_id, request.state.tenant_id)
     except ServiceError as refusal:
-        return page(
-            request, "refused.html", http_status=refusal.status, job_id=job_id, problem=refusal.detail
-        )
+        about = {"problem": refusal.detail, "back": f"/ui/jobs/{job_id}", "where": "job"}
+        return page(request, "refused.html", http_status=refusal.status, **about)
     at = "/" if action == "delete" or back == "list" else f"/ui/jobs/{made or job_id}"
     answer = RedirectResponse(at, 303)
     tell(answer, action, 1, [])

@@ -49,5 +49,5 @@ def read(value: str | None) -> Told | None:
     try:
         found = json.loads(base64.urlsafe_b64decode(value))
         return Told(str(found["done"]), [str(one) for one in found["refused"]])
-    except (binascii.Error, ValueError, KeyError, TypeError):
+    except (binascii.Error, ValueError, KeyError, TypeError, RecursionError):
         return None

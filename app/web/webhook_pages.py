@@ -155,5 +155,5 @@ def act(request: Request, webhook_id: WebhookId, action: str) -> Response:
 
 
 def _refused(request: Request, webhook_id: str, refusal: ServiceError) -> Response:
-    values = {"webhook_id": webhook_id, "problem": refusal.detail}
-    return page(request, "webhook_refused.html", http_status=refusal.status, **values)
+    about = {"problem": refusal.detail, "back": f"/ui/webhooks/{webhook_id}", "where": "webhook"}
+    return page(request, "refused.html", http_status=refusal.status, **about)

@@ -86,7 +86,9 @@ class Allowed:
 
 
 def _bare(address: Address) -> Address:
-    """The IPv4 address inside a mapped one."""
+    """The IPv4 address inside a mapped one or one of NAT64."""
+    if isinstance(address, IPv6Address) and address in _NAT64:
+        return IPv4Address(int(address) & 0xFFFFFFFF)
     return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
 
 

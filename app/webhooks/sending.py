@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from ipaddress import ip_address
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, cast
 
 from app.webhooks.addresses import Address, Allowed
 from app.webhooks.urls import Target, UrlRefused, check_url
@@ -36,7 +36,6 @@ ErrorCode = Literal[
     "gone",
     "secret_unreadable",
 ]
-ERROR_CODES: tuple[str, ...] = get_args(ErrorCode)
 MOST_ADDRESSES = 4
 GONE = 410
 

@@ -146,7 +146,7 @@ def send_test(webhook_id: str, tenant_id: str, key: str | None) -> str:
         return known
     try:
         with session_scope() as session:
-            get_webhook(session, webhook_id, tenant_id)
+            get_webhook(session, webhook_id, tenant_id, lock=True)  # of many at once, each counts the others
             mine = (WebhookDelivery.webhook_id == webhook_id, WebhookDelivery.event == TEST)
             waiting = select(func.count()).select_from(WebhookDelivery)
             waiting = waiting.where(*mine, WebhookDelivery.status == "pending")

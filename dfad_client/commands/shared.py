@@ -21,6 +21,7 @@ from dfad_client.errors import ApiError, ConnectionFailed, DownloadCorrupt
 from dfad_client.profiles import ProfileError
 from dfad_client.sync.client import Client
 from dfad_client.terminal.completion import complete_profile
+from dfad_client.terminal.plain import plain
 
 
 class Exit(IntEnum):
@@ -82,16 +83,16 @@ class Session:
         if self.as_json:
             typer.echo(json.dumps(raw))
         elif text := essential if self.quiet else human:
-            typer.echo(text)
+            typer.echo(plain(text))
 
     def note(self, text: str) -> None:
         """Something beside the result, for people alone."""
         if not (self.quiet or self.as_json):
-            typer.echo(text, err=True)
+            typer.echo(plain(text), err=True)
 
     def fail(self, code: Exit, kind: str, text: str, **more: Any) -> NoReturn:
         """One line for people; for programs the same as JSON."""
-        typer.echo(f"dfad: {text}", err=True)
+        typer.echo(f"dfad: {plain(text)}", err=True)
         if self.as_json:
             typer.echo(json.dumps({"error": {"code": kind, "detail": text, **more}}))
         raise typer.Exit(code)

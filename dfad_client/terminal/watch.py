@@ -14,6 +14,7 @@ from rich.text import Text
 from dfad_client.answers import Event
 from dfad_client.terminal.chart import Charts, Series
 from dfad_client.terminal.display import PHASES, duration
+from dfad_client.terminal.plain import plain
 
 CURVES = {"student_loss": "student loss", "agreement": "agreement", "generator_loss": "generator loss"}
 """Which metrics are drawn, the most telling first."""
@@ -87,7 +88,7 @@ class Watch:
         elif event.type == "job.cancelling":
             self._stage("stopping")
         elif event.terminal:
-            self._bar.update(self._task, description=event.type.removeprefix("job."))
+            self._bar.update(self._task, description=plain(event.type.removeprefix("job.")))
         elif event.type in ("warning", "note"):
             noted = event.type == "note" or data.get("level") == "info"
             text = data.get("message") or ("" if noted else data.get("code"))
@@ -98,7 +99,7 @@ class Watch:
         """The connection is gone for now; see `Client(on_wait=…)`."""
         text = f"{why} Trying again in {seconds:.0f} s."
         if self._live:
-            self._notice = text
+            self._notice = plain(text)
         else:
             self._say(text)
 
@@ -123,9 +124,9 @@ class Watch:
             self._say(f"{percent:3.0f} %  {detail}")
 
     def _stage(self, text: str) -> None:
-        self._bar.update(self._task, description=text, detail="")
+        self._bar.update(self._task, description=plain(text), detail="")
         if not self._live:
             self._say(text)
 
     def _say(self, text: str) -> None:
-        self._console.print(text, markup=False)
+        self._console.print(plain(text), markup=False)

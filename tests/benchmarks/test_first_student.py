@@ -1,4 +1,4 @@
-"""The walk's verdict; the walk itself is that of tests/e2e/test_page.py."""
+"""The walk's verdict; the walk itself is done in a browser by the benchmark itself."""
 
 from __future__ import annotations
 

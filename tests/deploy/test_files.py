@@ -188,6 +188,18 @@ def test_secrets_are_made_once(tmp_path):
     assert stat.S_IMODE((folder / "key_pepper").stat().st_mode) == 0o444
 
 
+def test_a_secret_is_never_empty(tmp_path):
+    """Without random bytes nothing is made: Redis would take an empty one for no password."""
+    (tmp_path / "od").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "od").chmod(0o755)
+    folder = tmp_path / "secrets"
+    making = ["sh", str(ROOT / "deploy" / "make-secrets.sh"), str(folder)]
+    env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    made = subprocess.run(making, env=env, check=False, capture_output=True, text=True, timeout=20)
+    assert (made.returncode, "no random bytes" in made.stderr) == (1, True)
+    assert not (folder / "api_key").exists()
+
+
 def test_what_prometheus_and_grafana_read_is_there():
     services = compose(profiles="monitoring")["services"]
     mounted = {

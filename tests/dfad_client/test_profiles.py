@@ -57,6 +57,18 @@ def test_a_profiles_key_is_sent_to_no_other_server(file: Path, monkeypatch: pyte
     assert server() == Server("http://env.test")
 
 
+def test_the_environments_key_is_not_sent_to_a_named_profile(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DFAD_API_KEY", "env-key")
+    assert server(profile="home") == Server("http://home.test", "env-key")
+    monkeypatch.setenv("DFAD_BASE_URL", "http://env.test")
+    assert server(profile="home") == Server("http://home.test")
+    assert server("http://given.test", profile="home") == Server("http://given.test", "env-key")
+    monkeypatch.setenv("DFAD_BASE_URL", "http://home.test/")
+    assert server(profile="home") == Server("http://home.test", "env-key")
+
+
 def test_where_the_file_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DFAD_CONFIG", raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", "/xdg")

@@ -16,6 +16,7 @@ from benchmarks.services import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 READY_SECONDS = 90.0
+Processes = list[subprocess.Popen[bytes]]
 
 
 def clean_environment(**settings: str) -> dict[str, str]:
@@ -25,36 +26,53 @@ def clean_environment(**settings: str) -> dict[str, str]:
     return {**kept, **own, **settings}
 
 
-@contextmanager
-def running_service(home: Path, **settings: str) -> Iterator[str]:
-    """The address of a server that is ready, on SQLite and the embedded broker in `home`."""
-    port = free_port()
+def start(home: Path, *modules: str, port: int | None = None, **settings: str) -> tuple[str, Processes]:
+    """The address and the processes of a service that answers, on SQLite and the embedded broker in `home`.
+
+    A server alone is waited for until it is alive, one with a worker until it is ready.
+    """
+    port = port or free_port()
     environment = clean_environment(DFAD_HOME=str(home), DFAD_PORT=str(port), **settings)
     subprocess.run([sys.executable, "-m", "app.migrate"], env=environment, check=True, cwd=home)
     log = home / "log"
-    with log.open("wb") as out:
+    with log.open("ab") as out:
         processes = [
             subprocess.Popen(
                 [sys.executable, "-m", module], env=environment, stdout=out, stderr=out, cwd=home
             )
-            for module in ("app", "worker")
+            for module in modules
         ]
     url = f"http://127.0.0.1:{port}"
+    wanted = f"{url}/readyz" if "worker" in modules else f"{url}/healthz"
+    deadline = time.monotonic() + READY_SECONDS
+    while not _answers(wanted):
+        if time.monotonic() > deadline:
+            end(processes)
+            raise AssertionError(log.read_text()[-3000:])
+        time.sleep(0.1)
+    return url, processes
+
+
+def end(processes: Processes) -> None:
+    """Ask them to end, the last one first, and wait for it."""
+    for process in reversed(processes):
+        process.terminate()
+    for process in processes:
+        process.wait(timeout=60)
+
+
+@contextmanager
+def running_service(home: Path, **settings: str) -> Iterator[str]:
+    """The address of a server that is ready, with a worker."""
+    url, processes = start(home, "app", "worker", **settings)
     try:
-        deadline = time.monotonic() + READY_SECONDS
-        while not _ready(url):
-            assert time.monotonic() < deadline, log.read_text()[-3000:]
-            time.sleep(0.1)
         yield url
     finally:
-        for process in reversed(processes):
-            process.terminate()
-        for process in processes:
-            process.wait(timeout=60)
+        end(processes)
 
 
-def _ready(url: str) -> bool:
+def _answers(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/readyz", timeout=5, trust_env=False).status_code == 200
+        return httpx.get(url, timeout=5, trust_env=False).status_code == 200
     except httpx.HTTPError:
         return False

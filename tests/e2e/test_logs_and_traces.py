@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -19,9 +18,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.e2e.conftest import wait_until
+from benchmarks.services import free_port
+from tests.e2e.conftest import ROOT, wait_until
 
-ROOT = Path(__file__).resolve().parents[2]
 KEY, PEPPER = "the-operators-own-key", "a-pepper-that-is-long-enough"
 
 
@@ -69,10 +68,9 @@ class Service:
     """Server and worker, with their output in a file each."""
 
     def __init__(self, folder: Path, **more: str) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.url = f"http://127.0.0.1:{probe.getsockname()[1]}"
-        settings = {"DFAD_PORT": self.url.rpartition(":")[2], "DFAD_API_KEY": KEY, "DFAD_KEY_PEPPER": PEPPER}
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        settings = {"DFAD_PORT": str(port), "DFAD_API_KEY": KEY, "DFAD_KEY_PEPPER": PEPPER}
         self.env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **settings, **more}
         self._folder = folder
         self.running = {name: self.start(name) for name in ("app", "worker")}

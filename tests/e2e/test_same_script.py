@@ -84,10 +84,10 @@ def play(
 
 
 @pytest.fixture(scope="module")
-def by_curl(play: Play) -> dict[str, Any]:
+def by_curl(play: Play, missing: Callable[[str], None]) -> dict[str, Any]:
     """What the others are compared with."""
     if shutil.which("curl") is None:
-        pytest.skip("curl is not installed on this machine")
+        missing("curl")
     return play("curl", Curl)
 
 

@@ -15,12 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def clean_environment() -> dict[str, str]:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("DFAD_")}
-    return {**kept, "PYTHONPATH": str(ROOT), "DFAD_RUNNER_THREADS": "1"}
+from tests.e2e.running_service import clean_environment
 
 
 def start(home: Path, *arguments: str) -> subprocess.Popen[str]:

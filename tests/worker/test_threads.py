@@ -21,6 +21,8 @@ from worker import threads
     ],
 )
 def test_share_of_a_container(tmp_path, monkeypatch, files, expected):
+    for name in [n for n in os.environ if n.startswith("DFAD_")]:
+        monkeypatch.delenv(name)
     (tmp_path / "cpu").mkdir()
     for name, text in files.items():
         (tmp_path / name).write_text(text)

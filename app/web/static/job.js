@@ -62,7 +62,9 @@
   document.addEventListener("htmx:oobAfterSwap", (event) => {
     if (event.detail.target.id !== "state") return;
     retitle();
-    if (over) document.dispatchEvent(new CustomEvent("dfad:ended"));
+    if (!over) return;
+    document.dispatchEvent(new CustomEvent("dfad:ended"));
+    htmx.ajax("GET", `/ui/jobs/${job}/log`, { target: "#log", select: "#log", swap: "outerHTML" });
   });
   open();
 })();

@@ -92,7 +92,9 @@
       focus = false;
     }
   };
+  let asked = 0;
   const price = async (form) => {
+    const turn = ++asked;
     const chosen = form.querySelector("[name=method]:checked"), steps = Number(form.elements.steps.value);
     for (const one of form.querySelectorAll("[data-seconds]")) one.closest("label").querySelector("[data-time]").textContent = dfad.seconds(one.dataset.seconds * steps);
     for (const place of form.querySelectorAll("[data-with]")) place.hidden = form.elements.student.value !== place.dataset.with;
@@ -100,11 +102,16 @@
       const spec = specOf(form);
       id("spec").textContent = JSON.stringify(spec, null, 2);
       const { estimate } = await post("/jobs/validate", { ...spec, teacher_id: id("inspection").dataset.teacher });
+      if (turn !== asked) return; // something was changed meanwhile
       const about = chosen?.dataset.seconds ? chosen.dataset.seconds * steps : null, most = spec.budget.train_seconds;
       const time = most && (about === null || most < about) ? `ends after ${dfad.seconds(most)}` : about === null ? "" : `about ${dfad.seconds(about)} at the speed of the inspection`;
       id("cost").textContent = `${estimate.student_updates.toLocaleString("en")} updates of the student${time ? `, ${time}` : ""}.`;
       complain(form, null);
-    } catch (error) { id("cost").textContent = ""; complain(form, error); }
+    } catch (error) {
+      if (turn !== asked) return;
+      id("cost").textContent = "";
+      complain(form, error);
+    }
   };
   document.addEventListener("change", async (event) => {
     const form = event.target.form;
@@ -126,6 +133,7 @@
     if (event.target.id !== "job") return;
     event.preventDefault();
     const form = event.target, button = form.querySelector("button:not([type=button])");
+    asked += 1;
     button.disabled = true;
     form.dataset.key ||= dfad.hex(crypto.getRandomValues(new Uint8Array(16)));
     try {

@@ -79,5 +79,5 @@
   const interrupted = () => Object.keys(localStorage).filter((name) => name.startsWith(MARK))
     .map((name) => { try { return JSON.parse(localStorage.getItem(name)).name; } catch { return null; } }).filter(Boolean);
 
-  Object.assign(dfad, { ask, post, send, interrupted, hex });
+  Object.assign(dfad, { post, send, interrupted, hex });
 })();

@@ -242,6 +242,18 @@ def test_too_large(database: str, small_limits: None, request: pytest.FixtureReq
     assert submit(teacher=b"x" * 4000).status_code == 201
 
 
+def test_only_routes_that_take_files_read_large_bodies(
+    database: str, small_limits: None, request: pytest.FixtureRequest
+) -> None:
+    """Forms are kept on the disk before anybody looks at them, the sign-in's for people without a key."""
+    client = request.getfixturevalue("client")
+    for path in ("/ui/sign-in", "/ui/act", "/ui/webhooks", "/jobs/job_1/cancel"):
+        answer = client.post(path, data={"key": "x"}, files={"f": b"x" * 4000})
+        assert_problem(answer, 413, "payload_too_large")
+    headers = {"Content-Type": "application/octet-stream"}
+    assert_problem(client.post("/uploads", content=b"x" * 4000, headers=headers), 413, "payload_too_large")
+
+
 def test_unknown_routes_and_methods(client: TestClient) -> None:
     assert_problem(client.get("/nothing"), 404, "not_found")
     assert_problem(client.put("/jobs"), 405, "method_not_allowed")

@@ -14,6 +14,8 @@ from typing import Any
 import httpx
 import pytest
 
+from benchmarks.services import free_port
+
 SPEC = json.dumps({"student": {"architecture": "mlp8"}, "budget": {"steps": 5}})
 MIB = 2**20
 
@@ -22,9 +24,7 @@ class Server:
     """A running server and what is left of it."""
 
     def __init__(self, home: Path, **settings: str) -> None:
-        with socket.socket() as listening:
-            listening.bind(("127.0.0.1", 0))
-            self.port = listening.getsockname()[1]
+        self.port = free_port()
         self.home, self.url = home, f"http://127.0.0.1:{self.port}"
         self._log = home / "server.log"
         given = {f"DFAD_{name.upper()}": value for name, value in settings.items()}

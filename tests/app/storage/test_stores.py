@@ -4,7 +4,6 @@ import hashlib
 import itertools
 import os
 import random
-import socket
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -18,6 +17,7 @@ from app.models import ArtifactChunk
 from app.storage import IntegrityError, get_store
 from app.storage.database import CHUNK_BYTES
 from app.storage.s3 import ObjectsStore
+from benchmarks.services import free_port
 
 
 @pytest.fixture(scope="session")
@@ -25,9 +25,7 @@ def s3_server() -> Iterator[str]:
     """A server that speaks S3, with a bucket; its address."""
     from moto.server import ThreadedMotoServer
 
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
     server.start()
     import urllib.request

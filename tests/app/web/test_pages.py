@@ -117,6 +117,7 @@ def test_what_people_name_is_text(client: TestClient, submit: Submit) -> None:
         {"Sec-Fetch-Site": "same-site"},
         {"Origin": "https://evil.example"},
         {"Origin": "null"},
+        {"Origin": "http://["},
     ],
 )
 def test_pages_of_others_press_no_button(client: TestClient, submit: Submit, headers: dict[str, str]) -> None:
@@ -126,6 +127,40 @@ def test_pages_of_others_press_no_button(client: TestClient, submit: Submit, hea
     assert client.get(f"/jobs/{job_id}").json()["status"] == "queued"
     own = {"Origin": "http://testserver", "Sec-Fetch-Site": "same-origin"}
     assert client.post(f"/ui/jobs/{job_id}/cancel", headers=own).status_code == 303
+
+
+def test_without_keys_a_name_of_somebody_else_opens_nothing(
+    home: Path, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page can let its own name lead to this machine; to the browser the two are one site then."""
+    from app.config import get_settings
+    from app.main import create_app
+
+    def asked(host: str, **headers: str) -> int:
+        headers |= {"Host": host, "Origin": f"http://{host}", "Sec-Fetch-Site": "same-origin"}
+        return client.post(
+            "/ui/act", headers=headers, follow_redirects=False, data={"action": "x"}
+        ).status_code
+
+    with TestClient(create_app()) as client:
+        for host in ("evil.example", "evil.example:8000", "127.0.0.1.evil.example", "evil.example.", "[::1"):
+            assert asked(host) == 403
+            assert asked(host, Authorization="Bearer x") == 403
+            assert client.get("/jobs", headers={"Host": host}).status_code == 403
+        for host in (
+            "127.0.0.1:8000",
+            "localhost:8000",
+            "[::1]:8000",
+            "a.localhost",
+            "192.168.1.7",
+            "box:8000",
+        ):
+            assert asked(host) == 404  # there is no such action
+        assert client.get("/healthz", headers={"Host": "evil.example"}).status_code == 200
+    monkeypatch.setenv("DFAD_API_KEY", "a-long-secret-key")
+    get_settings.cache_clear()
+    with TestClient(create_app()) as client:
+        assert asked("dfad.example", Authorization="Bearer a-long-secret-key") == 404
 
 
 def test_a_key_in_a_browser(home: Path, database: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from standardwebhooks import Webhook as Official
 
 from app.config import get_settings
 from app.db import database_now, read_scope, session_scope
+from app.errors import ServiceError
 from app.ids import new_id
 from app.jobs import lifecycle
 from app.jobs.removal import drop_job
@@ -326,7 +328,8 @@ def test_what_the_operator_sees(job: Any, hook: Hook) -> None:
     assert 99 < found["dfad_webhook_late_seconds",] < 200
 
 
-def test_the_log_is_cut(job: Any, hook: Hook) -> None:
+def test_the_log_is_cut(job: Any, hook: Hook, monkeypatch: Any) -> None:
+    from worker import sweeper
     from worker.sweeper import sweep_deliveries
 
     webhook_id = hook()
@@ -342,6 +345,10 @@ def test_the_log_is_cut(job: Any, hook: Hook) -> None:
     with session_scope() as session:
         session.execute(delete(Webhook))
     assert claim_due(9) == []
+    with session_scope() as session:
+        session.execute(update(WebhookDelivery).values(next_attempt_at=old))
+    monkeypatch.setattr(sweeper, "LINES_AT_ONCE", 1)
+    assert sweep_deliveries() == 2
 
 
 def test_threads_that_hang_leave_the_others_alone(
@@ -400,3 +407,48 @@ def test_a_round_that_fails_does_not_end_the_rounds(database: str, hook: Hook, m
     thread.start()
     thread.join(20)
     assert rounds == [8, 8, 8]
+
+
+def test_many_who_press_the_button_at_once_owe_no_more(each_database: str, hook: Hook) -> None:
+    webhook_id, together = hook(), Barrier(12)
+
+    def press(_: int) -> bool:
+        together.wait(timeout=30)
+        try:
+            service.send_test(webhook_id, "local", None)
+        except ServiceError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(12) as pool:
+        assert sum(pool.map(press, range(12))) == service.MOST_TESTS
+    assert len(log(webhook_id)) == service.MOST_TESTS
+
+
+def test_a_machine_without_threads_takes_no_places_away(
+    database: str, hook: Hook, loopback: None, receiver: Receiver, monkeypatch: Any
+) -> None:
+    """Guard tried: places were taken for all that was claimed, and those that never began kept them."""
+    from worker import webhook_sender
+
+    class NoThread:
+        def __init__(self, **_: Any) -> None:
+            pass
+
+        def start(self) -> None:
+            raise RuntimeError("can't start new thread")
+
+    webhook_id = hook(url=receiver.url)
+    owe_tests(webhook_id, 1)
+    monkeypatch.setenv("DFAD_WEBHOOK_SENDERS", "1")
+    get_settings.cache_clear()
+    sender = webhook_sender.WebhookSender()
+    with monkeypatch.context() as none_left:
+        none_left.setattr(webhook_sender.threading, "Thread", NoThread)
+        assert sender._round() == 1
+    pass_time()
+    assert sender._round() == 1
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and log(webhook_id)[0].status == "pending":
+        time.sleep(0.02)
+    assert [(d.status, d.attempts) for d in log(webhook_id)] == [("delivered", 2)]

@@ -171,7 +171,13 @@ def test_what_the_operator_opens() -> None:
     assert allowed.address(ip_address("192.168.0.1"), "hooks.internal")
     assert not allowed.address(ip_address("192.168.0.1"), "other.example.com")
     # Nobody means these by a name.
-    for metadata in ("169.254.169.254", "::ffff:169.254.169.254", "fd00:ec2::254", "100.100.100.200"):
+    for metadata in (
+        "169.254.169.254",
+        "::ffff:169.254.169.254",
+        "64:ff9b::a9fe:a9fe",
+        "fd00:ec2::254",
+        "100.100.100.200",
+    ):
         assert not allowed.address(ip_address(metadata), "hooks.internal")
 
 

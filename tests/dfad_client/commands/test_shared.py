@@ -106,3 +106,12 @@ def test_completion_scripts_and_words(run: Any, ready: Any, monkeypatch: pytest.
     assert done.stdout.split() == ["job_1"]
     ready.on("GET", "/jobs", httpx2.ConnectError("refused"))
     assert run(env={"_DFAD_COMPLETE": "complete_bash"}, prog_name="dfad").stdout.strip() == ""
+
+
+def test_what_others_name_steers_no_terminal(run: Any, server: Any, fake: Any) -> None:
+    """A name of a tensor comes as the file has it."""
+    error = {"code": "architecture_mismatch", "message": "unexpected: \x1b]0;mine\x07"}
+    server.on("GET", "/jobs/job_1", httpx2.Response(200, json=fake.job(status="failed", error=error)))
+    told = run("show", "job_1").output
+    assert "\x1b" not in told
+    assert r"unexpected: \x1b]0;mine\x07" in told

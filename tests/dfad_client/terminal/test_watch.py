@@ -63,3 +63,12 @@ def test_a_terminal_that_knows_no_braille_gets_the_bar(monkeypatch: pytest.Monke
     text = shown(monkeypatch, term="xterm", utf8=False, force_terminal=True)
     assert "student loss" not in text
     assert "100%" in text
+
+
+def test_what_others_say_steers_no_terminal() -> None:
+    out = io.StringIO()
+    with Watch(console=Console(file=out, width=90)) as watch:
+        watch.show(Event(1, "warning", {"message": "\x1b]0;mine\x07 \x9b31m"}))
+        watch.show(Event(2, "phase", {"phase": "\x1b[2J"}))
+    assert not set(out.getvalue()) & {"\x1b", "\x07", "\x9b"}
+    assert r"\x1b]0;mine\x07 \x9b31m" in out.getvalue()

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -18,16 +17,17 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from benchmarks.services import free_port
+from tests.e2e.running_service import ROOT, end, start
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-ROOT = Path(__file__).resolve().parents[3]
 TEACHER = ROOT / "examples" / "digits" / "teacher.safetensors"
 WCAG = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}}
 MILLISECONDS = 60_000
 SCREENSHOTS = os.environ.get("DFAD_SCREENSHOTS")
+#: Receivers of the tests are on loopback, and are not waited for.
+WEBHOOKS = {"DFAD_WEBHOOK_ALLOW": '["127.0.0.1"]', "DFAD_WEBHOOK_POLL_SECONDS": "0.1"}
 SMALL = {"batch_size": 16, "student_steps": 2, "generator_width": 4, "latent_dim": 8}
 WATCH = """
 window.shifted = 0;
@@ -73,44 +73,15 @@ class Service:
 
 def started(home: Path, *modules: str, port: int | None = None, **more: str) -> Service:
     """A migrated service of the named processes; they are waited for, not ended."""
-    port = port or free_port()
-    environment = {n: v for n, v in os.environ.items() if not n.startswith("DFAD_")}
-    environment |= {
-        "PYTHONPATH": str(ROOT), "DFAD_HOME": str(home), "DFAD_PORT": str(port), "OMP_NUM_THREADS": "1",
-        "DFAD_RUNNER_THREADS": "1", "DFAD_UPLOAD_PART_BYTES": str(2**20), **more,
-    }  # fmt: skip
-    subprocess.run([sys.executable, "-m", "app.migrate"], env=environment, check=True, cwd=home)
-    found = Service(f"http://127.0.0.1:{port}", home)
-    with (home / "log").open("wb") as log:
-        for module in modules:
-            command = [sys.executable, "-m", module]
-            found.processes.append(
-                subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=home)
-            )
-    wanted = "/readyz" if "worker" in modules else "/healthz"
-    for _ in range(600):
-        try:
-            if httpx.get(f"{found.url}{wanted}", timeout=5).status_code == 200:
-                break
-        except httpx.HTTPError:
-            pass
-        time.sleep(0.1)
-    return found
-
-
-def ended(service: Service) -> None:
-    """End its processes, the last one first."""
-    for process in reversed(service.processes):
-        process.terminate()
-    for process in service.processes:
-        process.wait(timeout=60)
+    url, processes = start(home, *modules, port=port, DFAD_UPLOAD_PART_BYTES=str(2**20), **more)
+    return Service(url, home, processes)
 
 
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    found = started(tmp_path_factory.mktemp("page"), "app", "worker")
+    found = started(tmp_path_factory.mktemp("page"), "app", "worker", **WEBHOOKS)
     yield found
-    ended(found)
+    end(found.processes)
 
 
 @pytest.fixture(autouse=True)
@@ -136,12 +107,10 @@ def done(service: Service, teacher_id: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
+def browser(missing: Callable[[str], None]) -> Iterator[Browser]:
     chromium = shutil.which("chromium")
     if chromium is None:
-        from tests.conftest import _missing
-
-        _missing("Chromium")
+        missing("Chromium")
     api = pytest.importorskip("playwright.sync_api")
     with api.sync_playwright() as playwright:
         # Chromium's own sandbox does not start as root; what it opens here is ours.

@@ -31,9 +31,9 @@ def test_from_a_file_to_a_student(page: Page, faults: list[str], tmp_path: Path)
     assert "cnn8" in page.inner_text("#inspection")
     offered = page.locator("[data-student]")
     assert offered.count() == 3
-    assert "5.54× smaller cnn8, width 8" in page.inner_text("form#job")
+    assert "4.47× smaller cnn8, width 9" in page.inner_text("form#job")
     assert json.loads(offered.nth(1).get_attribute("data-student") or "") == {
-        "architecture": "cnn8", "args": {"width": 8},
+        "architecture": "cnn8", "args": {"width": 9},
     }  # fmt: skip
     page.wait_for_function("() => document.getElementById('cost').textContent !== ''")
     page.get_by_label("The largest within limits").check()
@@ -41,7 +41,7 @@ def test_from_a_file_to_a_student(page: Page, faults: list[str], tmp_path: Path)
     page.fill("[name=steps]", "0")
     page.get_by_role("button", name="Start").click()
     page.wait_for_selector("[data-for='/budget']:visible")
-    assert page.evaluate("document.activeElement.name") == "steps"
+    page.wait_for_function("() => document.activeElement.name === 'steps'")
     assert "Steps:" in page.inner_text("[data-for='/budget']")
     shot(page, "new", tmp_path)
     check(page)
@@ -56,6 +56,7 @@ def test_from_a_file_to_a_student(page: Page, faults: list[str], tmp_path: Path)
     page.get_by_role("link", name="Download the student").wait_for()
     page.wait_for_selector(".curves[data-drawn] canvas")
     assert page.title().startswith("succeeded")
+    page.locator("#log").get_by_text("job.succeeded").wait_for()
     assert page.evaluate("window.shifted") < 0.01
     page.reload()
     page.wait_for_selector(".curves[data-drawn] canvas")

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from tests.e2e.page.conftest import ROOT, TEACHER, Service, check, ended, started
+from tests.e2e.page.conftest import TEACHER, Service, check, started
+from tests.e2e.running_service import ROOT, end
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -29,7 +30,7 @@ def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service that asks for a key, without a worker."""
     found = started(tmp_path_factory.mktemp("closed"), "app", DFAD_API_KEY=KEY)
     yield found
-    ended(found)
+    end(found.processes)
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +140,7 @@ def test_a_server_that_goes_and_comes_back(
     page = context.new_page()
     sign_in(page, KEY)
     page.goto(f"/ui/jobs/{queued}")
-    ended(closed)
+    end(closed.processes)
     page.get_by_text("Connection lost").wait_for()
     port = int(closed.url.rpartition(":")[2])
     closed.processes = started(closed.home, "app", port=port, DFAD_API_KEY=KEY).processes

@@ -104,25 +104,20 @@ class Shell:
         if GOES_ON.match(line):
             self._start(line)
             return ""
-        done = subprocess.run(
-            ["bash", "-eo", "pipefail", "-c", line],
-            cwd=self.folder,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=LINE_SECONDS,
-            check=False,
-        )
-        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
-        if made := _JOB.findall(done.stdout):
+        told = self._finish("bash", "-eo", "pipefail", "-c", line)
+        if made := _JOB.findall(told):
             self.job = made[0]
-        return done.stdout
+        return told
 
     def python(self, text: str) -> str:
         """A block of Python, with the steps cut down; what it wrote."""
         text = re.sub(r'"steps": \d+', f'"steps": {STEPS}', text)
+        return self._finish(sys.executable, "-c", text)
+
+    def _finish(self, *command: str) -> str:
+        """What a command wrote that has to end well."""
         done = subprocess.run(
-            [sys.executable, "-c", text],
+            command,
             cwd=self.folder,
             env=self.environment,
             capture_output=True,
@@ -130,7 +125,7 @@ class Shell:
             timeout=LINE_SECONDS,
             check=False,
         )
-        assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
+        assert done.returncode == 0, f"{command[-1]}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 
     def _export(self, line: str) -> None:

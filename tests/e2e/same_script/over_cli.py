@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tests.e2e.running_service import clean_environment
 from tests.e2e.same_script.steps import Json, Refused
 
-ROOT = Path(__file__).resolve().parents[3]
 REFUSED = 3
 
 
@@ -37,11 +36,10 @@ class CommandLine:
         return CommandLine(self._url, key, self._folder)
 
     def _lines(self, *arguments: str) -> list[Any]:
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("DFAD_")}
-        own = {"DFAD_BASE_URL": self._url, "DFAD_API_KEY": self._key, "PYTHONPATH": str(ROOT)}
+        environment = clean_environment(DFAD_BASE_URL=self._url, DFAD_API_KEY=self._key)
         command = [sys.executable, "-m", "dfad_client", *arguments, "--json"]
         done = subprocess.run(
-            command, cwd=self._folder, env={**clean, **own}, capture_output=True, text=True, check=False
+            command, cwd=self._folder, env=environment, capture_output=True, text=True, check=False
         )
         lines = [json.loads(line) for line in done.stdout.splitlines()]
         if done.returncode == REFUSED:
@@ -89,7 +87,7 @@ class CommandLine:
     def jobs(self, *, status: str | None = None, metadata: Mapping[str, str] | None = None) -> list[Json]:
         asked = ["--status", status] if status else []
         asked += [
-            word for name, value in (metadata or {}).items() for word in ("--metadata", f"{name}={value}")
+            part for name, value in (metadata or {}).items() for part in ("--metadata", f"{name}={value}")
         ]
         return list(self._json("list", *asked)["data"])
 

@@ -1,4 +1,4 @@
-"""The pages of webhooks in a real browser, with a real sender and a receiver that answers.
+"""The pages of webhooks in a real browser, with a real worker and a receiver that answers.
 
 Guards: added, tested and looked at by hand, with scripts and without; no rule of WCAG 2.1 AA broken in light
 and in dark, and nothing wider than 360 pixels.
@@ -6,29 +6,18 @@ and in dark, and nothing wider than 360 pixels.
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import time
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import httpx2
 import pytest
-from tests.e2e.test_page import check, faults, page, shot
 
-from benchmarks.services import free_port
 from tests.app.webhooks.conftest import Receiver
-from tests.e2e.conftest import ROOT
+from tests.e2e.page.conftest import Service, check, shot
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
-
-__all__ = ["faults", "page"]
-
-#: The worker's thread without the rest of the worker.
-SENDER = "from worker.webhook_sender import WebhookSender; WebhookSender().run()"
 
 
 @pytest.fixture(scope="module")
@@ -37,37 +26,6 @@ def receiver() -> Iterator[Receiver]:
     yield made
     made.server.shutdown()
     made.server.server_close()
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    home, port = tmp_path_factory.mktemp("page"), free_port()
-    environment = {n: v for n, v in os.environ.items() if not n.startswith("DFAD_")}
-    environment |= {
-        "PYTHONPATH": str(ROOT), "DFAD_HOME": str(home), "DFAD_PORT": str(port), "OMP_NUM_THREADS": "1",
-        "DFAD_WEBHOOK_ALLOW": '["127.0.0.1"]', "DFAD_WEBHOOK_POLL_SECONDS": "0.1",
-    }  # fmt: skip
-    subprocess.run([sys.executable, "-m", "app.migrate"], env=environment, check=True, cwd=home)
-    with (home / "log").open("wb") as log:
-        processes = [
-            subprocess.Popen([sys.executable, *what], env=environment, stdout=log, stderr=log, cwd=home)
-            for what in (("-m", "app"), ("-c", SENDER))
-        ]
-    url = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(600):
-            try:
-                if httpx2.get(f"{url}/healthz", timeout=5).status_code == 200:
-                    break
-            except httpx2.HTTPError:
-                pass
-            time.sleep(0.1)
-        yield url
-    finally:
-        for process in reversed(processes):
-            process.terminate()
-        for process in processes:
-            process.wait(timeout=60)
 
 
 def test_added_tested_and_looked_at(
@@ -103,13 +61,14 @@ def test_added_tested_and_looked_at(
     page.goto("/ui/webhooks")
     shot(page, "webhooks", tmp_path)
     check(page)
-    assert [headers["webhook-id"][:4] for _, headers, _ in receiver.got] == ["dlv_", "dlv_"]
+    tests = [headers for _, headers, body in receiver.got if json.loads(body)["type"] == "webhook.test"]
+    assert [headers["webhook-id"][:4] for headers in tests] == ["dlv_", "dlv_"]
     assert faults == []
 
 
-def test_without_scripts(service: str, page: Page, receiver: Receiver) -> None:
+def test_without_scripts(service: Service, page: Page, receiver: Receiver) -> None:
     assert page.context.browser is not None
-    context = page.context.browser.new_context(base_url=service, java_script_enabled=False)
+    context = page.context.browser.new_context(base_url=service.url, java_script_enabled=False)
     plain = context.new_page()
     plain.goto("/ui/webhooks")
     plain.fill("[name=url]", receiver.url)
