@@ -7,8 +7,9 @@ import subprocess
 import httpx
 import pytest
 
+from benchmarks.services import free_port
 from tests.app.http.test_server import MIB, SPEC, Server
-from tests.conftest import _free_port, _wait_for_port
+from tests.conftest import _wait_for_port
 from tests.deploy.deployment import ROOT
 
 MAIN = """
@@ -44,7 +45,7 @@ def proxied(home, database, tmp_path, certificate, missing):
     if program is None:
         missing("nginx")
     server = Server(home, api_key=KEY, sse_keep_alive_seconds="0.3")
-    plain, secure = _free_port(), _free_port()
+    plain, secure = free_port(), free_port()
     text = (ROOT / "deploy" / "proxy" / "nginx.conf").read_text()
     for old, new in (
         ("127.0.0.1:8000", f"127.0.0.1:{server.port}"),

@@ -30,9 +30,9 @@ class Stack:
     """The services of docker-compose.yml, each started when it is asked for."""
 
     def __init__(self, folder: Path, server: str, database: str) -> None:
-        from tests.conftest import _free_port
+        from benchmarks.services import free_port
 
-        self.folder, self.api_port, self._redis_port = folder, _free_port(), _free_port()
+        self.folder, self.api_port, self._redis_port = folder, free_port(), free_port()
         self._services, self._stages = compose()["services"], stages()
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.server, self.role = server, database.rpartition("/")[2]
