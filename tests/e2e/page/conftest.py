@@ -106,8 +106,9 @@ def done(service: Service, teacher_id: str) -> str:
     return job_id
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(missing: Callable[[str], None]) -> Iterator[Browser]:
+    """Chromium. No longer than a module: meanwhile Playwright's event loop keeps asyncio from the thread."""
     chromium = shutil.which("chromium")
     if chromium is None:
         missing("Chromium")
