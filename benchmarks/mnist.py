@@ -13,6 +13,7 @@ import argparse
 import os
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -58,8 +59,8 @@ def run(
     student = build_classifier(STUDENT, num_classes=10, input_shape=INPUT.shape)
     snapshots = Snapshots(student, seconds)
     start = time.monotonic()
-    hooks = snapshots if trace is None else TraceHooks(trace, snapshots)
-    result = distill(teacher, student, config, hooks)
+    with nullcontext(snapshots) if trace is None else TraceHooks(trace, snapshots) as hooks:
+        result = distill(teacher, student, config, hooks)
     return result, snapshots, time.monotonic() - start
 
 

@@ -244,8 +244,8 @@ def play(options: argparse.Namespace) -> dict[str, Any] | None:
     others = Bystanders()
     start = time.monotonic()
     if options.profile:
-        with profiled() as profile:
-            distill(teacher, student, config, TraceHooks(options.profile, snapshots))
+        with profiled() as profile, TraceHooks(options.profile, snapshots) as hooks:
+            distill(teacher, student, config, hooks)
         print(profile.table())
         return None
     result = distill(teacher, student, config, snapshots)

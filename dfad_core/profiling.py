@@ -85,7 +85,11 @@ def profiled() -> Iterator[Profile]:
 
 
 class TraceHooks(Hooks):
-    """Writes `trace.json` (for chrome://tracing or Perfetto) of a few rounds, and passes every call on."""
+    """Writes `trace.json` (for chrome://tracing or Perfetto) of a few rounds, and passes every call on.
+
+    A context manager around the run: a trace that its end overtakes is written there. One left open
+    would record, and hold in memory, all that the process does from then on.
+    """
 
     FIRST, ROUNDS = 2, 3
     """Rounds before the trace begins, to warm up, and rounds in it."""
@@ -97,16 +101,30 @@ class TraceHooks(Hooks):
         if torch.cuda.is_available():
             activities.append(torch.profiler.ProfilerActivity.CUDA)
         self._profiler = torch.profiler.profile(activities=activities)
+        self._recording = False
+
+    def __enter__(self) -> TraceHooks:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._end()
+
+    def _end(self) -> None:
+        if not self._recording:
+            return
+        self._recording = False
+        self._profiler.stop()
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._profiler.export_chrome_trace(str(self._folder / "trace.json"))
 
     def should_stop(self) -> str | None:
         """Counts rounds; begins and ends the trace."""
         self._round += 1
         if self._round == self.FIRST:
             self._profiler.start()
+            self._recording = True
         elif self._round == self.FIRST + self.ROUNDS:
-            self._profiler.stop()
-            self._folder.mkdir(parents=True, exist_ok=True)
-            self._profiler.export_chrome_trace(str(self._folder / "trace.json"))
+            self._end()
         return self._inner.should_stop()
 
     def phase(self, name: str) -> None:

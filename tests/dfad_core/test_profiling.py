@@ -3,6 +3,7 @@ import time
 from typing import ClassVar
 
 import pytest
+import torch
 
 from dfad_core.hooks import Hooks
 from dfad_core.profiling import Profile, TraceHooks, profiled, region
@@ -43,8 +44,7 @@ def test_a_run_is_taken_apart(tiny, tmp_path) -> None:
         def phase(self, name: str) -> None:
             self.phases.append(name)
 
-    with profiled() as profile:
-        hooks = TraceHooks(tmp_path / "trace", Witness())
+    with profiled() as profile, TraceHooks(tmp_path / "trace", Witness()) as hooks:
         distill(tiny.classifier(8), tiny.classifier(4), tiny.config(steps=8), hooks)
     expected = {"teacher", "student", "generator", "pool", "optimizer"}
     assert expected <= profile.seconds.keys()
@@ -53,3 +53,10 @@ def test_a_run_is_taken_apart(tiny, tmp_path) -> None:
     assert all(name in table for name in (*expected, "python and the rest"))
     assert json.loads((tmp_path / "trace" / "trace.json").read_text())["traceEvents"]
     assert Witness.phases == ["warming_up", "distilling", "evaluating"]
+
+
+def test_a_run_that_ends_early_leaves_no_trace_running(tiny, tmp_path) -> None:
+    with TraceHooks(tmp_path / "trace") as hooks:
+        distill(tiny.classifier(8), tiny.classifier(4), tiny.config(steps=2), hooks)
+    assert json.loads((tmp_path / "trace" / "trace.json").read_text())["traceEvents"]
+    assert not torch.autograd._profiler_enabled()

@@ -1,9 +1,9 @@
 """Run by test_fuzz: mutations of sound files, each read as the runner reads what was uploaded.
 
-    python -m tests.hostile.fuzz FOLDER CASES
+    python -m tests.hostile.fuzz FOLDER CASES SEED
 
-Prints one JSON object: how often each code was given, and what must not be. A process of its own, since
-reading forks, and a process with threads must not.
+The same seed makes the same cases. Prints one JSON object: how often each code was given, and what
+must not be. A process of its own, since reading forks, and a process with threads must not.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from dfad_core.errors import TeacherRejected
@@ -68,7 +68,7 @@ def changed(content: bytes, change: tuple[str, float, Any], near: bool) -> bytes
     return content[:at] + how.to_bytes(8, "little") + content[at + 8 :]
 
 
-def main(folder: Path, cases: int) -> None:
+def main(folder: Path, cases: int, chance: int) -> None:
     """Count, and print."""
     import torch
     import transformers  # noqa: F401  (as in a runner: before the walls)
@@ -90,24 +90,24 @@ def main(folder: Path, cases: int) -> None:
             faults.append(f"{name}, unchanged: {code}")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
+    @seed(chance)
     @settings(
         max_examples=cases,
         deadline=None,
         database=None,
-        derandomize=True,
         phases=(Phase.generate,),
         suppress_health_check=list(HealthCheck),
     )
     @given(st.sampled_from(sound), st.lists(CHANGE, min_size=1, max_size=3), st.booleans())
-    def mutate(seed: tuple[str, bytes, dict[str, Any]], changes: list[Any], near: bool) -> None:
-        name, content, spec = seed
+    def mutate(original: tuple[str, bytes, dict[str, Any]], changes: list[Any], near: bool) -> None:
+        name, content, spec = original
         for change in changes:
             content = changed(content, change, near)
         code = read(content, spec)
         codes[code] += 1
         if code in FAULTS:
             faults.append(f"{name}: {code} {changes} {near}")
-            (folder.parent / f"fault-{len(faults)}").write_bytes(content)
+            (folder.parent / f"fault-{chance}-{len(faults)}").write_bytes(content)
 
     mutate()
     told = {
@@ -120,4 +120,4 @@ def main(folder: Path, cases: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))

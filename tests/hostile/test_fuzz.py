@@ -9,34 +9,48 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-CASES = 2000
+CASES, PROCESSES = 2000, 2
 GROWN_KILOBYTES = 64 * 1024
 
 
 @pytest.mark.timeout(900)
 def test_no_mutation_crashes_hangs_or_leaks(tmp_path: Path) -> None:
     pytest.importorskip("transformers")
-    folder = tmp_path / "in"
-    folder.mkdir()
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    ran = subprocess.run(
-        [sys.executable, "-m", "tests.hostile.fuzz", str(folder), str(CASES)],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=850,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stderr[-3000:]
-    told = json.loads(ran.stdout.splitlines()[-1])
-    assert told["faults"] == []
-    assert told["left"] == []
-    assert told["grown_kilobytes"] < GROWN_KILOBYTES
-    assert sum(told["codes"].values()) >= CASES
-    assert {"corrupt_file", "architecture_mismatch", "read"} <= set(told["codes"])
+    started = []
+    for seed in range(PROCESSES):
+        folder = tmp_path / str(seed) / "in"
+        folder.mkdir(parents=True)
+        command = [sys.executable, "-m", "tests.hostile.fuzz", str(folder), str(CASES // PROCESSES)]
+        started.append(
+            subprocess.Popen(
+                [*command, str(seed)],
+                cwd=ROOT,
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+    codes = Counter[str]()
+    try:
+        for process in started:
+            output, errors = process.communicate(timeout=850)
+            assert process.returncode == 0, errors[-3000:]
+            told = json.loads(output.splitlines()[-1])
+            assert told["faults"] == []
+            assert told["left"] == []
+            assert told["grown_kilobytes"] < GROWN_KILOBYTES
+            codes.update(told["codes"])
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+    assert codes.total() >= CASES
+    assert {"corrupt_file", "architecture_mismatch", "read"} <= set(codes)
