@@ -36,6 +36,21 @@ def exceeded(what: str, limit: int, *, retry_seconds: float = RETRY_SECONDS) -> 
     return ServiceError(429, "quota_exceeded", f"No more than {limit} {what} at a time.", headers=headers)
 
 
+def hold(session: Session, tenant_id: str, *, always: bool = False) -> None:
+    """Let what a quota of the tenant counts be written by one transaction after the other, to its end.
+
+    Of many at once each would count none of the others. First in its transaction: one that held a row
+    already could wait for one that waits for that row. SQLite has one writer as it is. Without a quota
+    that counts rows there is nothing to wait for, except for `always`.
+    """
+    quota = quota_of(tenant_id)
+    if not always and quota.queued_jobs is None and quota.stored_bytes is None:
+        return
+    if session.get_bind().dialect.name == "postgresql":
+        key = func.hashtextextended(f"quotas of {tenant_id}", 0)
+        session.execute(select(func.pg_advisory_xact_lock(key)))
+
+
 def check_queued(session: Session, tenant_id: str) -> None:
     """Raise ServiceError 429 where the tenant has as many waiting jobs as it may."""
     limit = quota_of(tenant_id).queued_jobs

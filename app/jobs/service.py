@@ -83,6 +83,7 @@ def submit_upload(request: Request, file: TeacherFile) -> str:
         return known
     try:
         with session_scope() as session:
+            quotas.hold(session, request.tenant_id)
             said = request.asked.get("teacher", {})
             teacher = add_teacher(session, tenant_id=request.tenant_id, file=file, spec=said)
             job_id = _insert(session, request, request.spec, teacher.id, fingerprint)
@@ -100,6 +101,7 @@ def submit_known(request: Request, teacher_id: str) -> str:
         return known
     try:
         with session_scope() as session:
+            quotas.hold(session, request.tenant_id)
             spec = resolve_known(session, request.spec, teacher_id, request.tenant_id, lock=True)
             job_id = _insert(session, request, spec, teacher_id, fingerprint)
     except IntegrityError as error:
@@ -205,6 +207,7 @@ def rerun(job_id: str, tenant_id: str, key: str | None) -> str:
     job = Job(id=new_id("job"), **values, idempotency_key=key, idempotency_hash=hashed)
     try:
         with session_scope() as session:
+            quotas.hold(session, tenant_id)
             get_teacher(session, job.teacher_id, tenant_id, lock=True)  # it may have been deleted
             quotas.check_queued(session, tenant_id)
             lifecycle.submit(session, job)

@@ -70,6 +70,7 @@ def _store(file: TeacherFile, spec: dict[str, Any], tenant_id: str, key: str | N
         return known
     try:
         with session_scope() as session:
+            quotas.hold(session, tenant_id)
             teacher = add_teacher(
                 session,
                 tenant_id=tenant_id,

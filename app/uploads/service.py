@@ -41,6 +41,7 @@ def begin(tenant_id: str, asked: UploadRequest, key: str | None) -> str:
         return known
     try:
         with session_scope() as session:
+            quotas.hold(session, tenant_id)
             quotas.check_bytes(session, tenant_id, asked.bytes)
             now = database_now(session)
             upload = Upload(
@@ -118,6 +119,7 @@ def record_part(upload_id: str, tenant_id: str, number: int, blob_id: str, store
     """A part that the store keeps belongs to its upload now, in the place of one that was sent before."""
     replaced: list[str] = []
     with session_scope() as session:
+        quotas.hold(session, tenant_id)
         upload = get_upload(session, upload_id, tenant_id, lock=True)
         _still_open(upload)
         quotas.check_bytes(session, tenant_id, stored.bytes)  # others may have been begun meanwhile

@@ -35,6 +35,7 @@ def create(tenant_id: str, asked: WebhookRequest, key: str | None) -> str:
         return known
     try:
         with session_scope() as session:
+            quotas.hold(session, tenant_id, always=True)
             mine = select(func.count()).select_from(Webhook).where(Webhook.tenant_id == tenant_id)
             if (session.scalar(mine) or 0) >= MOST_WEBHOOKS:
                 raise quotas.exceeded("webhooks", MOST_WEBHOOKS)

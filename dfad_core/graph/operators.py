@@ -34,7 +34,6 @@ Operator = Callable[[Emitter, Inputs, Attributes], Any]
 
 FLOATS = (1, 10, 11, 16)
 """ONNX's numbers of the real types; all are float32 here."""
-INTEGERS = (2, 3, 4, 5, 6, 7, 12, 13)
 BOOL = 9
 
 

@@ -15,10 +15,26 @@
   const job = live.dataset.job;
   const STATES = ["queued", "running", "pausing", "paused", "cancelling", "cancelled", "failed", "succeeded"];
   const ENDS = ["job.cancelled", "job.failed", "job.succeeded"];
-  const SOON = 250, FIRST_WAIT = 1000, LONGEST_WAIT = 15000;
-  let seq = Number(live.dataset.seq), source = null, over = false, due = 0, wait = FIRST_WAIT, again = 0;
+  const SOON = 250, FIRST_WAIT = 1000, LONGEST_WAIT = 15000, LOG_WAIT = 500;
+  let seq = Number(live.dataset.seq), source = null, over = false, due = 0, wait = FIRST_WAIT, again = 0, logDue = 0;
 
   const renew = () => { clearTimeout(due); due = setTimeout(() => htmx.trigger(live, "news"), SOON); };
+  // The newest page of the event log, under the filter that was chosen.
+  const renewLog = async () => {
+    logDue = 0;
+    const kind = id("log-rows").dataset.kind, within = () => id("log-pages").contains(document.activeElement);
+    if (kind === undefined || within()) return;
+    const answer = await fetch(`/ui/jobs/${job}/log?kind=${kind}`).catch(() => null);
+    if (!answer) logDue ||= setTimeout(renewLog, LONGEST_WAIT);
+    if (!answer?.ok || id("log-rows").dataset.kind !== kind || within()) return;
+    const come = new DOMParser().parseFromString(await answer.text(), "text/html");
+    for (const name of ["log-rows", "log-pages"]) id(name).replaceChildren(...come.getElementById(name)?.children || []);
+    htmx.process(id("log-pages"));
+  };
+  const logged = (type) => {
+    const shown = type !== "progress" || ["progress", "all"].includes(id("log-rows").dataset.kind);
+    if (shown) logDue ||= setTimeout(renewLog, LOG_WAIT);
+  };
   const retitle = (percent) => {
     const told = document.querySelector("#state [data-title]");
     if (!told) return;
@@ -35,6 +51,7 @@
   const hear = (event) => {
     const { seq: number, type, data } = JSON.parse(event.data);
     seq = Math.max(seq, number);
+    logged(type);
     if (type === "progress") { advance(data); return; }
     if (ENDS.includes(type)) { over = true; close(); live.removeAttribute("hx-trigger"); }
     renew();
@@ -64,7 +81,6 @@
     retitle();
     if (!over) return;
     document.dispatchEvent(new CustomEvent("dfad:ended"));
-    htmx.ajax("GET", `/ui/jobs/${job}/log`, { target: "#log", select: "#log", swap: "outerHTML" });
   });
   open();
 })();

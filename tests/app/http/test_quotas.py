@@ -1,7 +1,9 @@
 """Past a quota: 429, with when to try again, and nothing half-written."""
 
 import json
+from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -44,6 +46,25 @@ def test_stored_bytes(quotas: Any, request: pytest.FixtureRequest) -> None:
     assert refused(submit(teacher=b"123"))
     assert refused(client.post("/teachers", files={"teacher": ("t", b"123")}))
     assert client.post("/teachers", files={"teacher": ("t", b"12")}).status_code == 201
+
+
+@pytest.mark.usefixtures("each_database")
+def test_many_at_once_count_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    from app.main import create_app
+
+    monkeypatch.setenv("DFAD_QUOTAS", json.dumps({"*": {"queued_jobs": 3, "stored_bytes": 100}}))
+    spec = json.dumps({"student": {"architecture": "mlp8"}})
+
+    def submit(number: int) -> int:
+        files = {"teacher": ("t", str(number).encode()), "spec": (None, spec, "application/json")}
+        return int(client.post("/jobs", files=files).status_code)
+
+    def upload(number: int) -> int:
+        return int(client.post("/teachers", files={"teacher": ("t", bytes([number]) * 40)}).status_code)
+
+    with TestClient(create_app()) as client, ThreadPoolExecutor(12) as threads:
+        assert Counter(threads.map(submit, range(12))) == {201: 3, 429: 9}
+        assert Counter(threads.map(upload, range(12))) == {201: 2, 429: 10}
 
 
 def test_requests_a_minute(quotas: Any, request: pytest.FixtureRequest) -> None:

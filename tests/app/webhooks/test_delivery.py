@@ -409,20 +409,32 @@ def test_a_round_that_fails_does_not_end_the_rounds(database: str, hook: Hook, m
     assert rounds == [8, 8, 8]
 
 
-def test_many_who_press_the_button_at_once_owe_no_more(each_database: str, hook: Hook) -> None:
-    webhook_id, together = hook(), Barrier(12)
+def together(what: Callable[[], Any], times: int) -> int:
+    """How many of so many at once were not refused."""
+    start = Barrier(times)
 
-    def press(_: int) -> bool:
-        together.wait(timeout=30)
+    def one(_: int) -> bool:
+        start.wait(timeout=30)
         try:
-            service.send_test(webhook_id, "local", None)
+            what()
         except ServiceError:
             return False
         return True
 
-    with ThreadPoolExecutor(12) as pool:
-        assert sum(pool.map(press, range(12))) == service.MOST_TESTS
+    with ThreadPoolExecutor(times) as pool:
+        return sum(pool.map(one, range(times)))
+
+
+def test_many_who_press_the_button_at_once_owe_no_more(each_database: str, hook: Hook) -> None:
+    webhook_id = hook()
+    assert together(lambda: service.send_test(webhook_id, "local", None), 12) == service.MOST_TESTS
     assert len(log(webhook_id)) == service.MOST_TESTS
+
+
+def test_many_who_make_webhooks_at_once_make_no_more(each_database: str, hook: Hook) -> None:
+    for _ in range(service.MOST_WEBHOOKS - 2):
+        hook()
+    assert together(hook, 12) == 2
 
 
 def test_a_machine_without_threads_takes_no_places_away(

@@ -98,6 +98,17 @@ def test_a_job_watched_and_steered(
     page.wait_for_selector(".state.paused")
     page.get_by_role("button", name="Resume").click()
     page.wait_for_selector(".state.running")
+    log = page.locator("#log")
+    page.select_option("#log [name=kind]", "states")
+    log.get_by_role("button", name="Show").click()
+    page.wait_for_selector("#log-rows[data-kind=states]")
+    assert log.get_by_text("job.paused").count() == 1
+    service.post(f"/jobs/{job_id}/pause")  # by others: the log hears of it, under its filter
+    log.get_by_text("job.paused").nth(1).wait_for()
+    page.wait_for_selector(".state.paused")
+    service.post(f"/jobs/{job_id}/resume")
+    page.wait_for_selector(".state.running")
+    assert page.locator("#log-rows").get_attribute("data-kind") == "states"
     page.get_by_role("button", name="Cancel").click()
     page.wait_for_selector(".state.cancelled")
     page.get_by_role("link", name="Download the partial student").wait_for()
@@ -106,7 +117,7 @@ def test_a_job_watched_and_steered(
     assert "MiB" in page.inner_text("#resources")
     page.select_option("#log [name=kind]", "states")
     page.locator("#log").get_by_role("button", name="Show").click()
-    page.locator("#log").get_by_text("job.paused").wait_for()
+    log.get_by_text("job.paused").nth(1).wait_for()
     assert "phase" in page.inner_text("#log table")
     assert faults == []
 
