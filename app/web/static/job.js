@@ -23,12 +23,15 @@
   const renewLog = async () => {
     logDue = 0;
     const kind = id("log-rows").dataset.kind, within = () => id("log-pages").contains(document.activeElement);
-    if (kind === undefined || within()) return;
-    const answer = await fetch(`/ui/jobs/${job}/log?kind=${kind}`).catch(() => null);
-    if (!answer) logDue ||= setTimeout(renewLog, LONGEST_WAIT);
-    if (!answer?.ok || id("log-rows").dataset.kind !== kind || within()) return;
-    const come = new DOMParser().parseFromString(await answer.text(), "text/html");
-    for (const name of ["log-rows", "log-pages"]) id(name).replaceChildren(...come.getElementById(name)?.children || []);
+    if (kind === undefined) return;
+    const asked = () => fetch(`/ui/jobs/${job}/log?kind=${kind}`).then((answer) => answer.ok ? answer.text() : "");
+    const text = within() ? null : await asked().catch(() => null);
+    // Not under somebody's keyboard, and not without a connection: later, so that the last events are shown, too.
+    if (text === null || within()) { logDue ||= setTimeout(renewLog, LONGEST_WAIT); return; }
+    const come = new DOMParser().parseFromString(text, "text/html");
+    // A refusal or the way to sign in has no rows.
+    if (!come.getElementById("log-rows") || id("log-rows").dataset.kind !== kind) return;
+    for (const name of ["log-rows", "log-pages"]) id(name).replaceChildren(...come.getElementById(name).children);
     htmx.process(id("log-pages"));
   };
   const logged = (type) => {

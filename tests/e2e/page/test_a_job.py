@@ -116,7 +116,7 @@ def test_a_job_watched_and_steered(
     assert "peak" not in page.inner_text("#resources")
     assert "MiB" in page.inner_text("#resources")
     page.select_option("#log [name=kind]", "states")
-    page.locator("#log").get_by_role("button", name="Show").click()
+    log.get_by_role("button", name="Show").click()
     log.get_by_text("job.paused").nth(1).wait_for()
     assert "phase" in page.inner_text("#log table")
     assert faults == []
