@@ -3,7 +3,7 @@
 (() => {
   const place = document.querySelector(".curves");
   if (!place) return;
-  const POINTS = 1000, MOST = 3000, HEIGHT = 220;
+  const POINTS = 1000, GLANCE = 500, MOST = 3000, HEIGHT = 220;
   const COLOURS = ["#2f7fd6", "#d9822b", "#2aa36b", "#b5509c", "#7a6bd1", "#b09a1e"];
   const jobs = place.dataset.jobs.split(","), undrawn = place.dataset.undrawn ? new RegExp(place.dataset.undrawn) : null;
   const reset = place.querySelector("[data-reset]");
@@ -12,7 +12,7 @@
     box: root.querySelector(".plot"), plot: null, lines: [], log: false,
   }));
   const ordered = [...figures].sort((a, b) => (a.series === null) - (b.series === null));
-  let steps = [], columns = new Map(), waiting = false, zoomed = false;
+  let steps = [], columns = new Map(), waiting = false, zoomed = false, complete = false;
 
   const figureOf = (name) => ordered.find(({ series }) => !series || series.test(name));
   const column = (job, name) => {
@@ -25,11 +25,12 @@
       if (name !== "step" && name !== "seconds" && !undrawn?.test(name)) column(job, name)[at] = value;
   };
 
-  const ask = async (job) => {
-    const answer = await fetch(`/jobs/${job}/metrics?points=${POINTS}&peaks=true`);
-    return answer.ok ? (await answer.json()).data : [];
+  const ask = async (job, query) => {
+    const answer = await fetch(`/jobs/${job}/metrics?${query}`);
+    return answer.ok ? (await answer.json()).data : null;
   };
-  const load = (all) => {
+  const load = (all, whole) => {
+    complete = whole;
     columns = new Map();
     steps = [...new Set(all.flat().map((point) => point.step))].sort((a, b) => a - b);
     const row = new Map(steps.map((step, i) => [step, i]));
@@ -62,7 +63,11 @@
     const next = () => { const figure = left.shift(); if (figure) { paint(figure); drawing = requestAnimationFrame(next); } else drawn(); };
     drawing = requestAnimationFrame(next);
   };
-  const drawn = () => { if (steps.length > 1) place.dataset.drawn = steps.length; };
+  const drawn = () => {
+    if (steps.length < 2) return;
+    place.dataset.drawn = steps.length;
+    place.toggleAttribute("data-complete", complete);
+  };
 
   const numbers = new Intl.NumberFormat("en", { maximumSignificantDigits: 4, notation: "compact" });
   const short = (value) => value === null ? "" : Math.abs(value) < 1e-4 && value !== 0 ? value.toExponential() : numbers.format(value);
@@ -118,11 +123,17 @@
     cancelAnimationFrame(sized);
     sized = requestAnimationFrame(() => { for (const { plot, box } of figures) plot?.setSize({ width: box.clientWidth, height: HEIGHT }); });
   });
-  const reload = async () => {
+  // What is asked later is newer, and nothing older is shown after it.
+  let asked = 0, shows = 0;
+  const show = async (query, whole) => {
+    const mine = ++asked;
     let all = null;
-    try { all = await Promise.all(jobs.map(ask)); } catch { dfad.away(true); return; }
-    load(all);
+    try { all = await Promise.all(jobs.map((job) => ask(job, query))); } catch { dfad.away(true); return; }
+    if (mine < shows || all.every((points) => !points)) return; // what is drawn stays
+    shows = mine;
+    load(all.map((points) => points ?? []), whole);
   };
+  const reload = () => show(`points=${POINTS}&peaks=true`, true);
   document.addEventListener("dfad:reading", ({ detail: { job, ...point } }) => {
     const last = steps[steps.length - 1];
     if (point.step === last) return;
@@ -137,5 +148,7 @@
   });
   document.addEventListener("dfad:ended", reload);
   document.addEventListener("visibilitychange", () => { if (!document.hidden && "live" in place.dataset) reload(); });
+  // To keep the peaks of a long job the server looks at all of it; some readings of it are there sooner.
+  show(`points=${GLANCE}`, false);
   reload();
 })();

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from tests.e2e.page.conftest import SMALL, TEACHER, Service, check, shot
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Page, Route
 
 LONG, MOST_POINTS, MOST_NODES, MOST_BYTES = 100_000, 1000, 1500, 400_000
 
@@ -165,15 +165,23 @@ def test_a_hundred_thousand_readings(
     job_id = service.job(teacher_id)
     service.wait(f"/jobs/{job_id}", lambda job: job["terminal"])
     fill(service, job_id, LONG)
-    with page.expect_response(lambda answer: "/metrics?" in answer.url) as answer:
-        page.goto(f"/ui/jobs/{job_id}")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.route("**/metrics?*peaks=true", lambda route: None)  # for now
+    page.goto(f"/ui/jobs/{job_id}")
+    page.wait_for_selector(".curves[data-drawn]:not([data-complete]) canvas")
+    assert LONG // 400 < int(page.get_attribute(".curves", "data-drawn") or 0) <= MOST_POINTS // 2
+    page.unroute("**/metrics?*peaks=true")
+    with page.expect_response(lambda answer: "peaks=true" in answer.url) as answer:
+        page.reload()
+    assert sum("/metrics?" in url for url in asked) == 4, "two for each opening"
     body = answer.value.body()
     data = json.loads(body)["data"]
     assert LONG // 200 < len(data) <= MOST_POINTS
     assert len(body) < MOST_BYTES
     assert max(point["student_loss"] for point in data) == 50.0
-    page.wait_for_selector(".curves[data-drawn] canvas")
-    assert int(page.get_attribute(".curves", "data-drawn") or 0) <= MOST_POINTS
+    page.wait_for_selector(".curves[data-complete] canvas")
+    assert int(page.get_attribute(".curves", "data-drawn") or 0) == len(data)
     assert page.evaluate("document.querySelectorAll('*').length") < MOST_NODES
     page.get_by_role("button", name="Logarithmic scale: Losses").click()
     canvas = page.locator(".curves canvas").nth(1)
@@ -188,6 +196,35 @@ def test_a_hundred_thousand_readings(
     assert page.get_by_role("button", name="Show all steps").is_disabled()
     check(page)
     assert faults == []
+
+
+def test_what_is_known_better_stays(service: Service, teacher_id: str, page: Page) -> None:
+    job_id = service.job(teacher_id)
+    service.wait(f"/jobs/{job_id}", lambda job: job["terminal"])
+    fill(service, job_id, 2000)
+    late: list[Route] = []
+
+    def hold(route: Route) -> None:
+        late.append(route)
+
+    page.route("**/metrics?points=500", hold)
+    page.goto(f"/ui/jobs/{job_id}")
+    page.wait_for_selector(".curves[data-complete] canvas")
+    drawn = page.get_attribute(".curves", "data-drawn")
+    with page.expect_response(lambda answer: "points=500" in answer.url) as glance:
+        for route in late:
+            route.continue_()
+    glance.value.finished()
+    page.wait_for_timeout(300)
+    assert page.get_attribute(".curves", "data-drawn") == drawn, "fewer readings, and later"
+    page.unroute("**/metrics?points=500")
+    page.route("**/metrics?*peaks=true", lambda route: route.fulfill(status=503))
+    page.reload()
+    page.wait_for_selector(".curves[data-drawn]:not([data-complete]) canvas")
+    page.wait_for_load_state("networkidle")
+    page.get_by_role("button", name="Logarithmic scale: Losses").click()
+    assert page.locator(".curves canvas").count() > 1, "a refusal took the curves away"
+    assert "student loss" in page.inner_text(".curves")
 
 
 def fill(service: Service, job_id: str, readings: int) -> None:
