@@ -16,31 +16,44 @@ from app.parameters import ArtifactId
 
 router = APIRouter(prefix="/artifacts", tags=["artifacts"])
 
-_BYTES = {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
-BYTES: dict[int | str, dict[str, Any]] = {
-    200: {"description": "All bytes.", **_BYTES},
-    206: {"description": "The range that was asked for.", **_BYTES},
-    304: {"description": "The client has them already."},
-}
-"""The answers of a route that serves an artifact's bytes."""
+
+NETWORK = "application/octet-stream"
+OTHERS = ("application/json", "text/html", "image/png")
+"""Of manifests, reports and samples."""
 
 
-def _header(name: str, description: str, pattern: str) -> dict[str, Any]:
-    schema = {"type": "string", "pattern": pattern}
+def bytes_as(*others: str) -> dict[int | str, dict[str, Any]]:
+    """The answers of a route that serves a network's bytes, or files of these media types."""
+    content: dict[str, Any] = {NETWORK: {"schema": {"type": "string", "format": "binary"}}}
+    content |= {media_type: {} for media_type in others}
+    return {
+        200: {"description": "All bytes.", "content": content},
+        206: {"description": "The range that was asked for.", "content": content},
+        304: {"description": "The client has them already."},
+    }
+
+
+def _header(name: str, description: str) -> dict[str, Any]:
+    schema = {"type": "string"}  # HTTP asks that what cannot be understood in these is passed over
     return {"name": name, "in": "header", "required": False, "description": description, "schema": schema}
 
 
 PARTS_OF_BYTES = {
     "parameters": [
-        _header("Range", "`bytes=FIRST-LAST`: only these bytes.", "^bytes=[0-9]{0,18}-[0-9]{0,18}$"),
-        _header("If-Range", "An ETag: the range only of these very bytes.", "^[ -~]*$"),
-        _header("If-None-Match", "ETags of what the client has already.", "^[ -~]*$"),
+        _header("Range", "`bytes=FIRST-LAST`: only these bytes. What is no such range is passed over."),
+        _header("If-Range", "An ETag: the range only of these very bytes."),
+        _header("If-None-Match", "ETags of what the client has already."),
     ]
 }
 """What such a route takes besides (RFC 9110, 13 and 14); `serving` reads it from the request itself."""
 
 
-@router.get("/{artifact_id}", response_class=Response, responses=BYTES, openapi_extra=PARTS_OF_BYTES)
+@router.get(
+    "/{artifact_id}",
+    response_class=Response,
+    responses=bytes_as(*OTHERS),
+    openapi_extra=PARTS_OF_BYTES,
+)
 def download_artifact(request: Request, artifact_id: ArtifactId) -> Response:
     """An artifact's bytes, whole or a range of them."""
     require_id(artifact_id, "art", "/artifact_id")

@@ -41,7 +41,8 @@ METADATA_FILTER = {
             "description": "Only jobs with this metadata: `metadata[key]=value`.",
             "style": "deepObject",
             "explode": True,
-            "schema": {"type": "object", "additionalProperties": {"type": "string"}},
+            # Of any type: in a query every value is text.
+            "schema": {"type": "object", "additionalProperties": True},
         }
     ]
 }

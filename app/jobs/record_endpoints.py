@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from sse_starlette import EventSourceResponse
 from starlette.concurrency import run_in_threadpool
 
-from app.artifacts.endpoints import BYTES, PARTS_OF_BYTES
+from app.artifacts.endpoints import PARTS_OF_BYTES, bytes_as
 from app.artifacts.serving import serve
 from app.artifacts.views import ArtifactList, artifact_view
 from app.config import get_settings
@@ -121,7 +121,7 @@ def list_artifacts(request: Request, job_id: JobId) -> ArtifactList:
         return _published(session, job_id)
 
 
-@router.get("/student", response_class=Response, responses=BYTES, openapi_extra=PARTS_OF_BYTES)
+@router.get("/student", response_class=Response, responses=bytes_as(), openapi_extra=PARTS_OF_BYTES)
 def download_student(request: Request, job_id: JobId, format: str = "safetensors") -> Response:
     """The student's bytes; a partial one says so in the header `DFAD-Partial: true`."""
     if format not in STUDENT_KINDS:

@@ -7,6 +7,7 @@ schemathesis, which makes up requests and chains of them from it, finds no answe
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -165,6 +166,9 @@ def test_schemathesis_finds_nothing(
     """
     other = Curl(url, stranger, tmp_path_factory.mktemp("other"))
     other.wait(other.submit(tiny_teacher, steps.SPEC)["id"])
+    # Calls are chained over what there is: a job with all that it leaves behind.
+    own = Curl(url, OPERATOR, tmp_path_factory.mktemp("own"))
+    own.wait(own.submit(tiny_teacher, steps.SPEC)["id"])
     before = other.jobs()
     command = [sys.executable, "-m", "schemathesis.cli", "run", f"{url}/openapi.json"]
     command += ["-H", f"Authorization: Bearer {OPERATOR}", "--phases", "examples,coverage,stateful"]
@@ -174,6 +178,9 @@ def test_schemathesis_finds_nothing(
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     assert "Coverage" in done.stdout, done.stdout
+    covered = re.search(r"API Links: +(\d+) covered", done.stdout)
+    assert covered, done.stdout
+    assert int(covered[1]) > 50, "calls were not chained"
     # Whatever the operator was told to do: another tenant's things are as they were.
     # With a new key, for the operator manages the keys of all, and may have closed the old one.
     again = Curl(url, OPERATOR, tmp_path).create_key("again", "stranger")["key"]
