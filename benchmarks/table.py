@@ -109,6 +109,28 @@ def step_time_table(lines: Sequence[Line]) -> str:
     return _markdown(head, rows)
 
 
+def busy_machine_table(lines: Sequence[Line]) -> str:
+    """Seconds of the same training by number of threads, alone and beside another program."""
+    head = (
+        "machine",
+        "steps",
+        "one thread s",
+        "all threads s",
+        "left open s",
+        "left open took",
+        "on",
+        "revision",
+    )
+    rows = []
+    for line in lines:
+        for where, title in (("alone", "idle"), ("busy", "busy")):
+            runs = {name: line["runs"][f"{where}_{name}"] for name in ("one", "all", "auto")}
+            seconds = (f"{run['seconds']:.1f}" for run in runs.values())
+            took = str(runs["auto"]["threads"])
+            rows.append((title, str(line["steps"]), *seconds, took, line["machine"]["cpu"], _revision(line)))
+    return _markdown(head, rows)
+
+
 def signal_table() -> str:
     """What figures without data say about accuracy, the strongest first; of the rest, how many there are."""
     found = proof.correlations()
@@ -180,6 +202,9 @@ def report() -> str:
     title = f"### Rank correlation of figures without data with true accuracy, on {counts}"
     parts.append(f"{title}\n\n{signal_table()}")
     parts.append("### Time of a training step\n\n" + step_time_table(read(RESULTS / "step_time.jsonl")))
+    busy = read(RESULTS / "busy_machine.jsonl")
+    if busy:
+        parts.append("### Training beside another busy program\n\n" + busy_machine_table(busy))
     chaos, api = read(RESULTS / "chaos.jsonl"), read(RESULTS / "api_load.jsonl")
     if chaos:
         parts.append("### Jobs while processes are killed\n\n" + _markdown(*chaos_rows(chaos)))

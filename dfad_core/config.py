@@ -140,7 +140,8 @@ class TrainingConfig:
     """On CUDA, record the players' steps as CUDA graphs after a few rounds and replay them: less waiting for
     Python where networks are small. In one process, for whole batches and methods without searches."""
     threads: Annotated[int, Range(ge=0, le=1024)] = 0
-    """CPU threads; 0: the processors this process may use."""
+    """CPU threads; 0: all that this process may use, or one where that is faster, as it is beside another
+    busy program. The result says which."""
 
     def __post_init__(self) -> None:
         check_ranges(self)

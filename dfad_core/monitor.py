@@ -83,6 +83,8 @@ class Monitor:
         self._reported_step, self._reported_seconds = clock.step, seconds
         metrics["teacher_queries"] = float(session.game.queries * session.group.size)
         metrics["learning_rate"] = session.student_phase.rate
+        if session.runtime.device.type == "cpu":
+            metrics["threads"] = float(session.num_threads)
         self.latest = metrics
         self._remember({"step": float(clock.step), "seconds": seconds, **metrics})
         kind = None

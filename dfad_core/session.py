@@ -26,6 +26,7 @@ from dfad_core.phases import StudentPhase, make_optimizer
 from dfad_core.profiling import region
 from dfad_core.runtime import Runtime
 from dfad_core.sampling import Batch, Pool, Streams
+from dfad_core.thread_choice import ThreadChoice, TrialPass
 
 PEAK_RATES = {"adam": 2e-3, "sgd": 0.05}
 """Student's peak rate where the job names none."""
@@ -131,6 +132,30 @@ class Session:
             parts=training.accumulation,
             replay=self._replay(),
         )
+        self.thread_choice = self._thread_choice()
+
+    def _thread_choice(self) -> ThreadChoice | None:
+        """None where the number of threads is given, or several processes or a GPU do the work."""
+        available = self.runtime.threads
+        if self.config.training.threads or available == 1 or self.group.size > 1:
+            return None
+        if self.runtime.device.type != "cpu":
+            return None
+        trial_pass = TrialPass(
+            self.generator,
+            self.game.labeller or self.teacher,
+            self.student,
+            self.runtime,
+            latent_dim=self.latent_dim,
+            shape=self.config.input.shape,
+            batch_size=self.batch_size,
+        )
+        return ThreadChoice(available, trial_pass)
+
+    @property
+    def num_threads(self) -> int:
+        """CPU threads in use."""
+        return self.runtime.threads if self.thread_choice is None else self.thread_choice.threads
 
     def _replay(self) -> Replay | None:
         """A new recorder for one phase, where its steps can be recorded and that is asked for."""
@@ -226,6 +251,7 @@ class Session:
             "average": None if self.average is None else self.average.state_dict(),
             "pool": self.pool.state_dict(),
             "streams": self.streams.state_dict(),
+            "threads": None if self.thread_choice is None else self.thread_choice.state_dict(),
             "torch_stream": torch.get_rng_state(),
             "device_stream": torch.cuda.get_rng_state() if self.runtime.device.type == "cuda" else None,
         }
@@ -245,6 +271,8 @@ class Session:
         torch.set_rng_state(state["torch_stream"].cpu())
         if state["device_stream"] is not None and self.runtime.device.type == "cuda":
             torch.cuda.set_rng_state(state["device_stream"].cpu())
+        if self.thread_choice is not None and state.get("threads") is not None:
+            self.thread_choice.load_state_dict(state["threads"])
         self.game.queries = state["queries"]
         self.clock.start(state["step"], state["seconds"])
 

@@ -42,6 +42,10 @@ class DistillResult:
     """Finished rounds."""
     seconds: float
     """Training time, interrupted runs included."""
+    threads: int
+    """CPU threads in use at the end."""
+    threads_changed: bool = False
+    """Whether the number changed between two rounds: such a run is not repeatable to the bit."""
     metrics: dict[str, float] = field(default_factory=dict)
     """The last report's figures."""
     history: list[dict[str, float]] = field(default_factory=list)
@@ -92,6 +96,8 @@ def distill(
         monitor = Monitor(config, hooks, session)
         if resume is None:
             _warn_of_size(monitor, teacher, student)
+            if session.thread_choice is not None:
+                monitor.event("threads_chosen", session.thread_choice.try_first().about())
             session.clock.start()
         else:
             state = group.mine(checkpoint.unpack(resume, job)["processes"])
@@ -112,7 +118,9 @@ def _train(session: Session, monitor: Monitor, hooks: Hooks, job: bytes) -> tupl
     saved_at, rest = time.monotonic(), session.config.checkpoint_seconds
     newest, reason = None, None
     while session.spent() < 1 and reason is None:
+        began = time.perf_counter()
         newest = session.play_round(monitor.record)
+        _look_at_threads(session, monitor, time.perf_counter() - began)
         with region("reports"):
             monitor.after_step(newest)
         reason = hooks.should_stop()
@@ -122,18 +130,28 @@ def _train(session: Session, monitor: Monitor, hooks: Hooks, job: bytes) -> tupl
             reason = "the first process stopped"
         if stop or due:
             session.guard.raise_if_set()
-            began = time.monotonic()
+            writing_from = time.monotonic()
             state = {"session": session.state_dict(), "monitor": monitor.state_dict()}
             with region("checkpoints"):
                 states = session.group.gather(state)
                 if states:
                     hooks.checkpoint(session.clock.step, checkpoint.pack({"processes": states}, job))
             saved_at = time.monotonic()
-            rest = max(session.config.checkpoint_seconds, (saved_at - began) / CHECKPOINT_SHARE)
+            rest = max(session.config.checkpoint_seconds, (saved_at - writing_from) / CHECKPOINT_SHARE)
     session.guard.raise_if_set()
     if newest is not None:
         monitor.report_if_new(newest)
     return newest, reason
+
+
+def _look_at_threads(session: Session, monitor: Monitor, round_seconds: float) -> None:
+    """Try the other number of threads if rounds got slow; tell of a change."""
+    if session.thread_choice is None:
+        return
+    with region("trials of threads"):
+        trial = session.thread_choice.after_round(round_seconds)
+    if trial is not None and trial.changed:
+        monitor.event("threads_changed", trial.about())
 
 
 def _finish(session: Session, monitor: Monitor, newest: Batch | None, reason: str | None) -> DistillResult:
@@ -149,6 +167,8 @@ def _finish(session: Session, monitor: Monitor, newest: Batch | None, reason: st
         student=session.student,
         steps=session.clock.step,
         seconds=seconds,
+        threads=session.num_threads,
+        threads_changed=session.thread_choice is not None and session.thread_choice.changed,
         metrics=monitor.latest,
         history=monitor.history,
         events=monitor.events,

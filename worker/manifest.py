@@ -33,6 +33,7 @@ def manifest(claim: Claim, result: dict[str, Any], made: list[Artifact]) -> Mess
     pinned = {name: training[name] for name in ("threads", "precision") if name in training}
     spec["training"] = {**spec["training"], **pinned}
     spec["device"] = str(training.get("device", spec["device"])).split(":")[0]
+    fixed = bool(training.get("complete")) and not training.get("threads_changed")
     about = {
         "format": FORMAT,
         "job_id": claim.job_id,
@@ -41,7 +42,7 @@ def manifest(claim: Claim, result: dict[str, Any], made: list[Artifact]) -> Mess
         "spec": spec,
         "seed": spec["seed"],
         "steps": training.get("steps"),
-        "repeatable": bool(training.get("complete")) and spec["budget"].get("train_seconds") is None,
+        "repeatable": fixed and spec["budget"].get("train_seconds") is None,
         "versions": result.get("versions", {}),
         "revision": revision(),
         "machine": {"processor": _processor(), "architecture": platform.machine()},

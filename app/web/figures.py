@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -29,13 +30,13 @@ ONE_JOB = (
     MEMORY,
 )
 FIRST = ("agreement", "student_loss", "generator_loss", "step_seconds")
-UNDRAWN = "^teacher_queries$"
-"""A straight line; it stands among the resources."""
+UNDRAWN = "^(teacher_queries|threads)$"
+"""Series without a drawing; their last values stand among the resources."""
 
 
 def compared(metrics: Sequence[Mapping[str, float]]) -> list[Figure]:
     """One drawing for each series, with a curve for each job; the most telling first."""
-    names = dict.fromkeys(name for one in metrics for name in one if name != "teacher_queries")
+    names = dict.fromkeys(name for one in metrics for name in one if not re.match(UNDRAWN, name))
     ordered = [name for name in FIRST if name in names] + [name for name in names if name not in FIRST]
     known = {figure.series: figure for figure in (MEMORY, STEP_TIME)}
     return [

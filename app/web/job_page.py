@@ -108,7 +108,7 @@ def _resources(job: JobView, stretches: list[Stretch], stored_bytes: int) -> dic
     return {
         "device": training.get("device"),
         "precision": training.get("precision"),
-        "threads": training.get("threads"),
+        "threads": training.get("threads") or job.metrics.get("threads"),
         "memory_bytes": taken.get("peak_memory_bytes") or job.metrics.get("memory_bytes"),
         "peak": taken.get("peak_memory_bytes") is not None,
         "gpu_memory_bytes": taken.get("gpu_peak_memory_bytes"),

@@ -71,5 +71,7 @@ def verdict(client: Client, manifest: Manifest, job: Job) -> str:
     """Whether a job that has ended gave the manifest's student."""
     if client.jobs.student(job.id).sha256 == manifest.student_sha256:
         return "The student is the manifest's, bit for bit."
-    why = "" if manifest.repeatable else " (the first run was ended by the clock: it cannot be repeated)"
+    why = ""
+    if not manifest.repeatable:
+        why = " (the clock ended the first run, or its number of threads changed: it cannot be repeated)"
     return f"The student is another one than the manifest's{why}."

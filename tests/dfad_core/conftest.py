@@ -67,6 +67,7 @@ def config(*, method: dict[str, Any] | None = None, steps: int = 6, **changes: A
         "pool_batches": 4,
         "latent_dim": LATENT,
         "precision": "float32",
+        "threads": 1,
     }
     names = {f.name for f in dataclasses.fields(TrainingConfig)}
     training |= {k: changes.pop(k) for k in list(changes) if k in names}

@@ -53,4 +53,4 @@ def test_precision_follows_the_processor(tiny, monkeypatch) -> None:
 def test_threads_are_as_asked_or_as_many_as_may_be_used(tiny, monkeypatch) -> None:
     assert runtime.resolve(tiny.config(threads=5)).threads == 5
     monkeypatch.setattr(runtime, "usable_processors", lambda: 1)
-    assert runtime.resolve(tiny.config()).threads == 1
+    assert runtime.resolve(tiny.config(threads=0)).threads == 1

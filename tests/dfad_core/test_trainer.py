@@ -76,6 +76,7 @@ def test_the_game_is_reported(tiny, method: str, bn: bool) -> None:
         "step_seconds",
         "learning_rate",
         "teacher_queries",
+        "threads",
     }
     for report in witness.reports:
         assert set(report.metrics) == expected | figures
