@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import platform
 import time
@@ -88,9 +87,12 @@ def run(given: argparse.Namespace, lines: Lines, interrupt: Interrupt) -> int:
         {"architecture": entry.name, "parameters": cost(network, source.shape).parameters}
         for entry, network in zip(entries, networks, strict=True)
     )
-    with contextlib.suppress(Stopped):
-        distill(networks[0].eval(), networks[1], config, clock)
     runtime = resolve(config)
+    threads = runtime.threads
+    try:
+        distill(networks[0].eval(), networks[1], config, clock)
+    except Stopped as stopped:
+        threads = stopped.result.threads
     about = {
         "teacher": teacher,
         "student": student,
@@ -99,7 +101,7 @@ def run(given: argparse.Namespace, lines: Lines, interrupt: Interrupt) -> int:
         "rounds": clock.rounds,
         "seconds": round(clock.seconds, 3),
         "rounds_per_second": round(clock.rounds / clock.seconds, 3),
-        "machine": _machine(runtime.device, runtime.threads, runtime.precision),
+        "machine": _machine(runtime.device, threads, runtime.precision),
     }
     lines.tell("result", about)
     return 0
