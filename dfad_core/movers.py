@@ -62,7 +62,9 @@ def build_mover(
     # A search over pixels has no weights of its own; an optimizer needs at least one parameter.
     learner = source if recipe.source in LEARNED else nn.Linear(1, 1)
     played = recipe.source == "generator"
-    optimizer = make_optimizer("adam", learner, rate, 0.0, recorded=played and replay is not None)
+    optimizer = make_optimizer(
+        "adam", learner.parameters(), rate, 0.0, recorded=played and replay is not None
+    )
     if played:
         return GeneratorPhase(
             source, optimizer, runtime, guard, parts=config.training.accumulation, replay=replay

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol
 
@@ -34,19 +34,39 @@ def training(module: nn.Module) -> Iterator[None]:
 
 
 def make_optimizer(
-    kind: str, module: nn.Module, rate: float, weight_decay: float, *, recorded: bool = False
+    kind: str,
+    parameters: Iterable[nn.Parameter],
+    rate: float,
+    weight_decay: float,
+    *,
+    recorded: bool = False,
 ) -> torch.optim.Optimizer:
-    """Adam or SGD (Nesterov, momentum 0.9), fused: one kernel for all parameters.
+    """Adam or SGD (Nesterov, momentum 0.9), fused: one kernel for all parameters, and FiniteGuard needs it.
 
     `recorded`: its steps will be part of a recording, so its rate is a tensor, which a replay reads anew.
     """
-    parameters = list(module.parameters())
+    parameters = list(parameters)
     lr = torch.tensor(rate, device=parameters[0].device) if recorded else rate
     if kind == "sgd":
         return torch.optim.SGD(
             parameters, lr, momentum=0.9, nesterov=True, weight_decay=weight_decay, fused=True
         )
     return torch.optim.Adam(parameters, lr, weight_decay=weight_decay, fused=True, capturable=recorded)
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Take over the moments and counts of `state`; the rate stays this optimizer's own.
+
+    Every round writes the rate anew, and a recording knows its tensor. In a checkpoint it is another tensor,
+    or a number, depending on whether that run recorded its steps.
+    """
+    own: list[dict[str, Any]] = [
+        {name: group[name] for name in ("lr", "capturable") if name in group}
+        for group in optimizer.param_groups
+    ]
+    optimizer.load_state_dict(state)
+    for group, kept in zip(optimizer.param_groups, own, strict=True):
+        group.update(kept)
 
 
 def _alone(loss_of: Callable[[Any], Tensor], argument: Any) -> Tensor:
@@ -112,7 +132,7 @@ class Phase:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what `state_dict` gave."""
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_optimizer(self.optimizer, state["optimizer"])
 
 
 def into(gaps: Tensors) -> Record:

@@ -115,11 +115,24 @@ def applied(runtime: Runtime, seed: int) -> Iterator[None]:
     draw inside `forward` (dropout).
     """
     threads = torch.get_num_threads()
-    devices = [torch.cuda.current_device()] if runtime.device.type == "cuda" else []
     torch.set_num_threads(runtime.threads)
     try:
-        with torch.random.fork_rng(devices):
-            torch.manual_seed(seed)
+        with seeded(seed, runtime.device):
             yield
     finally:
         torch.set_num_threads(threads)
+
+
+@contextlib.contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Start torch's own streams of the CPU and of `device` from `seed` for the block, then put them back.
+
+    No other device is asked for its stream: reading one waits for that device.
+    """
+    on_gpu = device.type == "cuda"
+    with torch.random.fork_rng([device] if on_gpu else []):
+        torch.default_generator.manual_seed(seed)
+        if on_gpu:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield

@@ -12,9 +12,9 @@ from dfad_core.guard import FiniteGuard
 from dfad_core.methods.game import Game
 from dfad_core.methods.recipe import Recipe
 from dfad_core.models.noisy_labels import NoisyLabels
-from dfad_core.phases import Phase, Record, judge, listening, training
+from dfad_core.phases import Phase, Record, judge, listening, make_optimizer, training
 from dfad_core.profiling import region
-from dfad_core.runtime import Runtime
+from dfad_core.runtime import Runtime, seeded
 from dfad_core.sampling import Batch, Streams
 
 
@@ -81,7 +81,7 @@ class SearchPhase(Phase):
         start = None if pixels else self._begin()
         with training(self.module):
             variables, make = self._variables(generator_input, wanted_B, pixels=pixels)
-            adam = torch.optim.Adam(variables, self._recipe.search_rate)
+            adam = make_optimizer("adam", variables, self._recipe.search_rate, 0.0)
             for _ in range(self._steps):
                 with self._runtime.autocast(), listening(game):
                     with region("generator"):
@@ -114,6 +114,7 @@ class SearchPhase(Phase):
             for parameter, before in zip(self.module.parameters(), start, strict=True):
                 parameter.copy_(before)
         self._group.average_gradients(self.module)
+        self._guard.protect(self.optimizer)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 
@@ -151,9 +152,8 @@ class SearchPhase(Phase):
 
 
 def fresh_weights(module: nn.Module, seed: int) -> None:
-    """Initialise every layer of `module` anew; the process's own random stream is left as it was."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    """Initialise every layer of `module` anew; the process's own random streams are left as they were."""
+    with seeded(seed, next(module.parameters()).device):
         for layer in module.modules():
             reset = getattr(layer, "reset_parameters", None)
             if callable(reset):

@@ -22,7 +22,7 @@ from dfad_core.methods.schedules import generator_rate, student_rate
 from dfad_core.methods.terms import bn_layers
 from dfad_core.models.folding import folded
 from dfad_core.movers import LEARNED, build_mover, build_source
-from dfad_core.phases import StudentPhase, make_optimizer
+from dfad_core.phases import StudentPhase, load_optimizer, make_optimizer
 from dfad_core.profiling import region
 from dfad_core.runtime import Runtime
 from dfad_core.sampling import Batch, Pool, Streams
@@ -122,7 +122,7 @@ class Session:
             learners,
             make_optimizer(
                 training.student_optimizer,
-                learners,
+                learners.parameters(),
                 peak,
                 training.weight_decay,
                 recorded=self._replay() is not None,
@@ -261,7 +261,7 @@ class Session:
         self.student.load_state_dict(state["student"])
         self.game.adapters.load_state_dict(state["adapters"])
         self.generator.load_state_dict(state["generator"])
-        self.student_phase.optimizer.load_state_dict(state["student_optimizer"])
+        load_optimizer(self.student_phase.optimizer, state["student_optimizer"])
         self.generator_phase.load_state_dict(state["generator_phase"])
         self.companions.load_state_dict(state["companions"])
         if self.average is not None:

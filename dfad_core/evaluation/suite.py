@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from dfad_core.evaluation.procedural import procedural
 from dfad_core.models.generator import Generator
+from dfad_core.runtime import seeded
 
 Shape = tuple[int, int, int]
 Maker = Callable[[int], Tensor]
@@ -28,8 +29,7 @@ def makers(
     weights that nothing has trained. `generator`, if one is given: the job's own, on new z.
     """
     stream = torch.Generator(device).manual_seed(seed)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with seeded(seed, torch.device("cpu")):
         untrained = Generator(UNTRAINED_LATENT, UNTRAINED_WIDTH, shape).to(device).requires_grad_(False)
 
     def latent(count: int, length: int) -> Tensor:
