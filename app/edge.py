@@ -7,7 +7,7 @@ trusted. What may have changed something is written into the audit.
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import anyio
 from sqlalchemy.exc import SQLAlchemyError
@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.audit.service import record
 from app.config import Settings
 from app.errors import ServiceError
-from app.keys.principal import OPERATOR, Principal, needed
+from app.keys.principal import ANYONE, Principal, needed
 from app.keys.service import authenticate, recent
 from app.problems import database_away
 from app.rate_limit import RateLimit
@@ -28,6 +28,7 @@ from app.telemetry.requests import Watched
 from app.tenancy import acting_for
 from app.uploads.service import part_bytes_of
 from app.web.refusals import refusal as refused
+from app.web.sign_in import sign_in_address
 from app.webhooks.addresses import literal
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/ui/sign-in", "/ui/sign-out"})
@@ -67,16 +68,18 @@ class Edge:
         limit = self._limit(scope["path"], headers)
         try:
             principal = await self._principal(scope["method"], scope["path"], headers)
+            # Before anything else is refused: a page that says so says to whom, too.
+            state = {"request_id": request_id, "principal": principal, "tenant_id": principal.tenant_id}
+            scope.setdefault("state", {}).update(state)
+            await self._check_allowed(principal, scope["method"], scope["path"], headers)
             _check_length(headers, limit)
         except ServiceError as refusal:
             if refusal.status == 401 and _wants_page(scope["method"], scope["path"]):
-                answer: Response = RedirectResponse("/ui/sign-in", 303)
+                answer: Response = RedirectResponse(sign_in_address(_address(scope)), 303)
             else:
                 answer = refused(Request(scope), refusal, request_id)
             await answer(scope, receive, send_with_id)
             return
-        told = {"request_id": request_id, "principal": principal, "tenant_id": principal.tenant_id}
-        scope.setdefault("state", {}).update(told)
         watched.belongs_to(principal.tenant_id)
         with acting_for(principal.tenant_id):
             try:
@@ -91,10 +94,10 @@ class Edge:
                         )
 
     async def _principal(self, method: str, path: str, headers: Headers) -> Principal:
-        """Who asks. Raises ServiceError for a key that is missing, unknown or not allowed to do this."""
+        """Who asks. Raises ServiceError for a key that is missing or unknown, or for another site's page."""
         _check_site(method, headers)
-        if path in OPEN_PATHS or path.startswith(OPEN_FILES):
-            return OPERATOR
+        if _is_open(path):
+            return ANYONE
         try:
             given = headers.get("authorization") or _from_cookie(headers)
             principal = recent.find(given)
@@ -102,13 +105,18 @@ class Edge:
                 principal = await run_in_threadpool(authenticate, given, self._settings)
         except SQLAlchemyError as error:
             raise database_away(error) from error
+        return principal
+
+    async def _check_allowed(self, principal: Principal, method: str, path: str, headers: Headers) -> None:
+        """Raise ServiceError for what the key may not do, and for a tenant that asks too often."""
+        if _is_open(path):
+            return
         if principal.operator and self._settings.api_key is None:  # nobody has a key
             _check_host(headers)
         scope = needed(method, path)
         if not principal.may(scope):
             raise ServiceError(403, "forbidden", f"The key does not have the scope {scope}.")
         await self._rate.hit(principal.tenant_id)
-        return principal
 
     def _counted(self, receive: Receive, limit: int) -> Receive:
         """`receive` that refuses a body that grows too large or stops arriving."""
@@ -183,6 +191,17 @@ def _place(origin: str) -> str:
         return urlsplit(origin).netloc
     except ValueError:
         return ""
+
+
+def _is_open(path: str) -> bool:
+    """Whether no key is needed."""
+    return path in OPEN_PATHS or path.startswith(OPEN_FILES)
+
+
+def _address(scope: Scope) -> str:
+    """Path and query of a request, as a browser asked for them."""
+    query = scope["query_string"].decode("latin-1")
+    return quote(scope["path"]) + (f"?{query}" if query else "")
 
 
 def _wants_page(method: str, path: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Scope = Literal["read", "write", "admin"]
@@ -20,18 +20,27 @@ class Principal:
     scopes: frozenset[str]
     key_id: str | None = None
     """None for the operator: the key of the settings, or anyone where no key was ever made."""
+    name: str = ""
+    """Name of the key; empty where none was needed."""
 
     @property
     def operator(self) -> bool:
         """Whether it may manage the keys of all tenants."""
         return self.key_id is None
 
+    @property
+    def listed_scopes(self) -> list[str]:
+        """Scopes, the widest last."""
+        return [scope for scope in SCOPES if scope in self.scopes]
+
     def may(self, scope: Scope) -> bool:
         """admin includes write, and write includes read."""
         return bool(self.scopes & set(SCOPES[SCOPES.index(scope) :]))
 
 
-OPERATOR = Principal(LOCAL_TENANT, frozenset(SCOPES))
+OPERATOR = Principal(LOCAL_TENANT, frozenset(SCOPES), name="operator")
+ANYONE = replace(OPERATOR, name="")
+"""Whoever asks a server without keys, or for what needs no key."""
 
 
 def needed(method: str, path: str) -> Scope:

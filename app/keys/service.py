@@ -14,9 +14,10 @@ from app.config import Settings
 from app.db import database_now, read_scope, session_scope
 from app.errors import NotFound, ServiceError
 from app.ids import new_id, require_id
-from app.keys.principal import OPERATOR, Principal
+from app.keys.principal import ANYONE, OPERATOR, Principal
 from app.keys.tokens import digest_of, new_secret, parse, token_of
 from app.models import ApiKey
+from app.tenancy import as_system
 
 TRUSTED_SECONDS = 1.0
 REMEMBERED = 1000
@@ -87,7 +88,7 @@ recent = Recent()
 
 
 def authenticate(authorization: str, settings: Settings) -> Principal:
-    """Who comes with this Authorization header; see Recent. Raises ServiceError 401."""
+    """Who comes with this Authorization header, for whichever tenant; see Recent. Raises ServiceError 401."""
     principal = _look_up(authorization, settings)
     recent.add(authorization, principal)
     return principal
@@ -104,7 +105,7 @@ def _look_up(authorization: str, settings: Settings) -> Principal:
     fixed = settings.api_key
     if not authorization:
         if fixed is None and not any_keys():
-            return OPERATOR
+            return ANYONE
         raise unauthorized()
     if scheme.lower() != "bearer":
         raise unauthorized()
@@ -114,22 +115,23 @@ def _look_up(authorization: str, settings: Settings) -> Principal:
     if found is not None:
         return found
     if fixed is None and not any_keys():
-        return OPERATOR
+        return ANYONE
     raise unauthorized()
 
 
 def any_keys() -> bool:
     """Whether a key was ever made: revoking the last one must not open the service to everybody."""
-    with read_scope() as session:
+    with as_system(), read_scope() as session:
         return session.scalar(select(ApiKey.id).limit(1)) is not None
 
 
 def _find(token: str) -> Principal | None:
+    """Whose key it is: of all tenants' keys, for who asks is not known before."""
     parsed = parse(token)
     if parsed is None:
         return None
     key_id, secret = parsed
-    with read_scope() as session:
+    with as_system(), read_scope() as session:
         key = session.get(ApiKey, key_id)
         now = database_now(session)
     # Compared in any case, so that the time tells nothing of which ids exist.
@@ -139,9 +141,9 @@ def _find(token: str) -> Principal | None:
     if key.expires_at is not None and key.expires_at <= now:
         return None
     if key.last_used_at is None or now - key.last_used_at >= USED_EVERY:
-        with session_scope() as session:
+        with as_system(), session_scope() as session:
             session.execute(update(ApiKey).where(ApiKey.id == key_id).values(last_used_at=now))
-    return Principal(key.tenant_id, frozenset(key.scopes), key_id)
+    return Principal(key.tenant_id, frozenset(key.scopes), key_id, key.name)
 
 
 def unauthorized() -> ServiceError:

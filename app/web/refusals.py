@@ -8,6 +8,7 @@ from fastapi.responses import Response
 from app.errors import ServiceError
 from app.problems import problem_response
 from app.web.rendering import page
+from app.web.sign_in import sign_in_address
 
 TITLES = {
     401: "A key is needed",
@@ -26,11 +27,17 @@ def refusal(request: Request, error: ServiceError, request_id: str | None) -> Re
     if not _reads_pages(request):
         return problem_response(error, request_id)
     title = TITLES.get(error.status, "That was not done")
-    answer = page(
-        request, "problem.html", http_status=error.status, title=title, problem=error, request_id=request_id
-    )
+    values = {"title": title, "problem": error, "request_id": request_id}
+    values["sign_in"] = sign_in_address(_page_before(request))
+    answer = page(request, "problem.html", http_status=error.status, **values)
     answer.headers.update({**error.headers, **({"X-Request-Id": request_id} if request_id else {})})
     return answer
+
+
+def _page_before(request: Request) -> str:
+    """Address of the page whose button was pressed; empty where it is another site's or not known."""
+    site, referer = str(request.base_url), request.headers.get("referer", "")
+    return "/" + referer.removeprefix(site) if referer.startswith(site) else ""
 
 
 def _reads_pages(request: Request) -> bool:

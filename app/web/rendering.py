@@ -64,6 +64,7 @@ def page(request: Request, template: str, *, http_status: int = 200, **values: A
     """A template as an answer; one that is a whole page also says what the last button did."""
     principal = getattr(request.state, "principal", None)
     values["closed"] = request.cookies.get("dfad_key") is not None
+    values["signed_in"] = principal if principal is not None and principal.name else None
     values["may_write"] = principal is None or principal.may("write")
     told = None if template.startswith("_") else request.cookies.get(told_cookie.NAME)
     values["told"] = told_cookie.read(told)

@@ -1,48 +1,87 @@
-"""Keys of people with a browser: a cookie that scripts cannot read and other sites cannot send."""
+"""Keys of people with a browser: a cookie that scripts cannot read and other sites cannot send.
+
+Whoever is sent here on the way to a page goes on to it afterwards: the form carries its address as `next`.
+"""
 
 from __future__ import annotations
 
+import posixpath
+import re
 from typing import Annotated
+from urllib.parse import quote, unquote
 
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import RedirectResponse, Response
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
 from app.config import get_settings
 from app.errors import ServiceError
 from app.keys.service import authenticate
+from app.problems import database_away
 from app.web.rendering import page
 
 router = APIRouter(include_in_schema=False)
 
 COOKIE = "dfad_key"
 KEPT_SECONDS = 12 * 3600
+SIGN_IN = "/ui/sign-in"
+NO_DESTINATIONS = (SIGN_IN, "/ui/sign-out")
+MAX_ADDRESS_CHARACTERS = 6000
 
 
-@router.get("/ui/sign-in")
+def return_address(address: str) -> str:
+    """`address` if it is that of a page of this site, else that of the list of jobs.
+
+    Anybody can write a link to the sign-in, so the page behind it must be none of theirs. Browsers read `\\`
+    as `/`, drop control characters and resolve dots, encoded ones too.
+    """
+    path = posixpath.normpath(unquote(re.split("[?#]", address, maxsplit=1)[0]))
+    is_page = path == "/" or (path.startswith("/ui/") and path not in NO_DESTINATIONS)
+    is_plain = address.startswith("/") and address.isprintable() and "\\" not in address
+    return address if is_page and is_plain and len(address) <= MAX_ADDRESS_CHARACTERS else "/"
+
+
+def sign_in_address(address: str) -> str:
+    """The sign-in's address for somebody who wanted to see the page at `address`."""
+    wanted = return_address(address)
+    return SIGN_IN if wanted == "/" else f"{SIGN_IN}?next={quote(wanted, safe='/?=')}"
+
+
+@router.get(SIGN_IN)
 def sign_in_page(request: Request) -> Response:
     """Ask for the key."""
-    return page(request, "sign_in.html", problem=None)
+    next_page = return_address(request.query_params.get("next", ""))
+    return page(request, "sign_in.html", problem=None, next_page=next_page)
 
 
-@router.post("/ui/sign-in")
-async def sign_in(request: Request, key: Annotated[str, Form(max_length=500)]) -> Response:
-    """Keep a key that opens something."""
+@router.post(SIGN_IN)
+async def sign_in(
+    request: Request,
+    key: Annotated[str, Form()] = "",
+    next_page: Annotated[str, Form(alias="next")] = "",
+) -> Response:
+    """Keep a key that opens something, and go on to the page that was wanted."""
+    next_page = return_address(next_page)
     try:
-        await run_in_threadpool(authenticate, f"Bearer {key.strip()}", get_settings())
-    except ServiceError as refusal:
-        return page(request, "sign_in.html", http_status=refusal.status, problem=refusal.detail)
-    answer = RedirectResponse("/", 303)
-    answer.set_cookie(
-        COOKIE, key.strip(), max_age=KEPT_SECONDS, httponly=True, samesite="strict",
-        secure=request.url.scheme == "https",
-    )  # fmt: skip
+        principal = await run_in_threadpool(authenticate, f"Bearer {key.strip()}", get_settings())
+    except (ServiceError, SQLAlchemyError) as error:
+        refusal = error if isinstance(error, ServiceError) else database_away(error)
+        return page(
+            request, "sign_in.html", http_status=refusal.status, problem=refusal.detail, next_page=next_page
+        )
+    answer = RedirectResponse(next_page, 303)
+    if principal.name:  # else the server has no keys, and anything is let in
+        answer.set_cookie(
+            COOKIE, key.strip(), max_age=KEPT_SECONDS, httponly=True, samesite="strict",
+            secure=request.url.scheme == "https",
+        )  # fmt: skip
     return answer
 
 
 @router.post("/ui/sign-out")
 def sign_out() -> Response:
     """Forget the key."""
-    answer = RedirectResponse("/ui/sign-in", 303)
+    answer = RedirectResponse(SIGN_IN, 303)
     answer.delete_cookie(COOKIE)
     return answer

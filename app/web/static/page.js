@@ -17,7 +17,11 @@
   on("visibilitychange", () => { if (!document.hidden) document.body.dispatchEvent(new Event("seen")); });
   on("htmx:beforeSwap", (event) => {
     const { elt, xhr } = event.detail;
-    if (xhr.responseURL && new URL(xhr.responseURL).pathname === "/ui/sign-in") { location.assign("/ui/sign-in"); return; }
+    if (xhr.responseURL && new URL(xhr.responseURL).pathname === "/ui/sign-in") {
+      // Asked for again as a page, it leads to the sign-in and from there back to itself.
+      location.assign(location.pathname + location.search);
+      return;
+    }
     if (!polls(elt) || xhr.status !== 200) return;
     // What has not changed is not drawn again: the keyboard stays where it is.
     const known = before.get(elt.id) === xhr.responseText;

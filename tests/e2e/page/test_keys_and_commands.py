@@ -65,7 +65,7 @@ def test_a_key_in_a_browser(closed: Service, queued: str, browser: Browser) -> N
     assert all(cookie != "dfad_key" for cookie in page.evaluate("document.cookie").split("="))
     page.get_by_role("button", name="Sign out").click()
     page.goto(f"/ui/jobs/{queued}")
-    page.wait_for_url("**/ui/sign-in")
+    page.wait_for_url(f"**/ui/sign-in?next=/ui/jobs/{queued}")
     context.close()
 
 
