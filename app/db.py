@@ -150,6 +150,16 @@ def _no_statement_that_writes(state: ORMExecuteState) -> None:
         raise RuntimeError("a write through a session that only reads")
 
 
+def hold(session: Session, name: str) -> None:
+    """Let transactions that hold the same name run one after the other, each to its end.
+
+    Before a transaction locks rows: one that held a row already could wait for one that waits for that row.
+    SQLite has one writer as it is.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
+
+
 def database_now(session: Session) -> datetime:
     """The database's clock, in UTC: the only clock that leases and back-offs use."""
     if session.get_bind().dialect.name == "sqlite":

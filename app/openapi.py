@@ -46,7 +46,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "TeacherRequest": {"upload_id": f"upl_{'0' * 32}", "architecture": "resnet34"},
     "JobPatch": {"metadata": {"team": "vision"}, "keep": True},
     "EvaluationReport": {"data": "our test set", "images": 10_000, "teacher": 0.95, "student": 0.93},
-    "KeyRequest": {"name": "ci", "scopes": ["read", "write"], "tenant_id": "vision"},
+    "KeyRequest": {"name": "me", "scopes": ["admin"]},
     "UploadRequest": {"filename": "teacher.safetensors", "bytes": 94_000_000, "sha256": "0" * 64},
     "WebhookRequest": {"url": "https://hooks.example.com/jobs", "events": ["job.succeeded", "job.failed"]},
     "WebhookPatch": {"enabled": False},

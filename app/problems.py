@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 CODES: Mapping[str, str] = {
     "conflict": "Another request changed the same thing at the same time; try again.",
     "empty_file": "The teacher file has no bytes.",
+    "first_key_must_be_admin": "The first key of a server must be able to manage the others.",
     "forbidden": "The key is not allowed to do that.",
     "format_unavailable": "The student is not kept in that format.",
     "idempotency_in_flight": "The first request with this key is still being answered.",
@@ -32,6 +33,7 @@ CODES: Mapping[str, str] = {
     "invalid_id": "An id of that kind looks different.",
     "invalid_request": "A part of the request breaks the contract; `errors` points at it.",
     "invalid_transition": "The job cannot do that from where it is.",
+    "last_admin_key": "Without this key nobody could manage the tenant's keys.",
     "malformed_json": "The body is not JSON, or nested too deeply, or names a field twice.",
     "malformed_multipart": "The multipart body cannot be read.",
     "memory_limit": "The job needs more memory than any worker has.",

@@ -8,6 +8,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.config import Quota, get_settings
+from app.db import hold as hold_name
 from app.db import read_scope
 from app.errors import ServiceError
 from app.jobs.states import Status
@@ -39,16 +40,13 @@ def exceeded(what: str, limit: int, *, retry_seconds: float = RETRY_SECONDS) -> 
 def hold(session: Session, tenant_id: str, *, always: bool = False) -> None:
     """Let what a quota of the tenant counts be written by one transaction after the other, to its end.
 
-    Of many at once each would count none of the others. First in its transaction: one that held a row
-    already could wait for one that waits for that row. SQLite has one writer as it is. Without a quota
-    that counts rows there is nothing to wait for, except for `always`.
+    Of many at once each would count none of the others. First in its transaction, see `app.db.hold`. Without
+    a quota that counts rows there is nothing to wait for, except for `always`.
     """
     quota = quota_of(tenant_id)
     if not always and quota.queued_jobs is None and quota.stored_bytes is None:
         return
-    if session.get_bind().dialect.name == "postgresql":
-        key = func.hashtextextended(f"quotas of {tenant_id}", 0)
-        session.execute(select(func.pg_advisory_xact_lock(key)))
+    hold_name(session, f"quotas of {tenant_id}")
 
 
 def check_queued(session: Session, tenant_id: str) -> None:

@@ -12,7 +12,7 @@ from app.db import database_now, read_scope, session_scope
 from app.errors import FieldProblem, InvalidBody
 from app.json_body import parse_model
 from app.keys import service
-from app.keys.principal import Principal
+from app.keys.principal import ANYONE, Principal
 from app.keys.schemas import KeyList, KeyRequest, KeyView, NewKeyView
 from app.models import ApiKey
 from app.openapi import json_body
@@ -35,7 +35,11 @@ def _view(key: ApiKey) -> KeyView:
 
 @router.post("", status_code=201, openapi_extra=json_body("KeyRequest"))
 async def create_key(request: Request, response: Response) -> NewKeyView:
-    """Make a key. The answer is the only place where it is ever shown."""
+    """Make a key. The answer is the only place where it is ever shown.
+
+    On a server without the operator's key the first one has the scope admin, is of the tenant `local` and
+    never expires (`first_key_must_be_admin` otherwise). From then on every request needs a key.
+    """
     if content_type(request) != "application/json":
         raise unsupported("application/json")
     asked, _ = parse_model(await request.body(), KeyRequest)
@@ -58,13 +62,14 @@ def _create(asked: KeyRequest, principal: Principal) -> NewKeyView:
             )
         key, token = service.create_key(
             session,
+            principal,
             tenant_id=tenant_id,
             name=asked.name,
             scopes=sorted(set(asked.scopes)),
             expires_at=asked.expires_at,
         )
     service.recent.clear()
-    return NewKeyView(**_view(key).model_dump(), key=token)
+    return NewKeyView(**_view(key).model_dump(), key=token, first=principal == ANYONE)
 
 
 @router.get("")
@@ -79,7 +84,10 @@ def list_keys(request: Request, limit: Limit = 20, after: After = None) -> KeyLi
 
 @router.delete("/{key_id}", status_code=204)
 def revoke_key(request: Request, key_id: KeyId) -> Response:
-    """From now on the key opens nothing. Idempotent."""
+    """From now on the key opens nothing. Idempotent.
+
+    Refused as `last_admin_key` where nobody could manage the tenant's keys afterwards.
+    """
     with _reach(request.state.principal), session_scope() as session:
         service.revoke_key(session, key_id)
     service.recent.clear()

@@ -41,6 +41,8 @@ class NewKeyView(KeyView):
     """A key that was just made, with what opens the service. It is shown this once."""
 
     key: str
+    first: bool
+    """Whether it is the first of a server without the operator's: from now on every request needs a key."""
 
 
 class KeyList(BaseModel):

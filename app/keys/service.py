@@ -10,11 +10,11 @@ from datetime import datetime, timedelta
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from app.config import Settings
-from app.db import database_now, read_scope, session_scope
+from app.config import Settings, get_settings
+from app.db import database_now, hold, read_scope, session_scope
 from app.errors import NotFound, ServiceError
 from app.ids import new_id, require_id
-from app.keys.principal import ANYONE, OPERATOR, Principal
+from app.keys.principal import ANYONE, LOCAL_TENANT, OPERATOR, Principal
 from app.keys.tokens import digest_of, new_secret, parse, token_of
 from app.models import ApiKey
 from app.tenancy import as_system
@@ -23,12 +23,38 @@ TRUSTED_SECONDS = 1.0
 REMEMBERED = 1000
 USED_EVERY = timedelta(minutes=1)
 """How exactly `last_used_at` is kept: a write at every request would be felt."""
+KEYS_LOCK = "keys"
+FIRST_KEY = (
+    "Once there is a key every request needs one, so the first has to manage the others: make it with the "
+    f"scope admin, for the tenant {LOCAL_TENANT}, without an expiry (`dfad keys create NAME --scope admin`). "
+    "Or start the server with DFAD_API_KEY, the operator's key, which keys of other tenants need anyway."
+)
+LAST_ADMIN_KEY = (
+    "It is the tenant's last key with the scope admin that never expires; without one nobody could manage "
+    "its keys. Make another one first, or start the server with DFAD_API_KEY, the operator's key."
+)
 
 
 def create_key(
-    session: Session, *, tenant_id: str, name: str, scopes: list[str], expires_at: datetime | None
+    session: Session,
+    principal: Principal,
+    *,
+    tenant_id: str,
+    name: str,
+    scopes: list[str],
+    expires_at: datetime | None,
 ) -> tuple[ApiKey, str]:
-    """A new key and its token, which nobody can be shown again."""
+    """A new key, made by `principal`, and its token, which nobody can be shown again.
+
+    Before anything is locked in its transaction. Raises ServiceError 409 `first_key_must_be_admin` where the
+    server has no key yet and this one could not manage the others, since it would lock its owner out.
+    """
+    hold(session, KEYS_LOCK)
+    if principal == ANYONE:
+        if session.scalar(select(ApiKey.id).limit(1)) is not None:
+            raise unauthorized()  # somebody else made the first one meanwhile
+        if "admin" not in scopes or tenant_id != LOCAL_TENANT or expires_at is not None:
+            raise ServiceError(409, "first_key_must_be_admin", FIRST_KEY)
     secret = new_secret()
     key = ApiKey(
         id=new_id("key"),
@@ -45,13 +71,28 @@ def create_key(
 
 
 def revoke_key(session: Session, key_id: str) -> None:
-    """From now on it opens nothing. Idempotent; NotFound for a key that is not there."""
+    """From now on it opens nothing. Idempotent. Before anything is locked in its transaction.
+
+    Raises NotFound for a key that is not there, and ServiceError 409 `last_admin_key` where nobody, and no
+    operator, could manage the tenant's keys without it.
+    """
     require_id(key_id, "key", "/key_id")
+    hold(session, KEYS_LOCK)
     key = session.scalar(select(ApiKey).where(ApiKey.id == key_id))
     if key is None:
         raise NotFound("key")
-    if key.revoked_at is None:
-        key.revoked_at = database_now(session)
+    if key.revoked_at is not None:
+        return
+    if get_settings().api_key is None and _is_last_admin(session, key):
+        raise ServiceError(409, "last_admin_key", LAST_ADMIN_KEY)
+    key.revoked_at = database_now(session)
+
+
+def _is_last_admin(session: Session, key: ApiKey) -> bool:
+    """Whether `key` alone manages the keys of its tenant for good."""
+    lasting = (ApiKey.revoked_at.is_(None), ApiKey.expires_at.is_(None))
+    of_tenant = session.scalars(select(ApiKey).where(ApiKey.tenant_id == key.tenant_id, *lasting))
+    return [one.id for one in of_tenant if "admin" in one.scopes] == [key.id]
 
 
 class Recent:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from dfad_client.commands.shared import Session, register
+from dfad_client.profiles import config_path
 
 keys = typer.Typer(help="Keys that open the service.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -21,7 +22,10 @@ def create(
     tenant: Annotated[str | None, typer.Option(help="Whose; for the operator. [default: one's own]")] = None,
     days: Annotated[float | None, typer.Option(min=0.001, help="Until it expires. [default: never]")] = None,
 ) -> None:
-    """Make a key and show it, this once."""
+    """Make a key and show it, this once.
+
+    The first one of a server without DFAD_API_KEY needs --scope admin; then every request needs a key.
+    """
     expires_at = None if days is None else (datetime.now(UTC) + timedelta(days=days)).isoformat()
     with session.connected() as client:
         made = client.keys.create(
@@ -30,6 +34,11 @@ def create(
     session.tell(made, essential=made["key"], human=made["key"])
     about = f"{made['id']}, tenant {made['tenant_id']}, {' '.join(made['scopes'])}"
     session.note(f"Made {about}. Keep the key now: it is not shown again.")
+    if made.get("first"):
+        session.note(
+            "From now on every request to this server needs a key. Give this one to clients as DFAD_API_KEY "
+            f"in their environment, or as api_key of a profile in {config_path()}. It makes other keys, too."
+        )
 
 
 def list_keys(session: Session) -> None:

@@ -31,13 +31,28 @@ def bearer(key: dict[str, Any]) -> dict[str, str]:
 def test_the_first_key_closes_the_door(client: TestClient, make: Any) -> None:
     assert client.get("/jobs").status_code == 200
     key = make(scopes=["admin"])
+    assert key["first"]
     assert client.get("/jobs").status_code == 401
     assert client.get("/jobs", headers=bearer(key)).status_code == 200
-    assert client.delete(f"/keys/{key['id']}", headers=bearer(key)).status_code == 204
-    # Nor does revoking the last one open it again.
-    assert client.get("/jobs").status_code == 401
-    assert client.get("/jobs", headers=bearer(key)).status_code == 401
     assert client.get("/healthz").status_code == 200
+    assert not make(scopes=["admin"])["first"]
+
+
+def test_revoking_all_keys_opens_nothing(
+    database: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    from app.config import get_settings
+    from app.main import create_app
+
+    monkeypatch.setenv("DFAD_API_KEY", "the-operators")
+    client, operator = request.getfixturevalue("client"), {"Authorization": "Bearer the-operators"}
+    key = client.post("/keys", json={"name": "k", "scopes": ["admin"]}, headers=operator).json()
+    assert client.delete(f"/keys/{key['id']}", headers=operator).status_code == 204
+    monkeypatch.delenv("DFAD_API_KEY")
+    get_settings.cache_clear()
+    with TestClient(create_app()) as without:
+        for headers in ({}, bearer(key), operator):
+            assert without.get("/jobs", headers=headers).status_code == 401
 
 
 def test_the_secret_is_shown_once_and_kept_nowhere(client: TestClient, make: Any) -> None:
