@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,20 +20,26 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 
 
-def append(path: Path, figures: dict[str, Any], device: torch.device) -> dict[str, Any]:
-    """Append `figures` with time, versions, machine and git revision to `path`; return the whole line."""
-    line = {
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        **figures,
-        "device": device.type,
-        "versions": versions(),
-        "machine": machine(device),
-        **revision(),
-    }
+def append(
+    path: Path, figures: dict[str, Any], device: torch.device, *, known: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Append `figures` with the time and their `surroundings` to `path`; return the whole line.
+
+    It is on the disk when this returns. `known` are the surroundings, where they were asked for before.
+    """
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    line = {"time": now, **figures, **(surroundings(device) if known is None else known)}
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
     return line
+
+
+def surroundings(device: torch.device) -> dict[str, Any]:
+    """Device, versions, machine and git revision."""
+    return {"device": device.type, "versions": versions(), "machine": machine(device), **revision()}
 
 
 def versions() -> dict[str, str | None]:
@@ -79,6 +87,13 @@ def revision() -> dict[str, Any]:
     # Result lines themselves are not code.
     changed = _git("status", "--porcelain", "--", ".", ":!benchmarks/results")
     return {"git_revision": head, "git_clean": changed == ""}
+
+
+def revision_text(line: Mapping[str, Any]) -> str:
+    """A line's revision for a table: ten characters, and whether the code was another."""
+    if line["git_revision"] is None:
+        return "-"
+    return str(line["git_revision"][:10]) + (" and changes" if line["git_clean"] is False else "")
 
 
 def _git(*arguments: str) -> str | None:

@@ -27,19 +27,22 @@ class Snapshots(Hooks):
     """Keeps a copy of `student`, which the engine trains in place, at evenly spaced times.
 
     Copies are taken between two steps and scored after the run, so that scoring costs it nothing.
-    BN statistics are those of the moment: only the engine's final student is recalibrated.
+    BN statistics are those of the moment: only the engine's final student is recalibrated. Time counts
+    from the beginning of the phase `since`.
     """
 
-    def __init__(self, student: nn.Module, seconds: float, points: int = 10) -> None:
-        self._student = student
+    def __init__(
+        self, student: nn.Module, seconds: float, points: int = 10, *, since: str = "warming_up"
+    ) -> None:
+        self._student, self._since = student, since
         self._due = [seconds * (i + 1) / points for i in range(points - 1)]
         self._started = time.monotonic()
         self._step = self._queries = 0
         self.taken: list[Snapshot] = []
 
     def phase(self, name: str) -> None:
-        """The first phase starts the clock."""
-        if name == "warming_up":
+        """The phase `since` starts the clock."""
+        if name == self._since:
             self._started = time.monotonic()
 
     def progress(self, progress: Progress) -> None:

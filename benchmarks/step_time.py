@@ -15,7 +15,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -33,6 +33,8 @@ from dfad_core.trainer import distill
 
 WARM_UP = 1
 """Rounds of the game before the clock starts, in every turn."""
+GRAPHS_WARM_UP = 5
+"""The same where steps are recorded, which takes the first four rounds."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Case:
     timed: int
     """Rounds of the game timed in one turn."""
     device: torch.device
+    warm_up: int = WARM_UP
 
     def networks(self) -> tuple[nn.Module, nn.Module]:
         """Teacher and student; time does not depend on their weights."""
@@ -70,12 +73,12 @@ class StopWatch(Hooks):
     def should_stop(self) -> str | None:
         """Called by the engine after every round."""
         self._marks.append(now(self._case.device))
-        return "measured" if len(self._marks) > WARM_UP + self._case.timed - 1 else None
+        return "measured" if len(self._marks) > self._case.warm_up + self._case.timed - 1 else None
 
     @property
     def seconds(self) -> float:
         """Of one round, without the warm-up."""
-        return (self._marks[-1] - self._marks[WARM_UP - 1]) / self._case.timed
+        return (self._marks[-1] - self._marks[self._case.warm_up - 1]) / self._case.timed
 
 
 def now(device: torch.device) -> float:
@@ -90,7 +93,7 @@ def time_plain(case: Case) -> float:
     teacher, student = (network.to(case.device) for network in case.networks())
     generator = PlainGenerator(case.latent_dim, case.generator_width, case.shape).to(case.device)
     loop = PlainLoop(teacher, student, generator, latent_dim=case.latent_dim, batch_size=case.batch_size)
-    for _ in range(WARM_UP):
+    for _ in range(case.warm_up):
         loop.play_round()
     start = now(case.device)
     for _ in range(case.timed):
@@ -98,9 +101,9 @@ def time_plain(case: Case) -> float:
     return (now(case.device) - start) / case.timed
 
 
-def time_engine(case: Case, pool_batches: int) -> float:
-    """Seconds of one round of `distill`, its reports included, with a pool of that many batches."""
-    config = DistillConfig(
+def engine_config(case: Case, pool_batches: int, *, graphs: bool = False) -> DistillConfig:
+    """What the engine is given, with a pool of that many batches."""
+    return DistillConfig(
         input=InputConfig(case.shape),
         num_classes=case.num_classes,
         method=MethodConfig("dfad"),
@@ -112,25 +115,38 @@ def time_engine(case: Case, pool_batches: int) -> float:
             student_optimizer="sgd",
             latent_dim=case.latent_dim,
             generator_width=case.generator_width,
+            cuda_graphs=graphs,
         ),
         device="cuda" if case.device.type == "cuda" else "cpu",
     )
+
+
+def time_engine(case: Case, pool_batches: int, *, graphs: bool = False) -> float:
+    """Seconds of one round of `distill`, its reports included."""
     watch = StopWatch(case)
     try:
-        distill(*case.networks(), config, watch)
+        distill(*case.networks(), engine_config(case, pool_batches, graphs=graphs), watch)
     except Stopped:
         return watch.seconds
     raise AssertionError("the engine did not stop when asked")
 
 
-def measure(case: Case, rounds: int, tell: Callable[[str], None] = print) -> dict[str, float]:
-    """Median seconds of one student step (a round's share) for each loop, taken in turn `rounds` times."""
+def measure(
+    case: Case, rounds: int, tell: Callable[[str], None] = print, *, graphs: bool = False
+) -> dict[str, float]:
+    """Median seconds of one student step (a round's share) for each loop, taken in turn `rounds` times.
+
+    `graphs` adds the engine with its pool and with CUDA graphs.
+    """
     default_pool = get_method("dfad").pool_batches
     loops: dict[str, Callable[[], float]] = {
         "plain": lambda: time_plain(case),
         "engine": lambda: time_engine(case, 0),
         "engine_with_pool": lambda: time_engine(case, default_pool),
     }
+    if graphs:
+        recorded = replace(case, warm_up=GRAPHS_WARM_UP)
+        loops["engine_with_graphs"] = lambda: time_engine(recorded, default_pool, graphs=True)
     taken: dict[str, list[float]] = {name: [] for name in loops}
     for number in range(rounds):
         for name, run in loops.items():

@@ -13,8 +13,9 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from benchmarks import gpu_tables
 from benchmarks.plots import AXES, draw
-from benchmarks.record import RESULTS
+from benchmarks.record import RESULTS, revision_text
 from benchmarks.service_tables import chaos_rows, file_rows, polling_rows, public_rows, sse_rows
 from dfad_core.evaluation import proof
 
@@ -73,7 +74,7 @@ def method_table(lines: Sequence[Line]) -> str:
             f"{gap:.2f}",
             f"{mean(run['steps'] for run in runs):,.0f}",
             asked,
-            ", ".join(sorted({_revision(run) for run in runs})),
+            ", ".join(sorted({revision_text(run) for run in runs})),
         )
         rows.append((mean(scores), row))
     return _markdown(head, [row for _, row in sorted(rows, reverse=True)])
@@ -102,7 +103,7 @@ def step_time_table(lines: Sequence[Line]) -> str:
             f"{line['ratio']:.1f}",
             f"{line['ratio_with_pool']:.1f}",
             _where(line),
-            _revision(line),
+            revision_text(line),
         )
         for line in lines
     ]
@@ -159,20 +160,14 @@ def _where(line: Line) -> str:
     return str(on) if processes == 1 else f"{processes} processes, each on {on}"
 
 
-def _revision(line: Line) -> str:
-    revision = line["git_revision"]
-    if revision is None:
-        return "-"
-    return revision[:10] + ("" if line["git_clean"] else " and changes")
-
-
 def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows])
 
 
 def accuracy_lines() -> list[Line]:
     """Every run that was scored on real data, of all benchmarks."""
-    return [*read(RESULTS / "mnist.jsonl"), *read(RESULTS / "paper_table.jsonl")]
+    gpu = gpu_tables.students(read(RESULTS / "gpu_pass.jsonl"))
+    return [*read(RESULTS / "mnist.jsonl"), *read(RESULTS / "paper_table.jsonl"), *gpu]
 
 
 def plot_names(lines: Sequence[Line]) -> dict[str, tuple[str, list[Line], str]]:
@@ -205,6 +200,8 @@ def report() -> str:
     busy = read(RESULTS / "busy_machine.jsonl")
     if busy:
         parts.append("### Training beside another busy program\n\n" + busy_machine_table(busy))
+    for title, rows in gpu_tables.sections(read(RESULTS / "gpu_pass.jsonl")):
+        parts.append(f"### {title}\n\n" + _markdown(*rows))
     chaos, api = read(RESULTS / "chaos.jsonl"), read(RESULTS / "api_load.jsonl")
     if chaos:
         parts.append("### Jobs while processes are killed\n\n" + _markdown(*chaos_rows(chaos)))

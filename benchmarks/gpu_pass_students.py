@@ -1,0 +1,283 @@
+"""The last parts of the pass over a GPU: teachers from labelled images, students from teachers alone."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import math
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks import teacher_shards, teacher_training
+from benchmarks.data import data_dir, data_file, load_images, normalise
+from benchmarks.gpu_pass_parts import Scale, release
+from benchmarks.paper_table import Split
+from benchmarks.snapshots import Snapshot, Snapshots, same_network
+from benchmarks.step_time import now
+from benchmarks.work import petaflop
+from dfad_core.catalog import get_method
+from dfad_core.config import BudgetConfig, DistillConfig, MethodConfig, TrainingConfig
+from dfad_core.errors import DfadError
+from dfad_core.evaluation.accuracy import accuracy
+from dfad_core.models import build_classifier
+from dfad_core.trainer import DistillResult, distill
+
+SEED = 0
+SCORING_SECONDS = 4.0
+"""Of a teacher's share, for what comes after its training."""
+CLOSING_SECONDS = 5.0
+"""Of a student's share, for all but its training, until a run has shown how long that takes."""
+WHOLE_TEST_SET = 10_000
+
+Tell = Callable[[dict[str, Any]], None]
+
+
+class Images:
+    """The data set's two splits, read when they are first asked for; the test images stay on the device."""
+
+    def __init__(self, scale: Scale, device: torch.device, data: str | None) -> None:
+        self._scale, self._device, self._data = scale, device, data
+
+    @functools.cached_property
+    def train(self) -> Split:
+        """On the CPU. DataMissing where there is none."""
+        return self._split("train")
+
+    @functools.cached_property
+    def test(self) -> Split:
+        """On the device; as many as the file holds. DataMissing where there is none."""
+        split = self._split("test")
+        return Split(split.images_BCHW.to(self._device), split.labels_B.to(self._device))
+
+    @property
+    def name(self) -> str:
+        """Of what is scored on."""
+        kind = "synthetic-test" if self._scale.name == "tiny" else "cifar10-test"
+        count = len(self.test.labels_B)
+        return kind if count == WHOLE_TEST_SET else f"{kind}-{count}"
+
+    def _split(self, name: str) -> Split:
+        if self._scale.name == "tiny":
+            images_BCHW, labels_B = _synthetic(self._scale, {"train": 1, "test": 2}[name])
+        else:
+            path = data_file(data_dir(self._data), f"cifar10-{name}.parquet")
+            images_BCHW, labels_B = load_images(path)
+        given = self._scale.input
+        assert given.mean is not None
+        assert given.std is not None
+        return Split(normalise(images_BCHW, given.mean, given.std), labels_B)
+
+
+def _synthetic(scale: Scale, seed: int) -> tuple[Tensor, Tensor]:
+    """96 noisy images whose brightness is their class, as bytes, and the classes."""
+    stream = torch.Generator().manual_seed(seed)
+    labels_B = torch.arange(96) % scale.num_classes
+    noise = torch.randint(0, 40, (96, *scale.input.shape), generator=stream)
+    images_BCHW = labels_B[:, None, None, None] * (200 // scale.num_classes) + noise
+    return images_BCHW.to(torch.uint8), labels_B
+
+
+@dataclass
+class Pass:
+    """What the parts of these stages share."""
+
+    scale: Scale
+    device: torch.device
+    folder: Path
+    images: Images
+    closing_seconds: float = CLOSING_SECONDS
+    """What a student takes beside its training: at least so much, or the most seen until now."""
+    student_seconds: float = math.inf
+    """Of a student's training: the least that one had until now, so that methods stay comparable."""
+
+    def training_seconds(self, until: float) -> float:
+        """Of a student that shall be trained and scored by then."""
+        left = until - time.monotonic()
+        seconds = min(
+            max(left - self.closing_seconds, left / 2), self.scale.most_seconds, self.student_seconds
+        )
+        return float(math.floor(seconds)) if seconds > 10 else seconds
+
+    def network(self, name: str) -> nn.Module:
+        """A new one, its weights drawn from the pass's seed."""
+        torch.manual_seed(SEED)
+        return build_classifier(name, num_classes=self.scale.num_classes, input_shape=self.scale.input.shape)
+
+    def score(self, module: nn.Module) -> float:
+        """Accuracy on the test images, on the device."""
+        test = self.images.test
+        return round(accuracy(module.to(self.device), test.images_BCHW, test.labels_B), 4)
+
+
+def teacher(run: Pass, name: str, until: float) -> dict[str, Any]:
+    """Train a teacher within the time and keep it in float16; one whose files are there is only scored."""
+    images = len(run.images.test.labels_B)
+    module = run.network(name)
+    kept = teacher_shards.read(run.folder, name)
+    if kept is None:
+        train = run.images.train
+        epochs = epochs_for(run, module, until - time.monotonic() - SCORING_SECONDS)
+        print(f"{name}: {epochs} epochs", flush=True)
+        start = now(run.device)
+        recipe = teacher_training.Recipe(epochs=epochs, seed=SEED)
+        teacher_training.train(module, train.images_BCHW, train.labels_B, recipe, run.device)
+        facts = {"epochs": str(epochs), "training_seconds": f"{now(run.device) - start:.2f}"}
+        facts["accuracy"] = str(run.score(module))
+        teacher_shards.write(run.folder, name, module.state_dict(), facts)
+        kept = teacher_shards.read(run.folder, name)
+        assert kept is not None
+    weights, facts = kept
+    module.load_state_dict(weights)
+    return {
+        "teacher": name,
+        "dataset": run.images.name,
+        "images": images,
+        "accuracy": float(facts["accuracy"]),
+        "accuracy_float16": run.score(module),
+        "epochs": int(facts["epochs"]),
+        "training_seconds": float(facts["training_seconds"]),
+        "files": teacher_shards.hashes(run.folder, name),
+    }
+
+
+def epochs_for(run: Pass, module: nn.Module, seconds: float) -> int:
+    """As many as fit, at least one, by the time of some steps with a copy of `module`."""
+    train = run.images.train
+    recipe = teacher_training.Recipe(epochs=1)
+    taken = 0.0
+    spare = copy.deepcopy(module)
+    for batches in (3, 10):
+        count = batches * recipe.batch_size
+        start = now(run.device)
+        teacher_training.train(spare, train.images_BCHW[:count], train.labels_B[:count], recipe, run.device)
+        steps = max(1, min(count, len(train.labels_B)) // recipe.batch_size)
+        taken = (now(run.device) - start) / steps
+    epoch = taken * max(1, len(train.labels_B) // recipe.batch_size)
+    return max(1, min(run.scale.most_epochs, int(seconds / epoch)))
+
+
+class Tenths(Snapshots):
+    """Hands every copy of the student on at once. Time counts from the first round."""
+
+    def __init__(self, student: nn.Module, seconds: float, score: Callable[[Snapshot], None]) -> None:
+        super().__init__(student, seconds, since="distilling")
+        self._score = score
+
+    def should_stop(self) -> str | None:
+        """Called by the engine after every round; never asks it to stop."""
+        before = len(self.taken)
+        reason = super().should_stop()
+        for shot in self.taken[before:]:
+            self._score(shot)
+        return reason
+
+
+def student(
+    run: Pass,
+    pair: tuple[str, str],
+    method: str,
+    until: float,
+    *,
+    graphs: bool,
+    teacher_accuracy: float,
+    tell: Tell,
+) -> dict[str, Any]:
+    """Distil a student within the time, closing evaluation included; `tell` is told each tenth's accuracy.
+
+    What fails with CUDA graphs is run again without them, in the time that is left.
+    """
+    kept = teacher_shards.read(run.folder, pair[0])
+    if kept is None:
+        raise FileNotFoundError(f"the files of {pair[0]} are not in {run.folder}")
+    taught = run.network(pair[0])
+    taught.load_state_dict(kept[0])
+    images = len(run.images.test.labels_B)  # read before the clock starts
+    run.student_seconds = run.training_seconds(until)
+    play = functools.partial(_distilled, run, taught, pair[1], method, tell=tell)
+    refusal: dict[str, str] = {}
+    if graphs:
+        try:
+            figures = play(run.student_seconds, graphs=True)
+        except (DfadError, torch.cuda.OutOfMemoryError):
+            raise
+        except RuntimeError as error:
+            print(f"without CUDA graphs, for with them: {error}", file=sys.stderr, flush=True)
+            refusal = {"graphs_failed": f"{type(error).__name__}: {error}"[:2000]}
+            graphs = False
+        release(run.device)
+    if not graphs:
+        figures = play(run.training_seconds(until), graphs=False)
+    return {
+        "dataset": run.images.name,
+        "images": images,
+        "pair": ":".join(pair),
+        "method": method,
+        "seed": SEED,
+        "batch_size": run.scale.batch_size,
+        "teacher_accuracy": teacher_accuracy,
+        "gap": round(teacher_accuracy - figures["student_accuracy"], 4),
+        "graphs": graphs,
+        **refusal,
+        **figures,
+    }
+
+
+def _distilled(
+    run: Pass, taught: nn.Module, name: str, method: str, seconds: float, *, graphs: bool, tell: Tell
+) -> dict[str, Any]:
+    start = time.monotonic()
+    config = DistillConfig(
+        input=run.scale.input,
+        num_classes=run.scale.num_classes,
+        method=MethodConfig(method),
+        budget=BudgetConfig(steps=10_000_000, train_seconds=seconds),
+        training=TrainingConfig(batch_size=run.scale.batch_size, cuda_graphs=graphs),
+        device="cuda" if run.device.type == "cuda" else "cpu",
+        seed=SEED,
+    )
+    module, spare = run.network(name), run.network(name).to(run.device)
+    curve: list[dict[str, Any]] = []
+
+    def scored(shot: Snapshot) -> None:
+        point = _point(shot.seconds, shot.step, shot.queries, run.score(same_network(spare, shot.weights)))
+        curve.append(point)
+        tell({"tenth": int(10 * shot.seconds / seconds), "method": method, **point})
+
+    result = distill(taught, module, config, Tenths(module, seconds, scored))
+    queries = int(result.metrics["teacher_queries"])
+    final = run.score(result.student)
+    curve.append(_point(result.seconds, result.steps, queries, final))
+    took = time.monotonic() - start
+    run.closing_seconds = max(run.closing_seconds, 1.2 * (took - result.seconds))
+    return {
+        "student_accuracy": final,
+        "budget_seconds": seconds,
+        "training_seconds": round(result.seconds, 2),
+        "steps": result.steps,
+        **_amounts(config, taught, result, queries),
+        "curve": curve,
+        "fidelity": {source: round(value, 5) for source, value in result.fidelity.items()},
+    }
+
+
+def _point(seconds: float, step: int, queries: int, share: float) -> dict[str, Any]:
+    return {"seconds": round(seconds, 2), "step": step, "queries": queries, "accuracy": share}
+
+
+def _amounts(config: DistillConfig, taught: nn.Module, result: DistillResult, queries: int) -> dict[str, Any]:
+    """Images shown to the student and arithmetic done, a second of training."""
+    updates = result.steps * get_method(config.method.name).student_steps
+    pflop = petaflop(config, taught.cpu(), result.student.cpu(), result.steps, queries)
+    return {
+        "presentations_per_second": round(updates * config.training.batch_size / result.seconds, 1),
+        "teacher_queries": queries,
+        "pflop": float(f"{pflop:.4g}"),
+        "tflops": float(f"{1000 * pflop / result.seconds:.4g}"),
+    }
