@@ -146,6 +146,7 @@ def main(arguments: list[str] | None = None) -> None:
     result, snapshots, took = run(teacher, config, options.seconds)
     busy, warning = others.processors(), others.warning()
     teacher_accuracy, final, curve = score(teacher, result, snapshots, took, images)
+    torch.set_num_threads(result.threads)  # what the line says of the machine
     print(f"{'seconds':>8} {'step':>7} {'accuracy':>9}")
     for point in curve:
         print(f"{point['seconds']:8.1f} {point['step']:7.0f} {point['accuracy']:9.4f}")

@@ -272,6 +272,7 @@ def play(options: argparse.Namespace) -> dict[str, Any] | None:
         "fidelity": {name: round(value, 5) for name, value in result.fidelity.items()},
         "settings": settings_of(options),
     }
+    torch.set_num_threads(result.threads)  # what the line says of the machine
     return append(RESULTS / FILE, figures, device)
 
 

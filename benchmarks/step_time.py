@@ -116,6 +116,7 @@ def engine_config(case: Case, pool_batches: int, *, graphs: bool = False) -> Dis
             latent_dim=case.latent_dim,
             generator_width=case.generator_width,
             cuda_graphs=graphs,
+            threads=torch.get_num_threads(),  # as many as the plain loop's
         ),
         device="cuda" if case.device.type == "cuda" else "cpu",
     )
