@@ -38,12 +38,17 @@ class Metrics(TypedDict):
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a job is. `eta_seconds` is None until it can be told."""
+    """How far a job is. `eta_seconds` is the time to its end, None until it can be told.
+
+    `percent` is of the training. While evaluation or export goes on, `phase` has `done`, `total`, `unit`
+    (images or formats) and `percent` of it.
+    """
 
     step: int = 0
     total_steps: int = 0
     percent: float = 0.0
     eta_seconds: float | None = None
+    phase: Json | None = None
 
     @classmethod
     def of(cls, raw: Json) -> Progress:
@@ -53,6 +58,7 @@ class Progress:
             total_steps=raw.get("total_steps") or 0,
             percent=raw.get("percent") or 0.0,
             eta_seconds=raw.get("eta_seconds"),
+            phase=raw.get("phase"),
         )
 
 

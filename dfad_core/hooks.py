@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from dfad_core.trainer import DistillResult
 
 
 @dataclass(frozen=True)
@@ -21,23 +24,41 @@ class Progress:
     seconds: float
     """Training time until now, interrupted runs included."""
     eta_seconds: float | None
-    """Expected training time still to come; None before the first round is measured."""
+    """Expected time still to come, evaluation included; None before the first round is measured."""
     metrics: dict[str, float] = field(default_factory=dict)
     """Means since the last report (losses) or values of the newest batch (the rest)."""
+    fraction: float = 0.0
+    """Share of the training that is done, 0 to 1: by the clock where the budget is in seconds."""
+
+
+@dataclass(frozen=True)
+class PhaseProgress:
+    """One report from what follows training."""
+
+    phase: str
+    """`evaluating` or `exporting`."""
+    done: int
+    total: int
+    unit: str
+    """What `done` and `total` count: `images` or `formats`."""
+    eta_seconds: float | None
+    """Expected time to the end of this phase; None where it cannot be told yet."""
 
 
 class Hooks:
     """What the engine calls. Every method does nothing here; override those that matter.
 
-    A hook runs inside the training process, between two steps. It may be slow (training waits)
-    and may raise (training ends with that error).
+    A hook runs inside the training process, between two steps or, after training, between two batches. It may
+    be slow (the work waits) and may raise (the work ends with that error).
     """
 
     pictures: Sequence[tuple[int, bytes]] = ()
     """Earlier pictures (PNG) with their steps, for the report, where the hooks have kept any."""
+    later_seconds: float = 0.0
+    """Expected time of what the caller does after fidelity is measured; a part of every `eta_seconds`."""
 
     def phase(self, name: str) -> None:
-        """A phase begins: `warming_up`, `distilling` or `evaluating`."""
+        """A phase begins: `warming_up`, `distilling` or `evaluating`; `exporting` in `dfad_core.outcome`."""
 
     def progress(self, progress: Progress) -> None:
         """Figures of the loop, at most one report in `progress_seconds`."""
@@ -48,9 +69,22 @@ class Hooks:
     def checkpoint(self, step: int, data: bytes) -> None:
         """Everything that `distill(..., resume=data)` needs to go on after `step`."""
 
+    def student_ready(self, result: DistillResult, *, complete: bool) -> None:
+        """Training is over: `result.student` is what it gave, and nothing of it is measured yet.
+
+        The moment to keep the student, whatever becomes of evaluation and exports. It is in eval mode, on
+        the device that trained it, and only to be read. Not `complete`: training was stopped or diverged.
+        """
+
+    def phase_progress(self, progress: PhaseProgress) -> None:
+        """How far evaluation or export is, about once a second."""
+
     def event(self, kind: str, data: dict[str, Any]) -> None:
         """Something a person should know, such as `collapse_suspected`."""
 
     def should_stop(self) -> str | None:
-        """Asked after every step: a reason to stop, or None. Must be cheap."""
+        """Asked after every step: a reason to stop, or None. Must be cheap.
+
+        After training it is asked between two batches, and by another thread while an exporter is at work.
+        """
         return None

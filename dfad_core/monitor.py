@@ -12,6 +12,7 @@ from torch import Tensor
 from dfad_core.collapse import CollapseWatch
 from dfad_core.config import DistillConfig
 from dfad_core.evaluation.diversity import class_entropy_of, sample_distance
+from dfad_core.evaluation.plan import EvaluationBudget
 from dfad_core.hooks import Hooks, Progress
 from dfad_core.movers import DRAWN
 from dfad_core.samples import grid
@@ -27,8 +28,10 @@ RECENT_BATCHES = 10
 class Monitor:
     """Collects, reports and remembers. Nothing here changes what is trained."""
 
-    def __init__(self, config: DistillConfig, hooks: Hooks, session: Session) -> None:
-        self._config, self._hooks, self._session = config, hooks, session
+    def __init__(
+        self, config: DistillConfig, hooks: Hooks, session: Session, budget: EvaluationBudget
+    ) -> None:
+        self._config, self._hooks, self._session, self._budget = config, hooks, session, budget
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
         self._collapse = CollapseWatch()
@@ -94,8 +97,25 @@ class Monitor:
             names = ("class_entropy", "sample_distance")
             self.event(kind, {name: metrics[name] for name in names})
         self._hooks.progress(
-            Progress(clock.step, self._config.budget.steps, seconds, clock.eta_seconds, metrics)
+            Progress(
+                clock.step,
+                self._config.budget.steps,
+                seconds,
+                self._eta_seconds(),
+                metrics,
+                clock.fraction,
+            )
         )
+
+    def _eta_seconds(self) -> float | None:
+        """Of training and what follows it, at the speed of training until now."""
+        clock = self._session.clock
+        training = clock.eta_seconds
+        if training is None:
+            return None
+        rounds = round(clock.step / clock.fraction)
+        evaluation = self._budget.expected_seconds(rounds, clock.seconds / clock.step)
+        return training + evaluation + self._hooks.later_seconds
 
     def _agreement(self, batch: Batch) -> float:
         session = self._session
@@ -119,6 +139,9 @@ class Monitor:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what `state_dict` gave."""
         self.history, self.events = list(state["history"]), list(state["events"])
+        if self.history:
+            newest = self.history[-1]
+            self.latest = {name: value for name, value in newest.items() if name not in ("step", "seconds")}
         self._collapse.suspected = state["collapsed"]
         clock = self._session.clock
         self._reported_step, self._reported_seconds = clock.step, clock.seconds

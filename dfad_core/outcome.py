@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import platform
 import resource
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,14 +14,16 @@ from torch import Tensor, nn
 
 import dfad_core
 from dfad_core.config import DistillConfig
-from dfad_core.errors import DivergedError
+from dfad_core.errors import DivergedError, Stopped
 from dfad_core.evaluation.accuracy import accuracy_over
-from dfad_core.evaluation.cost import cost
+from dfad_core.evaluation.cost import Cost, cost
 from dfad_core.evaluation.labelled import Labelled
 from dfad_core.evaluation.latency import latency
+from dfad_core.evaluation.pace import Pace
+from dfad_core.evaluation.plan import batch_size
 from dfad_core.evaluation.proof import proven
 from dfad_core.evaluation.suite import held_out_images
-from dfad_core.export.formats import export
+from dfad_core.export.formats import TYPICAL_SECONDS, Export, export
 from dfad_core.export.metadata import StudentMetadata
 from dfad_core.export.safetensors import student_bytes
 from dfad_core.hooks import Hooks
@@ -33,6 +35,12 @@ from dfad_core.trainer import DistillResult
 
 MOST_BARS = 1000
 """Classes of which a histogram is made."""
+HISTOGRAM_BATCH = 64
+"""Images at a time, fewer where they are large."""
+MEASURING_SECONDS = 3.0
+"""About what latencies and report take, whatever the networks."""
+STREAM = "application/octet-stream"
+SUFFIXES = {"onnx": ".onnx", "pt2": ".pt2", "int8": ".int8.onnx", "huggingface": ".zip"}
 
 
 @dataclass(frozen=True)
@@ -47,12 +55,13 @@ class Produced:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run gives: the result for the job's row and the files."""
+    """What a run gives beside the student itself: the result for the job's row, and files."""
 
     result: dict[str, Any]
     files: list[Produced]
     steps: int
     stopped: bool
+    """In training, or before all was measured and exported."""
     error: DivergedError | None = None
     """Why there is no more than a partial student."""
 
@@ -68,85 +77,139 @@ class Trained:
     config: DistillConfig
     done: DistillResult
     stopped: bool
+    """Before training came to its end."""
+    costs: Mapping[str, Cost]
+    """Of `teacher` and `student`; see `network_costs`."""
     labelled: Labelled | None = None
     said: dict[str, Any] = field(default_factory=dict)
     """More for the result: how the student was chosen, what it began with."""
 
 
-def outcome(trained: Trained, spec: dict[str, Any], hooks: Hooks, alive: Callable[[], object]) -> Outcome:
-    """Measure, export and report. What goes wrong with an export is told and costs that format alone."""
-    done, config = trained.done, trained.config
-    synthetic = done.synthetic_BCHW
-    if synthetic is None:
-        synthetic = held_out_images(config.input.shape, config.seed, None, 0)
-    result = _result(trained, alive)
-    result["class_histogram"] = _histogram(trained.teacher, synthetic)
-    metadata = StudentMetadata(
+def network_costs(teacher: LoadedTeacher, student: nn.Module) -> dict[str, Cost]:
+    """Of both, before anybody trains."""
+    shape = teacher.input.shape
+    return {"teacher": cost(teacher.module, shape), "student": cost(student, shape)}
+
+
+def later_seconds(exports: Sequence[str]) -> float:
+    """About what follows the evaluation of fidelity: other measurements, exports, the report."""
+    return MEASURING_SECONDS + sum(TYPICAL_SECONDS.get(name, 0.0) for name in exports)
+
+
+def student_metadata(trained: Trained) -> StudentMetadata:
+    """What the student's files say of themselves."""
+    return StudentMetadata(
         trained.student_spec["architecture"],
         dict(trained.student_spec["args"]),
         trained.teacher.num_classes,
         trained.teacher.input,
         {
-            "method": config.method.name,
-            "steps": done.steps,
-            "seed": config.seed,
+            "method": trained.config.method.name,
+            "steps": trained.done.steps,
+            "seed": trained.config.seed,
             "partial": trained.stopped,
         },
     )
 
-    def failed(name: str, why: str) -> None:
-        result["exports"][name] = {"error": why}
-        hooks.event("export_failed", {"format": name, "message": why})
 
-    result["exports"] = {}
-    files = [
-        Produced(
-            "student",
-            "student.safetensors",
-            "application/octet-stream",
-            student_bytes(trained.student, metadata),
-        )
-    ]
-    teacher = trained.teacher.module.cpu()
-    for made in export(
-        spec["exports"], trained.student, teacher, metadata, synthetic, failed=failed, between=alive
-    ):
+def student_file(trained: Trained) -> Produced:
+    """The student as safetensors, for `Hooks.student_ready`: it is not among the files of `outcome`."""
+    content = student_bytes(trained.student, student_metadata(trained))
+    return Produced("student", "student.safetensors", STREAM, content)
+
+
+def outcome(trained: Trained, spec: dict[str, Any], hooks: Hooks) -> Outcome:
+    """Measure, export and report. What goes wrong with an export is told and costs that format alone.
+
+    A stop leaves out what is not there yet, unless training was stopped by it already: then what there is
+    of a student is measured and exported, for as long as whoever stopped it waits.
+    """
+    found = Outcome(student_result(trained), [], trained.done.steps, trained.stopped)
+    try:
+        synthetic_BCHW = _measure(trained, hooks, found.result)
+        hooks.phase("exporting")
+        _export(trained, spec["exports"], hooks, synthetic_BCHW, found)
+    except Stopped:
+        found = dataclasses.replace(found, stopped=True)
+    found.files.extend(_report(trained, spec, hooks, found.result))
+    return found
+
+
+def _measure(trained: Trained, hooks: Hooks, result: dict[str, Any]) -> Tensor:
+    """Times, accuracy and classes into the result; images that nobody was trained on. Raises Stopped."""
+    labelled, shape = trained.labelled, trained.teacher.input.shape
+    pace = Pace(
+        hooks,
+        "evaluating",
+        total=2 * labelled.count if labelled is not None else 0,
+        obeys=not trained.stopped,
+        later_seconds=hooks.later_seconds,
+    )
+    device = resolve(trained.config).device
+    synthetic_BCHW = trained.done.synthetic_BCHW
+    if synthetic_BCHW is None:
+        pace()
+        synthetic_BCHW = held_out_images(shape, trained.config.seed, None, 0, between=pace)
+    for who, module in (("teacher", trained.teacher.module), ("student", trained.student)):
+        result[who]["latency_milliseconds"] = latency(module, shape, device, between=pace)
+    result["accuracy"] = _accuracy(trained, device, pace)
+    result["class_histogram"] = _histogram(trained.teacher, synthetic_BCHW, pace)
+    return synthetic_BCHW
+
+
+def _export(
+    trained: Trained, exports: Sequence[str], hooks: Hooks, synthetic_BCHW: Tensor, found: Outcome
+) -> None:
+    """Formats beside safetensors into the outcome's files and result. Raises Stopped."""
+    names = [name for name in exports if name in SUFFIXES]
+    pace = Pace(
+        hooks,
+        "exporting",
+        total=len(names),
+        unit="formats",
+        expected_seconds=later_seconds(names),
+        obeys=not trained.stopped,
+    )
+
+    def ready(made: Export) -> None:
         name = f"student{SUFFIXES[made.name]}"
-        files.append(Produced(f"student_{made.name}", name, "application/octet-stream", made.content))
-        result["exports"][made.name] = {"bytes": len(made.content), **made.figures}
-    alive()
-    files += _report(trained, spec, hooks, result)
-    return Outcome(result, files, done.steps, trained.stopped)
+        found.files.append(Produced(f"student_{made.name}", name, STREAM, made.content))
+        found.result["exports"][made.name] = {"bytes": len(made.content), **made.figures}
+        pace(1)
+
+    def failed(name: str, why: str) -> None:
+        found.result["exports"][name] = {"error": why}
+        hooks.event("export_failed", {"format": name, "message": why})
+        pace(1)
+
+    pace()
+    student, teacher = trained.student.cpu(), trained.teacher.module.cpu()
+    metadata = student_metadata(trained)
+    export(names, student, teacher, metadata, synthetic_BCHW, failed=failed, between=pace, ready=ready)
 
 
-SUFFIXES = {"onnx": ".onnx", "pt2": ".pt2", "int8": ".int8.onnx", "huggingface": ".zip"}
-
-
-def _result(trained: Trained, alive: Callable[[], object]) -> dict[str, Any]:
-    teacher, student, config, done = trained.teacher, trained.student, trained.config, trained.done
-    shape = teacher.input.shape
-    runtime = resolve(config)
-    sizes = {"teacher": cost(teacher.module, shape), "student": cost(student, shape)}
+def student_result(trained: Trained) -> dict[str, Any]:
+    """What is known before anything is measured; what is not is None or empty."""
+    teacher, config, done = trained.teacher, trained.config, trained.done
+    runtime, sizes = resolve(config), trained.costs
     names = {"teacher": teacher.architecture, "student": trained.student_spec["architecture"]}
-    times = {}
-    for who, module in (("teacher", teacher.module), ("student", student)):
-        times[who] = latency(module, shape, runtime.device)
-        alive()
-    student.cpu()
     recipe = resolve_recipe(config.method, teacher_has_bn=bool(bn_layers(teacher.module)))
     return {
         **{
             who: {
                 "architecture": names[who],
                 **dataclasses.asdict(sizes[who]),
-                "latency_milliseconds": times[who],
+                "latency_milliseconds": None,
             }
             for who in sizes
         },
         "compression": round(sizes["teacher"].parameters / sizes["student"].parameters, 3),
         "fidelity": done.fidelity,
         "fidelity_proof": proven(),
-        "accuracy": _accuracy(trained, runtime.device, alive),
+        "evaluation": done.evaluation,
+        "accuracy": None,
+        "class_histogram": None,
+        "exports": {},
         **trained.said,
         "training": {
             "method": config.method.name,
@@ -184,25 +247,35 @@ def _gpu_peak(device: torch.device) -> int | None:
     return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
 
 
-def _accuracy(trained: Trained, device: torch.device, alive: Callable[[], object]) -> dict[str, Any] | None:
+def _accuracy(trained: Trained, device: torch.device, pace: Pace) -> dict[str, Any] | None:
     """On the user's labelled data, if there are any; they are used for nothing else."""
     labelled = trained.labelled
     if labelled is None:
         return None
     found = {}
     for who, module in (("teacher", trained.teacher.module), ("student", trained.student)):
-        found[who] = accuracy_over(module.to(device), labelled.batches(), alive)
+        found[who] = accuracy_over(module.to(device), _counted(labelled, pace))
     trained.student.cpu()
     return {**found, "images": labelled.count, "data": labelled.name, "notes": list(labelled.notes)}
 
 
-def _histogram(teacher: LoadedTeacher, synthetic_BCHW: Tensor) -> list[int] | None:
+def _counted(labelled: Labelled, pace: Pace) -> Iterator[tuple[Tensor, Tensor]]:
+    """Its batches; the pace hears of each when it has been used."""
+    for x_BCHW, y_B in labelled.batches():
+        yield x_BCHW, y_B
+        pace(len(y_B))
+
+
+def _histogram(teacher: LoadedTeacher, synthetic_BCHW: Tensor, pace: Pace) -> list[int] | None:
     """How often the teacher sees each class in synthetic images that nobody was trained on."""
     if teacher.num_classes > MOST_BARS:
         return None
     device = next(teacher.module.parameters()).device
-    with torch.no_grad():
-        classes = [teacher.module(x.to(device)).argmax(1).cpu() for x in torch.split(synthetic_BCHW, 64)]
+    classes = []
+    for x_BCHW in torch.split(synthetic_BCHW, batch_size(teacher.input.shape, HISTOGRAM_BATCH)):
+        with torch.no_grad():
+            classes.append(teacher.module(x_BCHW.to(device)).argmax(1).cpu())
+        pace()
     return torch.bincount(torch.cat(classes), minlength=teacher.num_classes).tolist()
 
 

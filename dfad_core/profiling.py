@@ -10,13 +10,16 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dfad_core.hooks import Hooks, Progress
+from dfad_core.hooks import Hooks, PhaseProgress, Progress
+
+if TYPE_CHECKING:
+    from dfad_core.trainer import DistillResult
 
 _active: Profile | None = None
 
@@ -142,6 +145,14 @@ class TraceHooks(Hooks):
     def checkpoint(self, step: int, data: bytes) -> None:
         """Passed on."""
         self._inner.checkpoint(step, data)
+
+    def student_ready(self, result: DistillResult, *, complete: bool) -> None:
+        """Passed on."""
+        self._inner.student_ready(result, complete=complete)
+
+    def phase_progress(self, progress: PhaseProgress) -> None:
+        """Passed on."""
+        self._inner.phase_progress(progress)
 
     def event(self, kind: str, data: dict[str, Any]) -> None:
         """Passed on."""

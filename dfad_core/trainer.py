@@ -16,15 +16,13 @@ from dfad_core import checkpoint, runtime
 from dfad_core.config import DistillConfig
 from dfad_core.distributed import current_group
 from dfad_core.errors import DivergedError, Stopped
-from dfad_core.evaluation.fidelity import fidelity
-from dfad_core.evaluation.suite import held_out_images
+from dfad_core.evaluation.stage import evaluate, evaluation_budget
 from dfad_core.hooks import Hooks
 from dfad_core.monitor import Monitor
 from dfad_core.profiling import region
 from dfad_core.recalibration import recalibrate
 from dfad_core.samples import grid
 from dfad_core.sampling import Batch
-from dfad_core.sampling.streams import evaluation_seed
 from dfad_core.session import Session
 
 RECALIBRATION_BATCHES = 16
@@ -52,6 +50,9 @@ class DistillResult:
     """Reports over time (`step`, `seconds` and metrics), thinned out where old."""
     fidelity: dict[str, float] = field(default_factory=dict)
     """Agreement with the teacher on inputs never trained on, by source; empty if stopped."""
+    evaluation: dict[str, Any] = field(default_factory=dict)
+    """What `fidelity` rests on: `images` planned for each source and `measured` of it, `seconds` and
+    `bound_seconds`, and whether all was measured (`complete`). Empty if training was stopped."""
     events: list[dict[str, Any]] = field(default_factory=list)
     """What the hooks were told, with the step."""
     samples: NDArray[np.uint8] | None = None
@@ -81,6 +82,10 @@ def distill(
     In a process group of torch.distributed (`dfad_core.distributed`) every process calls it with the same
     arguments; the batch is shared out, and the first process's hooks and result count.
 
+    After the last step a checkpoint is written and `hooks.student_ready` gets the student; then fidelity is
+    measured, on as many images as the networks' cost and the training allow. A stop that comes only then
+    leaves out what is not measured yet, and `evaluation` says so.
+
     Raises Stopped (with a partial result, after a checkpoint) when a hook asks for it, DivergedError
     (with a partial result too) before the update of a non-finite loss, ShapeError for networks that
     do not fit the input, CheckpointError for a `resume` that is damaged or another job's, ConfigError
@@ -93,7 +98,8 @@ def distill(
         hooks.phase("warming_up")
         job = checkpoint.fingerprint(config, teacher, student)
         session = Session(teacher, student, generator, config, resolved, label_embeddings_KE=label_embeddings)
-        monitor = Monitor(config, hooks, session)
+        budget = evaluation_budget(session)
+        monitor = Monitor(config, hooks, session, budget)
         if resume is None:
             _warn_of_size(monitor, teacher, student)
             if session.thread_choice is not None:
@@ -106,10 +112,19 @@ def distill(
         try:
             newest, reason = _train(session, monitor, hooks, job)
         except DivergedError as error:
-            error.result = _salvage(session, monitor)
+            error.result = _salvage(session, monitor, hooks)
             raise
+        if newest is not None and reason is None:
+            _checkpoint(session, monitor, hooks, job)
         hooks.phase("evaluating")
-        return _finish(session, monitor, newest, reason)
+        result = _unmeasured(session, monitor, hooks, newest)
+        hooks.student_ready(result, complete=reason is None)
+        if reason is None:
+            evaluate(session, hooks, result, budget)
+        _give_back(session.student)
+    if reason is not None:
+        raise Stopped(f"stopped: {reason}", result=result)
+    return result
 
 
 def _train(session: Session, monitor: Monitor, hooks: Hooks, job: bytes) -> tuple[Batch | None, str | None]:
@@ -131,11 +146,7 @@ def _train(session: Session, monitor: Monitor, hooks: Hooks, job: bytes) -> tupl
         if stop or due:
             session.guard.raise_if_set()
             writing_from = time.monotonic()
-            state = {"session": session.state_dict(), "monitor": monitor.state_dict()}
-            with region("checkpoints"):
-                states = session.group.gather(state)
-                if states:
-                    hooks.checkpoint(session.clock.step, checkpoint.pack({"processes": states}, job))
+            _checkpoint(session, monitor, hooks, job)
             saved_at = time.monotonic()
             rest = max(session.config.checkpoint_seconds, (saved_at - writing_from) / CHECKPOINT_SHARE)
     session.guard.raise_if_set()
@@ -154,16 +165,26 @@ def _look_at_threads(session: Session, monitor: Monitor, round_seconds: float) -
         monitor.event("threads_changed", trial.about())
 
 
-def _finish(session: Session, monitor: Monitor, newest: Batch | None, reason: str | None) -> DistillResult:
-    """Recalibrate, measure fidelity, and hand the student back; or raise Stopped with what there is."""
+def _checkpoint(session: Session, monitor: Monitor, hooks: Hooks, job: bytes) -> None:
+    """Every process takes part; the first one's hooks get the bytes."""
+    state = {"session": session.state_dict(), "monitor": monitor.state_dict()}
+    with region("checkpoints"):
+        states = session.group.gather(state)
+        if states:
+            hooks.checkpoint(session.clock.step, checkpoint.pack({"processes": states}, job))
+
+
+def _unmeasured(session: Session, monitor: Monitor, hooks: Hooks, newest: Batch | None) -> DistillResult:
+    """What training gave: the student with its average taken over and its BN statistics measured anew."""
     seconds = session.clock.seconds
     if session.average is not None:
         session.average.hand_over()
-    recalibrate(session.student, _calibration_images(session))
+    recalibrate(session.student, _calibration_images(session, hooks))
     config = session.config
     if newest is None:  # resumed from a checkpoint of the last step
-        newest = session.fresh_batch()
-    result = DistillResult(
+        pooled = session.pool.recent(1) if session.recipe.source == "pixels" else []
+        newest = pooled[0] if pooled else session.fresh_batch()
+    return DistillResult(
         student=session.student,
         steps=session.clock.step,
         seconds=seconds,
@@ -174,50 +195,42 @@ def _finish(session: Session, monitor: Monitor, newest: Batch | None, reason: st
         events=monitor.events,
         samples=grid(newest.images_BCHW, config.input),
     )
-    if reason is None:
-        result.fidelity = fidelity(
-            session.teacher,
-            session.student,
-            shape=config.input.shape,
-            generator=session.learned_generator,
-            latent_dim=session.latent_dim,
-            seed=evaluation_seed(config.seed),
-        )
-        result.synthetic_BCHW = held_out_images(
-            config.input.shape, evaluation_seed(config.seed), session.learned_generator, session.latent_dim
-        )
-    session.student.to(device="cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    session.student.requires_grad_(True)
-    if reason is not None:
-        raise Stopped(f"stopped: {reason}", result=result)
-    return result
 
 
-def _salvage(session: Session, monitor: Monitor) -> DistillResult | None:
+def _give_back(student: nn.Module) -> None:
+    """The student as its caller gets it: on the CPU, in the usual order of memory, free to be trained on."""
+    student.to(device="cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    student.requires_grad_(True)
+
+
+def _salvage(session: Session, monitor: Monitor, hooks: Hooks) -> DistillResult | None:
     """The student as its last sound update left it; None if it had none or is not finite."""
     if session.clock.step == 0:
         return None
-    try:
-        _finish(session, monitor, None, "diverged")
-    except Stopped as stopped:
-        weights = stopped.result.student.state_dict().values()
-        sound = all(bool(torch.isfinite(w).all()) for w in weights if w.is_floating_point())
-        return stopped.result if sound else None
-    return None
+    result = _unmeasured(session, monitor, hooks, None)
+    weights = result.student.state_dict().values()
+    if not all(bool(torch.isfinite(w).all()) for w in weights if w.is_floating_point()):
+        return None
+    hooks.student_ready(result, complete=False)
+    _give_back(session.student)
+    return result
 
 
-def _calibration_images(session: Session) -> Iterator[Tensor]:
+def _calibration_images(session: Session, hooks: Hooks) -> Iterator[Tensor]:
     """Half from the pool, half new from the generator, in float32 as the student will be used.
 
-    From the pool alone where images are fitted pixel by pixel: there is nothing to make new ones.
+    From the pool alone where images are fitted pixel by pixel: there is nothing to make new ones. The hooks
+    are asked between two batches; a stop waits for the student, which is a matter of moments.
     """
     fitted = session.recipe.source == "pixels"
     pooled = session.pool.recent(RECALIBRATION_BATCHES // (1 if fitted else 2))
     for batch in pooled:
+        hooks.should_stop()
         yield batch.images_BCHW.float()
     if fitted:
         return
     for _ in range(RECALIBRATION_BATCHES - len(pooled)):
+        hooks.should_stop()
         with session.runtime.autocast():
             images_BCHW = session.generator(session.noise())
         yield images_BCHW.float()

@@ -300,7 +300,7 @@ class StoredJobs:
             return list(session.scalars(query))
 
     def artifacts(self, job_id: str) -> dict[str, list[Any]]:
-        """Its artifacts by kind, oldest first."""
+        """Its artifacts by kind, as far as clients see them, oldest first."""
         from sqlalchemy import select
 
         from app.db import read_scope
@@ -308,10 +308,8 @@ class StoredJobs:
 
         found: dict[str, list[Any]] = {}
         with read_scope() as session:
-            query = (
-                select(Artifact).where(Artifact.job_id == job_id).order_by(Artifact.created_at, Artifact.id)
-            )
-            for row in session.scalars(query):
+            query = select(Artifact).where(Artifact.job_id == job_id, Artifact.published_at.is_not(None))
+            for row in session.scalars(query.order_by(Artifact.created_at, Artifact.id)):
                 found.setdefault(row.kind, []).append(row)
         return found
 

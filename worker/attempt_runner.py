@@ -22,6 +22,7 @@ from app.db import session_scope
 from app.jobs import lifecycle
 from app.jobs.lifecycle import Claim
 from app.jobs.schemas import TeacherSpec
+from app.models import Artifact
 from app.storage import IntegrityError
 from worker import gauges, publish
 from worker.inspection import record_inspection
@@ -80,6 +81,7 @@ class Attempt:
         self._heard = time.monotonic()
         self._killed_for: dict[str, str] | None = None
         self._pending = Pending()
+        self._student: Artifact | None = None
         self._last: Message | None = None
         self._as_uploaded = False
         self._phases = PhaseSpans()
@@ -139,10 +141,14 @@ class Attempt:
         except DBAPIError:
             logger.warning("%s: its bytes stay until they are swept", self._claim.job_id)
 
-    def _drop_checkpoints(self) -> None:
-        """The job has ended; what is not deleted now is swept later."""
+    def _drop_checkpoints(self, *, unless_needed: bool = False) -> None:
+        """The job has ended; what is not deleted now is swept later.
+
+        `unless_needed`: not where they are all that is left of the training.
+        """
         try:
-            publish.drop_checkpoints(self._claim.job_id, keep=0)
+            if not unless_needed or publish.has_student(self._claim.job_id):
+                publish.drop_checkpoints(self._claim.job_id, keep=0)
         except DBAPIError:
             logger.warning("%s: its checkpoints stay until they are swept", self._claim.job_id)
 
@@ -239,6 +245,10 @@ class Attempt:
                 publish.record_event(claim, data)
             case "inspection":
                 self._inspected(data)
+            case "phase_progress":
+                publish.record_phase_progress(claim, data)
+            case "artifact" if data.get("kind") == "student":
+                self._student = publish.keep_student(claim, message)
             case "artifact":
                 self._pending.rows.append(publish.store_bytes(claim, message))
             case _:
@@ -252,8 +262,9 @@ class Attempt:
     def _conclude(self, exit_code: int | None) -> str:
         """Turn the runner's last word, or its silence, into the attempt's end."""
         last = self._last
-        if last is not None and last.data.get("result") is not None and self._pending.rows:
-            about = manifest(self._claim, last.data["result"], self._pending.rows)
+        made = [*filter(None, [self._student]), *self._pending.rows]
+        if last is not None and last.data.get("result") is not None and made:
+            about = manifest(self._claim, last.data["result"], made)
             self._pending.rows.append(publish.store_bytes(self._claim, about))
         if last is not None and last.type == "error":
             return self._engine_error(last.data)
@@ -275,8 +286,10 @@ class Attempt:
         with session_scope() as session:
             ended = lifecycle.give_up_attempt(session, self._claim, reason, error)
             if ended == "stale" and lifecycle.cancelled(session, self._claim):
-                return "cancelled"
-            return ended
+                ended = "cancelled"
+        if ended in ("failed", "cancelled"):
+            self._drop_checkpoints(unless_needed=True)
+        return ended
 
     def _engine_error(self, said: dict[str, Any]) -> str:
         error = {k: v for k, v in said.items() if k in ("code", "message", "param") and v is not None}
@@ -304,8 +317,8 @@ class Attempt:
                 self._pending.publish(session, partial=True)
         if ended == "stale":
             self._pending.discard()
-        elif result is not None:
-            self._drop_checkpoints()
+        else:
+            self._drop_checkpoints(unless_needed=result is None)
         return ended
 
     def _trained(self, result: dict[str, Any], *, complete: bool) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,15 @@ from dfad_core.loading.initial import begin_with
 from dfad_core.loading.safetensors_file import read_safetensors
 from dfad_core.models import build_classifier
 from dfad_core.models.derive import Derived, derive_student, offered_students
-from dfad_core.outcome import Outcome, Trained, outcome
+from dfad_core.outcome import (
+    Outcome,
+    Trained,
+    later_seconds,
+    network_costs,
+    outcome,
+    student_file,
+    student_result,
+)
 from dfad_core.trainer import DistillResult, distill
 from worker.hooks import PipeHooks
 
@@ -119,7 +128,8 @@ def run(
 ) -> Outcome:
     """Distil and evaluate, from the converted files. Raises the engine's errors.
 
-    A stop comes back as an Outcome, and so does a loss that diverged after some training.
+    The student goes to the hooks as soon as it is trained. A stop comes back as an Outcome, and so does a
+    loss that diverged after some training.
     """
     hooks.phase("loading")
     teacher = read_converted(files.teacher)
@@ -142,17 +152,23 @@ def run(
         said["student_init"] = begin_with(student, read_safetensors(files.initial)[0])
         hooks.event("student_init", {**said["student_init"], "level": "info"})
     begun = {name: tensor.clone() for name, tensor in student.state_dict().items()}
+    costs = functools.cache(lambda: network_costs(teacher, student))  # once the engine knows that they fit
+
+    def as_trained(done: DistillResult, complete: bool) -> Trained:
+        return Trained(teacher, student, student_spec, config, done, not complete, costs(), labelled, said)
+
+    def keep(done: DistillResult, complete: bool) -> None:
+        trained = as_trained(done, complete)
+        hooks.keep_student(student_file(trained), done.steps, student_result(trained), complete=complete)
+
+    hooks.keep, hooks.later_seconds = keep, later_seconds(spec["exports"])
     try:
         done, ended = _distill(teacher.module, student, config, hooks, resume=resume, begun=begun), None
     except (Stopped, DivergedError) as early:
         if early.result is None:
             raise
         done, ended = early.result, early
-    hooks.phase("exporting")
-    trained = Trained(
-        teacher, student, student_spec, config, done, stopped=ended is not None, labelled=labelled, said=said
-    )
-    found = outcome(trained, spec, hooks, hooks.should_stop)
+    found = outcome(as_trained(done, ended is None), spec, hooks)
     return dataclasses.replace(found, error=ended if isinstance(ended, DivergedError) else None)
 
 

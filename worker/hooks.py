@@ -5,15 +5,21 @@ from __future__ import annotations
 import os
 import threading
 import time
-from typing import Any, BinaryIO
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dfad_core.hooks import Hooks, Progress
+from dfad_core.hooks import Hooks, PhaseProgress, Progress
 from dfad_core.report.picture import png
 from worker.kernel import resident_bytes
 from worker.protocol import Message, ProtocolError, read_message, write_message
+
+if TYPE_CHECKING:
+    from dfad_core.outcome import Produced
+    from dfad_core.trainer import DistillResult
 
 SAMPLES_EVERY_SECONDS = 10.0
 ALIVE_EVERY_SECONDS = 5.0
@@ -64,6 +70,8 @@ class PipeHooks(Hooks):
         self._sampled_at = -SAMPLES_EVERY_SECONDS
         self.pictures: list[tuple[int, bytes]] = []
         """Some of the pictures so far, each with its step, for the report."""
+        self.keep: Callable[[DistillResult, bool], object] = lambda *_: None
+        """Makes of what training gave what `keep_student` sends; told whether it came to its end."""
 
     def inspection(self, found: dict[str, Any]) -> None:
         """What the teacher turned out to be."""
@@ -81,6 +89,7 @@ class PipeHooks(Hooks):
                 "step": progress.step,
                 "total_steps": progress.total_steps,
                 "seconds": progress.seconds,
+                "percent": round(100 * progress.fraction, 2),
                 "eta_seconds": progress.eta_seconds,
                 "metrics": {**progress.metrics, "memory_bytes": float(resident_bytes(os.getpid()))},
             },
@@ -102,12 +111,26 @@ class PipeHooks(Hooks):
         """See Hooks."""
         self._channel.send("checkpoint", {"step": step}, data)
 
+    def student_ready(self, result: DistillResult, *, complete: bool) -> None:
+        """See Hooks."""
+        self.keep(result, complete)
+
+    def keep_student(self, file: Produced, step: int, result: dict[str, Any], *, complete: bool) -> None:
+        """Send the student with what is known of it, to be kept whatever becomes of its evaluation."""
+        about = {"kind": file.kind, "filename": file.filename, "media_type": file.media_type}
+        told = {**about, "step": step, "complete": complete, "result": result}
+        self._channel.send("artifact", told, file.content)
+
+    def phase_progress(self, progress: PhaseProgress) -> None:
+        """See Hooks."""
+        self._channel.send("phase_progress", asdict(progress))
+
     def event(self, kind: str, data: dict[str, Any]) -> None:
         """See Hooks."""
         self._channel.send("event", {"code": kind, **data})
 
     def should_stop(self) -> str | None:
-        """See Hooks. Asked at every step, so it also tells the supervisor that steps are made."""
+        """See Hooks. Asked at every step and batch, so it also tells the supervisor that the work goes on."""
         now = time.monotonic()
         if now - self._spoke >= ALIVE_EVERY_SECONDS:
             self._spoke = now

@@ -4,7 +4,8 @@
 that is slow makes the writer wait: the pipe is the back-pressure.
 
 Runner to supervisor: `alive`, `phase`, `progress`, `samples` (PNG), `checkpoint`, `event`, `inspection`,
-`artifact` (a finished file), then exactly one of `result`, `stopped` or `error`.
+`artifact` (a finished file; of kind `student` before the evaluation, with what is known of it as `result`),
+`phase_progress` (of evaluation and export), then exactly one of `result`, `stopped` or `error`.
 Supervisor to runner: `start`, then at most one `stop`.
 """
 

@@ -16,7 +16,9 @@ from app.db import database_now, read_scope, session_scope
 from app.ids import new_id
 from app.jobs.events import append_event
 from app.jobs.lifecycle import Claim, update_held
-from app.models import Artifact, JobMetric, Teacher
+from app.jobs.states import MOST_PERCENT
+from app.jobs.students import unpublished
+from app.models import Artifact, Job, JobMetric, Teacher
 from app.storage import IntegrityError, get_store
 from app.telemetry import counters
 from worker.protocol import Message
@@ -30,7 +32,7 @@ class LeaseLost(Exception):
 
 @dataclass
 class Pending:
-    """Artifacts whose bytes are kept but whose rows wait for the job's end."""
+    """Artifacts whose bytes are kept but whose rows wait for the job's end; all but the student."""
 
     rows: list[Artifact] = field(default_factory=list)
 
@@ -92,6 +94,35 @@ def publish_now(claim: Claim, message: Message, event: str) -> None:
         drop_checkpoints(claim.job_id, keep=KEPT_CHECKPOINTS)
 
 
+def keep_student(claim: Claim, message: Message) -> Artifact:
+    """Store a job's student, in the place of one that an earlier attempt left. Raises LeaseLost.
+
+    Its row is there from now on; clients see it from the job's end on, whoever brings that about
+    (`app.jobs.students`).
+    """
+    row = store_bytes(claim, message)
+    row.partial = True
+    row.details = {"complete": message.data.get("complete", False), "result": message.data.get("result")}
+    try:
+        with session_scope() as session:
+            _hold(session, claim)
+            before = remove_artifacts(session, *unpublished(claim.job_id))
+            row.created_at = database_now(session)
+            session.add(row)
+    except BaseException:
+        forget([row.id])
+        raise
+    forget(before)
+    return row
+
+
+def has_student(job_id: str) -> bool:
+    """Whether a job that has ended left a student."""
+    with read_scope() as session:
+        mine = (Artifact.job_id == job_id, Artifact.kind == "student", Artifact.published_at.is_not(None))
+        return session.scalar(select(Artifact.id).where(*mine)) is not None
+
+
 def drop_checkpoints(job_id: str, *, keep: int) -> None:
     """Delete all but the newest `keep` checkpoints of a job."""
     with session_scope() as session:
@@ -110,12 +141,14 @@ def _hold(session: Session, claim: Claim, **values: Any) -> None:
 def record_progress(claim: Claim, data: dict[str, Any]) -> None:
     """One report of the loop: the row's latest figures, a point of the series, an event."""
     step, total = data["step"], data["total_steps"]
+    percent = data.get("percent", round(100 * step / total, 2) if total else 0.0)
     with session_scope() as session:
         _hold(
             session,
             claim,
             step=step,
             total_steps=total,
+            percent=percent,
             eta_seconds=data["eta_seconds"],
             metrics=data["metrics"],
         )
@@ -124,23 +157,34 @@ def record_progress(claim: Claim, data: dict[str, Any]) -> None:
         about = {
             "step": step,
             "total_steps": total,
-            "percent": percent(step, total, data["seconds"], data["eta_seconds"]),
+            "percent": min(percent, MOST_PERCENT),
             "eta_seconds": data["eta_seconds"],
             "metrics": data["metrics"],
         }
         append_event(session, claim.job_id, "progress", about)
 
 
-def percent(step: int, total: int, seconds: float, eta_seconds: float | None) -> float:
-    """How far the training is; by the clock where the budget is in seconds."""
-    by_clock = seconds / (seconds + eta_seconds) if eta_seconds is not None and seconds > 0 else 0.0
-    return round(100 * max(by_clock, step / total if total else 0.0), 2)
+def record_phase_progress(claim: Claim, data: dict[str, Any]) -> None:
+    """How far evaluation or export is: an event of the kind that training has, with `phase` in it."""
+    phase = {name: data[name] for name in ("done", "total", "unit")}
+    with session_scope() as session:
+        _hold(session, claim, phase_progress=phase, eta_seconds=data["eta_seconds"])
+        step, total = session.execute(select(Job.step, Job.total_steps).where(Job.id == claim.job_id)).one()
+        about = {
+            "step": step,
+            "total_steps": total,
+            "percent": MOST_PERCENT,
+            "eta_seconds": data["eta_seconds"],
+            "metrics": {},
+            "phase": phase,
+        }
+        append_event(session, claim.job_id, "progress", about)
 
 
 def record_phase(claim: Claim, phase: str) -> None:
     """A new phase inside running."""
     with session_scope() as session:
-        _hold(session, claim, phase=phase)
+        _hold(session, claim, phase=phase, phase_progress=None)
         append_event(session, claim.job_id, "phase", {"phase": phase})
 
 

@@ -11,14 +11,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import delete, exists, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy import and_, delete, exists, or_, select
+from sqlalchemy.orm import Session, aliased
 
 from app.artifacts.blobs import forget, owned
 from app.config import get_settings
 from app.db import database_now, read_scope, session_scope
 from app.jobs.removal import drop_job
-from app.jobs.states import LEASED, Status
+from app.jobs.states import LEASED, TERMINAL, Status
 from app.models import Artifact, Job, Teacher, Upload, WebhookDelivery, WorkerBeat
 from app.storage import get_store
 from app.teachers.service import drop_teacher
@@ -99,10 +99,13 @@ def _sweep(model: Any, since: Any, drop: Drop, *which: Any, age: timedelta = tim
 
 
 def sweep_checkpoints() -> None:
-    """Delete checkpoints of jobs that succeeded; those of failed jobs are all that is left of them."""
+    """Delete checkpoints of jobs that ended with a student; of others they are all that is left."""
+    student = aliased(Artifact)
+    kept = exists().where(student.job_id == Job.id, student.kind == "student")
     with read_scope() as session:
         query = select(Artifact.job_id).distinct().join(Job, Job.id == Artifact.job_id)
-        done = (Artifact.kind == "checkpoint", Job.status == Status.SUCCEEDED)
+        over = or_(Job.status == Status.SUCCEEDED, and_(Job.status.in_(TERMINAL), kept))
+        done = (Artifact.kind == "checkpoint", over)
         job_ids = [job_id for job_id in session.scalars(query.where(*done)) if job_id is not None]
     for job_id in job_ids:
         drop_checkpoints(job_id, keep=0)

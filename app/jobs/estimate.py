@@ -12,6 +12,7 @@ from app.config import get_settings
 from app.errors import FieldProblem, InvalidBody
 from app.jobs.schemas import JobSpec
 from dfad_core.catalog import get_method
+from dfad_core.evaluation.plan import EvaluationBudget, round_macs
 
 FLOAT_BYTES = 4
 POOL_BYTES = 1
@@ -35,6 +36,9 @@ class Estimate(BaseModel):
     """Of the images that are kept and of the student in training; None where the input's size is unknown."""
     teacher_seconds: float | None
     """The teacher's passes over the generator's images, at the speed its inspection saw; None before one."""
+    evaluation_seconds: float | None
+    """Measuring fidelity after training, at that speed; a student that the inspection did not offer counts as
+    its teacher. Exports come on top. None before an inspection."""
 
 
 def estimate(spec: JobSpec, inspection: Mapping[str, Any] | None = None) -> Estimate:
@@ -49,6 +53,7 @@ def estimate(spec: JobSpec, inspection: Mapping[str, Any] | None = None) -> Esti
         max_runtime_seconds=spec.budget.max_runtime_seconds,
         memory_bytes=memory_bytes(spec, inspection),
         teacher_seconds=_teacher_seconds(rounds, inner, training.batch_size, inspection),
+        evaluation_seconds=_evaluation_seconds(spec, inner, updates, inspection),
     )
 
 
@@ -62,6 +67,28 @@ def _teacher_seconds(
     forward, back = float(timing["forward_milliseconds"]), float(timing["backward_milliseconds"])
     milliseconds = rounds * (inner * (forward + back) + forward) * batch / int(timing["images"])
     return round(milliseconds / 1000, 1)
+
+
+def _evaluation_seconds(
+    spec: JobSpec, inner: int, updates: int, inspection: Mapping[str, Any] | None
+) -> float | None:
+    found = inspection or {}
+    timing, teacher = found.get("timing"), int(found.get("macs") or 0)
+    if not timing or not teacher:
+        return None
+    student = _student_macs(spec, found) or teacher
+    batch, rounds = spec.training.batch_size, spec.budget.steps
+    macs = round_macs(teacher, student, batch=batch, inner_steps=inner, student_steps=updates)
+    pass_seconds = float(timing["forward_milliseconds"]) / 1000 / int(timing["images"])
+    budget = EvaluationBudget(teacher, student, macs)
+    return round(budget.expected_seconds(rounds, macs / teacher * pass_seconds), 1)
+
+
+def _student_macs(spec: JobSpec, inspection: Mapping[str, Any]) -> int | None:
+    """Of a student that the inspection offered; others are not known before a worker has built them."""
+    wanted = {"architecture": spec.student.architecture, "args": spec.student.args}
+    offered = inspection.get("students") or []
+    return next((one["macs"] for one in offered if wanted.items() <= one.items()), None)
 
 
 def memory_bytes(spec: JobSpec, inspection: Mapping[str, Any] | None = None) -> int | None:

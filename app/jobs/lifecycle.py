@@ -21,6 +21,7 @@ from app.errors import InvalidTransition, NotFound
 from app.ids import new_id
 from app.jobs.events import append_event
 from app.jobs.states import LEASED, TERMINAL, Status, sources
+from app.jobs.students import publish_student
 from app.models import Job, OutboxMessage
 from app.telemetry import counters, tracing
 
@@ -98,6 +99,9 @@ def _move(
     )
     if session.execute(statement).rowcount != 1:  # type: ignore[attr-defined]
         return False
+    if target in TERMINAL:
+        known = publish_student(session, job_id, target, values)
+        data = {name: known.get(name, value) for name, value in data.items()}
     kind = "job.requeued" if target == Status.QUEUED else f"job.{target}"
     append_event(session, job_id, kind, {"status": target, **data})
     if target in TERMINAL:
@@ -128,6 +132,7 @@ def claim(session: Session, job_id: str, owner: str) -> Claim | None:
         .values(
             status=Status.RUNNING,
             phase="loading",
+            phase_progress=None,
             attempt=Job.attempt + 1,
             fence=Job.fence + 1,
             lease_owner=owner,
@@ -189,6 +194,7 @@ def update_held(session: Session, claim: Claim, **values: Any) -> bool:
 
 _RELEASED: dict[str, Any] = {
     "phase": None,
+    "phase_progress": None,
     "eta_seconds": None,
     "lease_owner": None,
     "lease_expires_at": None,
@@ -273,6 +279,8 @@ def _requeue(
     values: dict[str, Any] = {
         "run_after": due,
         "phase": None,
+        "phase_progress": None,
+        "eta_seconds": None,
         "lease_owner": None,
         "lease_expires_at": None,
         "announced_at": None,

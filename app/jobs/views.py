@@ -12,19 +12,33 @@ from sqlalchemy.orm import Session
 
 from app.artifacts.views import ArtifactView, artifact_view
 from app.jobs.lifecycle import is_terminal
-from app.jobs.states import Status
+from app.jobs.states import MOST_PERCENT, Status
 from app.models import Artifact, Job, JobEvent, Teacher
 from app.models.artifact import INPUTS
 from app.tenancy import standing
 
 
+class PhaseProgress(BaseModel):
+    """How far evaluation or export is."""
+
+    done: int
+    total: int
+    unit: str
+    """What is counted: images or formats."""
+    percent: float
+
+
 class Progress(BaseModel):
-    """How far the training is."""
+    """How far the job is."""
 
     step: int
     total_steps: int
     percent: float
+    """Of the training; 99 at most until the job has ended, for evaluation follows."""
     eta_seconds: float | None
+    """Expected time to the job's end, evaluation and exports included; null while it cannot be told."""
+    phase: PhaseProgress | None = None
+    """Of the phases evaluating and exporting, while they go on and as soon as something is counted."""
 
 
 class JobError(BaseModel):
@@ -172,10 +186,25 @@ def _teacher(job: Job, row: Teacher) -> dict[str, Any]:
 def _progress(job: Job) -> Progress:
     planned = job.total_steps or int(job.resolved_spec.get("budget", {}).get("steps", 0))
     by_step = 100 * job.step / planned if planned else 0.0
-    clock = job.resolved_spec.get("budget", {}).get("train_seconds")
-    by_clock = 100 * (1 - job.eta_seconds / clock) if clock and job.eta_seconds is not None else 0.0
-    done = 100.0 if job.status == Status.SUCCEEDED else round(max(by_step, by_clock), 2)
-    return Progress(step=job.step, total_steps=planned, percent=done, eta_seconds=job.eta_seconds)
+    percent = round(max(by_step, job.percent or 0.0), 2)
+    if job.status == Status.SUCCEEDED:
+        percent = 100.0
+    elif not is_terminal(job.status):
+        percent = min(percent, MOST_PERCENT)
+    return Progress(
+        step=job.step,
+        total_steps=planned,
+        percent=percent,
+        eta_seconds=job.eta_seconds,
+        phase=phase_progress(job.phase_progress),
+    )
+
+
+def phase_progress(counted: dict[str, Any] | None) -> PhaseProgress | None:
+    """Of what a worker has counted."""
+    if counted is None:
+        return None
+    return PhaseProgress(**counted, percent=round(100 * counted["done"] / max(1, counted["total"]), 2))
 
 
 def _queue_positions(session: Session, ids: list[str]) -> dict[str, int]:

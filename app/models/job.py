@@ -57,6 +57,11 @@ class Job(Base):
     paused_seconds: Mapped[float] = mapped_column(default=0.0)
     step: Mapped[int] = mapped_column(BigInteger, default=0)
     total_steps: Mapped[int] = mapped_column(BigInteger, default=0)
+    #: Of the training, as its runner counts it: by the clock where the budget is in seconds.
+    percent: Mapped[float | None] = mapped_column()
+    #: {done, total, unit} of evaluation and export, while they go on.
+    phase_progress: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    #: Expected time to the job's end.
     eta_seconds: Mapped[float | None] = mapped_column()
     #: The latest values of each series.
     metrics: Mapped[dict[str, float]] = mapped_column(JSON, default=dict)

@@ -85,6 +85,21 @@ def fidelity(result: dict[str, Any] | None) -> str:
     return ", ".join(told) or "–"
 
 
+def evaluation(result: dict[str, Any] | None) -> str:
+    """What the figures of fidelity rest on; empty where nothing tells."""
+    about = (result or {}).get("evaluation")
+    if not about:
+        return ""
+    took, planned = seconds(about["seconds"]), about["images"]
+    if about["complete"]:
+        return f"{count(planned)} images of each source, in {took}"
+    by_source = about.get("measured") or {}
+    images = f"{count(sum(by_source.values()))} of {count(planned * len(by_source))} images"
+    late = about["seconds"] >= about["bound_seconds"]
+    why = f"its time, {seconds(about['bound_seconds'])}, was over" if late else "it was stopped"
+    return f"{images if by_source else 'none'}, in {took}: {why}"
+
+
 def agreement(result: dict[str, Any] | None) -> str:
     """The same as one figure, for lists."""
     found = (result or {}).get("fidelity") or {}
@@ -102,4 +117,4 @@ def named(student: dict[str, Any]) -> str:
     return "derived"
 
 
-FILTERS = (count, size, seconds, share, figure, when, ago, fidelity, agreement, named)
+FILTERS = (count, size, seconds, share, figure, when, ago, fidelity, evaluation, agreement, named)

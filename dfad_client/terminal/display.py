@@ -24,13 +24,20 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
+def counted(phase: Json) -> str:
+    """How far evaluation or export is: 512 of 4,096 images."""
+    return f"{phase['done']:,} of {phase['total']:,} {phase['unit']}"
+
+
 def verdict(job: Job) -> str:
     """One line on how a job stands."""
     text = f"{job.id}: {job.status}"
     if job.error:
         text += f" ({job.error.code}: {job.error.message})"
     elif not job.terminal and job.phase:
-        text += f", {PHASES.get(job.phase, job.phase)}, {job.progress.percent:.0f} %"
+        part = job.progress.phase
+        far = counted(part) if part else f"{job.progress.percent:.0f} %"
+        text += f", {PHASES.get(job.phase, job.phase)}, {far}"
     return text
 
 
@@ -64,6 +71,8 @@ def outcome(result: Json) -> list[str]:
     ]
     if agreements:
         lines.append(f"  fidelity    agrees with the teacher on {', '.join(agreements)} inputs")
+    if result.get("evaluation"):
+        lines.append(f"  evaluation  {evaluation(result['evaluation'])}")
     measured = result.get("accuracy")
     if measured:
         on = measured.get("data", "labelled data")
@@ -75,6 +84,20 @@ def outcome(result: Json) -> list[str]:
         told = about.get("error") or f"{about['bytes']:,} bytes, checked against the trained student"
         lines.append(f"  {name:11} {told}")
     return lines
+
+
+def evaluation(about: Json) -> str:
+    """What the figures of fidelity rest on."""
+    took = duration(about["seconds"])
+    if about["complete"]:
+        return f"{about['images']:,} images of each source, in {took}"
+    by_source = about.get("measured") or {}
+    images = (
+        f"{sum(by_source.values()):,} of {about['images'] * len(by_source):,} images" if by_source else "none"
+    )
+    late = about["seconds"] >= about["bound_seconds"]
+    why = f"its time, {duration(about['bound_seconds'])}, was over" if late else "it was stopped"
+    return f"{images}, in {took}: {why}"
 
 
 def distilled(found: Json) -> list[str]:

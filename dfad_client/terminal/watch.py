@@ -13,7 +13,7 @@ from rich.text import Text
 
 from dfad_client.answers import Event
 from dfad_client.terminal.chart import Charts, Series
-from dfad_client.terminal.display import PHASES, duration
+from dfad_client.terminal.display import PHASES, counted, duration
 from dfad_client.terminal.plain import plain
 
 CURVES = {"student_loss": "student loss", "agreement": "agreement", "generator_loss": "generator loss"}
@@ -88,7 +88,8 @@ class Watch:
         elif event.type == "job.cancelling":
             self._stage("stopping")
         elif event.terminal:
-            self._bar.update(self._task, description=plain(event.type.removeprefix("job.")))
+            whole = 100 if event.type == "job.succeeded" else None
+            self._bar.update(self._task, description=plain(event.type.removeprefix("job.")), completed=whole)
         elif event.type in ("warning", "note"):
             noted = event.type == "note" or data.get("level") == "info"
             text = data.get("message") or ("" if noted else data.get("code"))
@@ -109,9 +110,11 @@ class Watch:
 
     def _progress(self, data: dict[str, Any]) -> None:
         percent = float(data.get("percent") or 0.0)
-        eta = data.get("eta_seconds")
+        eta, phase = data.get("eta_seconds"), data.get("phase")
         of = f"/{data['total_steps']}" if data.get("total_steps") else ""
         detail = f"step {data.get('step')}{of}"
+        if phase:  # the bar is then of what follows training
+            percent, detail = 100 * phase["done"] / max(1, phase["total"]), counted(phase)
         if eta is not None:
             detail += f", {duration(eta)} left"
         self._bar.update(self._task, completed=percent, detail=detail)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,14 @@ from dfad_core.loading.initial import begin_with, read_weights
 from dfad_core.loading.labelled_file import read_labelled_file
 from dfad_core.models import build_classifier
 from dfad_core.models.derive import derive_student
-from dfad_core.outcome import Outcome, Trained, outcome
+from dfad_core.outcome import (
+    Outcome,
+    Trained,
+    later_seconds,
+    network_costs,
+    outcome,
+    student_metadata,
+)
 from dfad_core.trainer import DistillResult, distill
 
 OK, FAILED, INTERRUPTED = 0, 1, 130
@@ -29,7 +37,10 @@ SUFFIX = ".safetensors"
 
 
 def run(given: argparse.Namespace, lines: Lines, interrupt: Interrupt) -> int:
-    """Train, keep the student at once, then measure, export and report. Raises the engine's errors."""
+    """Train, keep the student before anything else, then measure, export and report.
+
+    Raises the engine's errors.
+    """
     _check(given)
     hooks = LineHooks(lines, interrupt)
     hooks.phase("loading")
@@ -46,20 +57,24 @@ def run(given: argparse.Namespace, lines: Lines, interrupt: Interrupt) -> int:
     if given.init_from is not None:
         said["student_init"] = begin_with(student, read_weights(given.init_from))
     interrupt.check()
+    costs = functools.cache(lambda: network_costs(teacher, student))  # once the engine knows that they fit
+
+    def as_trained(done: DistillResult, complete: bool) -> Trained:
+        return Trained(teacher, student, asked, config, done, not complete, costs(), labelled, said)
+
+    hooks.keep = lambda done, complete: _keep(as_trained(done, complete), given.output)
+    hooks.later_seconds = later_seconds(given.exports)
     done, ended = _trained(teacher.module, student, config, hooks)
-    trained = Trained(teacher, student, asked, config, done, ended is not None, labelled, said)
-    _keep(trained, given.output)
     written = [given.output]
     result: dict[str, Any] | None = None
     if not interrupt.asked:
-        hooks.phase("exporting")
-        try:
-            found = outcome(trained, _settings(given, config, asked), hooks, interrupt.check)
-        except KeyboardInterrupt:
-            hooks.event("not_measured", {"message": "interrupted; the student is kept, without a report"})
-        else:
-            result = found.result
-            written += _write(found, given.output)
+        found = outcome(as_trained(done, ended is None), _settings(given, config, asked), hooks)
+        result = found.result
+        written += _write(found, given.output)
+    if interrupt.asked and ended is None:
+        hooks.event(
+            "not_measured", {"message": "interrupted; the student is kept, not all of it is measured"}
+        )
     about = {
         "student": str(given.output),
         "report": next((str(path) for path in written if path.name.endswith("report.html")), None),
@@ -158,22 +173,16 @@ def _trained(
 
 
 def _keep(trained: Trained, path: Path) -> None:
-    """The student first: whatever happens to exports and report, it is there."""
-    teacher, config = trained.teacher, trained.config
-    told = {
-        "method": config.method.name,
-        "steps": trained.done.steps,
-        "seed": config.seed,
-        "partial": trained.stopped,
-    }
+    """The student first: whatever happens to evaluation, exports and report, it is there."""
+    about = student_metadata(trained)
     save_student(
         path,
         trained.student,
-        architecture=trained.student_spec["architecture"],
-        args=trained.student_spec["args"],
-        num_classes=teacher.num_classes,
-        input=teacher.input,
-        extra=told,
+        architecture=about.architecture,
+        args=about.args,
+        num_classes=about.num_classes,
+        input=about.input,
+        extra=about.extra,
     )
 
 
@@ -194,8 +203,6 @@ def _write(found: Outcome, student: Path) -> list[Path]:
     """The other files beside the student; named after it unless it has the usual name."""
     written = []
     for made in found.files:
-        if made.kind == "student":
-            continue
         name = made.filename
         if student.stem != "student":
             name = name.replace("student", student.stem, 1) if "student" in name else f"{student.stem}.{name}"

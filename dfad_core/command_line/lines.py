@@ -6,15 +6,20 @@ import itertools
 import json
 import math
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import FrameType
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from dfad_core.hooks import Hooks, Progress
+from dfad_core.hooks import Hooks, PhaseProgress, Progress
+
+if TYPE_CHECKING:
+    from dfad_core.trainer import DistillResult
 
 INTERRUPTED = "interrupted"
 MOST_STEPS = 10_000_000
 """So many rounds stand for none in particular: the clock ends the training."""
+MOST_PERCENT = 99.0
+"""Of a run that goes on: after training there is evaluation."""
 
 
 class Lines:
@@ -66,6 +71,9 @@ class LineHooks(Hooks):
 
     def __init__(self, lines: Lines, interrupt: Interrupt) -> None:
         self._lines, self._interrupt = lines, interrupt
+        self._step = 0
+        self.keep: Callable[[DistillResult, bool], object] = lambda *_: None
+        """Keeps the student, and is told whether training came to its end."""
 
     def phase(self, name: str) -> None:
         """See Hooks."""
@@ -73,18 +81,30 @@ class LineHooks(Hooks):
 
     def progress(self, progress: Progress) -> None:
         """See Hooks."""
-        by_step = progress.step / progress.total_steps if progress.total_steps else 0.0
-        whole = progress.seconds + (progress.eta_seconds or 0.0)
-        by_clock = progress.seconds / whole if progress.eta_seconds is not None and whole > 0 else 0.0
+        self._step = progress.step
         told = {
             "step": progress.step,
             "total_steps": progress.total_steps if progress.total_steps < MOST_STEPS else None,
             "seconds": progress.seconds,
-            "percent": round(100 * max(by_step, by_clock), 2),
+            "percent": min(MOST_PERCENT, round(100 * progress.fraction, 2)),
             "eta_seconds": progress.eta_seconds,
             "metrics": progress.metrics,
         }
         self._lines.tell("progress", told)
+
+    def student_ready(self, result: DistillResult, *, complete: bool) -> None:
+        """See Hooks."""
+        self.keep(result, complete)
+
+    def phase_progress(self, progress: PhaseProgress) -> None:
+        """See Hooks."""
+        about = {
+            "step": self._step,
+            "percent": MOST_PERCENT,
+            "eta_seconds": progress.eta_seconds,
+            "phase": {"done": progress.done, "total": progress.total, "unit": progress.unit},
+        }
+        self._lines.tell("progress", about)
 
     def event(self, kind: str, data: dict[str, Any]) -> None:
         """See Hooks."""

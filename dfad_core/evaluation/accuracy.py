@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
+
+from dfad_core.evaluation.pace import Between, nothing
 
 
 def accuracy(module: nn.Module, x_BCHW: Tensor, y_B: Tensor, batch_size: int = 512) -> float:
@@ -17,7 +19,7 @@ def accuracy(module: nn.Module, x_BCHW: Tensor, y_B: Tensor, batch_size: int = 5
 
 @torch.no_grad()
 def accuracy_over(
-    module: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], between: Callable[[], object] = lambda: None
+    module: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], between: Between = nothing
 ) -> float:
     """The same over batches, moved to where the module is; `between` is called after each."""
     module.eval()

@@ -6,19 +6,39 @@ Without data this is all that can be measured. It is not accuracy and must not b
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
-from dfad_core.evaluation.bn_distance import bn_distance
+from dfad_core.evaluation.bn_distance import BnDistance
 from dfad_core.evaluation.calibration_error import calibration_error
 from dfad_core.evaluation.diversity import class_entropy_of, sample_distance
-from dfad_core.evaluation.suite import Shape, makers, sizes
+from dfad_core.evaluation.pace import Pace
+from dfad_core.evaluation.plan import LEAST_BATCH, Shape
+from dfad_core.evaluation.plan import batch_size as batch_for
+from dfad_core.evaluation.suite import HELD_OUT_NUMBERS, Maker, makers, sizes
 from dfad_core.evaluation.transition import transition_error
+from dfad_core.hooks import Hooks
 from dfad_core.losses import discrepancy, divergence
 
+BATCH, PATH_BATCH = 256, 64
+"""Images that are worked on in one call; and of those that are moved between classes."""
+COMPARED = 256
+"""Images of each source that are compared among each other and with the teacher's statistics: its first
+ones, fewer where they are large."""
 PATH_IMAGES = 64
 """Images of each source that are moved between classes."""
+
+
+@dataclass
+class Fidelity:
+    """Figures, and on how many images of each source they rest."""
+
+    figures: dict[str, float] = field(default_factory=dict)
+    images: dict[str, int] = field(default_factory=dict)
+    complete: bool = True
+    """Whether all was measured that was to be; otherwise the time was over before."""
 
 
 def fidelity(
@@ -30,11 +50,30 @@ def fidelity(
     latent_dim: int = 0,
     seed: int = 0,
     num_images: int = 1024,
-    batch_size: int = 256,
+    batch_size: int = BATCH,
 ) -> dict[str, float]:
-    """Compare two networks in eval mode on inputs drawn from `seed`, source by source.
+    """The figures of `measure_fidelity`, however long it takes."""
+    sources = makers(shape, seed, next(teacher.parameters()).device, generator, latent_dim)
+    return measure_fidelity(
+        teacher, student, sources, shape=shape, seed=seed, num_images=num_images, batch_size=batch_size
+    ).figures
 
-    Sources are those of `suite.makers`; a given `generator` is left in the mode it is in. For each:
+
+def measure_fidelity(
+    teacher: nn.Module,
+    student: nn.Module,
+    sources: dict[str, Maker],
+    *,
+    shape: Shape,
+    seed: int = 0,
+    num_images: int = 1024,
+    path_images: int = PATH_IMAGES,
+    batch_size: int = BATCH,
+    pace: Pace | None = None,
+) -> Fidelity:
+    """Compare two networks in eval mode on inputs of `shape` (C, H, W), source by source.
+
+    Sources are those of `suite.makers`. For each:
 
     - `agreement_<source>`: share of equal largest classes, 0 to 1;
     - `divergence_<source>`: Kullback-Leibler divergence, student from teacher, in nats;
@@ -47,32 +86,89 @@ def fidelity(
 
     And `trusted_agreement`: the agreements' mean over sources, each weighted by exp(-bn_distance), so that
     sources near the teacher's domain count more; the plain mean without BN. All in float32.
+
+    `pace` is called after each batch and may raise Stopped. Each source has an equal share of its time: past
+    that it gets no more images and no transition error, and past the whole time none at all. What was not
+    measured is absent.
     """
-    device = next(teacher.parameters()).device
+    pace = pace or Pace(Hooks(), "evaluating")
     modes = teacher.training, student.training
     teacher.eval()
     student.eval()
-    found: dict[str, float] = {}
-    sources = makers(shape, seed, device, generator, latent_dim)
-    for source in sorted(sources):
-        with torch.no_grad():
-            images = [sources[source](size).float() for size in sizes(num_images, batch_size)]
-            answers = [(teacher(x).float(), student(x).float()) for x in images]
-        teacher_NK, student_NK = (torch.cat(a) for a in zip(*answers, strict=True))
-        figures = _compare(teacher_NK, student_NK)
-        figures["transition_error"] = transition_error(teacher, student, images[0][:PATH_IMAGES], seed)
-        figures["sample_distance"] = sample_distance(images[0])
-        distance = bn_distance(teacher, images[0])
-        if distance is not None:
-            figures["bn_distance"] = distance
-        found |= {f"{name}_{source}": value for name, value in figures.items()}
-    found["trusted_agreement"] = _trusted(found, sorted(sources))
-    teacher.train(modes[0])
-    student.train(modes[1])
+    compared = _Compared(
+        teacher, student, shape, seed, num_images, path_images, batch_for(shape, batch_size), pace
+    )
+    found = Fidelity()
+    try:
+        for number, source in enumerate(sorted(sources), 1):
+            found.images[source] = 0
+            if not pace.over():
+                figures, images = compared.on(sources[source], number / len(sources))
+                found.images[source] = images
+                found.figures |= {f"{name}_{source}": value for name, value in figures.items()}
+    finally:
+        teacher.train(modes[0])
+        student.train(modes[1])
+    # A source's last figure is that of its paths: with it, all of the source was measured.
+    found.complete = all(f"transition_error_{source}" in found.figures for source in sources)
+    found.figures |= _trusted(found.figures, sorted(sources))
     return found
 
 
-def _compare(teacher_NK: Tensor, student_NK: Tensor) -> dict[str, float]:
+@dataclass(frozen=True)
+class _Compared:
+    """Two networks, and how they are compared."""
+
+    teacher: nn.Module
+    student: nn.Module
+    shape: Shape
+    seed: int
+    num_images: int
+    path_images: int
+    batch: int
+    pace: Pace
+
+    def on(self, maker: Maker, share: float) -> tuple[dict[str, float], int]:
+        """Figures of one source, and of how many images; it may take until `share` of the time is spent."""
+        first: list[Tensor] = []
+        answers: list[tuple[Tensor, Tensor]] = []
+        enough = min(COMPARED, max(LEAST_BATCH, HELD_OUT_NUMBERS // math.prod(self.shape)))
+        distance, images = BnDistance(self.teacher), 0
+        for size in sizes(self.num_images, self.batch):
+            if images and self.pace.over(share):
+                break
+            with torch.no_grad():
+                x_BCHW = maker(size).float()
+                if images < enough:
+                    first.append(x_BCHW)
+                    with distance.reading():
+                        teacher_BK = self.teacher(x_BCHW).float()
+                else:
+                    teacher_BK = self.teacher(x_BCHW).float()
+                answers.append((teacher_BK, self.student(x_BCHW).float()))
+            images += size
+            self.pace(size)
+        teacher_NK, student_NK = (torch.cat(a) for a in zip(*answers, strict=True))
+        first_NCHW = torch.cat(first)
+        figures = _figures(teacher_NK, student_NK)
+        figures["sample_distance"] = sample_distance(first_NCHW)
+        bn_distance = distance.value()
+        if bn_distance is not None:
+            figures["bn_distance"] = bn_distance
+        if images == self.num_images and not self.pace.over(share):
+            paths_BCHW = first_NCHW[: self.path_images]
+            figures["transition_error"] = transition_error(
+                self.teacher,
+                self.student,
+                paths_BCHW,
+                self.seed,
+                batch_size=batch_for(self.shape, PATH_BATCH),
+                after=self.pace,
+            )
+        return figures, images
+
+
+def _figures(teacher_NK: Tensor, student_NK: Tensor) -> dict[str, float]:
     same_N = teacher_NK.argmax(dim=1) == student_NK.argmax(dim=1)
     return {
         "agreement": float(same_N.double().mean().item()),
@@ -83,7 +179,14 @@ def _compare(teacher_NK: Tensor, student_NK: Tensor) -> dict[str, float]:
     }
 
 
-def _trusted(found: dict[str, float], sources: list[str]) -> float:
-    weights = [math.exp(-found.get(f"bn_distance_{source}", 0.0)) for source in sources]
-    agreements = [found[f"agreement_{source}"] for source in sources]
-    return sum(w * a for w, a in zip(weights, agreements, strict=True)) / sum(weights)
+def _trusted(found: dict[str, float], sources: list[str]) -> dict[str, float]:
+    """Over the sources that were measured; nothing where none was."""
+    measured = [source for source in sources if f"agreement_{source}" in found]
+    if not measured:
+        return {}
+    weights = [math.exp(-found.get(f"bn_distance_{source}", 0.0)) for source in measured]
+    agreements = [found[f"agreement_{source}"] for source in measured]
+    if sum(weights) == 0:  # all are so far off that none is nearer than another
+        weights = [1.0] * len(measured)
+    total = sum(w * a for w, a in zip(weights, agreements, strict=True))
+    return {"trusted_agreement": total / sum(weights)}

@@ -13,10 +13,12 @@ from torch import Tensor
 
 from dfad_core.config import InputConfig
 from dfad_core.errors import EvaluationRejected, TeacherRejected
+from dfad_core.evaluation.plan import batch_size
 from dfad_core.loading.safetensors_file import read_safetensors
 
 KEY = "dfad_labelled"
 BATCH = 256
+"""Images at a time, fewer where they are large."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,9 @@ class Labelled:
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Images as the teacher wants them, (B, C, H, W) float32, and labels (B), on the CPU."""
+        batch = batch_size(self.input.shape, BATCH)
         for images, labels in zip(
-            torch.split(self.images_NCHW, BATCH), torch.split(self.labels_N, BATCH), strict=True
+            torch.split(self.images_NCHW, batch), torch.split(self.labels_N, batch), strict=True
         ):
             yield self._normalised(images), labels
 

@@ -8,26 +8,41 @@ import time
 import torch
 from torch import nn
 
+from dfad_core.evaluation.pace import Between, nothing
+from dfad_core.evaluation.plan import batch_size
+
 BATCHES = (1, 64)
+"""Of large images fewer at a time."""
 MOST_SECONDS = 1.0
 """For one batch size; slow networks are timed fewer times, but three times at least."""
 MOST_RUNS = 50
 
 
 @torch.no_grad()
-def latency(module: nn.Module, shape: tuple[int, int, int], device: torch.device) -> dict[str, float]:
-    """Median milliseconds of a forward pass in eval mode, by batch size. `module` ends up on `device`."""
+def latency(
+    module: nn.Module, shape: tuple[int, int, int], device: torch.device, between: Between = nothing
+) -> dict[str, float]:
+    """Median milliseconds of a forward pass in eval mode, by batch size. `module` ends up on `device`.
+
+    `between` is called after each pass.
+    """
     module.to(device).eval()
-    return {str(batch): _median(module, torch.zeros(batch, *shape, device=device)) for batch in BATCHES}
+    found = {}
+    for most in BATCHES:
+        batch = batch_size(shape, most)
+        found[str(batch)] = _median(module, torch.zeros(batch, *shape, device=device), between)
+    return found
 
 
-def _median(module: nn.Module, x_BCHW: torch.Tensor) -> float:
+def _median(module: nn.Module, x_BCHW: torch.Tensor, between: Between) -> float:
     def once() -> float:
         begun = time.perf_counter()
         module(x_BCHW)
         if x_BCHW.is_cuda:
             torch.cuda.synchronize(x_BCHW.device)
-        return time.perf_counter() - begun
+        taken = time.perf_counter() - begun
+        between()
+        return taken
 
     once()
     ends, taken = time.perf_counter() + MOST_SECONDS, [once(), once(), once()]

@@ -8,16 +8,18 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
+from dfad_core.evaluation.pace import Between, nothing
+from dfad_core.evaluation.plan import Shape, batch_size
 from dfad_core.evaluation.procedural import procedural
 from dfad_core.models.generator import Generator
 from dfad_core.runtime import seeded
 
-Shape = tuple[int, int, int]
 Maker = Callable[[int], Tensor]
 
 UNTRAINED_LATENT, UNTRAINED_WIDTH = 32, 8
 HELD_OUT, HELD_OUT_LEAST, HELD_OUT_NUMBERS = 256, 64, 16 * 2**20
 """How many images: at most, at least, and as many as make so many numbers."""
+HELD_OUT_BATCH = 64
 
 
 def makers(
@@ -46,17 +48,26 @@ def makers(
     return found
 
 
-def held_out_images(shape: Shape, seed: int, generator: nn.Module | None, latent_dim: int) -> Tensor:
+def held_out_images(
+    shape: Shape, seed: int, generator: nn.Module | None, latent_dim: int, between: Between = nothing
+) -> Tensor:
     """Images (N, C, H, W) on the CPU to calibrate and check exports with, the sources in turn.
 
-    The job's own generator, where there is one, and procedural images; none of them was trained on.
+    The job's own generator, where there is one, and procedural images; none of them was trained on. `between`
+    is called after each batch.
     """
     device = torch.device("cpu") if generator is None else next(generator.parameters()).device
     count = min(HELD_OUT, max(HELD_OUT_LEAST, HELD_OUT_NUMBERS // math.prod(shape)))
     found = makers(shape, seed + 1, device, generator, latent_dim)
     names = [name for name in ("generator", "procedural") if name in found]
-    with torch.no_grad():
-        drawn = [torch.cat([found[name](n).float() for n in sizes(count, 64)]) for name in names]
+    drawn = []
+    for name in names:
+        batches = []
+        for size in sizes(count, batch_size(shape, HELD_OUT_BATCH)):
+            with torch.no_grad():
+                batches.append(found[name](size).float())
+            between()
+        drawn.append(torch.cat(batches))
     return torch.stack(drawn, dim=1).flatten(0, 1).cpu()[:count]
 
 

@@ -9,11 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from dfad_core.errors import ExportError
+from dfad_core.evaluation.pace import Between, nothing
+from dfad_core.evaluation.plan import batch_size
 from dfad_core.export.onnx import INPUT, OUTPUT
 
 TOLERANCE = 1e-4
 """Largest difference of a logit, as a share of the largest logit (at least of 1)."""
 BATCH = 64
+"""Images at a time, fewer where they are large."""
 Run = Callable[[Tensor], Tensor]
 
 
@@ -34,12 +37,21 @@ class Comparison:
         return self.max_difference <= TOLERANCE * max(1.0, self.largest_logit)
 
 
-def compare(first: Run, second: Run, x_BCHW: Tensor) -> Comparison:
-    """On inputs in the normalised space, and as many of N(0, 1) noise; batches of several sizes."""
+def compare(first: Run, second: Run, x_BCHW: Tensor, between: Between = nothing) -> Comparison:
+    """On inputs in the normalised space, and as many of N(0, 1) noise; batches of several sizes.
+
+    `between` is called after each batch. Raises ExportError where the second gives no such logits.
+    """
     noise = torch.randn(x_BCHW.shape, generator=torch.Generator().manual_seed(0))
-    batches = [*torch.split(x_BCHW, BATCH), noise[:1], *torch.split(noise[1:], BATCH - 1)]
-    with torch.no_grad():
-        pairs = [(first(x).float().cpu(), second(x).float().cpu()) for x in batches if len(x)]
+    channels, height, width = x_BCHW.shape[1:]
+    batch = batch_size((channels, height, width), BATCH)
+    batches = [*torch.split(x_BCHW, batch), noise[:1], *torch.split(noise[1:], batch - 1)]
+    pairs = []
+    for x in batches:
+        if len(x):
+            with torch.no_grad():
+                pairs.append((first(x).float().cpu(), second(x).float().cpu()))
+            between()
     one_NK, other_NK = (torch.cat(answers) for answers in zip(*pairs, strict=True))
     if one_NK.shape != other_NK.shape or not bool(torch.isfinite(other_NK).all()):
         raise ExportError("The exported student gives no logits like the trained one's.")
@@ -51,9 +63,11 @@ def compare(first: Run, second: Run, x_BCHW: Tensor) -> Comparison:
     )
 
 
-def require_same(name: str, module: nn.Module, exported: Run, x_BCHW: Tensor) -> Comparison:
-    """Raises ExportError where the two differ by more than rounding."""
-    found = compare(module.eval(), exported, x_BCHW)
+def require_same(
+    name: str, module: nn.Module, exported: Run, x_BCHW: Tensor, between: Between = nothing
+) -> Comparison:
+    """`compare`; raises ExportError where the two differ by more than rounding."""
+    found = compare(module.eval(), exported, x_BCHW, between)
     if not found.within_tolerance:
         raise ExportError(
             f"As {name} the student answers otherwise (by up to {found.max_difference:.2g}).", param=name

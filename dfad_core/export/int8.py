@@ -11,7 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dfad_core.errors import ExportError
+from dfad_core.errors import ExportError, Stopped
+from dfad_core.evaluation.pace import Between, nothing, signs_of_life
+from dfad_core.evaluation.plan import batch_size
 from dfad_core.export.onnx import INPUT
 
 CALIBRATION_BATCH = 16
@@ -20,28 +22,33 @@ CALIBRATION_BATCH = 16
 class _Images:
     """The quantiser's view of synthetic images: one batch after the other, then None."""
 
-    def __init__(self, x_BCHW: Tensor) -> None:
-        self._batches: Iterator[Tensor] = iter(torch.split(x_BCHW, CALIBRATION_BATCH))
+    def __init__(self, x_BCHW: Tensor, between: Between) -> None:
+        channels, height, width = x_BCHW.shape[1:]
+        size = batch_size((channels, height, width), CALIBRATION_BATCH)
+        self._batches: Iterator[Tensor] = iter(torch.split(x_BCHW, size))
+        self._between = between
 
     def get_next(self) -> dict[str, Any] | None:
+        self._between()
         batch = next(self._batches, None)
         return None if batch is None else {INPUT: batch.numpy()}
 
 
-def int8_bytes(onnx_content: bytes, calibration_BCHW: Tensor) -> bytes:
+def int8_bytes(onnx_content: bytes, calibration_BCHW: Tensor, between: Between = nothing) -> bytes:
     """The ONNX student with weights (by channel) and activations in eight bits, as QDQ operators.
 
-    `calibration_BCHW` are synthetic inputs that show which range each activation takes. Raises ExportError.
+    `calibration_BCHW` are synthetic inputs that show which range each activation takes. `between` is called
+    after each batch of them, and while a pass of the quantiser runs. Raises ExportError.
     """
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    reader = type("Images", (_Images, CalibrationDataReader), {})(calibration_BCHW)
+    reader = type("Images", (_Images, CalibrationDataReader), {})(calibration_BCHW, between)
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)  # the quantiser talks on the root logger
     try:
-        with tempfile.TemporaryDirectory() as name:
+        with tempfile.TemporaryDirectory() as name, signs_of_life(between):
             plain, ready, done = (Path(name) / f"{what}.onnx" for what in ("plain", "ready", "done"))
             plain.write_bytes(onnx_content)
             quant_pre_process(str(plain), str(ready), skip_symbolic_shape=True)
@@ -55,6 +62,8 @@ def int8_bytes(onnx_content: bytes, calibration_BCHW: Tensor) -> bytes:
                 weight_type=QuantType.QInt8,
             )
             return done.read_bytes()
+    except Stopped:
+        raise
     # As with the exporters: whatever its passes raise.
     except Exception as error:
         raise ExportError("The student could not be quantised.", param="int8") from error

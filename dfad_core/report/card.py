@@ -44,6 +44,8 @@ def render_report(
         title=title,
         result=result,
         fidelity=shown,
+        evaluation=_evaluation(result.get("evaluation")),
+        batches=list(result["teacher"].get("latency_milliseconds") or ("1", "64")),
         proven=trusted,
         threshold=proof.THRESHOLD,
         curves=curves_svg(history),
@@ -52,6 +54,17 @@ def render_report(
         settings=None if settings is None else json.dumps(settings, indent=2, sort_keys=True),
         bars=_bars(result.get("class_histogram")),
     )
+
+
+def _evaluation(about: Mapping[str, Any] | None) -> str:
+    """What the figures of fidelity rest on."""
+    if not about:
+        return ""
+    took = f"{about['seconds']:.1f} s"
+    if about["complete"]:
+        return f"{about['images']:,} images of each source, in {took}"
+    by_source = ", ".join(f"{images:,} of {source}" for source, images in about["measured"].items()) or "none"
+    return f"fewer images than planned ({about['images']:,} of each source): {by_source}, in {took}"
 
 
 def _embedded(picture: bytes) -> str:

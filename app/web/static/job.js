@@ -44,12 +44,14 @@
     document.title = (percent === undefined ? "" : `${Math.floor(percent)} % · `) + told.dataset.title;
     if (id("icon").getAttribute("href") !== told.dataset.icon) id("icon").setAttribute("href", told.dataset.icon);
   };
-  const advance = ({ step, percent, eta_seconds: left, metrics }) => {
+  const advance = ({ step, percent, eta_seconds: left, metrics, phase }) => {
+    const number = (one) => one.toLocaleString("en");
+    if (id("counted")) id("counted").textContent = phase ? `${number(phase.done)} of ${number(phase.total)} ${phase.unit}` : "";
     if (id("bar")) id("bar").value = percent;
     if (id("step")) id("step").textContent = step.toLocaleString("en");
     if (id("eta")) id("eta").textContent = left === null ? "" : `${dfad.seconds(left)} left`;
     retitle(percent);
-    document.dispatchEvent(new CustomEvent("dfad:reading", { detail: { job, step, ...metrics } }));
+    if (!phase) document.dispatchEvent(new CustomEvent("dfad:reading", { detail: { job, step, ...metrics } }));
   };
   const hear = (event) => {
     const { seq: number, type, data } = JSON.parse(event.data);

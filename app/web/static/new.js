@@ -105,7 +105,8 @@
       if (turn !== asked) return; // something was changed meanwhile
       const about = chosen?.dataset.seconds ? chosen.dataset.seconds * steps : null, most = spec.budget.train_seconds;
       const time = most && (about === null || most < about) ? `ends after ${dfad.seconds(most)}` : about === null ? "" : `about ${dfad.seconds(about)} at the speed of the inspection`;
-      id("cost").textContent = `${estimate.student_updates.toLocaleString("en")} updates of the student${time ? `, ${time}` : ""}.`;
+      const after = estimate.evaluation_seconds ? `, then up to ${dfad.seconds(estimate.evaluation_seconds)} of evaluation` : "";
+      id("cost").textContent = `${estimate.student_updates.toLocaleString("en")} updates of the student${time ? `, ${time}` : ""}${after}.`;
       complain(form, null);
     } catch (error) {
       if (turn !== asked) return;
