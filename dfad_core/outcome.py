@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import platform
 import resource
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,30 +15,24 @@ from torch import Tensor, nn
 import dfad_core
 from dfad_core.config import DistillConfig
 from dfad_core.errors import DivergedError, Stopped
-from dfad_core.evaluation.accuracy import accuracy_over
 from dfad_core.evaluation.cost import Cost, cost
 from dfad_core.evaluation.labelled import Labelled
-from dfad_core.evaluation.latency import latency
 from dfad_core.evaluation.pace import Pace
-from dfad_core.evaluation.plan import batch_size
+from dfad_core.evaluation.plan import images_within
 from dfad_core.evaluation.proof import proven
-from dfad_core.evaluation.suite import held_out_images
 from dfad_core.export.formats import TYPICAL_SECONDS, Export, export
 from dfad_core.export.metadata import StudentMetadata
 from dfad_core.export.safetensors import student_bytes
 from dfad_core.hooks import Hooks
 from dfad_core.loading import LoadedTeacher
+from dfad_core.measuring import measure
 from dfad_core.methods import resolve_recipe
 from dfad_core.methods.terms import bn_layers
 from dfad_core.runtime import resolve
 from dfad_core.trainer import DistillResult
 
-MOST_BARS = 1000
-"""Classes of which a histogram is made."""
-HISTOGRAM_BATCH = 64
-"""Images at a time, fewer where they are large."""
-MEASURING_SECONDS = 3.0
-"""About what latencies and report take, whatever the networks."""
+REPORT_SECONDS = 2.0
+"""About what latencies of small networks and the report take."""
 STREAM = "application/octet-stream"
 SUFFIXES = {"onnx": ".onnx", "pt2": ".pt2", "int8": ".int8.onnx", "huggingface": ".zip"}
 
@@ -92,8 +86,8 @@ def network_costs(teacher: LoadedTeacher, student: nn.Module) -> dict[str, Cost]
 
 
 def later_seconds(exports: Sequence[str]) -> float:
-    """About what follows the evaluation of fidelity: other measurements, exports, the report."""
-    return MEASURING_SECONDS + sum(TYPICAL_SECONDS.get(name, 0.0) for name in exports)
+    """About what exports and report take after evaluation."""
+    return REPORT_SECONDS + sum(TYPICAL_SECONDS.get(name, 0.0) for name in exports)
 
 
 def student_metadata(trained: Trained) -> StudentMetadata:
@@ -126,35 +120,13 @@ def outcome(trained: Trained, spec: dict[str, Any], hooks: Hooks) -> Outcome:
     """
     found = Outcome(student_result(trained), [], trained.done.steps, trained.stopped)
     try:
-        synthetic_BCHW = _measure(trained, hooks, found.result)
+        synthetic_BCHW = measure(trained, hooks, found.result)
         hooks.phase("exporting")
         _export(trained, spec["exports"], hooks, synthetic_BCHW, found)
     except Stopped:
         found = dataclasses.replace(found, stopped=True)
     found.files.extend(_report(trained, spec, hooks, found.result))
     return found
-
-
-def _measure(trained: Trained, hooks: Hooks, result: dict[str, Any]) -> Tensor:
-    """Times, accuracy and classes into the result; images that nobody was trained on. Raises Stopped."""
-    labelled, shape = trained.labelled, trained.teacher.input.shape
-    pace = Pace(
-        hooks,
-        "evaluating",
-        total=2 * labelled.count if labelled is not None else 0,
-        obeys=not trained.stopped,
-        later_seconds=hooks.later_seconds,
-    )
-    device = resolve(trained.config).device
-    synthetic_BCHW = trained.done.synthetic_BCHW
-    if synthetic_BCHW is None:
-        pace()
-        synthetic_BCHW = held_out_images(shape, trained.config.seed, None, 0, between=pace)
-    for who, module in (("teacher", trained.teacher.module), ("student", trained.student)):
-        result[who]["latency_milliseconds"] = latency(module, shape, device, between=pace)
-    result["accuracy"] = _accuracy(trained, device, pace)
-    result["class_histogram"] = _histogram(trained.teacher, synthetic_BCHW, pace)
-    return synthetic_BCHW
 
 
 def _export(
@@ -185,7 +157,18 @@ def _export(
     pace()
     student, teacher = trained.student.cpu(), trained.teacher.module.cpu()
     metadata = student_metadata(trained)
-    export(names, student, teacher, metadata, synthetic_BCHW, failed=failed, between=pace, ready=ready)
+    macs = trained.costs["student"].macs + trained.costs["teacher"].macs
+    export(
+        names,
+        student,
+        teacher,
+        metadata,
+        synthetic_BCHW,
+        checked_images=images_within(macs, len(synthetic_BCHW)),
+        failed=failed,
+        between=pace,
+        ready=ready,
+    )
 
 
 def student_result(trained: Trained) -> dict[str, Any]:
@@ -245,38 +228,6 @@ def _peak_bytes() -> int:
 def _gpu_peak(device: torch.device) -> int | None:
     """Of what this process had allocated on the GPU; None without one."""
     return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
-
-
-def _accuracy(trained: Trained, device: torch.device, pace: Pace) -> dict[str, Any] | None:
-    """On the user's labelled data, if there are any; they are used for nothing else."""
-    labelled = trained.labelled
-    if labelled is None:
-        return None
-    found = {}
-    for who, module in (("teacher", trained.teacher.module), ("student", trained.student)):
-        found[who] = accuracy_over(module.to(device), _counted(labelled, pace))
-    trained.student.cpu()
-    return {**found, "images": labelled.count, "data": labelled.name, "notes": list(labelled.notes)}
-
-
-def _counted(labelled: Labelled, pace: Pace) -> Iterator[tuple[Tensor, Tensor]]:
-    """Its batches; the pace hears of each when it has been used."""
-    for x_BCHW, y_B in labelled.batches():
-        yield x_BCHW, y_B
-        pace(len(y_B))
-
-
-def _histogram(teacher: LoadedTeacher, synthetic_BCHW: Tensor, pace: Pace) -> list[int] | None:
-    """How often the teacher sees each class in synthetic images that nobody was trained on."""
-    if teacher.num_classes > MOST_BARS:
-        return None
-    device = next(teacher.module.parameters()).device
-    classes = []
-    for x_BCHW in torch.split(synthetic_BCHW, batch_size(teacher.input.shape, HISTOGRAM_BATCH)):
-        with torch.no_grad():
-            classes.append(teacher.module(x_BCHW.to(device)).argmax(1).cpu())
-        pace()
-    return torch.bincount(torch.cat(classes), minlength=teacher.num_classes).tolist()
 
 
 def _report(trained: Trained, spec: dict[str, Any], hooks: Hooks, result: dict[str, Any]) -> list[Produced]:

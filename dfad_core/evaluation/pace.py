@@ -12,7 +12,8 @@ from dfad_core.errors import Stopped
 from dfad_core.hooks import Hooks, PhaseProgress
 
 Between = Callable[[], object]
-REPORT_SECONDS = 1.0
+REPORT_SECONDS, QUIET_SECONDS = 1.0, 5.0
+"""Between two reports, and where nothing has been done in between."""
 CALL_SIGN_SECONDS = 5.0
 LONGEST_CALL_SECONDS = 900.0
 """Of an exporter's call that cannot be split. One that takes longer looks like one that hangs, and is one."""
@@ -26,7 +27,7 @@ class Pace:
     """Called between two batches, with how many images or formats the one before had.
 
     Each call asks `hooks.should_stop`, by which others see that the work goes on, and raises Stopped if a
-    stop is wanted and `obeys` is true. Progress is told once in `REPORT_SECONDS`. `expected_seconds` is how
+    stop is wanted and `obeys` is true. Progress is told about once a second. `expected_seconds` is how
     long it should take in all, `later_seconds` what comes after it.
     """
 
@@ -46,7 +47,7 @@ class Pace:
         self._hooks, self._phase, self._unit = hooks, phase, unit
         self._obeys, self._clock = obeys, clock
         self._begun = self._reported = clock()
-        self._total, self._done = total, 0
+        self._total, self._done, self._told = total, 0, 0
         self._bound, self._expected, self._later = bound_seconds, expected_seconds, later_seconds
 
     def __call__(self, done: int = 0) -> None:
@@ -56,8 +57,9 @@ class Pace:
             raise Stopped(f"stopped: {reason}")
         self._done += done
         now = self._clock()
-        if self._total and now - self._reported >= REPORT_SECONDS:
-            self._reported = now
+        rest = REPORT_SECONDS if self._done != self._told else QUIET_SECONDS
+        if self._total and now - self._reported >= rest:
+            self._reported, self._told = now, self._done
             counted = min(self._done, self._total)
             self._hooks.phase_progress(
                 PhaseProgress(self._phase, counted, self._total, self._unit, self._remaining(counted))

@@ -14,6 +14,8 @@ Shape = tuple[int, int, int]
 SOURCES = 4
 """Of images, at most."""
 LEAST_IMAGES, MOST_IMAGES = 64, 1024
+MOST_TIMED, MOST_SEEN = 64, 256
+"""Images of a pass that is timed, and images whose classes are counted."""
 IMAGES_OF_A_PATH, LEAST_PATHS = 16, 8
 """One image in so many is moved between classes, and how many at least."""
 PATH_STEPS = 10
@@ -27,11 +29,29 @@ BATCH_NUMBERS = 2**20
 """Numbers in a batch of images, at most: one call is done within seconds and fits the memory."""
 LEAST_BATCH = 8
 """Images a batch, at least: a generator's batch norm needs several."""
+PASS_MACS = 2**37
+"""Of one pass that is timed, at most."""
+SEEN_MACS, LEAST_SEEN = 2**39, 16
+"""What counting classes and checking a format may cost, each, and how many images they see at least."""
+TIMED_PASSES = 4
+"""Of each batch size, about."""
 
 
 def batch_size(shape: Shape, most: int) -> int:
     """Images (C, H, W) that are worked on in one call: `most`, fewer where they are large."""
     return min(most, max(LEAST_BATCH, BATCH_NUMBERS // math.prod(shape) // LEAST_BATCH * LEAST_BATCH))
+
+
+def latency_batch(macs: int, most: int) -> int:
+    """Images of one timed pass: `most`, halved until a pass of a network of so many `macs` takes seconds."""
+    while most > 1 and most * macs > PASS_MACS:
+        most //= 2
+    return most
+
+
+def images_within(macs: int, most: int) -> int:
+    """Of `most` images, so many that showing them costs little; some in any case. `macs`: of one of them."""
+    return min(most, max(LEAST_SEEN, SEEN_MACS // max(1, macs)))
 
 
 def round_macs(
@@ -89,10 +109,21 @@ class EvaluationBudget:
         """Of one image: each step goes through the student there and back, and once more through both."""
         return PATH_STEPS * (3 * self.student_macs + self._pass)
 
-    def expected_seconds(self, rounds: int, seconds_a_round: float) -> float:
-        """About how long evaluation takes on the machine on which a round took `seconds_a_round`."""
+    def fidelity_seconds(self, rounds: int, seconds_a_round: float) -> float:
+        """About how long the plan takes on the machine on which a round took `seconds_a_round`."""
         share = self.plan(rounds).macs / max(1, self.round_macs)
         return min(share * seconds_a_round, bound_seconds(rounds * seconds_a_round))
+
+    def other_seconds(self, seconds_a_round: float) -> float:
+        """The same of what is measured besides: both networks' times, and which classes the teacher sees."""
+        networks = (self.teacher_macs, self.student_macs)
+        timed = sum(TIMED_PASSES * macs * (1 + latency_batch(macs, MOST_TIMED)) for macs in networks)
+        seen = self.teacher_macs * images_within(self.teacher_macs, MOST_SEEN)
+        return (timed + seen) / max(1, self.round_macs) * seconds_a_round
+
+    def expected_seconds(self, rounds: int, seconds_a_round: float) -> float:
+        """Of all that is evaluated."""
+        return self.fidelity_seconds(rounds, seconds_a_round) + self.other_seconds(seconds_a_round)
 
 
 def bound_seconds(training_seconds: float) -> float:

@@ -43,13 +43,14 @@ def evaluate(session: Session, hooks: Hooks, result: DistillResult, budget: Eval
     generator, latent_dim = session.learned_generator, session.latent_dim
     plan, bound = budget.plan(result.steps), bound_seconds(result.seconds)
     sources = makers(shape, seed, session.runtime.device, generator, latent_dim)
+    a_round = result.seconds / max(1, result.steps)
     pace = Pace(
         hooks,
         "evaluating",
         total=plan.passes(len(sources)),
         bound_seconds=bound,
-        expected_seconds=budget.expected_seconds(result.steps, result.seconds / max(1, result.steps)),
-        later_seconds=hooks.later_seconds,
+        expected_seconds=budget.fidelity_seconds(result.steps, a_round),
+        later_seconds=budget.other_seconds(a_round) + hooks.later_seconds,
     )
     found, complete = Fidelity(), False
     try:

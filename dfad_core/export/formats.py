@@ -46,11 +46,13 @@ def export(
     metadata: StudentMetadata,
     synthetic_BCHW: Tensor,
     *,
+    checked_images: int | None = None,
     failed: Callable[[str, str], None],
     between: Between = nothing,
     ready: Callable[[Export], object] = lambda _: None,
 ) -> list[Export]:
-    """`synthetic_BCHW` are inputs that were not trained on: one half calibrates, the other one checks.
+    """`synthetic_BCHW` are inputs that were not trained on: one half calibrates, the other one checks, or the
+    first `checked_images` of it.
 
     Without a `teacher` nothing is said of how far eight bits agree with it.
 
@@ -58,7 +60,7 @@ def export(
     for it. `ready` is called with each format as soon as it is checked; `between` between two batches of
     images and while an exporter runs, and may raise Stopped.
     """
-    calibration, checked = synthetic_BCHW[::2], synthetic_BCHW[1::2]
+    calibration, checked = synthetic_BCHW[::2], synthetic_BCHW[1::2][:checked_images]
     done: list[Export] = []
     onnx: bytes | None = None
     for name in required(names):

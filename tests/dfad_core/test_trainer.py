@@ -340,3 +340,127 @@ def test_bfloat16_trains_and_resumes(tiny) -> None:
     whole, resumed = play(Witness()), play(Witness(), witness.checkpoints[2])
     assert all(p.dtype == torch.float32 for p in whole.student.parameters())
     assert _same(_state(whole.student), _state(resumed.student))
+
+
+class Diary(Witness):
+    """Also notes what comes after training, in order, and may ask to stop once the student is there."""
+
+    def __init__(self, stop_after_student: int | None = None) -> None:
+        super().__init__()
+        self.order: list[str] = []
+        self.left = stop_after_student
+        self.student: dict[str, torch.Tensor] = {}
+        self.complete: bool | None = None
+
+    def phase(self, name: str) -> None:
+        super().phase(name)
+        self.order.append(name)
+
+    def checkpoint(self, step: int, data: bytes) -> None:
+        super().checkpoint(step, data)
+        self.order.append(f"checkpoint {step}")
+
+    def student_ready(self, result: Any, *, complete: bool) -> None:
+        self.order.append("student")
+        assert (result.fidelity, result.evaluation, result.synthetic_BCHW) == ({}, {}, None)
+        assert not result.student.training
+        self.student, self.complete = _state(result.student), complete
+
+    def should_stop(self) -> str | None:
+        if self.complete is None or self.left is None:
+            return super().should_stop()
+        self.left -= 1
+        return "enough" if self.left < 0 else None
+
+
+def test_the_student_is_handed_over_before_anything_is_measured(tiny, monkeypatch) -> None:
+    from dfad_core.evaluation import stage
+
+    diary, measure = Diary(), stage.measure_fidelity
+
+    def noted(*args: Any, **options: Any) -> Any:
+        diary.order.append("measured")
+        return measure(*args, **options)
+
+    monkeypatch.setattr(stage, "measure_fidelity", noted)
+    config = tiny.config(checkpoint_seconds=3600)
+    result = distill(tiny.classifier(8), tiny.classifier(4), config, diary, generator=tiny.generator())
+    after = ["distilling", "checkpoint 6", "evaluating", "student", "measured"]
+    assert diary.order == ["warming_up", *after]
+    assert diary.complete
+    assert _same(diary.student, _state(result.student))
+    sources = ("generator", "noise", "procedural", "untrained_generator")
+    about = result.evaluation
+    assert (about["images"], about["measured"]) == (1024, dict.fromkeys(sources, 1024))
+    assert (about["bound_seconds"], about["complete"]) == (60, True)
+    assert about["seconds"] >= 0
+
+
+@pytest.mark.parametrize("method", ["best", "deepinversion"])
+def test_another_attempt_after_training_only_evaluates(tiny, method: str, monkeypatch) -> None:
+    from dfad_core.evaluation import stage
+
+    config = tiny.config(method={"name": method}, steps=2, inner_steps=2, checkpoint_seconds=3600)
+    teacher, first, second = tiny.classifier(8), Diary(), Diary()
+    given = {} if method == "deepinversion" else {"generator": tiny.generator()}
+
+    def play(diary: Diary, resume: bytes | None = None) -> Any:
+        student = tiny.classifier(4, seed=1)
+        return distill(teacher, student, config, diary, resume=resume, **copy.deepcopy(given))
+
+    with monkeypatch.context() as broken:
+        broken.setattr(stage, "measure_fidelity", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            play(first)
+    assert list(first.checkpoints) == [2]
+    result, undisturbed = play(second, first.checkpoints[2]), play(Diary())
+    assert second.order == ["warming_up", "distilling", "evaluating", "student"]
+    assert second.reports == []
+    assert _same(first.student, second.student)
+    assert _same(_state(undisturbed.student), _state(result.student))
+    assert result.fidelity == undisturbed.fidelity
+    assert result.metrics.keys() == undisturbed.metrics.keys()
+
+
+@pytest.mark.parametrize("left", [0, 3])
+def test_a_stop_after_training_leaves_out_what_is_not_measured(tiny, left: int) -> None:
+    diary = Diary(stop_after_student=left)
+    result = distill(tiny.classifier(8), tiny.classifier(4), tiny.config(), diary, generator=tiny.generator())
+    assert (result.steps, diary.complete) == (6, True)
+    assert (result.fidelity, result.synthetic_BCHW) == ({}, None)
+    assert not result.evaluation["complete"]
+    assert _same(diary.student, _state(result.student))
+
+
+def test_a_student_of_a_training_that_was_stopped_or_diverged_is_not_complete(tiny) -> None:
+    diary = Diary()
+    diary.stop_after = 2
+    with pytest.raises(Stopped) as stopped:
+        distill(tiny.classifier(8), tiny.classifier(4), tiny.config(), diary, generator=tiny.generator())
+    assert diary.complete is False
+    assert _same(diary.student, _state(stopped.value.result.student))
+    config, diary = tiny.config(method={"name": "dfad"}), Diary()
+    student = _Poisoned(tiny.classifier(4, bn=False), config.training.student_steps + 3)
+    with pytest.raises(DivergedError):
+        distill(tiny.classifier(8), student, config, diary, generator=tiny.generator())
+    assert diary.complete is False
+    diary, lost = Diary(), _Poisoned(tiny.classifier(4, bn=False), 1)
+    with pytest.raises(DivergedError):
+        distill(tiny.classifier(8), lost, config, diary, generator=tiny.generator())
+    assert diary.complete is None, "nothing was trained"
+
+
+def test_the_result_says_on_how_few_images_costly_networks_were_compared(tiny, monkeypatch) -> None:
+    from dfad_core.evaluation import stage
+    from dfad_core.evaluation.cost import Cost
+
+    monkeypatch.setattr(stage, "cost", lambda *_: Cost(11_000_000, 44_000_000, 1_820_000_000))
+    witness = Witness()
+    result = distill(
+        tiny.classifier(8), tiny.classifier(4), tiny.config(), witness, generator=tiny.generator()
+    )
+    sources = ("generator", "noise", "procedural", "untrained_generator")
+    assert result.evaluation["images"] == 64
+    assert result.evaluation["measured"] == dict.fromkeys(sources, 64)
+    assert result.evaluation["complete"]
+    assert all(f"transition_error_{source}" in result.fidelity for source in sources)

@@ -1,13 +1,22 @@
+import math
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 
-from dfad_core.evaluation.bn_distance import bn_distance
+from dfad_core.errors import Stopped
+from dfad_core.evaluation.bn_distance import BnDistance, bn_distance
 from dfad_core.evaluation.calibration_error import calibration_error
 from dfad_core.evaluation.diversity import class_entropy_of, sample_distance
-from dfad_core.evaluation.fidelity import fidelity
+from dfad_core.evaluation.fidelity import Fidelity, fidelity, measure_fidelity
+from dfad_core.evaluation.pace import Pace
+from dfad_core.evaluation.plan import PATH_STEPS
 from dfad_core.evaluation.procedural import procedural
+from dfad_core.evaluation.suite import makers
 from dfad_core.evaluation.transition import transition_error
+from dfad_core.hooks import Hooks
+from dfad_core.losses import discrepancy, divergence
 
 SHAPE = (1, 8, 8)
 
@@ -107,3 +116,114 @@ def test_sources_near_the_domain_count_more(tiny) -> None:
     found = fidelity(teacher, student, shape=SHAPE, num_images=64)
     agreements = [found[f"agreement_{s}"] for s in ("noise", "procedural", "untrained_generator")]
     assert min(agreements) <= found["trusted_agreement"] <= max(agreements)
+
+
+def test_figures_of_small_images_are_those_of_the_plain_formulas(tiny) -> None:
+    """1,024 images of each source in batches of 256, distances of the first batch, paths of its first 64."""
+    teacher, student = tiny.classifier(8).eval(), tiny.classifier(4, seed=1).eval()
+    generator = tiny.generator()
+    found = fidelity(teacher, student, shape=SHAPE, generator=generator, latent_dim=tiny.latent, seed=3)
+    sources = makers(SHAPE, 3, torch.device("cpu"), generator, tiny.latent)
+    trusted = []
+    for source in sorted(sources):
+        with torch.no_grad():
+            images = [sources[source](256) for _ in range(4)]
+            t_NK, s_NK = (torch.cat([net(x) for x in images]) for net in (teacher, student))
+        figures = {
+            "agreement": float((t_NK.argmax(1) == s_NK.argmax(1)).double().mean()),
+            "divergence": float(divergence(s_NK, t_NK)),
+            "logit_gap": float(discrepancy(s_NK, t_NK)),
+            "calibration_error": calibration_error(s_NK, t_NK),
+            "class_entropy": class_entropy_of(t_NK),
+            "sample_distance": sample_distance(images[0]),
+            "bn_distance": bn_distance(teacher, images[0]),
+            "transition_error": transition_error(teacher, student, images[0][:64], 3),
+        }
+        assert {name: found.pop(f"{name}_{source}") for name in figures} == figures
+        trusted.append((math.exp(-figures["bn_distance"]), figures["agreement"]))
+    weights = sum(weight for weight, _ in trusted)
+    assert found == {"trusted_agreement": sum(w * a for w, a in trusted) / weights}
+
+
+class Clock:
+    """Each look takes a while."""
+
+    def __init__(self, seconds: float) -> None:
+        self.now, self.seconds = 0.0, seconds
+
+    def __call__(self) -> float:
+        self.now += self.seconds
+        return self.now
+
+
+def measured(tiny, pace: Pace, **options: Any) -> Fidelity:
+    teacher, student = tiny.classifier(4).eval(), tiny.classifier(4, seed=1).eval()
+    sources = makers(SHAPE, 0, torch.device("cpu"), None, 0)
+    options = {"num_images": 96, "path_images": 8, "batch_size": 16, **options}
+    return measure_fidelity(teacher, student, sources, shape=SHAPE, pace=pace, **options)
+
+
+def test_the_time_is_shared_by_the_sources_and_what_was_not_measured_is_absent(tiny) -> None:
+    whole = measured(tiny, Pace(Hooks(), "evaluating"))
+    assert whole.complete
+    assert whole.images == {"noise": 96, "procedural": 96, "untrained_generator": 96}
+    short = measured(tiny, Pace(Hooks(), "evaluating", bound_seconds=20, clock=Clock(1.0)))
+    assert not short.complete
+    assert all(0 < images < 96 for images in short.images.values()), short.images
+    assert not any(name.startswith("transition_error") for name in short.figures)
+    assert 0 <= short.figures["trusted_agreement"] <= 1
+    late = measured(tiny, Pace(Hooks(), "evaluating", bound_seconds=6, clock=Clock(4.0)))
+    assert late.images == {"noise": 16, "procedural": 0, "untrained_generator": 0}
+    assert {name.rpartition("_")[2] for name in late.figures} == {"noise", "agreement"}
+    assert late.figures["trusted_agreement"] == late.figures["agreement_noise"]
+    none = measured(tiny, Pace(Hooks(), "evaluating", bound_seconds=0))
+    assert (none.figures, none.complete) == ({}, False)
+
+
+def test_every_batch_and_every_step_of_a_path_is_a_sign_of_life(tiny) -> None:
+    class Counting(Hooks):
+        asked = 0
+
+        def should_stop(self) -> str | None:
+            self.asked += 1
+            return None
+
+    hooks = Counting()
+    measured(tiny, Pace(hooks, "evaluating"))
+    assert hooks.asked == 3 * (96 // 16 + PATH_STEPS)
+
+
+def test_a_stop_leaves_the_networks_as_they_were(tiny) -> None:
+    class Stopping(Hooks):
+        def should_stop(self) -> str | None:
+            return "cancel"
+
+    teacher, student = tiny.classifier(4).eval(), tiny.classifier(4, seed=1).train()
+    sources = makers(SHAPE, 0, torch.device("cpu"), None, 0)
+    with pytest.raises(Stopped):
+        measure_fidelity(teacher, student, sources, shape=SHAPE, pace=Pace(Stopping(), "evaluating"))
+    assert (teacher.training, student.training) == (False, True)
+    assert not any(m._forward_pre_hooks for m in teacher.modules())
+
+
+def test_images_that_are_worked_on_in_parts_give_the_figures_of_the_whole(tiny) -> None:
+    teacher, student = tiny.classifier(4).eval(), tiny.classifier(4, seed=1).eval()
+    images = torch.randn(24, *SHAPE)
+    whole = transition_error(teacher, student, images, 0)
+    assert transition_error(teacher, student, images, 0, batch_size=7) == pytest.approx(whole, rel=1e-4)
+    distance = BnDistance(teacher)
+    for part in torch.split(images, 10):
+        with distance.reading(), torch.no_grad():
+            teacher(part)
+    assert distance.value() == pytest.approx(bn_distance(teacher, images), rel=1e-4)
+
+
+def test_sources_that_are_all_far_off_count_alike(tiny) -> None:
+    teacher, student = tiny.classifier(4).eval(), tiny.classifier(4, seed=1).eval()
+    for module in teacher.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.fill_(1e6)
+            module.running_var.fill_(1e-6)
+    found = fidelity(teacher, student, shape=SHAPE, num_images=64)
+    agreements = [found[f"agreement_{s}"] for s in ("noise", "procedural", "untrained_generator")]
+    assert found["trusted_agreement"] == pytest.approx(sum(agreements) / 3)
