@@ -15,6 +15,13 @@ RESULT = {
     "compression": 3.92,
     "fidelity": {"agreement_noise": 0.91, "divergence_noise": 0.2, "agreement_generator": 0.99},
     "fidelity_proof": {"agreement_noise": {"digits": 0.9}},
+    "evaluation": {
+        "images": 64,
+        "measured": {"noise": 64, "generator": 64},
+        "seconds": 41.2,
+        "bound_seconds": 60.0,
+        "complete": True,
+    },
     "accuracy": None,
 }
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from worker.hooks import Channel, StopListener
 from worker.protocol import read_message
 
+STEPS = 10
+KNOWN = {"student": {"parameters": 3}, "training": {"steps": STEPS, "complete": True}}
 STUDENT = {"kind": "student", "filename": "student.safetensors", "step": 7}
 
 
@@ -93,6 +95,62 @@ def diverge_late(channel, listener, resumed):
     channel.send("artifact", STUDENT, b"half a student")
     about = {"code": "diverged", "message": "the loss is not finite", "param": "student"}
     channel.send("error", {**about, "result": {"steps": 7}})
+
+
+def _trained(channel, resumed):
+    """Trains, unless that is done, and hands the student over as the engine does before it evaluates."""
+    if resumed < STEPS:
+        channel.send("phase", {"phase": "distilling"})
+        about = {"step": STEPS, "total_steps": STEPS, "percent": 100.0, "seconds": 1.0, "eta_seconds": 50.0}
+        channel.send("progress", {**about, "metrics": {"loss": 0.1}})
+        channel.send("checkpoint", {"step": STEPS}, str(STEPS).encode())
+    about = {**STUDENT, "step": STEPS, "complete": True, "result": KNOWN}
+    channel.send("artifact", about, b"a trained student")
+    channel.send("phase", {"phase": "evaluating"})
+    counted = {"done": 512, "total": 4096, "unit": "images"}
+    channel.send("phase_progress", {"phase": "evaluating", **counted, "eta_seconds": 30.0})
+
+
+def evaluate_and_crash(channel, listener, resumed):
+    _trained(channel, resumed)
+    channel.send("artifact", {"kind": "student_onnx", "filename": "student.onnx"}, b"an orphan")
+    os.kill(os.getpid(), 9)
+
+
+def evaluate_and_hang(channel, listener, resumed):
+    _trained(channel, resumed)
+    time.sleep(600)
+
+
+def evaluate_and_run_out_of_memory(channel, listener, resumed):
+    _trained(channel, resumed)
+    channel.send("error", {"code": "out_of_memory", "message": "more memory than there is"})
+
+
+def evaluate_and_fail(channel, listener, resumed):
+    _trained(channel, resumed)
+    channel.send("error", {"code": "engine_error", "message": "The engine failed; see its log."})
+
+
+def evaluate_until_told(channel, listener, resumed):
+    """Obeys between two batches, with what it has measured by then."""
+    _trained(channel, resumed)
+    while listener.reason is None:
+        channel.send("alive")
+        time.sleep(0.02)
+    channel.send("stopped", {"result": {**KNOWN, "fidelity": {}}})
+
+
+def evaluate(channel, listener, resumed):
+    """To its end; of a second attempt too."""
+    _trained(channel, resumed)
+    channel.send("phase", {"phase": "exporting"})
+    channel.send("artifact", {"kind": "report", "filename": "report.html"}, b"a report")
+    channel.send("result", {"result": {**KNOWN, "resumed": resumed}})
+
+
+def crash_at_once(channel, listener, resumed):
+    os.kill(os.getpid(), 9)
 
 
 def reject(channel, listener, resumed):

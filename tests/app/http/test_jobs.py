@@ -453,6 +453,22 @@ def test_the_main_calls_on_postgresql(
         assert client.delete(f"/jobs/{job_id}").status_code == 204
 
 
+def test_progress_after_training_promises_no_end(client: TestClient, submit: Submit) -> None:
+    from app.db import session_scope
+    from app.jobs.lifecycle import update_held
+
+    job_id = submit({"budget": {"steps": 50}}).json()["id"]
+    held = claimed(job_id)
+    with session_scope() as session:
+        counted = {"done": 512, "total": 4096, "unit": "images"}
+        values = {"step": 50, "total_steps": 50, "percent": 100.0, "eta_seconds": 31.0}
+        assert update_held(session, held, phase="evaluating", phase_progress=counted, **values)
+    assert client.get(f"/jobs/{job_id}").json()["progress"] == {
+        "step": 50, "total_steps": 50, "percent": 99.0, "eta_seconds": 31.0,
+        "phase": {**counted, "percent": 12.5},
+    }  # fmt: skip
+
+
 def test_progress_of_a_budget_in_seconds(client: TestClient, submit: Submit) -> None:
     from app.db import session_scope
     from app.models import Job

@@ -12,6 +12,31 @@ INSPECTION = {
 }
 
 
+def test_the_evaluation_is_a_part_of_what_a_job_takes() -> None:
+    def seconds(student: dict[str, object], steps: int = 10, **more: object) -> float | None:
+        spec = {"student": student, "budget": {"steps": steps}, "training": {"batch_size": 8}}
+        return estimate(JobSpec.model_validate(spec), INSPECTION | more).evaluation_seconds
+
+    small = {"architecture": "resnet8", "args": {"width": 4}}
+    offered = [{"architecture": "resnet8", "args": {"width": 4}, "macs": 1_000_000}]
+    assert seconds(small) is None, "what the teacher costs is not known"
+    assert seconds(small, macs=0) is None
+    # 1,024 images of four sources and what else is measured, at 16 images in 10 ms.
+    known = seconds(small, macs=10_000_000, students=offered)
+    assert known is not None
+    assert 2 < known < 10
+    unknown = seconds({"architecture": "resnet20"}, macs=10_000_000, students=offered)
+    assert unknown is not None
+    assert unknown > known
+    # A teacher of 5 s an image: the clock ends its evaluation after a minute, or a tenth of the training.
+    slow = {"macs": 27 * 10**9, "timing": {**INSPECTION["timing"], "forward_milliseconds": 80_000.0}}
+    short, long = (seconds(small, steps=steps, students=offered, **slow) for steps in (1, 1000))
+    assert short is not None
+    assert long is not None
+    assert 60 < short < 400
+    assert long > 1000
+
+
 def test_an_inspected_teacher_tells_its_time_and_its_memory() -> None:
     spec = JobSpec.model_validate(
         {

@@ -78,6 +78,68 @@ def test_a_job_from_its_queue_to_its_end(
     assert job_id in client.get(renewed.replace("&amp;", "&")).text
 
 
+def test_an_evaluation_is_counted_and_a_student_without_figures_is_shown(
+    client: TestClient, submit: Submit
+) -> None:
+    from app.db import database_now, session_scope
+    from app.ids import new_id
+    from app.jobs import lifecycle
+    from app.models import Artifact
+
+    job_id = submit().json()["id"]
+    with session_scope() as session:
+        held = lifecycle.claim(session, job_id, "w")
+        assert held is not None
+        counted = {"done": 512, "total": 4096, "unit": "images"}
+        values = {"step": 5, "total_steps": 5, "percent": 100.0, "eta_seconds": 31.0}
+        assert lifecycle.update_held(session, held, phase="evaluating", phase_progress=counted, **values)
+    for address in ("/", f"/ui/jobs/{job_id}"):
+        page = client.get(address).text
+        assert "evaluating" in page
+        assert "512 of 4,096 images" in page
+        assert 'value="99.0"' in page
+    assert "31 s left" in client.get(f"/ui/jobs/{job_id}").text
+    with session_scope() as session:
+        session.add(Artifact(
+            id=new_id("art"), tenant_id=held.tenant_id, job_id=job_id, kind="student", partial=True,
+            filename="student.safetensors", bytes=3, sha256="0" * 64, created_at=database_now(session),
+            details={"complete": True, "result": None},
+        ))  # fmt: skip
+        assert lifecycle.fail(session, held, {"code": "hung", "message": "It hung."})
+    page = client.get(f"/ui/jobs/{job_id}").text
+    assert "It hung. Training was finished; its student is kept" in page
+    assert "Download the partial student" in page
+    assert "left no student" not in page
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "text"),
+    [
+        ({"complete": True}, "Measured on 64 images of each source, in 41 s."),
+        (
+            {"measured": {"noise": 8, "procedural": 0}, "seconds": 61.0},
+            "Measured on 8 of 128 images, in 1 min 1 s: its time, 1 min 0 s, was over.",
+        ),
+        ({}, "Measured on none, in 41 s: it was stopped."),
+    ],
+)
+def test_a_result_says_what_its_figures_rest_on(
+    client: TestClient, submit: Submit, evaluation: dict[str, Any], text: str
+) -> None:
+    from app.db import session_scope
+    from app.jobs import lifecycle
+
+    job_id = submit().json()["id"]
+    about = {"images": 64, "measured": {}, "seconds": 41.0, "bound_seconds": 60.0, "complete": False}
+    network = {"architecture": "mlp8", "latency_milliseconds": None}
+    result = {"teacher": network, "student": network, "evaluation": {**about, **evaluation}}
+    with session_scope() as session:
+        held = lifecycle.claim(session, job_id, "w")
+        assert held is not None
+        assert lifecycle.succeed(session, held, result)
+    assert text in client.get(f"/ui/jobs/{job_id}").text
+
+
 def test_the_buttons_do_what_they_say(
     client: TestClient, submit: Submit, finished: Callable[..., Any]
 ) -> None:

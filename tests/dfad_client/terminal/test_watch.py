@@ -65,6 +65,32 @@ def test_a_terminal_that_knows_no_braille_gets_the_bar(monkeypatch: pytest.Monke
     assert "100%" in text
 
 
+def evaluating() -> list[Event]:
+    """A training that is over, and an evaluation that goes on."""
+    about = {"step": 9, "total_steps": 9, "percent": 99.0, "metrics": {}}
+    found = [Event(1, "progress", {**about, "eta_seconds": 41.0}), Event(2, "phase", {"phase": "evaluating"})]
+    for done, left in ((1024, 30.0), (3072, 10.0)):
+        phase = {"done": done, "total": 4096, "unit": "images"}
+        found.append(Event(3, "progress", {**about, "eta_seconds": left, "phase": phase}))
+    return found
+
+
+def test_an_evaluation_has_a_progress_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"{__name__}.events", evaluating)
+    text = shown(monkeypatch, term="dumb")
+    assert "99 %  step 9/9, 41 s left" in text
+    assert "evaluating" in text
+    assert "25 %  1,024 of 4,096 images, 30 s left" in text
+    assert "75 %  3,072 of 4,096 images, 10 s left" in text
+    assert "100 %" not in text
+
+
+def test_the_bar_is_full_once_the_job_has_succeeded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"{__name__}.events", lambda: [*evaluating(), Event(9, "job.succeeded", {})])
+    text = shown(monkeypatch, term="xterm", utf8=False, force_terminal=True)
+    assert "100%" in text.splitlines()[-1] or "100%" in text
+
+
 def test_what_others_say_steers_no_terminal() -> None:
     out = io.StringIO()
     with Watch(console=Console(file=out, width=90)) as watch:

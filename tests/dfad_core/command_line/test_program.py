@@ -53,6 +53,41 @@ def test_from_a_teacher_to_a_student_and_on(run: Any, tiny_teacher: Path, tmp_pa
     assert (tmp_path / "out" / "s.pt2").stat().st_size == lines[-1]["data"]["bytes"]
 
 
+def test_the_student_is_written_before_it_is_evaluated(
+    run: Any, tiny_teacher: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dfad_core.evaluation import stage
+
+    monkeypatch.setattr(stage, "measure_fidelity", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run("distill", str(tiny_teacher), "--student=mlp8", "--steps=2")
+    assert load_student("student.safetensors").dfad_metadata.extra == {
+        "method": "best", "partial": False, "seed": 0, "steps": 2,
+    }  # fmt: skip
+
+
+def test_an_interrupt_in_evaluation_keeps_a_whole_student(
+    run: Any, tiny_teacher: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dfad_core.evaluation import stage
+
+    measure = stage.measure_fidelity
+
+    def interrupted(*args: Any, **options: Any) -> Any:
+        run.handlers[2](2, None)
+        return measure(*args, **options)
+
+    monkeypatch.setattr(stage, "measure_fidelity", interrupted)
+    code, lines = run("distill", str(tiny_teacher), "--student=mlp8", "--steps=2")
+    result = lines[-1]["data"]
+    assert (code, result["partial"], result["result"]) == (130, False, None)
+    assert result["files"] == ["student.safetensors"]
+    assert "not all of it is measured" in lines[-2]["data"]["message"]
+    assert load_student("student.safetensors").dfad_metadata.extra["partial"] is False
+    percents = [line["data"]["percent"] for line in lines if line["type"] == "progress"]
+    assert max(percents) == 99
+
+
 def test_a_derived_student_by_the_clock_under_another_name(run: Any, tiny_teacher: Path) -> None:
     target = '--target={"max_parameters": 1000}'
     code, lines = run("distill", str(tiny_teacher), target, "--seconds=0.1", "--output=out/mine.safetensors")

@@ -44,6 +44,18 @@ def test_accuracy_names_its_data() -> None:
     assert "<svg" not in page
 
 
+def test_what_the_figures_rest_on_and_times_of_any_batch() -> None:
+    about = {"images": 64, "measured": {}, "seconds": 41.2, "bound_seconds": 60.0, "complete": True}
+    found = result(evaluation=about)
+    for who in ("teacher", "student"):
+        found[who] = {**found[who], "latency_milliseconds": {"1": 2.5, "8": 19.25}}
+    page = render_report(found, history=[], samples_png=None, title="t")
+    assert "Measured on 64 images of each source, in 41.2 s." in page
+    assert "ms, batch 8" in page
+    assert "19.25" in page
+    assert "batch 64" not in page
+
+
 def test_a_partial_student_says_so() -> None:
     training = {**result()["training"], "complete": False}
     assert "Partial." in render_report(result(training=training), history=[], samples_png=None, title="t")

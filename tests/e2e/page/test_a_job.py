@@ -122,6 +122,29 @@ def test_a_job_watched_and_steered(
     assert faults == []
 
 
+def test_an_evaluation_is_counted_on_the_page(
+    service: Service, teacher_id: str, page: Page, faults: list[str]
+) -> None:
+    job_id = service.job(teacher_id, 1_000_000, training=SMALL)
+    service.wait(f"/jobs/{job_id}", lambda job: job["progress"]["step"] > 0)
+    service.post(f"/jobs/{job_id}/pause")
+    service.wait(f"/jobs/{job_id}", lambda job: job["status"] == "paused")
+    page.goto(f"/ui/jobs/{job_id}")
+    page.wait_for_selector(".state.paused")
+    told = {"step": 1_000_000, "total_steps": 1_000_000, "percent": 99.0, "eta_seconds": 31.0, "metrics": {}}
+    for done, left in ((512, 31.0), (1024, 25.0)):
+        phase = {"done": done, "total": 4096, "unit": "images"}
+        log(service, job_id, "progress", {**told, "eta_seconds": left, "phase": phase})
+        page.get_by_text(f"{done:,} of 4,096 images").wait_for()
+        assert page.inner_text("#eta") == f"{left:.0f} s left"
+    assert page.locator("#bar").evaluate("bar => bar.value") == 99
+    assert page.title().startswith("99 %")
+    service.post(f"/jobs/{job_id}/cancel")
+    page.wait_for_selector(".state.cancelled")
+    page.get_by_role("link", name="Download the partial student").wait_for()
+    assert faults == []
+
+
 def test_samples_over_time_and_classes(
     service: Service, done: str, page: Page, faults: list[str], tmp_path: Path
 ) -> None:
@@ -231,6 +254,17 @@ def test_what_is_known_better_stays(service: Service, teacher_id: str, page: Pag
     page.evaluate("document.querySelectorAll('.curves canvas').forEach((one) => one.dataset.before = '')")
     page.get_by_role("button", name="Logarithmic scale: Losses").click()
     page.locator(".curves canvas:not([data-before])").wait_for()  # there is still something to draw
+
+
+def log(service: Service, job_id: str, kind: str, data: dict[str, object]) -> None:
+    """One more event of a job that nobody works on."""
+    with sqlite3.connect(service.home / "dfad.sqlite3", timeout=30) as database:
+        database.execute("UPDATE jobs SET last_seq = last_seq + 1 WHERE id = ?", (job_id,))
+        database.execute(
+            "INSERT INTO job_events(job_id, seq, type, data, created_at) "
+            "SELECT id, last_seq, ?, ?, created_at FROM jobs WHERE id = ?",
+            (kind, json.dumps(data), job_id),
+        )
 
 
 def fill(service: Service, job_id: str, readings: int) -> None:
