@@ -128,7 +128,9 @@ def busy_machine_table(lines: Sequence[Line]) -> str:
             runs = {name: line["runs"][f"{where}_{name}"] for name in ("one", "all", "auto")}
             seconds = (f"{run['seconds']:.1f}" for run in runs.values())
             took = str(runs["auto"]["threads"])
-            rows.append((title, str(line["steps"]), *seconds, took, line["machine"]["cpu"], revision_text(line)))
+            rows.append(
+                (title, str(line["steps"]), *seconds, took, line["machine"]["cpu"], revision_text(line))
+            )
     return _markdown(head, rows)
 
 

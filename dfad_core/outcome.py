@@ -28,7 +28,7 @@ from dfad_core.loading import LoadedTeacher
 from dfad_core.measuring import measure
 from dfad_core.methods import resolve_recipe
 from dfad_core.methods.terms import bn_layers
-from dfad_core.runtime import resolve
+from dfad_core.runtime import cpu_threads, resolve
 from dfad_core.trainer import DistillResult
 
 REPORT_SECONDS = 2.0
@@ -116,13 +116,15 @@ def outcome(trained: Trained, spec: dict[str, Any], hooks: Hooks) -> Outcome:
     """Measure, export and report. What goes wrong with an export is told and costs that format alone.
 
     A stop leaves out what is not there yet, unless training was stopped by it already: then what there is
-    of a student is measured and exported, for as long as whoever stopped it waits.
+    of a student is measured and exported, for as long as whoever stopped it waits. All of it runs with as
+    many CPU threads as training had in the end.
     """
     found = Outcome(student_result(trained), [], trained.done.steps, trained.stopped)
     try:
-        synthetic_BCHW = measure(trained, hooks, found.result)
-        hooks.phase("exporting")
-        _export(trained, spec["exports"], hooks, synthetic_BCHW, found)
+        with cpu_threads(trained.done.threads):
+            synthetic_BCHW = measure(trained, hooks, found.result)
+            hooks.phase("exporting")
+            _export(trained, spec["exports"], hooks, synthetic_BCHW, found)
     except Stopped:
         found = dataclasses.replace(found, stopped=True)
     found.files.extend(_report(trained, spec, hooks, found.result))

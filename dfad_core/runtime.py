@@ -114,13 +114,19 @@ def applied(runtime: Runtime, seed: int) -> Iterator[None]:
     The engine draws from generators of its own; the global streams matter only to networks that
     draw inside `forward` (dropout).
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(runtime.threads)
+    with cpu_threads(runtime.threads), seeded(seed, runtime.device):
+        yield
+
+
+@contextlib.contextmanager
+def cpu_threads(number: int) -> Iterator[None]:
+    """Let torch use `number` CPU threads for the block; put the caller's number back afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
     try:
-        with seeded(seed, runtime.device):
-            yield
+        yield
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)
 
 
 @contextlib.contextmanager

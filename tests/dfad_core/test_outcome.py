@@ -54,7 +54,7 @@ def trained() -> Trained:
     ]
     source = InputConfig(SHAPE)
     teacher = LoadedTeacher(networks[0].eval(), "mlp8", {"width": 32}, 10, source, "safetensors", [])
-    done = DistillResult(networks[1].eval(), steps=3, seconds=1.0)
+    done = DistillResult(networks[1].eval(), steps=3, seconds=1.0, threads=1)
     done.evaluation = {"images": 64, "measured": {}, "seconds": 1.0, "bound_seconds": 60.0, "complete": True}
     spec = {"architecture": "mlp8", "args": {"width": 8}}
     return Trained(
@@ -80,6 +80,22 @@ def test_every_batch_after_training_is_a_sign_of_life(trained: Trained) -> None:
     assert hooks.asked["evaluating"] >= 2 * 2 * 4 + 2 * 3 + 4
     # Each batch of three comparisons of 128 images and as many of noise, and of the calibration.
     assert hooks.asked["exporting"] >= 3 * 5 + 128 // int8.CALIBRATION_BATCH
+
+
+def test_measured_and_exported_with_the_threads_of_training(trained: Trained, monkeypatch: Any) -> None:
+    number, used = [4], set()
+    monkeypatch.setattr(torch, "get_num_threads", lambda: number[0])
+    monkeypatch.setattr(torch, "set_num_threads", lambda threads: number.__setitem__(0, threads))
+
+    class Looking(Watching):
+        def should_stop(self) -> str | None:
+            used.add((self.now, torch.get_num_threads()))
+            return super().should_stop()
+
+    found = outcome(_with(trained, done=dataclasses.replace(trained.done, threads=3)), SPEC, Looking())
+    assert used == {("evaluating", 3), ("exporting", 3)}
+    assert found.result["training"]["threads"] == 3
+    assert torch.get_num_threads() == 4
 
 
 @pytest.mark.parametrize("at", [0, 3])
