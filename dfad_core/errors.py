@@ -33,6 +33,19 @@ class TeacherRejected(DfadError, ValueError):
     code = "teacher_rejected"
 
 
+class OneLogitRejected(TeacherRejected):
+    """The teacher gives one logit, where students learn from those of two classes or more."""
+
+    code = "one_logit"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "A yes-or-no classifier with one logit is not supported. Export it with two: for a logit z, "
+            "before any sigmoid, the pair (0, z) answers alike.",
+            param="num_classes",
+        )
+
+
 class ShapeError(DfadError, ValueError):
     """A network and an input shape do not fit each other."""
 

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 
 from app.text import storable
 from dfad_core import layer_list, transformers_config
 from dfad_core.catalog import ARCHITECTURES, TIMM, get_architecture, get_method
 from dfad_core.config import BudgetConfig, InputConfig, MethodConfig, TargetConfig, TrainingConfig
-from dfad_core.errors import ConfigError, ShapeError
+from dfad_core.errors import ConfigError, OneLogitRejected, ShapeError
 
 MAX_LABELS = 16
 Label = Annotated[str, StringConstraints(max_length=500)]
@@ -43,13 +51,20 @@ def _check_architecture(name: str | None, args: dict[str, int]) -> None:
             raise ConfigError(error.message, param=f"args.{error.param}") from error
 
 
+def _no_one_logit(num_classes: Any) -> Any:
+    """Raise what the inspection of such a teacher would, rather than name a bound."""
+    if num_classes == 1:
+        raise OneLogitRejected
+    return num_classes
+
+
 class TeacherSpec(Strict):
     """What the uploaded file is; whatever is left out is read from the file."""
 
     format: Literal["auto", "safetensors", "state_dict_pt", "onnx", "huggingface"] = "auto"
     architecture: ArchitectureName | None = None
     args: Args = {}
-    num_classes: Annotated[int, Field(ge=2, le=100_000)] | None = None
+    num_classes: Annotated[int, Field(ge=2, le=100_000), BeforeValidator(_no_one_logit)] | None = None
     input: InputConfig | None = None
 
     @model_validator(mode="after")

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, fx
 
-from dfad_core.errors import TeacherRejected
+from dfad_core.errors import OneLogitRejected, TeacherRejected
 from dfad_core.graph.emitter import Emitter, Value, value_of
 from dfad_core.graph.operators import OPERATORS
 from dfad_core.graph.spec import Graph, Node
@@ -22,8 +22,8 @@ def build_graph(graph: Graph, tensors: Mapping[str, Tensor], shape: tuple[int, i
     """The network, in eval mode: images (B, C, H, W) to logits (B, classes). Nothing of it is run.
 
     Raises TeacherRejected: `unsupported_op` with the operator's name, `memory_limit`, `structure_limit`,
-    `corrupt_file` where sizes do not fit, `fixed_batch` where they fit one batch alone, and
-    `architecture_mismatch` where the result is no row of logits.
+    `corrupt_file` where sizes do not fit, `fixed_batch` where they fit one batch alone, `one_logit` where the
+    result is one number for an image, and `architecture_mismatch` where it is no row of logits.
     """
     graph.check()
     written = None if graph.batch is None else _pass(Emitter(shape, graph.batch), graph, tensors, None)[1]
@@ -38,6 +38,8 @@ def build_graph(graph: Graph, tensors: Mapping[str, Tensor], shape: tuple[int, i
             code="fixed_batch",
         ) from error
     found = value_of(output)
+    if found.shape[:1] == (emitter.batch,) and found.numel() == emitter.batch and found.is_floating_point():
+        raise OneLogitRejected
     if found.dim() != 2 or found.shape[0] != emitter.batch or found.shape[1] < 2:
         raise TeacherRejected(
             f"The graph gives {list(found.shape[1:])} for an image, not a row of logits for its classes.",

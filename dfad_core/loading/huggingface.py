@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from dfad_core.config import InputConfig
-from dfad_core.errors import ConfigError, TeacherRejected
+from dfad_core.errors import ConfigError, OneLogitRejected, TeacherRejected
 from dfad_core.loading.archive import Folder
 from dfad_core.loading.detect import detect_format
 from dfad_core.loading.match import check_layouts, some
@@ -48,7 +48,8 @@ def load_huggingface(
     """The network, its source, its classes, its input and notes.
 
     Raises TeacherRejected: `remote_code_refused`, `unsupported_architecture` with the model type,
-    `architecture_mismatch` where weights and config are not each other's, `structure_limit`, `corrupt_file`.
+    `architecture_mismatch` where weights and config are not each other's, `one_logit`, `structure_limit`,
+    `corrupt_file`.
     """
     folder = Folder(path)
     raw = _json(folder, CONFIG)
@@ -84,6 +85,8 @@ def checked_config(raw: Mapping[str, Any]) -> dict[str, Any]:
         raise TeacherRejected(text, code="unsupported_architecture", param="model_type")
     labels = raw.get("id2label") or {}
     classes = len(labels) if isinstance(labels, Mapping) and labels else raw.get("num_labels", 2)
+    if classes == 1:
+        raise OneLogitRejected
     if type(classes) is not int or not 2 <= classes <= MAX_CLASSES:
         raise TeacherRejected(
             "The config has no sound number of classes.", code="corrupt_file", param="id2label"

@@ -84,6 +84,17 @@ def head_classes(architecture: Architecture, tensors: Mapping[str, Tensor]) -> i
     return int(head.shape[0]) if head is not None and 1 <= head.shape[0] <= MAX_CLASSES else None
 
 
+def num_logits(
+    architecture: Architecture, tensors: Mapping[str, Tensor], num_classes: int | None
+) -> int | None:
+    """The caller's number of classes over the file's; None where neither is known.
+
+    A head of one row has one whatever the caller expects, so that it is refused as what it is.
+    """
+    head = head_classes(architecture, tensors)
+    return head if head == 1 else num_classes or head
+
+
 def default_shape(architecture: Architecture, tensors: Mapping[str, Tensor]) -> tuple[int, int, int]:
     """The architecture's usual input, with the channels that the file's first convolution takes."""
     channels, height, width = architecture.input_shape
@@ -109,7 +120,7 @@ def infer_architecture(
     """The one catalogue entry whose state has exactly these names and shapes, with its arguments."""
     found: list[tuple[str, dict[str, int]]] = []
     for architecture in ARCHITECTURES.values():
-        classes = num_classes or head_classes(architecture, tensors)
+        classes = num_logits(architecture, tensors, num_classes)
         if classes is None:
             continue
         args = infer_args(architecture, tensors)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from dfad_core.catalog import get_architecture
 from dfad_core.config import InputConfig
-from dfad_core.errors import TeacherRejected
+from dfad_core.errors import OneLogitRejected, TeacherRejected
 from dfad_core.export.metadata import StudentMetadata
 from dfad_core.loading.detect import detect_format
 from dfad_core.loading.huggingface import HuggingFaceSource, load_huggingface
@@ -20,9 +20,9 @@ from dfad_core.loading.match import (
     check_layouts,
     closest,
     default_shape,
-    head_classes,
     infer_architecture,
     infer_args,
+    num_logits,
     strip_prefixes,
 )
 from dfad_core.loading.onnx_teacher import ARCHITECTURE, Source, load_onnx
@@ -57,9 +57,24 @@ def load_teacher(
 
     With no architecture named and none in the file, the catalogue is tried by names and shapes.
     Raises TeacherRejected with a code of its own for every way in which a file can be bad,
-    `architecture_required` if nothing fits, and ConfigError for an unknown architecture.
+    `architecture_required` if nothing fits, `one_logit` for a network that gives one, and ConfigError for an
+    unknown architecture.
     """
-    path = Path(path)
+    teacher = _load(Path(path), architecture, num_classes, input, args)
+    # Here and not in a format, so that a new one has it too.
+    if teacher.num_classes < 2:
+        raise OneLogitRejected
+    return teacher
+
+
+def _load(
+    path: Path,
+    architecture: str | None,
+    num_classes: int | None,
+    input: InputConfig | None,
+    args: Mapping[str, Any] | None,
+) -> LoadedTeacher:
+    """See `load_teacher`; of any number of logits."""
     file_format = detect_format(path)
     if file_format == "onnx":
         if architecture is not None:
@@ -101,8 +116,8 @@ def load_teacher(
     entry = get_architecture(architecture)
     args = dict(args or infer_args(entry, tensors))
     shape = input.shape if input else default_shape(entry, tensors)
-    module = build_with(tensors, architecture, num_classes=num_classes, input_shape=shape, args=args)
-    classes = num_classes or head_classes(entry, tensors)
+    classes = num_logits(entry, tensors, num_classes)
+    module = build_with(tensors, architecture, num_classes=classes, input_shape=shape, args=args)
     assert classes is not None, "a network that fits has a head"
     return LoadedTeacher(module, architecture, args, classes, input or InputConfig(shape), file_format, notes)
 

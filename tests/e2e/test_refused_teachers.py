@@ -16,7 +16,9 @@ from starlette.testclient import TestClient
 from app.db import session_scope
 from app.jobs import lifecycle
 from dfad_core.models import build_classifier
+from tests.dfad_core.loading.test_one_logit import FILES
 from worker.attempt_runner import Attempt
+from worker.inspection import inspect_teacher
 
 SMALL = {"batch_size": 16, "student_steps": 2, "generator_width": 4, "latent_dim": 8, "threads": 1}
 SPEC = {
@@ -103,6 +105,30 @@ def test_the_wrong_architecture(run, client, tmp_path):
 def test_the_wrong_number_of_classes(run, client, tmp_path):
     job = run(saved(tmp_path, cnn8()), teacher={"architecture": "cnn8", "num_classes": 7})
     assert_failed(job, client, "architecture_mismatch", "linear.weight [10, 32] instead of [7, 32]")
+
+
+@pytest.mark.parametrize("name", ["state dict", "safetensors", "(B, 1)", "probability (B,)", "zip"])
+def test_one_logit(run, client, tmp_path, name):
+    """With the same code and words from a job and from an inspection, before anything is trained."""
+    FILES[name][1](tmp_path / "teacher")
+    content = (tmp_path / "teacher").read_bytes()
+    job = run(content, teacher={})
+    assert_failed(job, client, "one_logit", "Export it with two", "(0, z)")
+    made = client.post("/teachers", files={"teacher": ("t", content)}).json()
+    assert inspect_teacher(made["id"]) == "rejected"
+    teacher = client.get(f"/teachers/{made['id']}").json()
+    assert teacher["error"] == client.get(f"/teachers/{job['teacher']['id']}").json()["error"]
+
+
+def test_one_logit_that_is_named(client):
+    for path in ("/jobs/validate", "/jobs"):
+        spec = {**SPEC, "teacher": {"num_classes": 1}}
+        answer = client.post(
+            path, files={"teacher": ("t", b"w"), "spec": (None, json.dumps(spec), "application/json")}
+        )
+        assert (answer.status_code, answer.json()["code"]) == (422, "one_logit")
+        (problem,) = answer.json()["errors"]
+        assert "Export it with two" in problem["detail"]
 
 
 def test_a_student_larger_than_its_teacher_is_a_warning(run, client, tmp_path):

@@ -21,7 +21,7 @@ from dfad_core.models import build_classifier
 
 CODES = {
     "architecture_mismatch", "architecture_required", "compressed_archive", "corrupt_file", "format_refused",
-    "nonfinite_weights", "tensor_layout", "unsafe_pickle", "unsupported_format",
+    "nonfinite_weights", "one_logit", "tensor_layout", "unsafe_pickle", "unsupported_format",
 }  # fmt: skip
 ARGS = {"width": 2}
 
