@@ -45,16 +45,17 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 
 FROM build AS worker-dependencies
 ARG DEVICE=cpu
-# Where torch comes from. On PyPI its Linux builds are those for CUDA; the ones for processors are smaller.
-ARG TORCH_CPU_INDEX=https://download.pytorch.org/whl/cpu
-ARG TORCH_CUDA_INDEX=https://pypi.org/simple
+# Where torch comes from, if not from pip's own index: its Linux builds there are those for CUDA, which run on
+# processors as well. PyTorch has an index of smaller ones for processors alone.
+ARG TORCH_CPU_INDEX
+ARG TORCH_CUDA_INDEX
 RUN --mount=type=cache,target=/root/.cache/pip \
     case "$DEVICE" in \
         cpu) index=$TORCH_CPU_INDEX ;; \
         cuda) index=$TORCH_CUDA_INDEX ;; \
         *) echo "DEVICE is cpu or cuda, not '$DEVICE'" >&2; exit 1 ;; \
     esac \
-    && pip install --no-deps --index-url "$index" -c constraints.txt torch \
+    && pip install --no-deps ${index:+--index-url "$index"} -c constraints.txt torch \
     && python requirements.py pyproject.toml engine worker s3 otel > requirements.txt \
     && pip install -c constraints.txt -r requirements.txt
 

@@ -156,6 +156,51 @@ def test_images():
     assert not [line for line in requirements("engine", "worker", "s3", "otel") if line.startswith("dfad")]
 
 
+def test_no_registry_is_named():
+    """Whoever builds has their own: pip and npm know where to look, or are told from outside."""
+    parts = (("py", "pi.org"), ("python", "hosted"), ("download.", "pytorch"), ("registry.", "npmjs"))
+    hosts = ["".join(pair) for pair in parts]
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
+    files = [ROOT / name.decode() for name in tracked.split(b"\0") if name]
+    assert ROOT / "Dockerfile" in files
+    named = {
+        (str(file.relative_to(ROOT)), host)
+        for file in files
+        if file.is_file()
+        for host in hosts
+        if host.encode() in file.read_bytes().lower()
+    }
+    assert named == set()
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("index", ["", "https://mirror.example/torch/simple"])
+def test_torch_comes_from_where_it_is_said(device, index, tmp_path):
+    """The image's own commands, with programs in the place of pip and Python that tell their arguments."""
+    stage = stages()["worker-dependencies"]
+    declared = [line for line in stage.lines if line.startswith("ARG TORCH_")]
+    assert declared == ["ARG TORCH_CPU_INDEX", "ARG TORCH_CUDA_INDEX"], "without a default"
+    for name, told in (("pip", 'printf "<%s>" "$@"'), ("python", ":")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{told}\n")
+        (tmp_path / name).chmod(0o755)
+    given = {"TORCH_CPU_INDEX": "", "TORCH_CUDA_INDEX": "", f"TORCH_{device.upper()}_INDEX": index}
+    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "DEVICE": device, **given}
+    commands = re.sub(r"^(--\S+ +)+", "", stage.said["RUN"])
+    ran = subprocess.run(
+        ["sh", "-euc", commands],
+        env=env,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=True,
+    )
+    where = f"<--index-url><{index}>" if index else ""
+    assert ran.stdout.startswith(f"<install><--no-deps>{where}<-c><constraints.txt><torch>"), ran.stdout
+    args = compose(DFAD_TORCH_CPU_INDEX=index)["services"]["worker"]["build"]["args"]
+    assert args["TORCH_CPU_INDEX"] == index
+
+
 def test_only_what_is_built_is_sent():
     sent = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
     copied = {
