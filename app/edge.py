@@ -36,6 +36,7 @@ OPEN_FILES = "/static/"
 FILE_PATHS = frozenset({"/teachers", "/jobs", "/jobs/validate"})
 """Those that take a file in a form; a form of any other is no larger than JSON may be."""
 PART_PATHS = "/uploads/"
+MAKERS = "An admin key, or the operator's (DFAD_API_KEY of the server), can make one that has it."
 UNCHANGING = frozenset({"GET", "HEAD", "OPTIONS"})
 MAX_LENGTH_DIGITS = 18
 
@@ -115,7 +116,7 @@ class Edge:
             _check_host(headers)
         scope = needed(method, path)
         if not principal.may(scope):
-            raise ServiceError(403, "forbidden", f"The key does not have the scope {scope}.")
+            raise ServiceError(403, "forbidden", f"The key does not have the scope {scope}. {MAKERS}")
         await self._rate.hit(principal.tenant_id)
 
     def _counted(self, receive: Receive, limit: int) -> Receive:

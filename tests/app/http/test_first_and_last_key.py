@@ -54,6 +54,13 @@ def test_a_first_key_manages_the_others(client: TestClient, scopes: list[str]) -
     assert client.delete(f"/keys/{second.json()['id']}", headers=bearer(first)).status_code == 204
 
 
+def test_whoever_has_no_admin_key_is_told_who_makes_one(client: TestClient) -> None:
+    admin = client.post("/keys", json=ADMIN).json()
+    plain = client.post("/keys", json={"name": "ci"}, headers=bearer(admin)).json()
+    refused = client.get("/keys", headers=bearer(plain))
+    assert (refused.status_code, "DFAD_API_KEY" in refused.json()["detail"]) == (403, True)
+
+
 def test_the_last_admin_key_stays(client: TestClient) -> None:
     first = client.post("/keys", json=ADMIN).json()
     mine = bearer(first)
