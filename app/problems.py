@@ -43,7 +43,6 @@ CODES: Mapping[str, str] = {
     "no_student": "The job ended without a student.",
     "not_found": "No such thing, or it is another tenant's.",
     "not_ready": "The job has not ended yet.",
-    "one_logit": "A teacher needs two logits or more.",
     "payload_too_large": "The body is larger than the limit.",
     "quota_exceeded": "The tenant has, or asks, as much as it may; try again later.",
     "range_not_satisfiable": "The range lies past the end.",

@@ -41,8 +41,7 @@ class OneLogitRejected(TeacherRejected):
     def __init__(self) -> None:
         super().__init__(
             "A yes-or-no classifier with one logit is not supported. Export it with two: for a logit z, "
-            "before any sigmoid, the pair (0, z) answers alike.",
-            param="num_classes",
+            "before any sigmoid, the pair (0, z) answers alike."
         )
 
 

@@ -52,7 +52,7 @@ def _check_architecture(name: str | None, args: dict[str, int]) -> None:
 
 
 def _no_one_logit(num_classes: Any) -> Any:
-    """Raise what the inspection of such a teacher would, rather than name a bound."""
+    """Refuse it in the words of such a teacher's inspection, rather than name a bound."""
     if num_classes == 1:
         raise OneLogitRejected
     return num_classes

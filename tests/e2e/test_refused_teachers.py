@@ -121,13 +121,15 @@ def test_one_logit(run, client, tmp_path, name):
 
 
 def test_one_logit_that_is_named(client):
+    """The spec is at fault then, and the field says why."""
     for path in ("/jobs/validate", "/jobs"):
         spec = {**SPEC, "teacher": {"num_classes": 1}}
         answer = client.post(
             path, files={"teacher": ("t", b"w"), "spec": (None, json.dumps(spec), "application/json")}
         )
-        assert (answer.status_code, answer.json()["code"]) == (422, "one_logit")
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
         (problem,) = answer.json()["errors"]
+        assert problem["pointer"] == "/teacher/num_classes"
         assert "Export it with two" in problem["detail"]
 
 

@@ -160,7 +160,7 @@ def set_to(name: str, content: bytes) -> Callable[[dict[str, bytes]], None]:
         (changed(hidden_act="x" * 300), "structure_limit", "hidden_act"),
         (changed(hidden_act="os.system"), "architecture_mismatch", "config"),
         (changed(id2label={str(i): "x" for i in range(7)}), "architecture_mismatch", "weights"),
-        (changed(id2label={"0": "one"}), "one_logit", "num_classes"),
+        (changed(id2label={"0": "one"}), "one_logit", None),
         (changed(id2label=None, num_labels=0), "corrupt_file", "id2label"),
         (changed(patch_size=0), "architecture_mismatch", "config"),
         (set_to("config.json", b"{" * 50_000), "corrupt_file", "config.json"),
