@@ -10,14 +10,13 @@ import zlib
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
+from dfad_core.containers import GZIP, ZIP
 from dfad_core.errors import TeacherRejected
 
 MAX_FILES = 1000
 TIMES_FILE, SLACK_BYTES = 4, 16 * 2**20
 """An archive may hold so many times its own size, and that much more: weights hardly shrink."""
 PIECE_BYTES = 1 << 20
-ZIP, GZIP = b"PK\x03\x04", b"\x1f\x8b"
-
 
 DAMAGED = (
     OSError, EOFError, ValueError, RuntimeError, zlib.error, zipfile.BadZipFile, tarfile.TarError,

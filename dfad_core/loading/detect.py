@@ -6,8 +6,9 @@ import zipfile
 from pathlib import Path
 from typing import Literal
 
+from dfad_core.containers import HEAD_BYTES, SAFETENSORS_LENGTH_BYTES, container_of, unknown_container
 from dfad_core.errors import TeacherRejected
-from dfad_core.loading.archive import GZIP, Folder
+from dfad_core.loading.archive import Folder
 
 Format = Literal["safetensors", "state_dict_pt", "onnx", "huggingface"]
 
@@ -15,11 +16,6 @@ MAX_SAFETENSORS_HEADER_BYTES = 100_000_000
 CONFIG = "config.json"
 """What makes an archive a Hugging Face folder."""
 MAX_ZIP_ENTRIES = 100_000
-LEGACY_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
-"""The pickled number that torch.save wrote first before it wrote zip archives."""
-ONNX_VERSIONS = range(3, 64)
-"""Of the format itself; the first field of every file, behind its tag 8."""
-PICKLE_PROTOCOLS = (b"\x02", b"\x03", b"\x04", b"\x05")
 _EXPORT_HINT = "Save the weights instead: torch.save(model.state_dict(), 'teacher.pt')."
 
 
@@ -31,34 +27,29 @@ def detect_format(path: Path) -> Format:
     """
     size = path.stat().st_size
     with path.open("rb") as file:
-        head = file.read(16)
-        # By the first bytes alone, as torch.load does: a zip behind something else would be checked
-        # here and the something else would be read there.
-        if head[:4] == b"PK\x03\x04":
+        head = file.read(HEAD_BYTES)
+    match container_of(head):
+        case "zip":
             return _check_zip(path, size)
-        file.seek(257)
-        is_tar = file.read(5) == b"ustar"
-    if is_tar or head[:2] == GZIP:
-        if CONFIG in Folder(path).names:
-            return "huggingface"
-        raise TeacherRejected(f"Tar files are not read. {_EXPORT_HINT}", code="format_refused")
-    if len(head) > 9 and head[8:9] == b"{":
-        header_bytes = int.from_bytes(head[:8], "little")
-        if header_bytes > MAX_SAFETENSORS_HEADER_BYTES or header_bytes > size - 8:
-            raise TeacherRejected("The safetensors header is longer than it may be.", code="corrupt_file")
-        return "safetensors"
-    if head.startswith(LEGACY_TORCH):
-        raise TeacherRejected(
-            f"Files of torch.save before version 1.6 are not read. {_EXPORT_HINT}", code="format_refused"
-        )
-    if len(head) > 2 and head[0] == 8 and head[1] in ONNX_VERSIONS:
-        return "onnx"
-    if head[:1] == b"\x80" and head[1:2] in PICKLE_PROTOCOLS:
-        raise TeacherRejected(f"Bare pickles are not read. {_EXPORT_HINT}", code="unsafe_pickle")
-    raise TeacherRejected(
-        "The file is no safetensors file, PyTorch state dict, ONNX model or Hugging Face folder.",
-        code="unsupported_format",
-    )
+        case "tar" | "gzip":
+            if CONFIG in Folder(path).names:
+                return "huggingface"
+            raise TeacherRejected(f"Tar files are not read. {_EXPORT_HINT}", code="format_refused")
+        case "safetensors":
+            header_bytes = int.from_bytes(head[:SAFETENSORS_LENGTH_BYTES], "little")
+            most = min(MAX_SAFETENSORS_HEADER_BYTES, size - SAFETENSORS_LENGTH_BYTES)
+            if header_bytes > most:
+                raise TeacherRejected("The safetensors header is longer than it may be.", code="corrupt_file")
+            return "safetensors"
+        case "legacy_torch":
+            raise TeacherRejected(
+                f"Files of torch.save before version 1.6 are not read. {_EXPORT_HINT}", code="format_refused"
+            )
+        case "onnx":
+            return "onnx"
+        case "pickle":
+            raise TeacherRejected(f"Bare pickles are not read. {_EXPORT_HINT}", code="unsafe_pickle")
+    raise unknown_container(head)
 
 
 def _check_zip(path: Path, size: int) -> Format:

@@ -1,0 +1,91 @@
+"""What kind of file a model comes in, by its first bytes.
+
+The service's edge and the reader share this look, so that the edge refuses only what the reader would refuse.
+No torch is imported here.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from dfad_core.errors import TeacherRejected
+
+Container = Literal["zip", "tar", "gzip", "safetensors", "legacy_torch", "onnx", "pickle"]
+
+HEAD_BYTES = 512
+"""All that `container_of` looks at: the first block of a tar."""
+ZIP, GZIP = b"PK\x03\x04", b"\x1f\x8b"
+TAR, TAR_OFFSET = b"ustar", 257
+SAFETENSORS_LENGTH_BYTES = 8
+"""Of the number before a safetensors header, which is JSON."""
+LEGACY_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+"""The pickled number that torch.save wrote first before it wrote zip archives."""
+ONNX_VERSIONS = range(3, 64)
+"""Of the format itself; the first field of every file, behind its tag 8."""
+PICKLE_PROTOCOLS = (b"\x02", b"\x03", b"\x04", b"\x05")
+TAKEN = (
+    "a safetensors file, a PyTorch state dict (.pt or .pth), an ONNX model or a Hugging Face folder "
+    "(zip or tar)"
+)
+LFS_POINTER = b"version https://git-lfs"
+OTHERS = (
+    (b"\x89PNG\r\n", "a PNG image"),
+    (b"\xff\xd8\xff", "a JPEG image"),
+    (b"GIF8", "a GIF image"),
+    (b"%PDF-", "a PDF document"),
+    (b"\x89HDF\r\n", "an HDF5 file, as Keras writes them (export the network to ONNX)"),
+    (b"\x93NUMPY", "a NumPy array"),
+    (b"PAR1", "a Parquet file"),
+    (b"GGUF", "a GGUF file"),
+    (b"\xfd7zXZ", "compressed by xz (unpack it)"),
+    (b"BZh", "compressed by bzip2 (unpack it)"),
+    (b"\x28\xb5\x2f\xfd", "compressed by zstd (unpack it)"),
+    (b"7z\xbc\xaf", "a 7z archive (unpack it)"),
+    (b"Rar!", "a RAR archive (unpack it)"),
+)
+"""First bytes of what people send by mistake, and its name."""
+
+
+def container_of(head: bytes) -> Container | None:
+    """The container of a file that begins with `head`: its first HEAD_BYTES, or all of it. None: unknown.
+
+    What is named may still be damaged or refused; what is not is refused by every reader of models.
+    """
+    begins_json = head[SAFETENSORS_LENGTH_BYTES:].startswith(b"{")
+    looks: tuple[tuple[Container, bool], ...] = (
+        # A zip by its beginning alone, as torch.load does: a zip behind something else would be checked
+        # and the something else would be read.
+        ("zip", head.startswith(ZIP)),
+        ("tar", head[TAR_OFFSET:].startswith(TAR)),
+        ("gzip", head.startswith(GZIP)),
+        ("safetensors", begins_json and len(head) > SAFETENSORS_LENGTH_BYTES + 1),
+        ("legacy_torch", head.startswith(LEGACY_TORCH)),
+        ("onnx", len(head) > 2 and head[0] == 8 and head[1] in ONNX_VERSIONS),
+        ("pickle", head.startswith(b"\x80") and head[1:2] in PICKLE_PROTOCOLS),
+    )
+    return next((name for name, holds in looks if holds), None)
+
+
+def unknown_container(head: bytes) -> TeacherRejected:
+    """The error for a file whose container is unknown: what it seems to be, and what is taken."""
+    hint = ""
+    if head.startswith(LFS_POINTER):
+        kind = "a Git LFS pointer"
+        hint = " The model itself is elsewhere: `git lfs pull` fetches it."
+    else:
+        kind = next((name for magic, name in OTHERS if head.startswith(magic)), "") or _text(head)
+        if kind == "a web page":
+            hint = " A link to a file often leads to a page about it: download the file itself."
+    text = f"The file is {kind}, not {TAKEN}." if kind else f"The file is not {TAKEN}."
+    return TeacherRejected(text + hint, code="unsupported_format")
+
+
+def _text(head: bytes) -> str:
+    """The name of a kind of text; "" for what is no text."""
+    # The last character may be cut in two.
+    text = head.decode("utf-8", "ignore") if b"\0" not in head else ""
+    if len(text.encode()) < len(head) - 3 or not text.strip():
+        return ""
+    if any(not (character.isprintable() or character.isspace()) for character in text):
+        return ""
+    return "a web page" if text.lstrip().lower().startswith(("<!doctype html", "<html")) else "text"
