@@ -56,6 +56,7 @@ CODES: Mapping[str, str] = {
     "unknown_architecture": "The architecture is not in the catalogue.",
     "unknown_field": "The body has a field that does not exist.",
     "unknown_method": "The method is not in the catalogue.",
+    "unsupported_format": "The file is none of those that a teacher may be, as its first bytes tell.",
     "unsupported_media_type": "The body's content type is not accepted here.",
     "upload_incomplete": "Parts of the upload are missing; `errors` names the first.",
     "upload_stalled": "The body stopped arriving.",

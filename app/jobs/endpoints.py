@@ -26,7 +26,7 @@ from app.pagination import After, Limit, page
 from app.parameters import IdempotencyKey, JobId, Prefer
 from app.reading import run_read
 from app.teachers.upload import content_type, read_upload, unsupported
-from app.uploads.service import completed_file
+from app.uploads.service import completed_teacher
 from app.waiting import wait_until, wanted_wait
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
@@ -111,7 +111,7 @@ async def create_job(
 
 def _submit_known(ask: service.Request, source_id: str) -> str:
     if source_id.startswith("upl_"):
-        return service.submit_upload(ask, completed_file(source_id, ask.tenant_id))
+        return service.submit_upload(ask, completed_teacher(source_id, ask.tenant_id))
     return service.submit_known(ask, source_id)
 
 
@@ -157,7 +157,7 @@ def _check_inputs(spec: JobSpec, tenant_id: str) -> None:
 def _resolve(spec: JobSpec, source_id: str, tenant_id: str) -> tuple[JobSpec, dict[str, Any] | None]:
     """The spec with what is known of the teacher, and what its inspection found."""
     if source_id.startswith("upl_"):
-        completed_file(source_id, tenant_id)
+        completed_teacher(source_id, tenant_id)
         return spec, None
     with read_scope() as session:
         resolved = service.resolve_known(session, spec, source_id, tenant_id)

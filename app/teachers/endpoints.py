@@ -24,7 +24,7 @@ from app.teachers.service import add_teacher, get_teacher, remove_teacher
 from app.teachers.tasks import INSPECT_TEACHER
 from app.teachers.upload import content_type, read_upload, unsupported
 from app.teachers.views import TeacherList, TeacherView, teacher_view
-from app.uploads.service import completed_file
+from app.uploads.service import completed_teacher
 
 router = APIRouter(prefix="/teachers", tags=["teachers"])
 
@@ -49,7 +49,7 @@ async def create_teacher(
         case "application/json":
             asked, spec = parse_model(await request.body(), TeacherRequest)
             del spec["upload_id"]
-            file = await run_in_threadpool(completed_file, asked.upload_id, tenant_id)
+            file = await run_in_threadpool(completed_teacher, asked.upload_id, tenant_id)
             made = await run_in_threadpool(_store, file, spec, tenant_id, key)
         case _:
             raise unsupported("multipart/form-data, application/json")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from app.errors import FieldProblem, InvalidBody
 from app.storage import Stored
 from app.text import storable
+from dfad_core.containers import container_of, unknown_container
 
 MAX_NAME_CHARACTERS = 255
 
@@ -18,6 +19,14 @@ class TeacherFile:
     blob_id: str
     stored: Stored
     filename: str
+
+
+def check_container(head: bytes, pointer: str) -> None:
+    """Raise InvalidBody, with the code of an inspection, for first bytes that no reader of teachers takes."""
+    if container_of(head) is None:
+        refused = unknown_container(head)
+        problem = FieldProblem(pointer, refused.message)
+        raise InvalidBody("The teacher's file cannot be used.", problem, code=refused.code)
 
 
 def display_name(name: str, pointer: str = "/teacher") -> str:

@@ -1,7 +1,8 @@
 """Reading a multipart body: one file and one JSON part, in constant memory.
 
 The file goes straight into the store as it arrives, and is hashed on the way: it is written once and never
-read again. What is refused afterwards, or breaks off, is forgotten.
+read again. Its first bytes are looked at before any of it is stored. What is refused afterwards, or breaks
+off, is forgotten.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from app.config import get_settings
 from app.errors import FieldProblem, InvalidBody, ServiceError
 from app.ids import new_id
 from app.storage import Stored, Writer, get_store
-from app.teachers.files import TeacherFile, display_name
+from app.teachers.files import TeacherFile, check_container, display_name
+from dfad_core.containers import HEAD_BYTES
 
 PIECE_BYTES = 2**20
 """Handed to the store at once; what the network brings is smaller."""
@@ -72,6 +74,9 @@ class _Kept(UploadFile):
             if self._dropped:
                 return
             if self._writer is None:
+                # A piece is longer than a head, or all of the file; an empty file is refused as such.
+                if self._waiting:
+                    check_container(bytes(self._waiting[:HEAD_BYTES]), "/teacher")
                 self._writer = get_store().writer(self.blob_id)
             self._writer.write(bytes(self._waiting))
             self._waiting.clear()

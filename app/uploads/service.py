@@ -18,8 +18,9 @@ from app.errors import FieldProblem, InvalidBody, NotFound, ServiceError
 from app.ids import new_id, require_id
 from app.models import Artifact, Upload, UploadPart
 from app.storage import Stored, get_store
-from app.teachers.files import TeacherFile, display_name
+from app.teachers.files import TeacherFile, check_container, display_name
 from app.uploads.schemas import PartView, UploadRequest, UploadView
+from dfad_core.containers import HEAD_BYTES
 
 MAX_PARTS = 10_000
 SHOWN = ("id", "status", "filename", "bytes", "sha256", "part_bytes", "created_at", "expires_at")
@@ -189,13 +190,18 @@ def _completed(upload_id: str, tenant_id: str, blob_id: str, stored: Stored) -> 
         session.execute(update(Upload).where(Upload.id == upload_id).values(**values))
 
 
-def completed_file(upload_id: str, tenant_id: str) -> TeacherFile:
-    """The whole file. Raises ServiceError 409 while there is none."""
+def completed_teacher(upload_id: str, tenant_id: str) -> TeacherFile:
+    """The whole file, to be a teacher. Raises ServiceError 409 while there is none, 422 for what is none.
+
+    Only here: until it is named, an upload may be labelled data as well.
+    """
     with read_scope() as session:
         upload = get_upload(session, upload_id, tenant_id)
         artifact = session.get(Artifact, upload.artifact_id) if upload.artifact_id else None
     if artifact is None:
         raise ServiceError(409, "upload_incomplete", "The upload is not completed.")
+    head = b"".join(get_store().read(artifact.blob_id, 0, min(HEAD_BYTES, artifact.bytes)))
+    check_container(head, "/upload_id")
     return TeacherFile(artifact.blob_id, Stored(artifact.bytes, artifact.sha256), upload.filename)
 
 

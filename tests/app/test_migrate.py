@@ -37,7 +37,7 @@ def test_several_at_once_on_a_new_file(home):
 
 def test_back_and_forward_with_rows(each_database, stored_jobs):
     """Every revision is taken back and applied again over jobs in all states, and nothing of them is lost."""
-    first, second = stored_jobs.teacher(b"weights"), stored_jobs.teacher(b"weights")
+    first, second = stored_jobs.teacher(b"PK\x03\x04weights"), stored_jobs.teacher(b"PK\x03\x04weights")
     other = stored_jobs.teacher(b"other weights")
     queued, running, paused, over = (stored_jobs.submit(t) for t in (first, second, other, other))
     with session_scope() as session:
@@ -59,7 +59,7 @@ def test_back_and_forward_with_rows(each_database, stored_jobs):
             rows(Job, "id", "teacher_id", "status", "attempt"),
         )
         with read_scope() as session:
-            for teacher_id, data in ((second, b"weights"), (other, b"other weights")):
+            for teacher_id, data in ((second, b"PK\x03\x04weights"), (other, b"other weights")):
                 artifact = session.get_one(Artifact, session.get_one(Teacher, teacher_id).artifact_id)
                 assert b"".join(get_store().read(artifact.blob_id, 0, artifact.bytes)) == data
     with session_scope() as session:  # and life goes on

@@ -80,7 +80,9 @@ def test_uploads_streams_and_the_page_pass(proxied):
     moved = httpx.get(f"{plain}/jobs?limit=1", headers={"Host": "dfad.example"})
     assert (moved.status_code, moved.headers["location"]) == (301, "https://dfad.example/jobs?limit=1")
 
-    sent = http.post("/jobs", files={"teacher": ("t.pt", b"w" * 3 * MIB), "spec": (None, SPEC)})
+    sent = http.post(
+        "/jobs", files={"teacher": ("t.pt", b"PK\x03\x04" + b"w" * 3 * MIB), "spec": (None, SPEC)}
+    )
     assert sent.status_code == 201, sent.text
 
     # What is kept back by a proxy would not come before the stream's end, and this one has none.

@@ -67,10 +67,10 @@ def test_a_full_disk(small_disk: tuple[str, Path, int]) -> None:
     url, disk, fits = small_disk
     other = disk / "somebody-elses-file"
     other.write_bytes(b"x" * 6 * MIB)
-    first = submit(url, b"a" * MIB)
+    first = submit(url, b"PK\x03\x04" + b"a" * MIB)
     assert first.status_code == 201
     for _ in range(3):
-        refused = submit(url, os.urandom(40 * MIB))
+        refused = submit(url, b"PK\x03\x04" + os.urandom(40 * MIB))
         assert (refused.status_code, refused.json()["code"]) == (507, "storage_full")
     assert len(httpx.get(f"{url}/jobs").json()["data"]) == 1
     assert httpx.get(f"{url}/jobs/{first.json()['id']}").json()["status"] == "queued"

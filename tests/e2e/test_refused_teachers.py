@@ -1,11 +1,14 @@
 """Bad teachers from the upload to the job's error: the HTTP edge, an attempt and a real runner.
 
-The edge takes any bytes; only a runner opens them, so these come back as failed jobs.
+The edge looks at a file's first bytes, and refuses what no reader takes; only a runner opens the rest, and it
+comes back as failed jobs.
 """
 
+import io
 import json
 import os
 import pickle
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -86,8 +89,27 @@ def assert_failed(job, client, code: str, *words: str) -> None:
     assert (student.status_code, student.json()["code"]) == (409, "no_student")
 
 
-def test_a_text_file_named_pt(run, client):
-    assert_failed(run(b"these are not weights\n" * 50), client, "unsupported_format")
+TEXT = b"these are not weights\n" * 50
+
+
+def test_a_text_file_named_pt_is_refused_at_the_upload(client):
+    files = {"teacher": ("teacher.pt", TEXT), "spec": (None, json.dumps(SPEC))}
+    for path in ("/jobs", "/jobs/validate", "/teachers"):
+        given = files if path != "/teachers" else {"teacher": files["teacher"]}
+        answer = client.post(path, files=given)
+        assert (answer.status_code, answer.json()["code"]) == (422, "unsupported_format"), path
+        (problem,) = answer.json()["errors"]
+        assert problem["pointer"] == "/teacher"
+        assert "The file is text, not a safetensors file" in problem["detail"]
+    assert client.get("/jobs").json()["data"] == client.get("/teachers").json()["data"] == []
+
+
+def test_an_archive_of_something_else(run, client):
+    """Its first bytes are those of a state dict; what is in it only the reader sees."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("readme.txt", TEXT)
+    assert_failed(run(file.getvalue()), client, "unsupported_format")
 
 
 def test_a_pickle_that_would_run_code(run, client, tmp_path, monkeypatch):

@@ -80,9 +80,11 @@ class Service:
         return 1024 * int(next(line for line in status.splitlines() if line.startswith(what)).split()[1])
 
     def code(self, content: bytes, *, own: bool = False) -> str:
-        """What becomes of an upload: its error's code, or `ready`."""
+        """What becomes of an upload: its refusal's code, its error's, or `ready`."""
         files = {"teacher": ("t", content), "spec": (None, "{}" if own else '{"architecture": "cnn8"}')}
         answer = httpx.post(f"{self.url}/teachers", files=files, timeout=60)
+        if answer.status_code == 422:
+            return str(answer.json()["code"])
         assert answer.status_code == 201, answer.text
         for _ in range(600):
             teacher = httpx.get(f"{self.url}/teachers/{answer.json()['id']}", timeout=60).json()

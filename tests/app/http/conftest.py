@@ -24,7 +24,9 @@ def client(database: str) -> Iterator[TestClient]:
 def submit(client: TestClient) -> Submit:
     """POST /jobs with a teacher file and a spec; both can be replaced."""
 
-    def post(spec: Any = None, teacher: bytes = b"weights", name: str = "t.pt", **options: Any) -> Any:
+    def post(
+        spec: Any = None, teacher: bytes = b"PK\x03\x04weights", name: str = "t.pt", **options: Any
+    ) -> Any:
         body = spec if isinstance(spec, str | bytes) else json.dumps(SPEC | (spec or {}))
         files = {"teacher": (name, teacher), "spec": (None, body, "application/json")}
         return client.post("/jobs", files=files, **options)

@@ -102,7 +102,7 @@ def assert_described(schema: dict[str, Any], answer: Any) -> None:
 
 def test_answers_are_as_described(client: TestClient, submit: Any, finished: Any) -> None:
     schema = client.get("/openapi.json").json()
-    created = submit({"metadata": {"a": "b"}}, teacher=b"x" * 100)
+    created = submit({"metadata": {"a": "b"}}, teacher=b"PK\x03\x04" + b"x" * 100)
     job, key = created.json(), {"Idempotency-Key": "k"}
     webhook = client.post("/webhooks", json={"url": "https://hooks.example.com/", "events": ["job.*"]})
     hook = f"/webhooks/{webhook.json()['id']}"
@@ -129,7 +129,7 @@ def test_answers_are_as_described(client: TestClient, submit: Any, finished: Any
         client.post("/jobs", content=b"{", headers={"Content-Type": "application/json"}),
         client.post("/jobs/validate", json=student),
         client.post("/jobs/validate", json={"student": {"architecture": "x"}}),
-        client.post("/teachers", files={"teacher": ("t", b"x")}),
+        client.post("/teachers", files={"teacher": ("t", b"PK\x03\x04")}),
         client.post("/teachers", files={"teacher": ("t", b"")}),
         client.patch(f"/jobs/{done}", json={"metadata": {}}),
         client.patch(f"/jobs/{done}", json={"metadata": 1}),

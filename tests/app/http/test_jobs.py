@@ -171,7 +171,7 @@ def test_idempotency(client: TestClient, submit: Submit) -> None:
     first = submit(headers=key)
     again = submit(headers=key)
     assert (again.status_code, again.json()["id"]) == (201, first.json()["id"])
-    for changed in (submit({"seed": 9}, headers=key), submit(teacher=b"other", headers=key)):
+    for changed in (submit({"seed": 9}, headers=key), submit(teacher=b"PK\x03\x04other", headers=key)):
         assert (changed.status_code, changed.json()["code"]) == (422, "idempotency_mismatch")
     assert submit(headers={"Idempotency-Key": "k2"}).json()["id"] != first.json()["id"]
     assert submit(headers={"Idempotency-Key": "x" * 300}).status_code == 422
@@ -273,7 +273,7 @@ def test_validate_stores_nothing(client: TestClient, stored: Callable[[], dict[s
     assert good.json()["valid"] is True
     assert good.json()["resolved_spec"]["method"]["name"] == "best"
     assert good.json()["estimate"]["student_updates"] > good.json()["estimate"]["generator_updates"] > 0
-    whole = {"teacher": ("t.pt", b"x"), "spec": (None, '{"student": {"architecture": "mlp8"}}')}
+    whole = {"teacher": ("t.pt", b"PK\x03\x04"), "spec": (None, '{"student": {"architecture": "mlp8"}}')}
     assert client.post("/jobs/validate", files=whole).json() == good.json()
     assert good.json()["estimate"]["teacher_seconds"] is None
     empty = client.post("/jobs/validate", files={**whole, "teacher": ("t.pt", b"")})
@@ -429,7 +429,7 @@ def test_the_main_calls_on_postgresql(
     monkeypatch.setenv("DFAD_DATABASE_URL", postgres)
     home.mkdir()
     spec = {"student": {"architecture": "mlp8"}, "metadata": {"a.b": "v", "it's": "w", 'größe"': "x"}}
-    files = {"teacher": ("t.pt", b"x" * 3_000_000), "spec": (None, json.dumps(spec))}
+    files = {"teacher": ("t.pt", b"PK\x03\x04" + b"x" * 3_000_000), "spec": (None, json.dumps(spec))}
     key = {"Idempotency-Key": "k"}
     with TestClient(create_app()) as client:
         first = client.post("/jobs", files=files, headers=key)
@@ -448,7 +448,9 @@ def test_the_main_calls_on_postgresql(
         assert [e["id"] for e in stream(client, job_id)] == ["1", "2", "3"]
         assert client.get(f"/jobs/{job_id}/student", headers={"Range": "bytes=-5"}).content == b"bytes"
         assert client.get(f"/jobs/{job_id}/metrics?points=10").json()["data"] == []
-        assert client.post("/teachers", files={"teacher": ("t", b"x")}, headers=key).status_code == 201
+        assert (
+            client.post("/teachers", files={"teacher": ("t", b"PK\x03\x04")}, headers=key).status_code == 201
+        )
         assert len(client.get("/teachers").json()["data"]) == 2
         assert client.delete(f"/jobs/{job_id}").status_code == 204
 

@@ -42,10 +42,10 @@ def test_waiting_jobs(quotas: Any, request: pytest.FixtureRequest) -> None:
 def test_stored_bytes(quotas: Any, request: pytest.FixtureRequest) -> None:
     quotas(stored_bytes=10)
     submit, client = request.getfixturevalue("submit"), request.getfixturevalue("client")
-    assert submit(teacher=b"12345678").status_code == 201
-    assert refused(submit(teacher=b"123"))
-    assert refused(client.post("/teachers", files={"teacher": ("t", b"123")}))
-    assert client.post("/teachers", files={"teacher": ("t", b"12")}).status_code == 201
+    assert submit(teacher=b"PK\x03\x041234").status_code == 201
+    assert refused(submit(teacher=b"\x08\x07\x12"))
+    assert refused(client.post("/teachers", files={"teacher": ("t", b"\x08\x07\x12")}))
+    assert client.post("/teachers", files={"teacher": ("t", b"\x80\x02")}).status_code == 201
 
 
 @pytest.mark.usefixtures("each_database")
@@ -56,11 +56,13 @@ def test_many_at_once_count_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     spec = json.dumps({"student": {"architecture": "mlp8"}})
 
     def submit(number: int) -> int:
-        files = {"teacher": ("t", str(number).encode()), "spec": (None, spec, "application/json")}
+        files = {"teacher": ("t", b"\x80\x02%d" % number), "spec": (None, spec, "application/json")}
         return int(client.post("/jobs", files=files).status_code)
 
     def upload(number: int) -> int:
-        return int(client.post("/teachers", files={"teacher": ("t", bytes([number]) * 40)}).status_code)
+        return int(
+            client.post("/teachers", files={"teacher": ("t", b"\x80\x02" + bytes([number]) * 38)}).status_code
+        )
 
     with TestClient(create_app()) as client, ThreadPoolExecutor(12) as threads:
         assert Counter(threads.map(submit, range(12))) == {201: 3, 429: 9}

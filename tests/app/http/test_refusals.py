@@ -1,5 +1,7 @@
 """Every request that must be refused: its status, its code, the pointer, and that nothing is stored."""
 
+import base64
+import hashlib
 import json
 from collections.abc import Callable
 from typing import Any
@@ -132,7 +134,7 @@ def test_a_job_past_the_memory_budget(client: TestClient, submit: Submit, stored
     many = {"teacher": {"input": {"shape": [3, 224, 224]}}, "training": {"batch_size": 2}}
     assert submit(wide | many).status_code == 201  # 10 GB
     assert_problem(submit(large | pool | wide), 422, "memory_limit", "/student/args")
-    files = {"teacher": ("t", b"x"), "spec": (None, json.dumps(large | pool))}
+    files = {"teacher": ("t", b"PK\x03\x04"), "spec": (None, json.dumps(large | pool))}
     assert_problem(client.post("/jobs/validate", files=files), 422, "memory_limit", "/training")
 
 
@@ -145,7 +147,7 @@ def test_the_second_of_two_requests_with_one_key(
     before = stored()
     monkeypatch.setattr("app.idempotency.made_before", lambda *_: None)
     assert_problem(submit(**key), 409, "idempotency_in_flight")
-    files = {"files": {"teacher": ("t", b"x")}, **key}
+    files = {"files": {"teacher": ("t", b"PK\x03\x04")}, **key}
     assert client.post("/teachers", **files).status_code == 201
     assert_problem(client.post("/teachers", **files), 409, "idempotency_in_flight")
     assert stored()["jobs"] == before["jobs"]
@@ -162,12 +164,14 @@ def test_no_teacher_part(client: TestClient, stored: Stored) -> None:
 
 def test_empty_file_and_missing_spec(client: TestClient, submit: Submit, stored: Stored) -> None:
     assert_problem(submit(teacher=b""), 422, "empty_file", "/teacher")
-    assert_problem(client.post("/jobs", files={"teacher": ("t", b"x")}), 422, "missing_spec", "/spec")
-    two = [("teacher", ("a", b"x")), ("teacher", ("b", b"x")), ("spec", (None, "{}"))]
+    assert_problem(
+        client.post("/jobs", files={"teacher": ("t", b"PK\x03\x04")}), 422, "missing_spec", "/spec"
+    )
+    two = [("teacher", ("a", b"PK\x03\x04")), ("teacher", ("b", b"PK\x03\x04")), ("spec", (None, "{}"))]
     assert_problem(client.post("/jobs", files=two), 422, "invalid_request", "/teacher")
     text = {"teacher": (None, "not a file"), "spec": (None, "{}")}
     assert_problem(client.post("/jobs", files=text), 422, "invalid_request", "/teacher")
-    other = {"teacher": ("a", b"x"), "spec": (None, "{}"), "weights": (None, "x")}
+    other = {"teacher": ("a", b"PK\x03\x04"), "spec": (None, "{}"), "weights": (None, "x")}
     assert_problem(client.post("/jobs", files=other), 422, "unknown_field", "/weights")
     assert stored() == {}
 
@@ -185,7 +189,7 @@ NAMES = {
 def test_file_names_that_cannot_be_shown(client: TestClient, stored: Stored, name: str) -> None:
     spec = json.dumps({"student": {"architecture": "mlp8"}})
     body = (
-        f'--b\r\nContent-Disposition: form-data; name="teacher"; {name}\r\n\r\nx\r\n'
+        f'--b\r\nContent-Disposition: form-data; name="teacher"; {name}\r\n\r\nPK\x03\x04\r\n'
         f'--b\r\nContent-Disposition: form-data; name="spec"\r\n\r\n{spec}\r\n--b--\r\n'
     )
     headers = {"Content-Type": "multipart/form-data; boundary=b"}
@@ -228,18 +232,18 @@ def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_too_large(database: str, small_limits: None, request: pytest.FixtureRequest) -> None:
     client, submit = request.getfixturevalue("client"), request.getfixturevalue("submit")
     stored = request.getfixturevalue("stored")
-    assert_problem(submit(teacher=b"x" * 20_000), 413, "payload_too_large")
+    assert_problem(submit(teacher=b"PK\x03\x04" + b"x" * 20_000), 413, "payload_too_large")
     json_headers = {"Content-Type": "application/json"}
     assert_problem(client.post("/jobs", content=b"x" * 3000, headers=json_headers), 413, "payload_too_large")
     pieces = (b"x" * 500 for _ in range(10))  # no Content-Length: counted while it streams
     assert_problem(client.post("/jobs", content=pieces, headers=json_headers), 413, "payload_too_large")
     assert_problem(submit(spec=json.dumps({"metadata": {"a": "x" * 3000}})), 413, "payload_too_large")
-    as_file = {"teacher": ("t", b"x"), "spec": ("s.json", b" " * 3000)}
+    as_file = {"teacher": ("t", b"PK\x03\x04"), "spec": ("s.json", b" " * 3000)}
     assert_problem(client.post("/jobs", files=as_file), 413, "payload_too_large")
     endless = {**json_headers, "Content-Length": "9" * 5000}
     assert_problem(client.post("/jobs", content=b"x", headers=endless), 413, "payload_too_large")
     assert stored() == {}
-    assert submit(teacher=b"x" * 4000).status_code == 201
+    assert submit(teacher=b"PK\x03\x04" + b"x" * 4000).status_code == 201
 
 
 def test_only_routes_that_take_files_read_large_bodies(
@@ -324,3 +328,42 @@ def test_an_unexpected_error_shows_nothing(
     assert "secret" not in answer.text
     logged = [r for r in caplog.records if r.name == "app.problems"]
     assert answer.json()["request_id"] in logged[0].getMessage()
+
+
+TEXT = b"# A readme\n" * 300_000
+"""More than is handed to the store at once."""
+
+
+@pytest.mark.parametrize(
+    "content", [b"weights", TEXT, b"version https://git-lfs.github.com/spec/v1\n", b"\0"]
+)
+@pytest.mark.parametrize("path", ["/jobs", "/jobs/validate", "/teachers"])
+def test_what_is_no_model_file_by_its_first_bytes(
+    client: TestClient, stored: Stored, path: str, content: bytes
+) -> None:
+    files: dict[str, Any] = {"teacher": ("t.pt", content)}
+    if path != "/teachers":
+        files["spec"] = (None, '{"student": {"architecture": "mlp8"}}')
+    answer = client.post(path, files=files)
+    assert_problem(answer, 422, "unsupported_format", "/teacher")
+    assert ("git lfs pull" in answer.text) == content.startswith(b"version")
+    assert stored() == {}
+
+
+def test_no_teacher_is_made_of_an_upload_that_is_no_model_file(client: TestClient, stored: Stored) -> None:
+    """Until it is named as one it may be labelled data."""
+    content = b"\x89PNG\r\n\x1a\n and more"
+    digest = hashlib.sha256(content)
+    about = {"filename": "t.pt", "bytes": len(content), "sha256": digest.hexdigest()}
+    upload_id = client.post("/uploads", json=about).json()["id"]
+    part = {"Content-Type": "application/octet-stream"}
+    part["Content-Digest"] = f"sha-256=:{base64.b64encode(digest.digest()).decode()}:"
+    assert client.put(f"/uploads/{upload_id}/parts/1", content=content, headers=part).status_code == 200
+    assert client.post(f"/uploads/{upload_id}/complete").status_code == 200
+    spec = {"student": {"architecture": "mlp8"}, "upload_id": upload_id}
+    for path, body in (("/jobs", spec), ("/jobs/validate", spec), ("/teachers", {"upload_id": upload_id})):
+        answer = client.post(path, json=body)
+        assert_problem(answer, 422, "unsupported_format", "/upload_id")
+        assert "a PNG image" in answer.text
+    assert client.delete(f"/uploads/{upload_id}").status_code == 204
+    assert stored() == {}

@@ -47,7 +47,7 @@ class Server:
     def log(self) -> str:
         return self._log.read_text()
 
-    def submit(self, content: Any = b"weights", **options: Any) -> httpx.Response:
+    def submit(self, content: Any = b"PK\x03\x04weights", **options: Any) -> httpx.Response:
         files = {"teacher": ("t.pt", content), "spec": (None, SPEC)}
         return httpx.post(f"{self.url}/jobs", files=files, timeout=60, **options)
 
@@ -166,7 +166,8 @@ def test_a_large_upload_is_not_held_in_memory(serve: Callable[..., Server]) -> N
 
     def body() -> Iterator[bytes]:
         yield PART_BEGUN
-        yield from [piece] * 64
+        yield b"PK\x03\x04" + piece[4:]
+        yield from [piece] * 63
         yield tail
 
     headers = {"Content-Type": "multipart/form-data; boundary=b"}
@@ -189,7 +190,7 @@ def test_a_large_upload_is_not_held_in_memory(serve: Callable[..., Server]) -> N
 
 def test_who_is_refused_early_still_reads_why(serve: Callable[..., Server]) -> None:
     server = serve(api_key="k", max_upload_bytes=str(MIB), max_json_bytes=str(MIB))
-    large = os.urandom(16 * MIB)
+    large = b"PK\x03\x04" + os.urandom(16 * MIB - 4)
     assert server.submit(large).status_code == 401
     key = {"Authorization": "Bearer k"}
     by_header = server.submit(large, headers=key)
@@ -204,6 +205,19 @@ def test_who_is_refused_early_still_reads_why(serve: Callable[..., Server]) -> N
         answer = httpx.post(f"{server.url}/jobs", content=chunked(), headers=headers, timeout=60)
         assert (answer.status_code, answer.json()["code"]) == (413, "payload_too_large")
     assert httpx.get(f"{server.url}/jobs", headers=key).json()["data"] == []
+
+
+def test_a_large_file_that_is_no_teacher_is_refused_while_it_is_sent(serve: Callable[..., Server]) -> None:
+    server = serve(artifact_store="filesystem")
+
+    def body() -> Iterator[bytes]:
+        yield PART_BEGUN
+        yield from [b"text " * (MIB // 5)] * 16
+
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    answer = httpx.post(f"{server.url}/jobs", content=body(), headers=headers, timeout=60)
+    assert (answer.status_code, answer.json()["code"]) == (422, "unsupported_format")
+    assert [path for path in (server.home / "artifacts").rglob("*") if path.is_file()] == []
 
 
 def upload_begun(length: int) -> bytes:

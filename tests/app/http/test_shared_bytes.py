@@ -13,7 +13,7 @@ Submit = Callable[..., Any]
 Stored = Callable[[], dict[str, int]]
 
 
-def teacher(client: TestClient, content: bytes = b"weights") -> str:
+def teacher(client: TestClient, content: bytes = b"PK\x03\x04weights") -> str:
     return str(client.post("/teachers", files={"teacher": ("t.pt", content)}).json()["id"])
 
 
@@ -27,14 +27,14 @@ def artifact_of(teacher_id: str) -> str:
 
 def test_the_same_file_is_kept_once(client: TestClient, submit: Submit, stored: Stored) -> None:
     first, second = teacher(client), teacher(client)
-    submit(teacher=b"weights")
+    submit(teacher=b"PK\x03\x04weights")
     assert first != second
     assert (stored()["teachers"], stored()["artifacts"], stored()["artifact_chunks"]) == (3, 3, 1)
-    teacher(client, b"others!")
+    teacher(client, b"PK\x03\x04others!")
     assert stored()["artifact_chunks"] == 2
     # The one that brought the bytes goes; the others still have them.
     assert client.delete(f"/teachers/{first}").status_code == 204
-    assert client.get(f"/artifacts/{artifact_of(second)}").content == b"weights"
+    assert client.get(f"/artifacts/{artifact_of(second)}").content == b"PK\x03\x04weights"
     assert client.delete(f"/teachers/{second}").status_code == 204
     assert stored()["artifact_chunks"] == 2
 
@@ -48,7 +48,9 @@ def test_but_not_across_tenants(
     for tenant in ("one", "two"):
         made = client.post("/keys", json={"name": "k", "tenant_id": tenant}, headers=operator).json()
         headers = {"Authorization": f"Bearer {made['key']}"}
-        assert client.post("/teachers", files={"teacher": ("t", b"weights")}, headers=headers).is_success
+        assert client.post(
+            "/teachers", files={"teacher": ("t", b"PK\x03\x04weights")}, headers=headers
+        ).is_success
     assert stored()["artifact_chunks"] == 2
 
 
@@ -104,7 +106,7 @@ def test_retention(a_day: None, request: pytest.FixtureRequest) -> None:
     client, submit, finished, stored = (
         request.getfixturevalue(name) for name in ("client", "submit", "finished", "stored")
     )
-    jobs = [submit({"keep": n == 1}, teacher=b"t%d" % n).json()["id"] for n in range(4)]
+    jobs = [submit({"keep": n == 1}, teacher=b"PK\x03\x04%d" % n).json()["id"] for n in range(4)]
     for job_id in jobs[:3]:
         finished(job_id)
     shown = [client.get(f"/jobs/{job_id}").json() for job_id in jobs]
@@ -126,8 +128,11 @@ def test_retention(a_day: None, request: pytest.FixtureRequest) -> None:
 
 def test_a_spec_that_is_refused_leaves_no_bytes(client: TestClient, stored: Stored) -> None:
     for spec in ('{"student": {}}', "nonsense", json.dumps({"student": {"architecture": "x"}})):
-        files = {"teacher": ("t.pt", b"x" * 3_000_000), "spec": (None, spec, "application/json")}
+        files = {
+            "teacher": ("t.pt", b"PK\x03\x04" + b"x" * 3_000_000),
+            "spec": (None, spec, "application/json"),
+        }
         assert client.post("/jobs", files=files).status_code in (400, 422)
-    files = {"teacher": ("t.pt", b"x"), "spec": (None, '{"student": {"architecture": "mlp8"}}')}
+    files = {"teacher": ("t.pt", b"PK\x03\x04"), "spec": (None, '{"student": {"architecture": "mlp8"}}')}
     assert client.post("/jobs/validate", files=files).status_code == 200
     assert stored() == {}

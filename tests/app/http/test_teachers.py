@@ -5,7 +5,7 @@ from typing import Any
 from starlette.testclient import TestClient
 
 
-def post(client: TestClient, spec: str = "{}", content: bytes = b"weights") -> Any:
+def post(client: TestClient, spec: str = "{}", content: bytes = b"PK\x03\x04weights") -> Any:
     return client.post("/teachers", files={"teacher": ("t.pt", content), "spec": (None, spec)})
 
 
@@ -14,7 +14,7 @@ def test_created_and_found(client: TestClient) -> None:
     assert answer.status_code == 201
     teacher = answer.json()
     assert answer.headers["location"] == f"/teachers/{teacher['id']}"
-    assert (teacher["status"], teacher["filename"], teacher["bytes"]) == ("inspecting", "t.pt", 7)
+    assert (teacher["status"], teacher["filename"], teacher["bytes"]) == ("inspecting", "t.pt", 11)
     assert client.get(answer.headers["location"]).json() == teacher
     assert client.get("/teachers").json()["data"] == [teacher]
 
@@ -38,11 +38,11 @@ def test_a_rejected_teacher_takes_no_jobs(client: TestClient) -> None:
 
 
 def test_one_key_makes_one_teacher(client: TestClient) -> None:
-    def send(content: bytes = b"weights", key: str = "k") -> Any:
+    def send(content: bytes = b"PK\x03\x04weights", key: str = "k") -> Any:
         files = {"teacher": ("t.pt", content)}
         return client.post("/teachers", files=files, headers={"Idempotency-Key": key})
 
-    first, again, other = send(), send(), send(b"others")
+    first, again, other = send(), send(), send(b"PK\x03\x04others")
     assert (again.status_code, again.json()) == (201, first.json())
     assert again.headers["location"] == first.headers["location"]
     assert (other.status_code, other.json()["code"]) == (422, "idempotency_mismatch")
@@ -58,7 +58,7 @@ def test_a_key_is_forgotten_after_a_day(client: TestClient) -> None:
     from app.db import database_now, session_scope
     from app.models import Teacher
 
-    files, key = {"teacher": ("t.pt", b"x")}, {"Idempotency-Key": "k"}
+    files, key = {"teacher": ("t.pt", b"PK\x03\x04")}, {"Idempotency-Key": "k"}
     first = client.post("/teachers", files=files, headers=key).json()
     with session_scope() as session:
         yesterday = database_now(session) - timedelta(hours=25)
@@ -108,7 +108,7 @@ def test_any_file_name_comes_back(client: TestClient) -> None:
     from app.models import Teacher
 
     for name in ("модель.pt", "a b.pt", "..", "C:\\x\\t.pt"):
-        client.post("/teachers", files={"teacher": (name, b"x")})
+        client.post("/teachers", files={"teacher": (name, b"PK\x03\x04")})
     names = [t["filename"] for t in client.get("/teachers").json()["data"]]
     assert names == ["t.pt", "..", "a b.pt", "модель.pt"]
     with read_scope() as session:

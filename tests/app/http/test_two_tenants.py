@@ -39,7 +39,10 @@ def tenants(database: str, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixt
 def test_every_route(tenants: Any, finished: Callable[..., None]) -> None:
     client, ours, theirs, keys = tenants
     spec = {"student": {"architecture": "mlp8"}, "metadata": {"secret": "sesame"}}
-    files = {"teacher": ("sesame.pt", b"weights"), "spec": (None, json.dumps(spec), "application/json")}
+    files = {
+        "teacher": ("sesame.pt", b"PK\x03\x04weights"),
+        "spec": (None, json.dumps(spec), "application/json"),
+    }
     job = client.post("/jobs", files=files, headers=ours).json()
     finished(job["id"])
     artifact = client.get(f"/jobs/{job['id']}/artifacts", headers=ours).json()["data"][0]["id"]
@@ -86,7 +89,10 @@ def test_every_route(tenants: Any, finished: Callable[..., None]) -> None:
         assert client.post(path, json=by_upload, headers=theirs).status_code == 404
     begun = {"architecture": "mlp8", "init_from": {"artifact_id": ids["artifact_id"]}}
     for more in ({"student": begun}, {"evaluation": {"upload_id": ids["upload_id"]}}):
-        files = {"teacher": ("t.pt", b"w"), "spec": (None, json.dumps({**spec, **more}), "application/json")}
+        files = {
+            "teacher": ("t.pt", b"\x80\x02"),
+            "spec": (None, json.dumps({**spec, **more}), "application/json"),
+        }
         refused = client.post("/jobs", files=files, headers=theirs)
         assert (refused.status_code, refused.json()["code"]) == (422, "invalid_request")
     assert client.post("/teachers", json={"upload_id": ids["upload_id"]}, headers=theirs).status_code == 404
@@ -96,7 +102,7 @@ def test_every_route(tenants: Any, finished: Callable[..., None]) -> None:
 def test_a_doubled_idempotency_key_is_no_bridge(tenants: Any) -> None:
     client, ours, theirs, _ = tenants
     spec = {"student": {"architecture": "mlp8"}}
-    files = {"teacher": ("t.pt", b"weights"), "spec": (None, json.dumps(spec), "application/json")}
+    files = {"teacher": ("t.pt", b"PK\x03\x04weights"), "spec": (None, json.dumps(spec), "application/json")}
     key = {"Idempotency-Key": "same"}
     first, second = (client.post("/jobs", files=files, headers=who | key).json() for who in (ours, theirs))
     assert first["id"] != second["id"]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-DATA = bytes(range(256)) * 9  # 2304 bytes: three parts of 1000
+DATA = b"PK\x03\x04" + bytes(range(256)) * 9  # 2308 bytes: three parts of 1000
 SHA256 = hashlib.sha256(DATA).hexdigest()
 
 
@@ -53,7 +53,7 @@ def test_from_parts_to_a_job(client: TestClient, stored: Callable[[], dict[str, 
     assert (upload["status"], upload["part_bytes"], upload["part_count"]) == ("open", 1000, 3)
     for number in (3, 1, 1):
         shown = part(client, upload["id"], number).json()
-    assert [(p["number"], p["bytes"]) for p in shown["parts"]] == [(1, 1000), (3, 304)]
+    assert [(p["number"], p["bytes"]) for p in shown["parts"]] == [(1, 1000), (3, 308)]
     assert stored()["artifact_chunks"] == 2
     early = client.post(f"/uploads/{upload['id']}/complete")
     assert (*refusal(early), early.json()["errors"][0]["pointer"]) == (409, "upload_incomplete", "/parts/2")

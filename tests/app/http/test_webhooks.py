@@ -188,7 +188,10 @@ def test_two_tenants(database: str, monkeypatch: pytest.MonkeyPatch, request: py
     ours, theirs, reader = key("ours"), key("theirs"), key("ours", "read")
     mine = make(client, ours, events=["job.*"]).json()["id"]
     other = make(client, theirs, events=["job.*"]).json()["id"]
-    files = {"teacher": ("t.pt", b"weights"), "spec": (None, '{"student": {"architecture": "mlp8"}}')}
+    files = {
+        "teacher": ("t.pt", b"PK\x03\x04weights"),
+        "spec": (None, '{"student": {"architecture": "mlp8"}}'),
+    }
     assert client.post("/jobs", files=files, headers=ours).status_code == 201
     assert [w["id"] for w in client.get("/webhooks", headers=theirs).json()["data"]] == [other]
     assert len(client.get(f"/webhooks/{mine}/deliveries", headers=ours).json()["data"]) == 1

@@ -26,7 +26,7 @@ def told(client: TestClient) -> dict[tuple[str, ...], float]:
 
 def submit(client: TestClient) -> str:
     files = {
-        "teacher": ("t.pt", b"weights"),
+        "teacher": ("t.pt", b"PK\x03\x04weights"),
         "spec": (None, json.dumps({"student": {"architecture": "mlp8"}})),
     }
     return str(client.post("/jobs", files=files).json()["id"])

@@ -188,6 +188,6 @@ def test_an_upload_goes_on_after_a_reload(
     network = "mended"
     page.get_by_text("The upload of large.safetensors broke off.").wait_for()
     page.set_input_files("#file", large)
-    page.locator("#inspection .error").wait_for()  # it is no network, and it has arrived
+    page.locator("#fault", has_text="The file is not a safetensors file").wait_for()  # and it has arrived
     assert arrived == ["1", "2", "3"]
     context.close()
