@@ -98,7 +98,7 @@ class Settings(BaseSettings):
     reaper_seconds: Seconds = 15
     """How often expired leases and unsent messages are looked for."""
     republish_seconds: Seconds = 60
-    """A queued job that nobody claimed for this long is announced again."""
+    """A queued job that nobody claimed for this long is announced again, and its teacher inspected."""
     max_attempts: Annotated[int, Field(ge=1)] = 3
     retry_backoff_seconds: Annotated[float, Field(ge=0)] = 10
     """Back-off before attempt n + 1: this * 2^n, with jitter."""

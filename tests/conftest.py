@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -239,7 +240,7 @@ class StoredJobs:
     def __init__(self, teacher: Path) -> None:
         self._teacher = teacher
 
-    def teacher(self, data: bytes | None = None, **spec: Any) -> str:
+    def teacher(self, data: bytes | None = None, *, inspect_in: timedelta = timedelta(), **spec: Any) -> str:
         """An uploaded teacher, by default the tiny one; its id."""
         from app.db import session_scope
         from app.ids import new_id
@@ -251,7 +252,8 @@ class StoredJobs:
         stored = get_store().put(artifact_id, [self._teacher.read_bytes() if data is None else data])
         with session_scope() as session:
             file = TeacherFile(artifact_id, stored, "t")
-            return str(add_teacher(session, tenant_id="local", file=file, spec=spec).id)
+            made = add_teacher(session, tenant_id="local", file=file, spec=spec, inspect_in=inspect_in)
+            return str(made.id)
 
     def submit(self, teacher_id: str | None = None, **spec: Any) -> str:
         """A queued job of a few steps; its id."""
@@ -271,7 +273,8 @@ class StoredJobs:
         job = Job(
             id=new_id("job"),
             tenant_id="local",
-            teacher_id=teacher_id or self.teacher(),
+            # Read by the job, and not by an inspection beside it.
+            teacher_id=teacher_id or self.teacher(inspect_in=timedelta(hours=1)),
             spec=asked,
             resolved_spec=JobSpec.model_validate(asked).resolved(),
             labels={},

@@ -22,12 +22,16 @@ from app.startup import settings_or_exit
 from app.telemetry import tracing
 from app.telemetry.logs import configure
 from worker.devices import worker_devices
+from worker.inspector import Inspector
 from worker.kernel import die_with_parent
 from worker.process import RunnerProcess
 from worker.reconciler import Reconciler
 from worker.shutdown import ask_shutdown
 from worker.threads import runner_threads
 from worker.webhook_sender import WebhookSender
+
+_inspector = Inspector()
+"""Made here, and begun by the child."""
 
 
 @setup_logging.connect
@@ -61,10 +65,12 @@ def _in_child(**_: Any) -> None:
     dispose_engine()  # connections must not be shared over a fork
     tracing.start(get_settings(), "dfad-worker")
     RunnerProcess.warm_up(runner_threads(get_settings()))
+    _inspector.start()
 
 
 @worker_process_shutdown.connect
 def _child_ends(**_: Any) -> None:
+    _inspector.close()
     tracing.stop()
 
 

@@ -121,12 +121,19 @@ class NurseryHandle:
         self._environment = environment
         self._process: subprocess.Popen[bytes] | None = None
         self._orders: socket.socket | None = None
+        # A job and an inspection order at the same time.
+        self._lock = threading.Lock()
 
     def start(self) -> None:
         """Begin to load torch in the background, unless that is done."""
+        with self._lock:
+            self._started()
+
+    def _started(self) -> socket.socket:
         if self._process is not None and self._process.poll() is None:
-            return
-        self.close()
+            assert self._orders is not None
+            return self._orders
+        self._close()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             output = Output("worker.nursery")
@@ -141,15 +148,15 @@ class NurseryHandle:
             )
             output.handed_over()
         self._orders = ours
+        return ours
 
     def fork(self, folder: Path, environment: dict[str, str], descriptors: Sequence[int]) -> ForkedChild:
         """A runner with these descriptors: commands, out, log and what else it keeps. Raises OSError."""
-        self.start()
-        assert self._orders is not None
         line, told = os.pipe()
         order = json.dumps({"folder": str(folder), "environment": environment}).encode()
         try:
-            socket.send_fds(self._orders, [order], [*descriptors, told])
+            with self._lock:
+                socket.send_fds(self._started(), [order], [*descriptors, told])
         except BaseException:
             os.close(line)
             raise
@@ -159,6 +166,10 @@ class NurseryHandle:
 
     def close(self) -> None:
         """End it, and with it what it forked."""
+        with self._lock:
+            self._close()
+
+    def _close(self) -> None:
         if self._orders is not None:
             self._orders.close()
             self._orders = None

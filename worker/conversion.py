@@ -55,11 +55,17 @@ class Converted:
 
 
 def convert(
-    files: Files, spec: dict[str, Any], alive: Callable[[], None], *, offers: bool = False
+    files: Files,
+    spec: dict[str, Any],
+    alive: Callable[[], None],
+    *,
+    offers: bool = False,
+    threads: int | None = None,
 ) -> Converted:
     """All of `files`, with the teacher read as `spec` says. `alive` is called while it takes.
 
     With `offers` the inspection names students, which takes up to a second: a job has its student already.
+    `threads` are those of the process that reads; None: as many as the libraries take by themselves.
 
     Raises TeacherRejected with the code of what is wrong with the file, `loader_crashed` or `loader_timeout`;
     ConfigError where other than the teacher's file is at fault;
@@ -73,7 +79,7 @@ def convert(
         code = 70
         try:
             os.close(reading)
-            _child(files, spec, writing, offers)
+            _child(files, spec, writing, offers, threads)
             code = 0
         finally:
             os._exit(code)
@@ -143,7 +149,7 @@ def _understood(answer: bytes) -> dict[str, Any]:
         raise TeacherRejected("Reading the file ended its process.", code="loader_crashed") from error
 
 
-def _child(files: Files, spec: dict[str, Any], writing: int, offers: bool) -> None:
+def _child(files: Files, spec: dict[str, Any], writing: int, offers: bool, threads: int | None) -> None:
     """Behind the walls. Every end is an answer, or a crash."""
     from dfad_core.evaluation.labelled import write_labelled
     from dfad_core.loading.converted import write_converted
@@ -157,6 +163,7 @@ def _child(files: Files, spec: dict[str, Any], writing: int, offers: bool) -> No
     die_with_parent()
     from safetensors.torch import save_file
 
+    _take_threads(threads)
     folder = files.teacher.parent
     os.chdir(folder)
     given = [path for path in (files.teacher, files.initial) if path is not None]
@@ -194,6 +201,13 @@ def _child(files: Files, spec: dict[str, Any], writing: int, offers: bool) -> No
         raise
     with os.fdopen(writing, "wb") as out:
         out.write(json.dumps(answer).encode())
+
+
+def _take_threads(number: int | None) -> None:
+    if number is not None:
+        import torch
+
+        torch.set_num_threads(number)
 
 
 def _memory(about: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import logging
 import shutil
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +26,19 @@ logger = logging.getLogger(__name__)
 
 INSPECTION_SECONDS = 120.0
 LOOK_SECONDS = 0.25
+Condition = Callable[[], bool]
 CRASHED = {"error": {"code": "loader_crashed", "message": "Reading the file ended its process."}}
 
 
-def inspect_teacher(teacher_id: str) -> str:
+def inspect_teacher(
+    teacher_id: str, *, held: Condition = lambda: True, job_runs: Condition = lambda: False
+) -> str:
     """inspecting -> ready or rejected. Doing it twice gives the same answer and changes nothing.
 
     A runner that dies may have been killed for no fault of the file's: only a file that ends as many as a
-    job has attempts is rejected for it. A worker that shuts down leaves the teacher `inspecting`: it is
-    announced again.
+    job has attempts is rejected for it. The teacher stays `inspecting` where the worker shuts down, or no
+    longer `held` its claim. While `job_runs`, the file is read with one thread: two networks at work with as
+    many threads as there are processors slow each other many times over.
     """
     settings = get_settings()
     settings.scratch_folder.mkdir(parents=True, exist_ok=True)
@@ -43,7 +48,7 @@ def inspect_teacher(teacher_id: str) -> str:
         path = folder / "teacher.bin"
         spec = publish.fetch_teacher(teacher_id, path)
         for _ in range(settings.max_attempts):
-            found = _ask(folder, path, spec)
+            found = _ask(folder, path, spec, held, job_runs)
             if found != CRASHED:
                 break
     except IntegrityError:
@@ -65,14 +70,21 @@ def record_inspection(teacher_id: str, found: dict[str, Any]) -> str:
     return status
 
 
-def _ask(folder: Path, path: Path, spec: dict[str, Any]) -> dict[str, Any] | None:
+def _ask(
+    folder: Path, path: Path, spec: dict[str, Any], held: Condition, job_runs: Condition
+) -> dict[str, Any] | None:
     """What a runner says of the file; None if there was no time to listen."""
-    runner = RunnerProcess(folder, runner_threads(get_settings()), log=2, warm=True)
+    alone = not job_runs()
+    all_threads = runner_threads(get_settings())
+    runner = RunnerProcess(folder, all_threads, log=2, warm=True)
     deadline = time.monotonic() + INSPECTION_SECONDS
     last = None
     try:
-        runner.send("start", {"mode": "inspect", "spec": spec, "teacher_path": str(path)})
-        while not shutdown_asked():
+        start = {"mode": "inspect", "spec": spec, "teacher_path": str(path)}
+        runner.send("start", {**start, "threads": all_threads if alone else 1})
+        while not shutdown_asked() and held():
+            if alone and all_threads > 1 and job_runs():
+                break
             try:
                 message = runner.receive(LOOK_SECONDS)
             except TimeoutError:
@@ -82,9 +94,11 @@ def _ask(folder: Path, path: Path, spec: dict[str, Any]) -> dict[str, Any] | Non
             if message is None:
                 return _understood(last)
             last = message
-        return None
+        else:
+            return None
     finally:
         runner.close()
+    return _ask(folder, path, spec, held, job_runs)  # a job has begun meanwhile: once more, with one thread
 
 
 def _understood(last: Message | None) -> dict[str, Any]:

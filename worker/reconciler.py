@@ -21,10 +21,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.config import get_settings
 from app.db import database_now, read_scope, session_scope
 from app.dispatch import send, send_due
-from app.jobs.lifecycle import QUEUE, RUN_JOB, expire_leases, queue_of
+from app.jobs.lifecycle import RUN_JOB, expire_leases, queue_of
 from app.jobs.states import Status
-from app.models import Job, Teacher, WorkerBeat
-from app.teachers.tasks import INSPECT_TEACHER
+from app.models import Job, WorkerBeat
 from worker import gauges
 from worker.devices import worker_devices
 from worker.identity import owner
@@ -93,7 +92,7 @@ def beat() -> None:
 
 
 def announce_again() -> None:
-    """Send the messages of queued jobs and waiting teachers that nobody has come for."""
+    """Send the messages of queued jobs that nobody has come for."""
     with read_scope() as session:
         now = database_now(session)
         before = now - timedelta(seconds=get_settings().republish_seconds)
@@ -104,17 +103,9 @@ def announce_again() -> None:
             or_(Job.announced_at.is_(None), Job.announced_at <= before),
             Job.created_at <= before,
         )
-        teachers = select(Teacher.id).where(
-            Teacher.status == "inspecting",
-            or_(Teacher.announced_at.is_(None), Teacher.announced_at <= before),
-            Teacher.created_at <= before,
-        )
         found = session.execute(jobs.order_by(Job.id).limit(ANNOUNCED_AT_ONCE)).all()
-        teacher_ids = list(session.scalars(teachers.order_by(Teacher.id).limit(ANNOUNCED_AT_ONCE)))
-    sent_jobs = [row.id for row in found if send(RUN_JOB, row.id, queue_of(row.device))]
-    sent_teachers = [i for i in teacher_ids if send(INSPECT_TEACHER, i, QUEUE)]
-    if sent_jobs or sent_teachers:
+    sent = [row.id for row in found if send(RUN_JOB, row.id, queue_of(row.device))]
+    if sent:
         with session_scope() as session:
             now = database_now(session)
-            session.execute(update(Job).where(Job.id.in_(sent_jobs)).values(announced_at=now))
-            session.execute(update(Teacher).where(Teacher.id.in_(sent_teachers)).values(announced_at=now))
+            session.execute(update(Job).where(Job.id.in_(sent)).values(announced_at=now))

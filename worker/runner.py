@@ -30,7 +30,8 @@ def _convert(channel: Any, data: dict[str, Any]) -> Any:
     spec = data["spec"] if alone else data["spec"]["teacher"]
     given = {name: data.get(f"{name}_path") for name in ("teacher", "initial", "labelled")}
     files = Files(**{name: Path(path) for name, path in given.items() if path is not None})
-    return convert(files, spec, lambda: channel.send("alive", {}), offers=alone)
+    threads = data.get("threads")
+    return convert(files, spec, lambda: channel.send("alive", {}), offers=alone, threads=threads)
 
 
 def _start(channel: Any, hooks: Any, data: dict[str, Any], converted: Any) -> None:

@@ -11,15 +11,13 @@ from app.db import read_scope, session_scope
 from app.dispatch import send, send_due
 from app.jobs.lifecycle import RUN_JOB, queue_of
 from app.jobs.queue import claim_next, next_waiting
-from app.models import Teacher
-from app.teachers.tasks import INSPECT_TEACHER
 from app.telemetry.context import bound
 from worker.attempt_runner import Attempt
 from worker.celery_app import celery_app
 from worker.devices import worker_devices
 from worker.gpu_lock import gpu_lock
 from worker.identity import owner
-from worker.inspection import inspect_teacher
+from worker.inspector import beside_a_job
 from worker.shutdown import shutdown_asked
 from worker.spans import attempt_span
 
@@ -48,7 +46,8 @@ def run_job(job_id: str) -> None:
         names = {"job_id": taken.job_id, "attempt": taken.attempt, "tenant_id": taken.tenant_id}
         with bound(**names), attempt_span(taken, woken) as span:
             logger.info("the attempt begins")
-            ended = Attempt(taken, shutdown_asked, runner_keeps=held).run()
+            with beside_a_job():
+                ended = Attempt(taken, shutdown_asked, runner_keeps=held).run()
             logger.info("the attempt ends: %s", ended)
             if ended in ("failed", "requeued", "stale"):
                 span.failed(ended)
@@ -62,13 +61,3 @@ def _pass_on(devices: Sequence[str]) -> None:
         waiting = next_waiting(session, devices)
     if waiting is not None:
         send(RUN_JOB, waiting[0], queue_of(waiting[1]))
-
-
-@celery_app.task(name=INSPECT_TEACHER)
-def run_inspection(teacher_id: str) -> None:
-    """Inspect a teacher that is still waiting for it; a second delivery finds it done."""
-    with read_scope() as session:
-        teacher = session.get(Teacher, teacher_id)
-    if teacher is not None and teacher.status == "inspecting":
-        with bound(teacher_id=teacher_id, tenant_id=teacher.tenant_id):
-            logger.info("the teacher is %s", inspect_teacher(teacher_id))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from pydantic import ValidationError
@@ -13,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from app import idempotency, quotas
 from app.artifacts.blobs import forget
+from app.config import get_settings
 from app.db import database_now, read_scope, session_scope
 from app.dispatch import send_due
 from app.errors import FieldProblem, InvalidBody, NotFound, ServiceError
@@ -85,7 +87,11 @@ def submit_upload(request: Request, file: TeacherFile) -> str:
         with session_scope() as session:
             quotas.hold(session, request.tenant_id)
             said = request.asked.get("teacher", {})
-            teacher = add_teacher(session, tenant_id=request.tenant_id, file=file, spec=said)
+            # The job reads its teacher; one that waits long for its turn need not hold up the inspection.
+            later = timedelta(seconds=get_settings().republish_seconds)
+            teacher = add_teacher(
+                session, tenant_id=request.tenant_id, file=file, spec=said, inspect_in=later
+            )
             job_id = _insert(session, request, request.spec, teacher.id, fingerprint)
     except IntegrityError as error:
         raise idempotency.in_flight() from error

@@ -18,6 +18,7 @@ class Teacher(Base):
     __table_args__ = (
         Index("ix_teachers_tenant_id_id", "tenant_id", "id"),
         Index("ix_teachers_idempotency_key", "tenant_id", "idempotency_key", unique=True),
+        Index("ix_teachers_status_inspect_after", "status", "inspect_after"),
     )
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
@@ -33,8 +34,10 @@ class Teacher(Base):
     #: What the inspection found: architecture, parameters, classes, norm layers, notes.
     inspection: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     error: Mapped[dict[str, Any] | None] = mapped_column(JSON)
-    #: When its inspection message was last sent.
-    announced_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    #: Nobody begins to inspect it before then: its claim lasts so long, or its job is to read it anyway.
+    inspect_after: Mapped[datetime] = mapped_column(UtcDateTime)
+    #: The worker that has claimed its inspection.
+    inspected_by: Mapped[str | None] = mapped_column(String(128))
     idempotency_key: Mapped[str | None] = mapped_column(String(255))
     #: SHA-256 of the request that the key came with.
     idempotency_hash: Mapped[str | None] = mapped_column(String(64))

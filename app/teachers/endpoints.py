@@ -11,8 +11,6 @@ from starlette.concurrency import run_in_threadpool
 
 from app import idempotency, quotas
 from app.db import read_scope, session_scope
-from app.dispatch import send_due
-from app.jobs.lifecycle import owe_message
 from app.jobs.schemas import TeacherRequest, TeacherSpec
 from app.json_body import parse_model
 from app.models import Artifact, Teacher
@@ -21,7 +19,6 @@ from app.pagination import After, Limit, page
 from app.parameters import IdempotencyKey, TeacherId
 from app.teachers.files import TeacherFile
 from app.teachers.service import add_teacher, get_teacher, remove_teacher
-from app.teachers.tasks import INSPECT_TEACHER
 from app.teachers.upload import content_type, read_upload, unsupported
 from app.teachers.views import TeacherList, TeacherView, teacher_view
 from app.uploads.service import completed_teacher
@@ -71,19 +68,16 @@ def _store(file: TeacherFile, spec: dict[str, Any], tenant_id: str, key: str | N
     try:
         with session_scope() as session:
             quotas.hold(session, tenant_id)
-            teacher = add_teacher(
+            return add_teacher(
                 session,
                 tenant_id=tenant_id,
                 file=file,
                 spec=spec,
                 idempotency_key=key,
                 idempotency_hash=seen if key else None,
-            )
-            owe_message(session, INSPECT_TEACHER, teacher.id, teacher.created_at)
+            ).id
     except IntegrityError as error:
         raise idempotency.in_flight() from error
-    send_due()
-    return teacher.id
 
 
 @router.get("")

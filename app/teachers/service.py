@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import exists, select
@@ -25,8 +26,9 @@ def add_teacher(
     spec: dict[str, Any],
     idempotency_key: str | None = None,
     idempotency_hash: str | None = None,
+    inspect_in: timedelta = timedelta(),
 ) -> Teacher:
-    """Insert a teacher whose bytes are kept already; it waits to be inspected.
+    """Insert a teacher whose bytes are kept already; it waits to be inspected, for `inspect_in` at the least.
 
     Bytes that the tenant has already are shared. Raises ServiceError 429 past the tenant's quota.
     """
@@ -53,6 +55,7 @@ def add_teacher(
         filename=file.filename,
         status="inspecting",
         spec=spec,
+        inspect_after=now + inspect_in,
         idempotency_key=idempotency_key,
         idempotency_hash=idempotency_hash,
         created_at=now,

@@ -1,5 +1,6 @@
 """Attempts without a Celery worker, and runners that misbehave on demand."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -45,3 +46,18 @@ def orphans():
             return set(session.scalars(select(ArtifactChunk.artifact_id))) - owned
 
     return find
+
+
+@pytest.fixture
+def until():
+    """Whether a condition came to hold in time."""
+
+    def wait(holds, seconds=60):
+        deadline = time.monotonic() + seconds
+        while not holds():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)
+        return True
+
+    return wait

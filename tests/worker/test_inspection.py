@@ -5,6 +5,7 @@ import pickle
 import zipfile
 from pathlib import Path
 
+from app.config import get_settings
 from app.db import read_scope
 from app.models import Teacher
 from worker import inspection
@@ -105,3 +106,12 @@ def test_a_worker_that_shuts_down_leaves_it_waiting(database, stored_jobs, tmp_p
     finally:
         _FLAG[0] = 0
     assert teacher(teacher_id).status == "inspecting"
+
+
+def test_beside_a_job_it_takes_one_thread(database, stored_jobs, monkeypatch):
+    monkeypatch.setenv("DFAD_RUNNER_THREADS", "2")
+    get_settings.cache_clear()
+    alone, beside = stored_jobs.teacher(), stored_jobs.teacher()
+    assert inspect_teacher(alone) == "ready"
+    assert inspect_teacher(beside, job_runs=lambda: True) == "ready"
+    assert [teacher(one).inspection["timing"]["threads"] for one in (alone, beside)] == [2, 1]

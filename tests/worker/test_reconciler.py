@@ -11,7 +11,7 @@ from app.config import get_settings
 from app.db import database_now, read_scope, session_scope
 from app.dispatch import send_due
 from app.jobs import lifecycle
-from app.models import Job, OutboxMessage, Teacher, WorkerBeat
+from app.models import Job, OutboxMessage, WorkerBeat
 from worker.reconciler import Reconciler, reconcile
 
 
@@ -60,15 +60,6 @@ def test_a_lost_message_is_sent_again_after_a_while(database, stored_jobs):
     age(Job, job_id, created_at=100, announced_at=61)
     reconcile()
     assert sent() == [("dfad.run_job", job_id)]
-    reconcile()
-    assert sent() == []
-
-
-def test_a_teacher_that_nobody_inspects_is_announced_again(database, stored_jobs):
-    teacher_id = stored_jobs.teacher()
-    age(Teacher, teacher_id, created_at=61)
-    reconcile()
-    assert sent() == [("dfad.inspect_teacher", teacher_id)]
     reconcile()
     assert sent() == []
 

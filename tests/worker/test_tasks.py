@@ -2,8 +2,6 @@
 
 import pytest
 
-from app.db import session_scope
-from app.models import Teacher
 from worker.shutdown import _FLAG, ask_shutdown
 
 
@@ -25,7 +23,6 @@ def test_ten_deliveries_are_one_run(scripted, tasks, stored_jobs):
 
 def test_messages_about_nothing(database, tasks):
     tasks.run_job("job_gone")
-    tasks.run_inspection("tch_gone")
 
 
 def test_a_worker_that_shuts_down_claims_nothing(scripted, tasks, stored_jobs):
@@ -36,17 +33,6 @@ def test_a_worker_that_shuts_down_claims_nothing(scripted, tasks, stored_jobs):
     finally:
         _FLAG[0] = 0
     assert stored_jobs.row(job_id).status == "queued"
-
-
-def test_an_inspected_teacher_is_not_inspected_again(database, tasks, stored_jobs, monkeypatch):
-    seen = []
-    monkeypatch.setattr(tasks, "inspect_teacher", lambda teacher_id: seen.append(teacher_id) or "ready")
-    teacher_id = stored_jobs.teacher()
-    tasks.run_inspection(teacher_id)
-    with session_scope() as session:
-        session.get_one(Teacher, teacher_id).status = "ready"
-    tasks.run_inspection(teacher_id)
-    assert seen == [teacher_id]
 
 
 def test_settings_that_keep_messages_mere_hints(home):

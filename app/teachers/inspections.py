@@ -1,0 +1,77 @@
+"""Which teacher is inspected next, and by whom.
+
+A claim is a short lease that its worker renews. Two workers that inspect the same teacher find the same: a
+claim spares work, and guards nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, select, update
+from sqlalchemy.orm import Session
+
+from app.config import get_settings
+from app.db import database_now, read_scope, session_scope
+from app.models import Teacher
+
+WAITING = (Teacher.status == "inspecting", Teacher.deleted_at.is_(None))
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """A worker's claim on the inspection of a teacher."""
+
+    teacher_id: str
+    tenant_id: str
+    owner: str
+
+
+def _due(now: datetime) -> tuple[ColumnElement[bool], ...]:
+    return (*WAITING, Teacher.inspect_after <= now)
+
+
+def claim_inspection(owner: str) -> Inspection | None:
+    """Claim the teacher that waits the longest; None if none waits."""
+    with read_scope() as session:
+        if session.scalar(select(Teacher.id).where(*_due(database_now(session))).limit(1)) is None:
+            return None
+    with session_scope() as session:
+        now = database_now(session)
+        query = select(Teacher).where(*_due(now)).order_by(Teacher.inspect_after, Teacher.id).limit(1)
+        teacher = session.scalar(query.with_for_update(skip_locked=True))
+        if teacher is None:
+            return None
+        claimed = Inspection(teacher.id, teacher.tenant_id, owner)
+        values = {"inspect_after": _expires(now), "inspected_by": owner}
+        return claimed if _change(session, claimed, Teacher.inspect_after <= now, **values) else None
+
+
+def renew(claimed: Inspection) -> bool:
+    """False: it is inspected or deleted by now, or another's."""
+    with session_scope() as session:
+        own = Teacher.inspected_by == claimed.owner
+        return _change(session, claimed, own, inspect_after=_expires(database_now(session)))
+
+
+def give_back(claimed: Inspection) -> None:
+    """Another worker may begin at once."""
+    with session_scope() as session:
+        own = Teacher.inspected_by == claimed.owner
+        _change(session, claimed, own, inspect_after=database_now(session), inspected_by=None)
+
+
+def _expires(now: datetime) -> datetime:
+    return now + timedelta(seconds=get_settings().lease_seconds)
+
+
+def _change(session: Session, claimed: Inspection, guard: ColumnElement[bool], **values: Any) -> bool:
+    statement = (
+        update(Teacher)
+        .where(Teacher.id == claimed.teacher_id, *WAITING, guard)
+        .values(**values)
+        .execution_options(synchronize_session=False)
+    )
+    return session.execute(statement).rowcount == 1  # type: ignore[attr-defined, no-any-return]
