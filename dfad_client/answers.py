@@ -71,6 +71,11 @@ class JobError:
     param: str | None = None
 
 
+def _sentence(raw: Json) -> str | None:
+    """What is waited for."""
+    return (raw.get("waiting_for") or {}).get("message")
+
+
 @dataclass(frozen=True)
 class Job:
     """One request to distil a teacher into a student."""
@@ -84,6 +89,8 @@ class Job:
     finished_at: str | None
     progress: Progress
     queue_position: int | None
+    waiting_for: str | None
+    """A sentence, while it is queued."""
     metrics: dict[str, float]
     result: Json | None
     error: JobError | None
@@ -106,6 +113,7 @@ class Job:
             finished_at=raw.get("finished_at"),
             progress=Progress.of(raw.get("progress") or {}),
             queue_position=raw.get("queue_position"),
+            waiting_for=_sentence(raw),
             metrics=raw.get("metrics") or {},
             result=raw.get("result"),
             error=JobError(error["code"], error["message"], error.get("param")) if error else None,
@@ -180,6 +188,8 @@ class Teacher:
 
     id: str
     status: str
+    waiting_for: str | None
+    """A sentence, while it is inspecting."""
     inspection: Json | None
     error: JobError | None
     raw: Json = field(repr=False, compare=False)
@@ -191,6 +201,7 @@ class Teacher:
         return cls(
             id=raw["id"],
             status=raw["status"],
+            waiting_for=_sentence(raw),
             inspection=raw.get("inspection"),
             error=JobError(error["code"], error["message"], error.get("param")) if error else None,
             raw=raw,

@@ -82,6 +82,7 @@ def beat() -> None:
     settings = get_settings()
     details = {
         "devices": [device for device in worker_devices(settings) if device != "auto"],
+        "takes": worker_devices(settings),
         "threads": runner_threads(settings),
         "host": socket.gethostname(),
         "pid": os.getpid(),

@@ -7,6 +7,7 @@ from datetime import timedelta
 from kombu.exceptions import OperationalError as BrokerError
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from app.config import get_settings
 from app.db import database_now, read_scope
@@ -17,11 +18,13 @@ MISSED_ROUNDS = 3
 """A worker that missed this many rounds counts as gone."""
 
 
-def live_workers() -> list[WorkerBeat]:
+def live_workers(session: Session | None = None) -> list[WorkerBeat]:
     """Workers that were heard of lately."""
-    with read_scope() as session:
-        since = database_now(session) - timedelta(seconds=MISSED_ROUNDS * get_settings().reaper_seconds)
-        return list(session.scalars(select(WorkerBeat).where(WorkerBeat.seen_at >= since)))
+    if session is None:
+        with read_scope() as own:
+            return live_workers(own)
+    since = database_now(session) - timedelta(seconds=MISSED_ROUNDS * get_settings().reaper_seconds)
+    return list(session.scalars(select(WorkerBeat).where(WorkerBeat.seen_at >= since)))
 
 
 def check() -> dict[str, str]:

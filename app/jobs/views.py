@@ -11,6 +11,7 @@ from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
 from app.artifacts.views import ArtifactView, artifact_view
+from app.health.waiting_for import WaitingFor, waiting_jobs
 from app.jobs.lifecycle import is_terminal
 from app.jobs.states import MOST_PERCENT, Status
 from app.models import Artifact, Job, JobEvent, Teacher
@@ -65,6 +66,7 @@ class JobView(BaseModel):
     attempt: int
     progress: Progress
     queue_position: int | None
+    waiting_for: WaitingFor | None
     teacher: dict[str, Any]
     spec: dict[str, Any]
     resolved_spec: dict[str, Any]
@@ -122,12 +124,17 @@ SUBRESOURCES = ("events", "metrics", "samples", "artifacts", "student", "cancel"
 
 
 def job_views(session: Session, rows: Sequence[tuple[Job, Teacher]]) -> list[JobView]:
-    """The views of jobs with their teachers, with two more queries however many they are."""
+    """The views of jobs with their teachers, with a few more queries however many they are."""
     jobs = [job for job, _ in rows]
     # Students, report and manifest are published with the job's end.
     artifacts = _artifacts(session, [job.id for job in jobs if is_terminal(job.status)])
-    positions = _queue_positions(session, [job.id for job in jobs if job.status == Status.QUEUED])
-    return [_view(job, teacher, artifacts.get(job.id, []), positions.get(job.id)) for job, teacher in rows]
+    queued = [job for job in jobs if job.status == Status.QUEUED]
+    positions = _queue_positions(session, [job.id for job in queued])
+    waiting = waiting_jobs(session, queued, positions)
+    return [
+        _view(job, teacher, artifacts.get(job.id, []), positions.get(job.id), waiting.get(job.id))
+        for job, teacher in rows
+    ]
 
 
 _PUBLISHED = standing(
@@ -147,7 +154,13 @@ def _artifacts(session: Session, ids: list[str]) -> dict[str | None, list[Artifa
     return found
 
 
-def _view(job: Job, teacher: Teacher, artifacts: list[ArtifactView], position: int | None) -> JobView:
+def _view(
+    job: Job,
+    teacher: Teacher,
+    artifacts: list[ArtifactView],
+    position: int | None,
+    waiting_for: WaitingFor | None,
+) -> JobView:
     return JobView(
         id=job.id,
         status=Status(job.status),
@@ -161,6 +174,7 @@ def _view(job: Job, teacher: Teacher, artifacts: list[ArtifactView], position: i
         attempt=job.attempt,
         progress=_progress(job),
         queue_position=position,
+        waiting_for=waiting_for,
         teacher=_teacher(job, teacher),
         spec=job.spec,
         resolved_spec=job.resolved_spec,

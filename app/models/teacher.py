@@ -35,7 +35,7 @@ class Teacher(Base):
     inspection: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     error: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     #: Nobody begins to inspect it before then: its claim lasts so long, or its job is to read it anyway.
-    inspect_after: Mapped[datetime] = mapped_column(UtcDateTime)
+    inspect_after: Mapped[datetime] = mapped_column(UtcDateTime, server_default="1970-01-01 00:00:00")
     #: The worker that has claimed its inspection.
     inspected_by: Mapped[str | None] = mapped_column(String(128))
     idempotency_key: Mapped[str | None] = mapped_column(String(255))

@@ -18,6 +18,6 @@ class WorkerBeat(Base):
 
     id: Mapped[str] = mapped_column(String(128), primary_key=True)
     seen_at: Mapped[datetime] = mapped_column(UtcDateTime)
-    #: {"devices": ["cpu"], "threads": 2, "host": …, "pid": …, "runner_bytes": …, "gpu": None or
-    #: {"name": …, "used_bytes": …, "total_bytes": …}}
+    #: {"devices": ["cpu"], "takes": ["auto", "cpu"], "threads": 2, "host": …, "pid": …, "runner_bytes": …,
+    #: "gpu": None or {"name": …, "used_bytes": …, "total_bytes": …}}
     details: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)

@@ -20,7 +20,7 @@ from app.parameters import IdempotencyKey, TeacherId
 from app.teachers.files import TeacherFile
 from app.teachers.service import add_teacher, get_teacher, remove_teacher
 from app.teachers.upload import content_type, read_upload, unsupported
-from app.teachers.views import TeacherList, TeacherView, teacher_view
+from app.teachers.views import TeacherList, TeacherView, teacher_views
 from app.uploads.service import completed_teacher
 
 router = APIRouter(prefix="/teachers", tags=["teachers"])
@@ -57,7 +57,7 @@ async def create_teacher(
 
 def _view(teacher_id: str, tenant_id: str) -> TeacherView:
     with read_scope() as session:
-        return teacher_view(*get_teacher(session, teacher_id, tenant_id))
+        return teacher_views(session, [get_teacher(session, teacher_id, tenant_id)])[0]
 
 
 def _store(file: TeacherFile, spec: dict[str, Any], tenant_id: str, key: str | None) -> str:
@@ -90,7 +90,7 @@ def list_teachers(request: Request, limit: Limit = 20, after: After = None) -> T
             .where(Teacher.tenant_id == request.state.tenant_id)
         )
         rows, more = page(session, query, Teacher.id, prefix="tch", after=after, limit=limit)
-        data = [teacher_view(teacher, artifact) for teacher, artifact in rows]
+        data = teacher_views(session, [(teacher, artifact) for teacher, artifact in rows])
     first, last = (data[0].id, data[-1].id) if data else (None, None)
     return TeacherList(data=data, has_more=more, first_id=first, last_id=last)
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel
+from sqlalchemy.orm import Session
 
+from app.health.waiting_for import WaitingFor, waiting_teachers
 from app.jobs.views import JobError
 from app.models import Artifact, Teacher
 
@@ -17,6 +20,7 @@ class TeacherView(BaseModel):
     id: str
     object: str = "teacher"
     status: Literal["inspecting", "ready", "rejected"]
+    waiting_for: WaitingFor | None
     filename: str
     bytes: int
     sha256: str
@@ -35,12 +39,18 @@ class TeacherList(BaseModel):
     last_id: str | None
 
 
-def teacher_view(teacher: Teacher, artifact: Artifact) -> TeacherView:
-    """The view of one row."""
+def teacher_views(session: Session, rows: Sequence[tuple[Teacher, Artifact]]) -> list[TeacherView]:
+    """The views of one tenant's teachers with their files."""
+    waiting = waiting_teachers(session, [teacher for teacher, _ in rows if teacher.status == "inspecting"])
+    return [_view(teacher, artifact, waiting.get(teacher.id)) for teacher, artifact in rows]
+
+
+def _view(teacher: Teacher, artifact: Artifact, waiting_for: WaitingFor | None) -> TeacherView:
     return TeacherView.model_validate(
         {
             "id": teacher.id,
             "status": teacher.status,
+            "waiting_for": waiting_for,
             "filename": teacher.filename,
             "bytes": artifact.bytes,
             "sha256": artifact.sha256,

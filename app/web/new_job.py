@@ -14,7 +14,7 @@ from app.jobs.schemas import EXPORTS
 from app.models import Teacher
 from app.parameters import TeacherId
 from app.teachers.service import get_teacher
-from app.teachers.views import teacher_view
+from app.teachers.views import teacher_views
 from app.web.offers import offers
 from app.web.rendering import page
 from dfad_core.catalog import ARCHITECTURES
@@ -45,7 +45,7 @@ def teacher_part(request: Request, teacher_id: TeacherId) -> Response:
 
 def _about(request: Request, teacher_id: str) -> dict[str, Any]:
     with read_scope() as session:
-        teacher = teacher_view(*get_teacher(session, teacher_id, request.state.tenant_id))
+        teacher = teacher_views(session, [get_teacher(session, teacher_id, request.state.tenant_id)])[0]
     found = teacher.inspection or {}
     return {
         "teacher": teacher,

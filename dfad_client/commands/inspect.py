@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from dfad_client.answers import Teacher
+from dfad_client.commands.notices import Notices
 from dfad_client.commands.options import Architecture
 from dfad_client.commands.shared import Exit, Session
 from dfad_client.commands.spec import UsageError
@@ -28,7 +29,8 @@ def inspect(
     with session.connected(patient=True) as client:
         known = teacher.startswith("tch_") and not Path(teacher).exists()
         teacher_id = teacher if known else _sent(client, Path(teacher), architecture, session)
-        found = client.teachers.wait(teacher_id)
+        notices = Notices(session.note)
+        found = client.teachers.wait(teacher_id, on_wait=lambda teacher: notices(teacher.waiting_for))
     session.tell(found.raw, essential=found.id, human="\n".join(_lines(found)))
     if found.status != "ready":
         raise typer.Exit(Exit.JOB_FAILED)

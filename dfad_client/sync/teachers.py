@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +58,22 @@ class Teachers:
                 return
             query["after"] = page["last_id"]
 
-    def wait(self, teacher_id: str, *, timeout_seconds: float | None = None) -> Teacher:
-        """The teacher once it is ready or rejected. Raises TimeoutError after `timeout_seconds`."""
+    def wait(
+        self,
+        teacher_id: str,
+        *,
+        timeout_seconds: float | None = None,
+        on_wait: Callable[[Teacher], None] | None = None,
+    ) -> Teacher:
+        """The teacher once it is ready or rejected; until then `on_wait` is called with it now and then.
+
+        Raises TimeoutError after `timeout_seconds`.
+        """
         started = time.monotonic()
         while (teacher := self.retrieve(teacher_id)).status == "inspecting":
             if timeout_seconds is not None and time.monotonic() - started > timeout_seconds:
                 raise TimeoutError(f"{teacher_id} is not inspected after {timeout_seconds:g} s")
+            if on_wait:
+                on_wait(teacher)
             self._transport.sleep(LOOK_SECONDS)
         return teacher

@@ -217,7 +217,7 @@ def test_ctrl_c_leaves_the_job_running(run: Any, server: Any, fake: Any) -> None
     def interrupt(_request: httpx2.Request) -> httpx2.Response:
         raise KeyboardInterrupt
 
-    server.on("GET", "/jobs/job_1", httpx2.Response(200, json=fake.job()))
+    server.on("GET", "/jobs/job_1", httpx2.Response(200, json=fake.job(status="running")))
     server.on("GET", "/jobs/job_1/events", interrupt)
     done = run("watch", "job_1")
     assert done.exit_code == 130

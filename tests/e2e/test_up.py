@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.e2e.running_service import clean_environment
+from tests.e2e.running_service import ROOT, clean_environment
 
 
 def start(home: Path, *arguments: str) -> subprocess.Popen[str]:
@@ -176,3 +176,48 @@ def test_from_teacher_to_student_on_the_command_line(
     failed = dfad(said["url"], tmp_path, "submit", "torn.safetensors", *student, "--wait")
     assert failed.returncode == 1
     assert "corrupt_file" in failed.stdout
+
+
+def test_beside_a_job_files_are_inspected_and_others_wait_aloud(
+    running: Any, tiny_teacher: Path, tmp_path: Path
+) -> None:
+    _process, said, _home = running
+    url, teacher = said["url"], str(tiny_teacher)
+    for command in (["submit", "--student", "mlp8"], ["inspect"]):
+        refused = dfad(url, tmp_path, command[0], str(ROOT / "README.md"), *command[1:])
+        assert refused.returncode == 3
+        assert "The file is text, not a safetensors file" in refused.stderr
+        assert "unsupported_format" in refused.stderr
+
+    small = {"batch_size": 16, "student_steps": 2, "generator_width": 4, "latent_dim": 8}
+    (tmp_path / "spec.json").write_text(json.dumps({"training": small, "budget": {"steps": 1_000_000}}))
+    job = ["--student", "mlp8", "--spec", "spec.json", "-q"]
+    first = dfad(url, tmp_path, "submit", teacher, *job).stdout.strip()
+    wait_for(lambda: httpx.get(f"{url}/jobs/{first}").json()["progress"]["step"] > 0)
+    inspected = dfad(url, tmp_path, "inspect", teacher, "-q")
+    assert (inspected.returncode, inspected.stdout[:4]) == (0, "tch_"), inspected.stderr
+    assert httpx.get(f"{url}/jobs/{first}").json()["status"] == "running"
+
+    second, third = (dfad(url, tmp_path, "submit", teacher, *job).stdout.strip() for _ in range(2))
+    assert first_line(url, tmp_path, "watch", second) == "Waiting for a free worker."
+    assert first_line(url, tmp_path, "watch", third) == "Waiting: 1 job is before this one."
+    for one in (third, second, first):
+        assert dfad(url, tmp_path, "cancel", one).returncode == 0
+
+
+def first_line(url: str, folder: Path, *arguments: str) -> str:
+    """What a command says first on standard error; it is ended then."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dfad_client", *arguments],
+        env={**clean_environment(), "DFAD_BASE_URL": url},
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stderr is not None
+        return process.stderr.readline().strip()
+    finally:
+        process.kill()
+        process.communicate()
