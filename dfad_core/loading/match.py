@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dfad_core.catalog import ARCHITECTURES, Architecture, get_architecture
+from dfad_core.catalog import ARCHITECTURES, LAYERS, TRANSFORMERS, Architecture, get_architecture
 from dfad_core.config import MAX_CHANNELS
 from dfad_core.errors import ConfigError, ShapeError, TeacherRejected
 from dfad_core.models import build_classifier
@@ -79,7 +79,12 @@ def _weight(tensors: Mapping[str, Tensor], names: Iterable[str]) -> Tensor | Non
 
 
 def head_classes(architecture: Architecture, tensors: Mapping[str, Tensor]) -> int | None:
-    """Rows of the architecture's last matrix, its head; None where the file has no such head."""
+    """Rows of the architecture's last matrix, its head; None where the file has no such head.
+
+    None, too, for lists of layers and configs of transformers: their form stands in their arguments alone.
+    """
+    if architecture in (LAYERS, TRANSFORMERS):
+        return None
     head = _weight(tensors, (name for name, dims in reversed(_weights(architecture.name)) if dims == 2))
     return int(head.shape[0]) if head is not None and 1 <= head.shape[0] <= MAX_CLASSES else None
 
