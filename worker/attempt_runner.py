@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
+from app.artifacts.blobs import forget
 from app.config import get_settings
 from app.db import session_scope
 from app.jobs import lifecycle
@@ -323,15 +324,15 @@ class Attempt:
 
     def _trained(self, result: dict[str, Any], *, complete: bool) -> str:
         if complete:
+            blobs: list[str] = []
             with session_scope() as session:
-                if lifecycle.succeed(session, self._claim, result):
+                succeeded = lifecycle.succeed(session, self._claim, result)
+                if succeeded:
                     self._pending.publish(session, partial=False)
-                    ended = "succeeded"
-                else:
-                    ended = ""
-            if ended:
-                self._drop_checkpoints()
-                return ended
+                    blobs = publish.remove_checkpoints(session, self._claim.job_id)
+            forget(blobs)
+            if succeeded:
+                return "succeeded"
         return self._stopped(result, self._pending)
 
     def _stopped(self, result: dict[str, Any], pending: Pending | None) -> str:

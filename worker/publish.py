@@ -126,10 +126,15 @@ def has_student(job_id: str) -> bool:
 def drop_checkpoints(job_id: str, *, keep: int) -> None:
     """Delete all but the newest `keep` checkpoints of a job."""
     with session_scope() as session:
-        query = select(Artifact.id).where(Artifact.job_id == job_id, Artifact.kind == "checkpoint")
-        old = list(session.scalars(query.order_by(Artifact.created_at.desc(), Artifact.id.desc())))[keep:]
-        blobs = remove_artifacts(session, Artifact.id.in_(old))
+        blobs = remove_checkpoints(session, job_id, keep=keep)
     forget(blobs)
+
+
+def remove_checkpoints(session: Session, job_id: str, *, keep: int = 0) -> list[str]:
+    """Their rows, in the caller's transaction; the blobs to forget after the commit."""
+    query = select(Artifact.id).where(Artifact.job_id == job_id, Artifact.kind == "checkpoint")
+    old = list(session.scalars(query.order_by(Artifact.created_at.desc(), Artifact.id.desc())))[keep:]
+    return remove_artifacts(session, Artifact.id.in_(old))
 
 
 def _hold(session: Session, claim: Claim, **values: Any) -> None:

@@ -10,7 +10,7 @@ from app.db import database_now, read_scope, session_scope
 from app.jobs import lifecycle
 from app.models import Artifact, Job
 from app.storage import get_store
-from worker import sweeper
+from worker import publish, sweeper
 
 KNOWN = {"student": {"parameters": 3}, "training": {"steps": 10, "complete": True}}
 KEPT = "Training was finished; its student is kept"
@@ -223,3 +223,10 @@ def test_progress_moves_in_evaluation_and_promises_no_end(scripted, attempt, sto
     ask(job_id, "cancel")
     assert ended() == "cancelled"
     assert stored_jobs.row(job_id).phase_progress is None
+
+
+def test_whoever_sees_the_success_sees_no_checkpoint(scripted, attempt, stored_jobs, monkeypatch):
+    monkeypatch.setattr(publish, "drop_checkpoints", lambda *_, **__: None)  # as if that came later
+    job_id = scripted("evaluate")
+    assert attempt(job_id) == "succeeded"
+    assert set(stored_jobs.artifacts(job_id)) == {"student", "report", "manifest"}
