@@ -19,6 +19,7 @@ import sys
 import time
 import traceback
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -97,12 +98,15 @@ def _student(run: gpu_pass_students.Pass, journal: Journal, pair: tuple[str, str
 def play(all_stages: Sequence[Stage], journal: Journal, seconds: float, least: Mapping[str, float]) -> bool:
     """Run what has no line yet, as long as there is time; False if the GPU has gone bad for this process.
 
-    A part that fails ends nothing else; whoever interrupts does.
+    A part that fails ends nothing else; whoever interrupts does. Parts that found no time in their stage's
+    share come once more when all stages had theirs.
     """
     end = time.monotonic() + seconds
-    for stage in all_stages:
+    turns = [(stage, {"left", "skipped"}) for stage in all_stages]
+    turns += [(replace(stage, share=None), {"left"}) for stage in all_stages]
+    for stage, states in turns:
         share = end if stage.share is None else min(end, time.monotonic() + stage.share * seconds)
-        waiting = [part for part in stage.parts if journal.state(part) in ("left", "skipped")]
+        waiting = [part for part in stage.parts if journal.state(part) in states]
         for place, part in enumerate(waiting):
             left = share - time.monotonic()
             if left <= least.get(stage.name, 0.0):

@@ -239,11 +239,22 @@ def test_an_interruption_ends_the_pass(journal: Journal) -> None:
 
 def test_what_needs_a_part_that_was_not_reached_is_left(journal: Journal) -> None:
     stages = [
-        *_stage(Part("a", lambda until: {}), share=0.0),
+        Stage("long", None, "for a test", [Part("a", lambda until: {})]),
         *_stage(Part("b", lambda until: {}, needs="a"), Part("c", lambda until: {})),
     ]
-    assert gpu_pass.play(stages, journal, 60, {})
+    assert gpu_pass.play(stages, journal, 60, {"long": 100})
     assert _states(stages, journal) == {"a": "left", "b": "left", "c": "result"}
+
+
+def test_what_found_no_time_in_its_share_comes_last(journal: Journal) -> None:
+    order: list[str] = []
+
+    def part(name: str, needs: str | None = None) -> Part:
+        return Part(name, lambda until: order.append(name) or {}, needs=needs)  # type: ignore[func-returns-value]
+
+    stages = [*_stage(part("a"), share=0.0), *_stage(part("b", needs="a"), part("c"))]
+    assert gpu_pass.play(stages, journal, 60, {})
+    assert order == ["c", "a", "b"]
 
 
 def test_time_is_shared_evenly_and_not_spread_too_thin(journal: Journal) -> None:
