@@ -106,7 +106,8 @@ class Settings(BaseSettings):
     stop_grace_seconds: Seconds = 20
     """From asking a runner to stop until it is killed."""
     watchdog_seconds: Seconds = 600
-    """A runner that says nothing for so long hangs, and is killed; it speaks at every step."""
+    """A runner that says nothing for so long hangs, and is killed; it speaks at every step and, after
+    training, at every batch."""
     runner_memory_bytes: Annotated[int, Field(gt=0)] | None = None
     """A runner that holds more than this is killed before the machine runs out. None: no limit."""
     webhook_allow: tuple[str, ...] = ()

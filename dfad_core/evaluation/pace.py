@@ -81,7 +81,7 @@ class Pace:
             left = (self._expected or 0.0) - spent
             return left + self._later if left > 0 else None
         left = spent * (self._total - counted) / counted
-        return min(left, max(0.0, self._bound - spent)) + self._later
+        return (min(left, max(0.0, self._bound - spent)) + self._later) or None
 
 
 @contextmanager

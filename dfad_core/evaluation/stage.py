@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from dfad_core.catalog import get_method
@@ -52,7 +53,7 @@ def evaluate(session: Session, hooks: Hooks, result: DistillResult, budget: Eval
         expected_seconds=budget.fidelity_seconds(result.steps, a_round),
         later_seconds=budget.other_seconds(a_round) + hooks.later_seconds,
     )
-    found, complete = Fidelity(), False
+    found = Fidelity(complete=False)
     try:
         found = measure_fidelity(
             session.teacher,
@@ -64,8 +65,6 @@ def evaluate(session: Session, hooks: Hooks, result: DistillResult, budget: Eval
             path_images=plan.path_images,
             pace=pace,
         )
-        result.synthetic_BCHW = held_out_images(shape, seed, generator, latent_dim, between=pace)
-        complete = found.complete
     except Stopped as stopped:
         logger.info("evaluation is left out: %s", stopped.message)
     result.fidelity = found.figures
@@ -74,5 +73,8 @@ def evaluate(session: Session, hooks: Hooks, result: DistillResult, budget: Eval
         "measured": found.images,
         "seconds": round(pace.seconds, 1),
         "bound_seconds": round(bound, 1),
-        "complete": complete,
+        "complete": found.complete,
     }
+    if found.figures:
+        with suppress(Stopped):  # whoever goes on from here asks again
+            result.synthetic_BCHW = held_out_images(shape, seed, generator, latent_dim, between=pace)

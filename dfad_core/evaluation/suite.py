@@ -48,6 +48,11 @@ def makers(
     return found
 
 
+def held_out_count(shape: Shape) -> int:
+    """How many images `held_out_images` gives."""
+    return min(HELD_OUT, max(HELD_OUT_LEAST, HELD_OUT_NUMBERS // math.prod(shape)))
+
+
 def held_out_images(
     shape: Shape, seed: int, generator: nn.Module | None, latent_dim: int, between: Between = nothing
 ) -> Tensor:
@@ -57,7 +62,7 @@ def held_out_images(
     is called after each batch.
     """
     device = torch.device("cpu") if generator is None else next(generator.parameters()).device
-    count = min(HELD_OUT, max(HELD_OUT_LEAST, HELD_OUT_NUMBERS // math.prod(shape)))
+    count = held_out_count(shape)
     found = makers(shape, seed + 1, device, generator, latent_dim)
     names = [name for name in ("generator", "procedural") if name in found]
     drawn = []
