@@ -147,7 +147,8 @@ def test_one_logit_that_is_named(client):
     for path in ("/jobs/validate", "/jobs"):
         spec = {**SPEC, "teacher": {"num_classes": 1}}
         answer = client.post(
-            path, files={"teacher": ("t", b"w"), "spec": (None, json.dumps(spec), "application/json")}
+            path,
+            files={"teacher": ("t", b"PK\x03\x04"), "spec": (None, json.dumps(spec), "application/json")},
         )
         assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
         (problem,) = answer.json()["errors"]

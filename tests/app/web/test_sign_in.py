@@ -116,7 +116,10 @@ def test_each_sees_its_own_jobs_alone(client: TestClient, make: Callable[..., st
     jobs = {}
     for tenant in ("vision", "audio"):
         key = make(tenant)
-        files = {"teacher": ("t.pt", tenant.encode()), "spec": (None, str(SPEC).replace("'", '"'))}
+        files = {
+            "teacher": ("t.pt", b"PK\x03\x04" + tenant.encode()),
+            "spec": (None, str(SPEC).replace("'", '"')),
+        }
         jobs[tenant] = client.post("/jobs", files=files, headers=bearer(key)).json()["id"]
         sign_in(client, key)
         shown = client.get("/").text
