@@ -12,8 +12,8 @@ from dfad_core.evaluation.accuracy import accuracy_over
 from dfad_core.evaluation.labelled import Labelled
 from dfad_core.evaluation.latency import latency
 from dfad_core.evaluation.pace import Pace
-from dfad_core.evaluation.plan import MOST_SEEN, batch_size, images_within
-from dfad_core.evaluation.suite import held_out_count, held_out_images
+from dfad_core.evaluation.plan import batch_size, held_out_count, images_within
+from dfad_core.evaluation.suite import held_out_images
 from dfad_core.hooks import Hooks
 from dfad_core.loading import LoadedTeacher
 from dfad_core.runtime import resolve
@@ -30,7 +30,7 @@ HISTOGRAM_BATCH = 64
 def measure(trained: Trained, hooks: Hooks, result: dict[str, Any]) -> Tensor:
     """Times, accuracy and classes into the result; images that nobody was trained on. Raises Stopped."""
     labelled, shape = trained.labelled, trained.teacher.input.shape
-    seen = images_within(trained.costs["teacher"].macs, min(MOST_SEEN, held_out_count(shape)))
+    seen = images_within(trained.costs["teacher"].macs, held_out_count(shape))
     pace = Pace(
         hooks,
         "evaluating",

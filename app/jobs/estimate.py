@@ -74,13 +74,14 @@ def _evaluation_seconds(
 ) -> float | None:
     found = inspection or {}
     timing, teacher = found.get("timing"), int(found.get("macs") or 0)
-    if not timing or not teacher:
+    shape = spec.input_shape() or (found.get("input") or {}).get("shape")
+    if not timing or not teacher or shape is None:
         return None
     student = _student_macs(spec, found) or teacher
     batch, rounds = spec.training.batch_size, spec.budget.steps
     macs = round_macs(teacher, student, batch=batch, inner_steps=inner, student_steps=updates)
     pass_seconds = float(timing["forward_milliseconds"]) / 1000 / int(timing["images"])
-    budget = EvaluationBudget(teacher, student, macs)
+    budget = EvaluationBudget(shape, teacher, student, macs)
     return round(budget.expected_seconds(rounds, macs / teacher * pass_seconds), 1)
 
 

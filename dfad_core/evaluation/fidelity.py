@@ -15,9 +15,9 @@ from dfad_core.evaluation.bn_distance import BnDistance
 from dfad_core.evaluation.calibration_error import calibration_error
 from dfad_core.evaluation.diversity import class_entropy_of, sample_distance
 from dfad_core.evaluation.pace import Pace
-from dfad_core.evaluation.plan import LEAST_BATCH, Shape
+from dfad_core.evaluation.plan import HELD_OUT_NUMBERS, LEAST_BATCH, Shape
 from dfad_core.evaluation.plan import batch_size as batch_for
-from dfad_core.evaluation.suite import HELD_OUT_NUMBERS, Maker, makers, sizes
+from dfad_core.evaluation.suite import Maker, makers, sizes
 from dfad_core.evaluation.transition import transition_error
 from dfad_core.hooks import Hooks
 from dfad_core.losses import discrepancy, divergence

@@ -14,8 +14,10 @@ Shape = tuple[int, int, int]
 SOURCES = 4
 """Of images, at most."""
 LEAST_IMAGES, MOST_IMAGES = 64, 1024
-MOST_TIMED, MOST_SEEN = 64, 256
-"""Images of a pass that is timed, and images whose classes are counted."""
+HELD_OUT, HELD_OUT_LEAST, HELD_OUT_NUMBERS = 256, 64, 16 * 2**20
+"""Images to count classes and check formats on: at most, at least, and as many as make so many numbers."""
+MOST_TIMED = 64
+"""Images of a pass that is timed."""
 IMAGES_OF_A_PATH, LEAST_PATHS = 16, 8
 """One image in so many is moved between classes, and how many at least."""
 PATH_STEPS = 10
@@ -40,6 +42,11 @@ TIMED_PASSES = 4
 def batch_size(shape: Shape, most: int) -> int:
     """Images (C, H, W) that are worked on in one call: `most`, fewer where they are large."""
     return min(most, max(LEAST_BATCH, BATCH_NUMBERS // math.prod(shape) // LEAST_BATCH * LEAST_BATCH))
+
+
+def held_out_count(shape: Shape) -> int:
+    """How many images `suite.held_out_images` gives."""
+    return min(HELD_OUT, max(HELD_OUT_LEAST, HELD_OUT_NUMBERS // math.prod(shape)))
 
 
 def latency_batch(macs: int, most: int) -> int:
@@ -86,6 +93,7 @@ class Plan:
 class EvaluationBudget:
     """From what two networks cost to what is measured of them, and how long that may take."""
 
+    shape: Shape
     teacher_macs: int
     student_macs: int
     """Both for one input."""
@@ -117,8 +125,9 @@ class EvaluationBudget:
     def other_seconds(self, seconds_a_round: float) -> float:
         """The same of what is measured besides: both networks' times, and which classes the teacher sees."""
         networks = (self.teacher_macs, self.student_macs)
-        timed = sum(TIMED_PASSES * macs * (1 + latency_batch(macs, MOST_TIMED)) for macs in networks)
-        seen = self.teacher_macs * images_within(self.teacher_macs, MOST_SEEN)
+        most = batch_size(self.shape, MOST_TIMED)
+        timed = sum(TIMED_PASSES * macs * (1 + latency_batch(macs, most)) for macs in networks)
+        seen = self.teacher_macs * images_within(self.teacher_macs, held_out_count(self.shape))
         return (timed + seen) / max(1, self.round_macs) * seconds_a_round
 
     def expected_seconds(self, rounds: int, seconds_a_round: float) -> float:

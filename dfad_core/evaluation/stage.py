@@ -35,7 +35,7 @@ def evaluation_budget(session: Session) -> EvaluationBudget:
         inner_steps=inner_steps,
         student_steps=session.student_steps,
     )
-    return EvaluationBudget(teacher, student, a_round)
+    return EvaluationBudget(shape, teacher, student, a_round)
 
 
 def evaluate(session: Session, hooks: Hooks, result: DistillResult, budget: EvaluationBudget) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dfad_core.evaluation.pace import Between, nothing
-from dfad_core.evaluation.plan import Shape, batch_size
+from dfad_core.evaluation.plan import Shape, batch_size, held_out_count
 from dfad_core.evaluation.procedural import procedural
 from dfad_core.models.generator import Generator
 from dfad_core.runtime import seeded
@@ -17,8 +17,6 @@ from dfad_core.runtime import seeded
 Maker = Callable[[int], Tensor]
 
 UNTRAINED_LATENT, UNTRAINED_WIDTH = 32, 8
-HELD_OUT, HELD_OUT_LEAST, HELD_OUT_NUMBERS = 256, 64, 16 * 2**20
-"""How many images: at most, at least, and as many as make so many numbers."""
 HELD_OUT_BATCH = 64
 
 
@@ -46,11 +44,6 @@ def makers(
         own = generator
         found["generator"] = lambda n: own(latent(n, latent_dim))
     return found
-
-
-def held_out_count(shape: Shape) -> int:
-    """How many images `held_out_images` gives."""
-    return min(HELD_OUT, max(HELD_OUT_LEAST, HELD_OUT_NUMBERS // math.prod(shape)))
 
 
 def held_out_images(

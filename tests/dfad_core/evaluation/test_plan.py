@@ -14,7 +14,7 @@ RESNET18_AT_224 = (1_820_000_000, 500_000_000)
 
 def budget(teacher: int, student: int, batch: int = 8) -> EvaluationBudget:
     macs = round_macs(teacher, student, batch=batch, inner_steps=1, student_steps=5)
-    return EvaluationBudget(teacher, student, macs)
+    return EvaluationBudget((3, 224, 224), teacher, student, macs)
 
 
 @pytest.mark.parametrize("macs", SMALL)
