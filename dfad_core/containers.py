@@ -23,7 +23,7 @@ LEGACY_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 ONNX_VERSIONS = range(3, 64)
 """Of the format itself; the first field of every file, behind its tag 8."""
 PICKLE_PROTOCOLS = (b"\x02", b"\x03", b"\x04", b"\x05")
-TAKEN = (
+ACCEPTED = (
     "a safetensors file, a PyTorch state dict (.pt or .pth), an ONNX model or a Hugging Face folder "
     "(zip or tar)"
 )
@@ -76,7 +76,7 @@ def unknown_container(head: bytes) -> TeacherRejected:
         kind = next((name for magic, name in OTHERS if head.startswith(magic)), "") or _text(head)
         if kind == "a web page":
             hint = " A link to a file often leads to a page about it: download the file itself."
-    text = f"The file is {kind}, not {TAKEN}." if kind else f"The file is not {TAKEN}."
+    text = f"The file is {kind}, not {ACCEPTED}." if kind else f"The file is not {ACCEPTED}."
     return TeacherRejected(text + hint, code="unsupported_format")
 
 

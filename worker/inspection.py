@@ -31,13 +31,13 @@ CRASHED = {"error": {"code": "loader_crashed", "message": "Reading the file ende
 
 
 def inspect_teacher(
-    teacher_id: str, *, held: Condition = lambda: True, job_runs: Condition = lambda: False
+    teacher_id: str, *, holds_claim: Condition = lambda: True, job_runs: Condition = lambda: False
 ) -> str:
     """inspecting -> ready or rejected. Doing it twice gives the same answer and changes nothing.
 
     A runner that dies may have been killed for no fault of the file's: only a file that ends as many as a
     job has attempts is rejected for it. The teacher stays `inspecting` where the worker shuts down, or no
-    longer `held` its claim. While `job_runs`, the file is read with one thread: two networks at work with as
+    longer `holds_claim`. While `job_runs`, the file is read with one thread: two networks at work with as
     many threads as there are processors slow each other many times over.
     """
     settings = get_settings()
@@ -48,7 +48,7 @@ def inspect_teacher(
         path = folder / "teacher.bin"
         spec = publish.fetch_teacher(teacher_id, path)
         for _ in range(settings.max_attempts):
-            found = _ask(folder, path, spec, held, job_runs)
+            found = _ask(folder, path, spec, holds_claim, job_runs)
             if found != CRASHED:
                 break
     except IntegrityError:
@@ -71,7 +71,7 @@ def record_inspection(teacher_id: str, found: dict[str, Any]) -> str:
 
 
 def _ask(
-    folder: Path, path: Path, spec: dict[str, Any], held: Condition, job_runs: Condition
+    folder: Path, path: Path, spec: dict[str, Any], holds_claim: Condition, job_runs: Condition
 ) -> dict[str, Any] | None:
     """What a runner says of the file; None if there was no time to listen."""
     alone = not job_runs()
@@ -82,7 +82,7 @@ def _ask(
     try:
         start = {"mode": "inspect", "spec": spec, "teacher_path": str(path)}
         runner.send("start", {**start, "threads": all_threads if alone else 1})
-        while not shutdown_asked() and held():
+        while not shutdown_asked() and holds_claim():
             if alone and all_threads > 1 and job_runs():
                 break
             try:
@@ -98,7 +98,8 @@ def _ask(
             return None
     finally:
         runner.close()
-    return _ask(folder, path, spec, held, job_runs)  # a job has begun meanwhile: once more, with one thread
+    # A job has begun meanwhile: once more, with one thread.
+    return _ask(folder, path, spec, holds_claim, job_runs)
 
 
 def _understood(last: Message | None) -> dict[str, Any]:

@@ -32,7 +32,7 @@ _job_runs = threading.Event()
 
 
 @contextmanager
-def beside_a_job() -> Iterator[None]:
+def job_running() -> Iterator[None]:
     """While a job runs in this process, inspections take one thread."""
     _job_runs.set()
     try:
@@ -52,16 +52,16 @@ class Inspector(threading.Thread):
         """Until the process ends."""
         while not self._end.is_set():
             try:
-                worked = self._round()
+                busy = self._round()
             except SQLAlchemyError as error:
                 logger.warning("the database is away (%s); inspections wait", type(error).__name__)
-                worked = False
+                busy = False
             except Exception:
                 # A round that fails must not end all rounds to come. The teacher's turn comes again when the
                 # claim is over.
                 logger.exception("a round of the inspector failed")
-                worked = False
-            if not worked:
+                busy = False
+            if not busy:
                 self._end.wait(LOOK_SECONDS)
 
     def close(self) -> None:
@@ -73,25 +73,24 @@ class Inspector(threading.Thread):
         """Inspect one teacher; False if none waits, or the worker shuts down."""
         if shutdown_asked():
             return False
-        claimed = claim_inspection(owner())
-        if claimed is None:
+        claim = claim_inspection(owner())
+        if claim is None:
             return False
-        with bound(teacher_id=claimed.teacher_id, tenant_id=claimed.tenant_id):
-            status = inspect_teacher(claimed.teacher_id, held=self._held(claimed), job_runs=_job_runs.is_set)
+        with bound(teacher_id=claim.teacher_id, tenant_id=claim.tenant_id):
+            status = inspect_teacher(
+                claim.teacher_id, holds_claim=ClaimKeeper(claim, self._end), job_runs=_job_runs.is_set
+            )
             logger.info("the teacher is %s", status)
         if status == "inspecting":
-            give_back(claimed)
+            give_back(claim)
         return True
 
-    def _held(self, claimed: Inspection) -> Renewing:
-        return Renewing(claimed, self._end)
 
-
-class Renewing:
+class ClaimKeeper:
     """Whether the claim still holds; renews it now and then."""
 
-    def __init__(self, claimed: Inspection, end: threading.Event) -> None:
-        self._claimed, self._end = claimed, end
+    def __init__(self, claim: Inspection, end: threading.Event) -> None:
+        self._claim, self._end = claim, end
         self._renewed = time.monotonic()
 
     def __call__(self) -> bool:
@@ -101,4 +100,4 @@ class Renewing:
         if time.monotonic() - self._renewed < get_settings().heartbeat_seconds:
             return True
         self._renewed = time.monotonic()
-        return renew(self._claimed)
+        return renew(self._claim)

@@ -17,7 +17,7 @@ from worker.celery_app import celery_app
 from worker.devices import worker_devices
 from worker.gpu_lock import gpu_lock
 from worker.identity import owner
-from worker.inspector import beside_a_job
+from worker.inspector import job_running
 from worker.shutdown import shutdown_asked
 from worker.spans import attempt_span
 
@@ -46,7 +46,7 @@ def run_job(job_id: str) -> None:
         names = {"job_id": taken.job_id, "attempt": taken.attempt, "tenant_id": taken.tenant_id}
         with bound(**names), attempt_span(taken, woken) as span:
             logger.info("the attempt begins")
-            with beside_a_job():
+            with job_running():
                 ended = Attempt(taken, shutdown_asked, runner_keeps=held).run()
             logger.info("the attempt ends: %s", ended)
             if ended in ("failed", "requeued", "stale"):

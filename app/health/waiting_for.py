@@ -16,8 +16,11 @@ from app.models import Job, Teacher, WorkerBeat
 
 
 class WaitingFor(BaseModel):
-    """`worker`: none is alive that takes it; `turn`: others are before it, or no worker is free;
-    `retry`: the pause before the next attempt; `reading`: a worker has begun."""
+    """What holds it up.
+
+    `worker`: none is alive that takes it. `turn`: others are before it, or no worker is free. `retry`: the
+    pause before the next attempt. `reading`: a worker has begun.
+    """
 
     code: Literal["worker", "turn", "retry", "reading"]
     message: str
@@ -34,7 +37,7 @@ def waiting_jobs(session: Session, jobs: Sequence[Job], places: dict[str, int]) 
 def _job(job: Job, place: int, now: datetime, workers: Sequence[WorkerBeat]) -> WaitingFor:
     if not workers:
         return _NONE_ALIVE
-    if not any(job.device in _taken(worker) for worker in workers):
+    if not any(job.device in _devices(worker) for worker in workers):
         text = f"Waiting for a worker that takes jobs of device {job.device}: none is alive."
         return WaitingFor(code="worker", message=text)
     if job.run_after > now:
@@ -49,15 +52,15 @@ def waiting_teachers(session: Session, teachers: Sequence[Teacher]) -> dict[str,
     if not teachers:
         return {}
     now, workers = database_now(session), live_workers(session)
-    found = {}
+    waiting = {}
     for teacher in teachers:
-        if teacher.inspected_by is not None and teacher.inspect_after > now:
-            found[teacher.id] = WaitingFor(code="reading", message="A worker is reading the file.")
-        elif not workers:
-            found[teacher.id] = _NONE_ALIVE
+        if not workers:
+            waiting[teacher.id] = _NONE_ALIVE
+        elif teacher.inspector is not None and teacher.inspect_after > now:
+            waiting[teacher.id] = WaitingFor(code="reading", message="A worker is reading the file.")
         else:
-            found[teacher.id] = _turn(session, teacher)
-    return found
+            waiting[teacher.id] = _turn(session, teacher)
+    return waiting
 
 
 def _turn(session: Session, teacher: Teacher) -> WaitingFor:
@@ -77,8 +80,8 @@ def _before(number: int, noun: str) -> str:
     return f"1 {noun} is" if number == 1 else f"{number} {noun}s are"
 
 
-def _taken(worker: WorkerBeat) -> Sequence[str]:
+def _devices(worker: WorkerBeat) -> Sequence[str]:
     """The devices of jobs that it takes."""
     about = worker.details
-    taken: Sequence[str] = about.get("takes") or ["auto", *about.get("devices", [])]
-    return taken
+    devices: Sequence[str] = about.get("takes") or ["auto", *about.get("devices", [])]
+    return devices

@@ -37,7 +37,7 @@ class Teacher(Base):
     #: Nobody begins to inspect it before then: its claim lasts so long, or its job is to read it anyway.
     inspect_after: Mapped[datetime] = mapped_column(UtcDateTime, server_default="1970-01-01 00:00:00")
     #: The worker that has claimed its inspection.
-    inspected_by: Mapped[str | None] = mapped_column(String(128))
+    inspector: Mapped[str | None] = mapped_column(String(128))
     idempotency_key: Mapped[str | None] = mapped_column(String(255))
     #: SHA-256 of the request that the key came with.
     idempotency_hash: Mapped[str | None] = mapped_column(String(64))

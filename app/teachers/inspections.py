@@ -44,33 +44,33 @@ def claim_inspection(owner: str) -> Inspection | None:
         teacher = session.scalar(query.with_for_update(skip_locked=True))
         if teacher is None:
             return None
-        claimed = Inspection(teacher.id, teacher.tenant_id, owner)
-        values = {"inspect_after": _expires(now), "inspected_by": owner}
-        return claimed if _change(session, claimed, Teacher.inspect_after <= now, **values) else None
+        claim = Inspection(teacher.id, teacher.tenant_id, owner)
+        values = {"inspect_after": _expires(now), "inspector": owner}
+        return claim if _change(session, claim, Teacher.inspect_after <= now, **values) else None
 
 
-def renew(claimed: Inspection) -> bool:
+def renew(claim: Inspection) -> bool:
     """False: it is inspected or deleted by now, or another's."""
     with session_scope() as session:
-        own = Teacher.inspected_by == claimed.owner
-        return _change(session, claimed, own, inspect_after=_expires(database_now(session)))
+        own = Teacher.inspector == claim.owner
+        return _change(session, claim, own, inspect_after=_expires(database_now(session)))
 
 
-def give_back(claimed: Inspection) -> None:
+def give_back(claim: Inspection) -> None:
     """Another worker may begin at once."""
     with session_scope() as session:
-        own = Teacher.inspected_by == claimed.owner
-        _change(session, claimed, own, inspect_after=database_now(session), inspected_by=None)
+        own = Teacher.inspector == claim.owner
+        _change(session, claim, own, inspect_after=database_now(session), inspector=None)
 
 
 def _expires(now: datetime) -> datetime:
     return now + timedelta(seconds=get_settings().lease_seconds)
 
 
-def _change(session: Session, claimed: Inspection, guard: ColumnElement[bool], **values: Any) -> bool:
+def _change(session: Session, claim: Inspection, guard: ColumnElement[bool], **values: Any) -> bool:
     statement = (
         update(Teacher)
-        .where(Teacher.id == claimed.teacher_id, *WAITING, guard)
+        .where(Teacher.id == claim.teacher_id, *WAITING, guard)
         .values(**values)
         .execution_options(synchronize_session=False)
     )

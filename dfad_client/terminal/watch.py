@@ -44,7 +44,7 @@ class Watch:
         self._task = self._bar.add_task(waiting_for, total=100, detail="")
         self._series = {name: Series(title) for name, title in CURVES.items()}
         self._notice = ""
-        self._waited = False
+        self._wait_shown = False
         live = self._console.is_terminal and not self._console.is_dumb_terminal and not quiet
         self._live = (
             Live(console=self._console, get_renderable=self._drawn, refresh_per_second=4) if live else None
@@ -79,7 +79,7 @@ class Watch:
             self._progress(data)
         elif event.type == "phase":
             self._stage(PHASES.get(str(data.get("phase")), str(data.get("phase"))))
-        elif event.type == "job.queued" and not self._waited:
+        elif event.type == "job.queued" and not self._wait_shown:
             self._stage("waiting for a worker")
         elif event.type == "job.requeued":
             self._say(f"back in the queue: {data.get('reason', 'interrupted')}")
@@ -99,7 +99,7 @@ class Watch:
 
     def waits_for(self, text: str) -> None:
         """What the job waits for before it begins."""
-        self._waited = True
+        self._wait_shown = True
         self._stage(text)
 
     def waiting(self, why: str, seconds: float) -> None:

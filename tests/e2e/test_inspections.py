@@ -129,7 +129,7 @@ def test_a_worker_that_is_told_to_end_gives_it_back_and_leaves_nothing(
     assert worker.wait(timeout=60) == 0
     assert wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in everybody))
     row = teacher(teacher_id)
-    assert (row.status, row.inspected_by) == ("inspecting", None)
+    assert (row.status, row.inspector) == ("inspecting", None)
     assert list((home / "scratch").iterdir()) == []
     start()
     assert wait_until(lambda: teacher(teacher_id).status == "ready", 60)

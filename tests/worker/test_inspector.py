@@ -8,7 +8,7 @@ import pytest
 from app.config import get_settings
 from app.db import read_scope, session_scope
 from app.models import Teacher
-from worker.inspector import Inspector, beside_a_job
+from worker.inspector import Inspector, job_running
 from worker.process import RunnerProcess
 from worker.shutdown import _FLAG, ask_shutdown
 
@@ -68,7 +68,7 @@ def test_all_threads_alone_and_one_beside_a_job(inspector, reader, stored_jobs, 
     inspector.start()
     alone = stored_jobs.teacher()
     assert until(lambda: teacher(alone).status == "ready")
-    with beside_a_job():
+    with job_running():
         beside = stored_jobs.teacher()
         assert until(lambda: teacher(beside).status == "ready")
     assert threads() == ["3", "1"]
@@ -79,7 +79,7 @@ def test_an_inspection_makes_room_for_a_job_that_begins(inspector, reader, store
     inspector.start()
     teacher_id = stored_jobs.teacher()
     assert until(lambda: threads() == ["3"])
-    with beside_a_job():
+    with job_running():
         assert until(lambda: teacher(teacher_id).status == "ready")
     assert threads() == ["3", "1"]
 
@@ -89,10 +89,10 @@ def test_a_worker_that_shuts_down_gives_it_back_at_once(inspector, reader, store
     inspector.start()
     teacher_id = stored_jobs.teacher()
     assert until(threads)
-    assert teacher(teacher_id).inspected_by is not None
+    assert teacher(teacher_id).inspector is not None
     ask_shutdown()
     try:
-        assert until(lambda: teacher(teacher_id).inspected_by is None)
+        assert until(lambda: teacher(teacher_id).inspector is None)
     finally:
         inspector.close()
         _FLAG[0] = 0

@@ -22,7 +22,7 @@ def upgrade() -> None:
         "inspect_after", sa.DateTime(timezone=True), nullable=False, server_default="1970-01-01 00:00:00"
     )
     op.add_column("teachers", moment)
-    op.add_column("teachers", sa.Column("inspected_by", sa.String(length=128), nullable=True))
+    op.add_column("teachers", sa.Column("inspector", sa.String(length=128), nullable=True))
     op.drop_column("teachers", "announced_at")
     op.execute("UPDATE teachers SET inspect_after = created_at")
     op.create_index(INDEX, "teachers", ["status", "inspect_after"])
@@ -32,6 +32,6 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Back. What still waits is announced by the reconciler."""
     op.drop_index(INDEX, "teachers")
-    op.drop_column("teachers", "inspected_by")
+    op.drop_column("teachers", "inspector")
     op.drop_column("teachers", "inspect_after")
     op.add_column("teachers", sa.Column("announced_at", sa.DateTime(timezone=True), nullable=True))
