@@ -75,5 +75,5 @@ def test_a_full_disk(small_disk: tuple[str, Path, int]) -> None:
     assert len(httpx.get(f"{url}/jobs").json()["data"]) == 1
     assert httpx.get(f"{url}/jobs/{first.json()['id']}").json()["status"] == "queued"
     other.unlink()  # somebody makes room
-    assert submit(url, b"b" * fits).status_code == 201
+    assert submit(url, b"PK\x03\x04" + b"b" * fits).status_code == 201
     assert httpx.get(f"{url}/healthz").status_code == 200
