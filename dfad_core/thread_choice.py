@@ -22,8 +22,10 @@ from dfad_core.runtime import Runtime
 
 GAIN = 1.1
 """How many times faster the other number of threads must be to be taken: a tie changes nothing."""
-TRIAL_SECONDS = 0.1
-"""Least time that the passes with one number of threads take together; at least one pass is timed."""
+TURNS = 2
+"""How often each number of threads has its turn in a trial: another program's load comes and goes."""
+TURN_SECONDS = 0.25
+"""Least time that the passes of a turn take together; at least one pass is timed."""
 TRIAL_MACS = 10**10
 """Multiply-accumulates of a trial pass: as many images as make so many, two at least, a batch at most."""
 SLOW = 1.5
@@ -31,7 +33,7 @@ SLOW = 1.5
 ROUNDS = 3
 """Number of rounds whose median is compared."""
 FIRST_PAUSE, LAST_PAUSE = 10.0, 600.0
-"""Seconds between two trials; doubled after each one that changes nothing."""
+"""Seconds between two trials: the first at least; doubled up to the last while nothing changes."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +45,9 @@ class Trial:
     available: int
     """All threads that the run may use."""
     one_seconds: float
-    """Median time of a pass with one thread."""
+    """Mean time of a pass with one thread."""
     all_seconds: float
-    """Median time of a pass with all threads."""
+    """Mean time of a pass with all threads."""
     changed: bool
     """Whether the number was another one before."""
 
@@ -66,9 +68,9 @@ class Trial:
 class ThreadChoice:
     """Chooses the number of threads before the first round and again when rounds get slow.
 
-    While one thread is used, all are also tried from time to time: the other program may have ended. A trial
-    changes no tensor of the run and draws from no random stream, but sums over several threads round
-    differently, so the number belongs into the checkpoint.
+    It also looks again from time to time: the other program may have ended, or have been idle during the
+    first trial. A trial changes no tensor of the run and draws from no random stream, but sums over several
+    threads round differently, so the number belongs into the checkpoint.
     """
 
     def __init__(
@@ -93,10 +95,9 @@ class ThreadChoice:
         if len(self._usual) < ROUNDS:
             self._usual.append(seconds)
         self._recent = [*self._recent[1 - ROUNDS :], seconds]
-        if self._clock() - self._tried_at < self._pause:
-            return None
+        waited = self._clock() - self._tried_at
         slow = statistics.median(self._recent) > SLOW * statistics.median(self._usual)
-        if not slow and self.threads == self.available:
+        if waited < (FIRST_PAUSE if slow else self._pause):
             return None
         trial = self._try()
         self.changed = self.changed or trial.changed
@@ -105,7 +106,9 @@ class ThreadChoice:
 
     def _try(self) -> Trial:
         before = self.threads
-        times = {count: _timed(self._pass, count) for count in sorted({1, before, self.available})}
+        counts = sorted({1, before, self.available})
+        turns = [{count: _timed(self._pass, count) for count in counts} for _ in range(TURNS)]
+        times = {count: statistics.mean(turn[count] for turn in turns) for count in counts}
         best = min(times, key=times.__getitem__)
         if times[best] * GAIN < times[before]:
             self.threads = best
@@ -127,15 +130,18 @@ class ThreadChoice:
 
 
 def _timed(trial_pass: Callable[[], object], threads: int) -> float:
-    """Median seconds of a pass with `threads` threads, after one pass that is not timed."""
+    """Mean seconds of a pass with `threads` threads, after one pass that is not timed.
+
+    The mean, since a program beside this one makes some passes very slow and leaves others as they are.
+    """
     torch.set_num_threads(threads)
     trial_pass()
     taken: list[float] = []
-    while sum(taken) < TRIAL_SECONDS:
+    while sum(taken) < TURN_SECONDS:
         begun = time.perf_counter()
         trial_pass()
         taken.append(time.perf_counter() - begun)
-    return statistics.median(taken)
+    return statistics.mean(taken)
 
 
 class TrialPass:
