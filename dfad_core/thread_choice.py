@@ -34,6 +34,10 @@ ROUNDS = 3
 """Number of rounds whose median is compared."""
 FIRST_PAUSE, LAST_PAUSE = 10.0, 600.0
 """Seconds between two trials: the first at least; doubled up to the last while nothing changes."""
+TRIAL_SHARE = 0.2
+"""Largest length of a trial, as a share of the pause behind it: after a long one the next waits longer."""
+HOPELESS = 3.0
+"""A number of threads that is so many times slower than the best has one turn: passes can take minutes."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,7 @@ class ThreadChoice:
         self._recent: list[float] = []
         self._pause = FIRST_PAUSE
         self._tried_at = clock()
+        self._trial_seconds = 0.0
 
     def try_first(self) -> Trial:
         """Compare before the first round, and set torch to the better number."""
@@ -97,7 +102,7 @@ class ThreadChoice:
         self._recent = [*self._recent[1 - ROUNDS :], seconds]
         waited = self._clock() - self._tried_at
         slow = statistics.median(self._recent) > SLOW * statistics.median(self._usual)
-        if waited < (FIRST_PAUSE if slow else self._pause):
+        if waited < max(FIRST_PAUSE if slow else self._pause, self._trial_seconds / TRIAL_SHARE):
             return None
         trial = self._try()
         self.changed = self.changed or trial.changed
@@ -105,16 +110,21 @@ class ThreadChoice:
         return trial
 
     def _try(self) -> Trial:
-        before = self.threads
-        counts = sorted({1, before, self.available})
-        turns = [{count: _timed(self._pass, count) for count in counts} for _ in range(TURNS)]
-        times = {count: statistics.mean(turn[count] for turn in turns) for count in counts}
+        before, begun = self.threads, self._clock()
+        turns = {count: [_timed(self._pass, count)] for count in sorted({1, before, self.available})}
+        shortest = min(first for (first,) in turns.values())
+        for _ in range(1, TURNS):
+            for count, seconds in turns.items():
+                if seconds[0] < HOPELESS * shortest:
+                    seconds.append(_timed(self._pass, count))
+        times = {count: statistics.mean(seconds) for count, seconds in turns.items()}
         best = min(times, key=times.__getitem__)
         if times[best] * GAIN < times[before]:
             self.threads = best
         torch.set_num_threads(self.threads)
         self._usual, self._recent = [], []
         self._tried_at = self._clock()
+        self._trial_seconds = self._tried_at - begun
         return Trial(self.threads, self.available, times[1], times[self.available], self.threads != before)
 
     def state_dict(self) -> dict[str, Any]:

@@ -138,6 +138,16 @@ def test_nothing_is_tried_within_the_pause(machine):
     assert machine.passes == passes
 
 
+def test_a_long_trial_is_not_soon_followed_by_another(machine):
+    """Passes that take half a minute with all threads get one turn, and rounds most of the time."""
+    machine.pass_seconds |= {1: 0.5, 2: 30.0}
+    choice = machine.choice()
+    choice.try_first()
+    assert machine.now < 2 * 30.0 + 5
+    assert rounds(choice, machine, 5.0, 50) == []
+    assert len(rounds(choice, machine, 5.0, 20)) == 1
+
+
 def test_a_checkpoint_of_one_thread_goes_on_with_one(machine):
     machine.pass_seconds[2] = 0.3
     first = machine.choice()
@@ -236,6 +246,8 @@ def test_trials_change_nothing_of_a_run(tiny, monkeypatch, method):
     config = tiny.config(method={"name": method}, threads=0, steps=4, inner_steps=2)
     monkeypatch.setattr(thread_choice, "GAIN", 1e9)  # always all threads
     monkeypatch.setattr(thread_choice, "TURN_SECONDS", 1e-9)
+    monkeypatch.setattr(thread_choice, "TRIAL_SHARE", 1e9)
+    monkeypatch.setattr(thread_choice, "HOPELESS", 1e9)
     monkeypatch.setattr(thread_choice, "FIRST_PAUSE", 0.0)
     monkeypatch.setattr(thread_choice, "SLOW", 0.0)  # every round is
     tried = []
