@@ -19,13 +19,13 @@ from pathlib import Path
 import torch
 
 from benchmarks.record import RESULTS, ROOT, append
-from dfad_core.config import BudgetConfig, DistillConfig, TrainingConfig
+from dfad_core.contract.config import BudgetConfig, DistillConfig, TrainingConfig
 from dfad_core.errors import Stopped
+from dfad_core.formats import load_teacher
 from dfad_core.hooks import Hooks
-from dfad_core.loading import load_teacher
-from dfad_core.models import build_classifier
-from dfad_core.runtime import usable_processors
-from dfad_core.trainer import distill
+from dfad_core.networks import build_classifier
+from dfad_core.training.runtime import usable_processors
+from dfad_core.training.trainer import distill
 
 TEACHER = ROOT / "examples" / "digits" / "teacher.safetensors"
 BUSY = "import torch\nx = torch.randn(512, 512)\nwhile True:\n    x = torch.tanh(x @ x)\n"

@@ -29,13 +29,13 @@ from benchmarks import mnist
 from benchmarks.data import DataMissing, data_dir, data_file
 from benchmarks.record import RESULTS, append
 from benchmarks.table import read
-from dfad_core.catalog import METHODS
-from dfad_core.config import BudgetConfig, DistillConfig, InputConfig, MethodConfig, TrainingConfig
+from dfad_core.contract.catalog import METHODS
+from dfad_core.contract.config import BudgetConfig, DistillConfig, InputConfig, MethodConfig, TrainingConfig
 from dfad_core.evaluation import proof
 from dfad_core.evaluation.accuracy import accuracy
-from dfad_core.loading import load_teacher
-from dfad_core.models import build_classifier
-from dfad_core.trainer import distill
+from dfad_core.formats import load_teacher
+from dfad_core.networks import build_classifier
+from dfad_core.training.trainer import distill
 
 FILE = RESULTS / "fidelity_calibration.jsonl"
 LEAST_JOBS = 12

@@ -17,13 +17,13 @@ from benchmarks.paper_table import NORMALISATION
 from benchmarks.plain import STUDENT_STEPS
 from benchmarks.step_time import Case, engine_config, measure, now, time_engine
 from benchmarks.work import petaflop
-from dfad_core.catalog import get_method
-from dfad_core.config import BudgetConfig, DistillConfig, InputConfig, MethodConfig, TrainingConfig
+from dfad_core.contract.catalog import get_method
+from dfad_core.contract.config import BudgetConfig, DistillConfig, InputConfig, MethodConfig, TrainingConfig
 from dfad_core.errors import Stopped
 from dfad_core.hooks import Hooks
-from dfad_core.models import build_classifier
+from dfad_core.networks import build_classifier
 from dfad_core.profiling import profiled
-from dfad_core.trainer import distill
+from dfad_core.training.trainer import distill
 
 LAST_ROUNDS = 5
 """Rounds at the end of a preset's run that its time of a round is the median of."""

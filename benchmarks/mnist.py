@@ -23,15 +23,15 @@ from benchmarks.bystanders import Bystanders
 from benchmarks.data import DataMissing, data_dir, data_file, load_images, normalise
 from benchmarks.record import RESULTS, append
 from benchmarks.snapshots import Snapshots, same_network
-from dfad_core.catalog import METHODS
-from dfad_core.config import BudgetConfig, DistillConfig, InputConfig, MethodConfig
-from dfad_core.distributed import current_group, from_environment
+from dfad_core.contract.catalog import METHODS
+from dfad_core.contract.config import BudgetConfig, DistillConfig, InputConfig, MethodConfig
 from dfad_core.evaluation.accuracy import accuracy
-from dfad_core.loading import load_teacher
-from dfad_core.models import build_classifier
+from dfad_core.formats import load_teacher
+from dfad_core.networks import build_classifier
 from dfad_core.profiling import TraceHooks, profiled
-from dfad_core.runtime import resolve, usable_processors
-from dfad_core.trainer import DistillResult, distill
+from dfad_core.training.distributed import current_group, from_environment
+from dfad_core.training.runtime import resolve, usable_processors
+from dfad_core.training.trainer import DistillResult, distill
 
 INPUT = InputConfig((1, 32, 32), mean=(0.1307,), std=(0.3081,))
 TEACHER, STUDENT = "lenet5", "lenet5_half"

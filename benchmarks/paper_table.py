@@ -31,16 +31,16 @@ from benchmarks.record import RESULTS, append, revision
 from benchmarks.snapshots import Snapshots, same_network
 from benchmarks.table import read
 from benchmarks.work import petaflop
-from dfad_core.catalog import METHODS
-from dfad_core.config import BudgetConfig, DistillConfig, InputConfig, MethodConfig, TrainingConfig
-from dfad_core.distributed import current_group, from_environment
+from dfad_core.contract.catalog import METHODS
+from dfad_core.contract.config import BudgetConfig, DistillConfig, InputConfig, MethodConfig, TrainingConfig
 from dfad_core.errors import DfadError
 from dfad_core.evaluation.accuracy import accuracy
-from dfad_core.loading import load_teacher
-from dfad_core.models import build_classifier
+from dfad_core.formats import load_teacher
+from dfad_core.networks import build_classifier
 from dfad_core.profiling import TraceHooks, profiled
-from dfad_core.runtime import resolve
-from dfad_core.trainer import DistillResult, distill
+from dfad_core.training.distributed import current_group, from_environment
+from dfad_core.training.runtime import resolve
+from dfad_core.training.trainer import DistillResult, distill
 
 FILE = "paper_table.jsonl"
 NORMALISATION = {

@@ -17,7 +17,7 @@ STUDENT_STEPS = 5
 
 
 class PlainGenerator(nn.Module):
-    """The same function as `dfad_core.models.generator.Generator` up to 64 pixels, from stock layers."""
+    """The same function as `dfad_core.networks.generator.Generator` up to 64 pixels, from stock layers."""
 
     def __init__(self, latent_dim: int, width: int, shape: tuple[int, int, int]) -> None:
         super().__init__()

@@ -23,13 +23,13 @@ from torch import nn
 from benchmarks.bystanders import Bystanders
 from benchmarks.plain import STUDENT_STEPS, PlainGenerator, PlainLoop
 from benchmarks.record import RESULTS, append
-from dfad_core.catalog import get_method
-from dfad_core.config import BudgetConfig, DistillConfig, InputConfig, MethodConfig, TrainingConfig
+from dfad_core.contract.catalog import get_method
+from dfad_core.contract.config import BudgetConfig, DistillConfig, InputConfig, MethodConfig, TrainingConfig
 from dfad_core.errors import Stopped
 from dfad_core.hooks import Hooks
-from dfad_core.models import build_classifier
-from dfad_core.runtime import usable_processors
-from dfad_core.trainer import distill
+from dfad_core.networks import build_classifier
+from dfad_core.training.runtime import usable_processors
+from dfad_core.training.trainer import distill
 
 WARM_UP = 1
 """Rounds of the game before the clock starts, in every turn."""

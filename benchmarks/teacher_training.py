@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dfad_core.runtime import computes_bfloat16
+from dfad_core.training.runtime import computes_bfloat16
 
 LABEL_SMOOTHING = 0.1
 WEIGHT_DECAY = 5e-4

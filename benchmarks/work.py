@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from torch import nn
 
-from dfad_core.catalog import get_method
-from dfad_core.config import DistillConfig
-from dfad_core.evaluation.cost import cost
+from dfad_core.contract.catalog import get_method
+from dfad_core.contract.config import DistillConfig
 from dfad_core.methods import resolve_recipe
-from dfad_core.methods.terms import bn_layers
-from dfad_core.models.generator import Generator
+from dfad_core.networks.batch_norm import bn_layers
+from dfad_core.networks.cost import cost
+from dfad_core.networks.generator import Generator
 
 LEARNERS = ("generator", "search")
 

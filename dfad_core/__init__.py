@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from dfad_core.export.safetensors import load_student
-    from dfad_core.trainer import distill
+    from dfad_core.formats.safetensors import load_student
+    from dfad_core.training.trainer import distill
 
 __all__ = ["__version__", "distill", "load_student"]
 
-_LAZY = {"distill": "dfad_core.trainer", "load_student": "dfad_core.export.safetensors"}
+_LAZY = {"distill": "dfad_core.training.trainer", "load_student": "dfad_core.formats.safetensors"}
 
 
 def __getattr__(name: str) -> Any:

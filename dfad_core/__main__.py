@@ -2,7 +2,7 @@
 
 import sys
 
-from dfad_core.command_line.program import main
+from dfad_core.cli.program import main
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from dfad_core.trainer import DistillResult
+    from dfad_core.training.trainer import DistillResult
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Hooks:
     """Expected time of what the caller does after fidelity is measured; a part of every `eta_seconds`."""
 
     def phase(self, name: str) -> None:
-        """A phase begins: `warming_up`, `distilling` or `evaluating`; `exporting` in `dfad_core.outcome`."""
+        """A phase begins: `warming_up`, `distilling` or `evaluating`; `exporting` in a job."""
 
     def progress(self, progress: Progress) -> None:
         """Figures of the loop, at most one report in `progress_seconds`."""

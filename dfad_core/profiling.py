@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from dfad_core.hooks import Hooks, PhaseProgress, Progress
 
 if TYPE_CHECKING:
-    from dfad_core.trainer import DistillResult
+    from dfad_core.training.trainer import DistillResult
 
 _active: Profile | None = None
 

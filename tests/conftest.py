@@ -221,9 +221,9 @@ def tiny_teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A perceptron for 8x8 images with random weights, in a file that says all about itself."""
     import torch
 
-    from dfad_core.config import InputConfig
-    from dfad_core.export.safetensors import save_student
-    from dfad_core.models import build_classifier
+    from dfad_core.contract.config import InputConfig
+    from dfad_core.formats.safetensors import save_student
+    from dfad_core.networks import build_classifier
 
     path = tmp_path_factory.mktemp("teacher") / "teacher.safetensors"
     with torch.random.fork_rng([]):

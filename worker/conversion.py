@@ -151,10 +151,10 @@ def _understood(answer: bytes) -> dict[str, Any]:
 
 def _child(files: Files, spec: dict[str, Any], writing: int, offers: bool, threads: int | None) -> None:
     """Behind the walls. Every end is an answer, or a crash."""
-    from dfad_core.evaluation.labelled import write_labelled
-    from dfad_core.loading.converted import write_converted
-    from dfad_core.loading.initial import read_weights
-    from dfad_core.loading.labelled_file import read_labelled_file
+    from dfad_core.formats.converted import write_converted
+    from dfad_core.formats.initial import read_weights
+    from dfad_core.formats.labelled import write_labelled
+    from dfad_core.formats.labelled_file import read_labelled_file
     from worker import engine_job
     from worker.kernel import die_with_parent
     from worker.sandbox import confine

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from dfad_core import layer_list, transformers_config
-from dfad_core.config import (
+from dfad_core.contract import layer_list, transformers_config
+from dfad_core.contract.config import (
     BudgetConfig,
     DistillConfig,
     InputConfig,
@@ -20,16 +20,13 @@ from dfad_core.config import (
     TrainingConfig,
 )
 from dfad_core.errors import CheckpointError, DivergedError, Stopped, TeacherRejected
-from dfad_core.evaluation.cost import cost
 from dfad_core.evaluation.inspection import inspected
-from dfad_core.evaluation.labelled import read_labelled
-from dfad_core.loading import LoadedTeacher, load_teacher
-from dfad_core.loading.converted import read_converted
-from dfad_core.loading.initial import begin_with
-from dfad_core.loading.safetensors_file import read_safetensors
-from dfad_core.models import build_classifier
-from dfad_core.models.derive import Derived, derive_student, offered_students
-from dfad_core.outcome import (
+from dfad_core.formats import LoadedTeacher, load_teacher
+from dfad_core.formats.converted import read_converted
+from dfad_core.formats.initial import begin_with
+from dfad_core.formats.labelled import read_labelled
+from dfad_core.formats.safetensors_file import read_safetensors
+from dfad_core.job_result import (
     Outcome,
     Trained,
     later_seconds,
@@ -38,7 +35,10 @@ from dfad_core.outcome import (
     student_file,
     student_result,
 )
-from dfad_core.trainer import DistillResult, distill
+from dfad_core.networks import build_classifier
+from dfad_core.networks.cost import cost
+from dfad_core.networks.derive import Derived, derive_student, offered_students
+from dfad_core.training.trainer import DistillResult, distill
 from worker.hooks import PipeHooks
 
 if TYPE_CHECKING:

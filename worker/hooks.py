@@ -18,8 +18,8 @@ from worker.kernel import resident_bytes
 from worker.protocol import Message, ProtocolError, read_message, write_message
 
 if TYPE_CHECKING:
-    from dfad_core.outcome import Produced
-    from dfad_core.trainer import DistillResult
+    from dfad_core.job_result import Produced
+    from dfad_core.training.trainer import DistillResult
 
 SAMPLES_EVERY_SECONDS = 10.0
 ALIVE_EVERY_SECONDS = 5.0

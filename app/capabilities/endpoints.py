@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from app.config import get_settings
 from app.health.service import live_workers
 from app.jobs.schemas import EXPORTS, MAX_LABELS, JobSpec
-from dfad_core.catalog import ARCHITECTURES, METHODS
+from dfad_core.contract.catalog import ARCHITECTURES, METHODS
 
 router = APIRouter(tags=["capabilities"])
 

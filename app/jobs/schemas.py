@@ -15,9 +15,9 @@ from pydantic import (
 )
 
 from app.text import storable
-from dfad_core import layer_list, transformers_config
-from dfad_core.catalog import ARCHITECTURES, TIMM, get_architecture, get_method
-from dfad_core.config import BudgetConfig, InputConfig, MethodConfig, TargetConfig, TrainingConfig
+from dfad_core.contract import layer_list, transformers_config
+from dfad_core.contract.catalog import ARCHITECTURES, TIMM, get_architecture, get_method
+from dfad_core.contract.config import BudgetConfig, InputConfig, MethodConfig, TargetConfig, TrainingConfig
 from dfad_core.errors import ConfigError, OneLogitRejected, ShapeError
 
 MAX_LABELS = 16
@@ -103,7 +103,7 @@ class StudentSpec(Strict):
     architecture: ArchitectureName | None = None
     args: Args = {}
     layers: Annotated[list[dict[str, Any]], Field(max_length=layer_list.MAX_LAYERS)] | None = None
-    """See `dfad_core.layer_list`; settings that are left out are filled in."""
+    """See `dfad_core.contract.layer_list`; settings that are left out are filled in."""
     transformers: dict[str, Any] | None = None
     """A config of one of transformers' image classifiers, as in its config.json. Classes, channels and size
     of the images follow from the teacher."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from app.errors import FieldProblem, InvalidBody
 from app.storage import Stored
 from app.text import storable
-from dfad_core.containers import container_of, unknown_container
+from dfad_core.contract.containers import container_of, unknown_container
 
 MAX_NAME_CHARACTERS = 255
 

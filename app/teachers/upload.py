@@ -25,7 +25,7 @@ from app.errors import FieldProblem, InvalidBody, ServiceError
 from app.ids import new_id
 from app.storage import Stored, Writer, get_store
 from app.teachers.files import TeacherFile, check_container, display_name
-from dfad_core.containers import HEAD_BYTES
+from dfad_core.contract.containers import HEAD_BYTES
 
 PIECE_BYTES = 2**20
 """Handed to the store at once; what the network brings is smaller."""

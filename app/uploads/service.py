@@ -20,7 +20,7 @@ from app.models import Artifact, Upload, UploadPart
 from app.storage import Stored, get_store
 from app.teachers.files import TeacherFile, check_container, display_name
 from app.uploads.schemas import PartView, UploadRequest, UploadView
-from dfad_core.containers import HEAD_BYTES
+from dfad_core.contract.containers import HEAD_BYTES
 
 MAX_PARTS = 10_000
 SHOWN = ("id", "status", "filename", "bytes", "sha256", "part_bytes", "created_at", "expires_at")

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from dfad_core.methods.terms import bn_layers
+from dfad_core.networks.batch_norm import bn_layers
 
 
 class BnDistance:

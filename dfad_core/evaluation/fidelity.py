@@ -11,16 +11,16 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from dfad_core.contract.evaluation_plan import HELD_OUT_NUMBERS, LEAST_BATCH, Shape
+from dfad_core.contract.evaluation_plan import batch_size as batch_for
 from dfad_core.evaluation.bn_distance import BnDistance
 from dfad_core.evaluation.calibration_error import calibration_error
 from dfad_core.evaluation.diversity import class_entropy_of, sample_distance
-from dfad_core.evaluation.pace import Pace
-from dfad_core.evaluation.plan import HELD_OUT_NUMBERS, LEAST_BATCH, Shape
-from dfad_core.evaluation.plan import batch_size as batch_for
 from dfad_core.evaluation.suite import Maker, makers, sizes
 from dfad_core.evaluation.transition import transition_error
 from dfad_core.hooks import Hooks
 from dfad_core.losses import discrepancy, divergence
+from dfad_core.pace import Pace
 
 BATCH, PATH_BATCH = 256, 64
 """Images that are worked on in one call; and of those that are moved between classes."""

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from dfad_core.catalog import METHODS
-from dfad_core.evaluation.cost import cost
-from dfad_core.methods.terms import bn_layers
+from dfad_core.contract.catalog import METHODS
+from dfad_core.networks.batch_norm import bn_layers
+from dfad_core.networks.cost import cost
 
 NORMS = (
     nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm2d, nn.RMSNorm,

@@ -8,8 +8,8 @@ import time
 import torch
 from torch import nn
 
-from dfad_core.evaluation.pace import Between, nothing
-from dfad_core.evaluation.plan import MOST_TIMED, batch_size, latency_batch
+from dfad_core.contract.evaluation_plan import MOST_TIMED, batch_size, latency_batch
+from dfad_core.pace import Between, nothing
 
 BATCHES = (1, MOST_TIMED)
 """Of large images, and for large networks, fewer at a time."""

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from dfad_core.evaluation.pace import Between, nothing
-from dfad_core.evaluation.plan import Shape, batch_size, held_out_count
+from dfad_core.contract.evaluation_plan import Shape, batch_size, held_out_count
+from dfad_core.data.random_streams import seeded
 from dfad_core.evaluation.procedural import procedural
-from dfad_core.models.generator import Generator
-from dfad_core.runtime import seeded
+from dfad_core.networks.generator import Generator
+from dfad_core.pace import Between, nothing
 
 Maker = Callable[[int], Tensor]
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dfad_core.evaluation.plan import PATH_STEPS
+from dfad_core.contract.evaluation_plan import PATH_STEPS
 
 STEP_LENGTH = 0.2
 """Of one step, as root mean square over the image's values; a whole path moves an image by about 2 of its

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from dfad_core import losses
-from dfad_core.methods.terms import GeneratorTerm, GeneratorView, bn_layers
+from dfad_core.methods.terms import GeneratorTerm, GeneratorView
+from dfad_core.networks.batch_norm import bn_layers
 
 
 class TotalVariation(GeneratorTerm):

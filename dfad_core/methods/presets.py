@@ -1,7 +1,7 @@
 """The methods, each one a composition of the same parts. The trainer knows none of them by name.
 
-How many updates each takes a round is in `dfad_core.catalog`, where the service reads it too. What all
-of them share, and where that differs from the papers: Adam and the engine's own schedules, batch and
+How many updates each takes a round is in `dfad_core.contract.catalog`, where the service reads it too.
+What all of them share, and where that differs from the papers: Adam and the engine's own schedules, batch and
 generator (DFAD's) unless the job says otherwise, and a pool of past batches where the papers keep a
 folder of images or make new ones. Terms on BN statistics play where the teacher has BN.
 """
@@ -11,8 +11,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 
-from dfad_core.catalog import get_method
-from dfad_core.config import MethodConfig
+from dfad_core.contract.catalog import get_method
+from dfad_core.contract.config import MethodConfig
 from dfad_core.methods.recipe import Recipe, override
 
 

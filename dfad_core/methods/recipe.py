@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Literal
 
-from dfad_core.config import MethodConfig
+from dfad_core.contract.config import MethodConfig
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from dfad_core import losses
-from dfad_core.sampling.batch import Batch
-
-BN_LAYERS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+from dfad_core.data.batch import Batch
+from dfad_core.networks.batch_norm import bn_layers
 
 Network = Callable[[Tensor], Tensor]
 
@@ -215,8 +214,3 @@ class VirtualInterpolation(StudentTerm):
         else:
             labels_BK = losses.mix(view.batch.teacher_logits_BK, mixing)
         return losses.virtual_interpolation(view.student(images_BCHW), labels_BK, self._gap)
-
-
-def bn_layers(module: nn.Module) -> list[nn.Module]:
-    """The batch-norm layers of `module` that keep running statistics."""
-    return [m for m in module.modules() if isinstance(m, BN_LAYERS) and m.running_mean is not None]

@@ -111,7 +111,7 @@ def score(student_path: Path) -> tuple[dict[str, float | str], float]:
     """Accuracies on digits that neither the teacher nor anything else was trained on, and compression."""
     from dfad_core import load_student
     from dfad_core.evaluation.accuracy import accuracy
-    from dfad_core.evaluation.cost import cost
+    from dfad_core.networks.cost import cost
     from examples.digits.data import SHAPE, digits
 
     _, (x, y) = digits()

@@ -10,10 +10,10 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from dfad_core.config import InputConfig
+from dfad_core.contract.config import InputConfig
 from dfad_core.evaluation.accuracy import accuracy
-from dfad_core.export.safetensors import save_student
-from dfad_core.models import build_classifier
+from dfad_core.formats.safetensors import save_student
+from dfad_core.networks import build_classifier
 from examples.digits.data import MEAN, SHAPE, STD, digits
 
 TEACHER = Path(__file__).parent / "teacher.safetensors"

@@ -15,7 +15,7 @@ from PIL import Image
 
 from benchmarks import mnist
 from benchmarks.snapshots import Snapshots, same_network
-from dfad_core.models import build_classifier
+from dfad_core.networks import build_classifier
 
 
 @pytest.fixture

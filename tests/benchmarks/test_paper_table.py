@@ -11,9 +11,9 @@ from benchmarks import paper_table
 from benchmarks.data import DataMissing, load_folder, load_images
 from benchmarks.teacher_training import Recipe, augmented, one_cycle, train
 from benchmarks.work import generator_macs, petaflop
-from dfad_core.config import DistillConfig, InputConfig, MethodConfig, TrainingConfig
-from dfad_core.models import build_classifier
-from dfad_core.models.generator import Generator
+from dfad_core.contract.config import DistillConfig, InputConfig, MethodConfig, TrainingConfig
+from dfad_core.networks import build_classifier
+from dfad_core.networks.generator import Generator
 from tests.benchmarks.conftest import encoded
 
 SMALL = ["--batch-size", "8", "--latent-dim", "4", "--generator-width", "4", "--student-steps", "2"]
@@ -151,7 +151,7 @@ def test_work_is_counted_from_passes() -> None:
     )
     training = TrainingConfig(batch_size=10, student_steps=5, latent_dim=4, generator_width=4)
     config = DistillConfig(InputConfig((3, 32, 32)), method=MethodConfig("dfad"), training=training)
-    from dfad_core.evaluation.cost import cost
+    from dfad_core.networks.cost import cost
 
     macs = [cost(net, (3, 32, 32)).macs for net in (teacher, student)]
     own = generator_macs(Generator(4, 4, (3, 32, 32)))

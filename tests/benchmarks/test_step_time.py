@@ -10,8 +10,8 @@ import torch
 
 from benchmarks import step_time
 from benchmarks.plain import PlainGenerator, PlainLoop
-from dfad_core.models import build_classifier
-from dfad_core.models.generator import Generator
+from dfad_core.networks import build_classifier
+from dfad_core.networks.generator import Generator
 
 
 @pytest.mark.parametrize("shape", [(1, 32, 32), (3, 16, 24), (2, 33, 17)])

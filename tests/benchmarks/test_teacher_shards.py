@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from benchmarks import teacher_shards
-from dfad_core.models import build_classifier
+from dfad_core.networks import build_classifier
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from dfad_core.config import BudgetConfig, DistillConfig, InputConfig, MethodConfig, TrainingConfig
+from dfad_core.contract.config import BudgetConfig, DistillConfig, InputConfig, MethodConfig, TrainingConfig
 
 LATENT, CLASSES = 8, 5
 

@@ -7,7 +7,7 @@ import torch
 
 from dfad_core.hooks import Hooks
 from dfad_core.profiling import Profile, TraceHooks, profiled, region
-from dfad_core.trainer import distill
+from dfad_core.training.trainer import distill
 
 
 def test_inner_regions_are_not_counted_twice() -> None:

@@ -15,8 +15,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_the_student_is_at_most_a_quarter_of_the_teacher() -> None:
     from dfad_core import load_student
-    from dfad_core.evaluation.cost import cost
-    from dfad_core.models import build_classifier
+    from dfad_core.networks import build_classifier
+    from dfad_core.networks.cost import cost
     from examples.digits import demo
     from examples.digits.data import SHAPE
 

@@ -18,8 +18,8 @@ from starlette.testclient import TestClient
 
 from app.db import session_scope
 from app.jobs import lifecycle
-from dfad_core.models import build_classifier
-from tests.dfad_core.loading.test_one_logit import FILES
+from dfad_core.networks import build_classifier
+from tests.dfad_core.formats.test_one_logit import FILES
 from worker.attempt_runner import Attempt
 from worker.inspection import inspect_teacher
 

@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from dfad_core.models import build_classifier
+from dfad_core.networks import build_classifier
 
 CASES: dict[str, tuple[Callable[[Path], bytes], str]] = {}
 """Name -> (makes the file in a folder, the code). `ready` where it is no harm after all."""

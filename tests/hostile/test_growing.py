@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import save_file
 
 from dfad_core.errors import TeacherRejected
-from dfad_core.loading import load_teacher
-from dfad_core.models import build_classifier
+from dfad_core.formats import load_teacher
+from dfad_core.networks import build_classifier
 
 
 @pytest.mark.parametrize("form", ["safetensors", "pt"])

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from dfad_core.evaluation.accuracy import accuracy
-from dfad_core.evaluation.cost import cost
-from dfad_core.models import build_classifier
+from dfad_core.networks import build_classifier
+from dfad_core.networks.cost import cost
 
 
 def test_cost_by_hand() -> None:

@@ -10,9 +10,9 @@ import json
 import torch
 from torch import Tensor, nn
 
-from dfad_core.catalog import METHODS
+from dfad_core.contract.catalog import METHODS
 from dfad_core.evaluation.inspection import inspected
-from dfad_core.models import build_classifier
+from dfad_core.networks import build_classifier
 
 
 def suits(found: dict[str, object]) -> dict[str, bool]:

@@ -1,10 +1,11 @@
 import pytest
 import torch
 
-from dfad_core.config import MethodConfig
+from dfad_core.contract.config import MethodConfig
 from dfad_core.errors import ConfigError
-from dfad_core.methods import PRESETS, Recipe, build_game, resolve_recipe
-from dfad_core.methods.terms import BNStatistics, GeneratorView, bn_layers
+from dfad_core.methods import PRESETS, Recipe, build_objective, resolve_recipe
+from dfad_core.methods.terms import BNStatistics, GeneratorView
+from dfad_core.networks.batch_norm import bn_layers
 
 
 def test_unknown_method() -> None:
@@ -30,10 +31,10 @@ def test_no_bn_term_where_there_is_no_bn() -> None:
 
 def test_the_game_holds_signs_and_leaves_out_zero_weights(tiny) -> None:
     teacher = tiny.classifier(4)
-    game = build_game(Recipe(), teacher, tiny.classifier(4, seed=1), torch.zeros(2, 1, 8, 8))
+    game = build_objective(Recipe(), teacher, tiny.classifier(4, seed=1), torch.zeros(2, 1, 8, 8))
     assert [(w, t.name) for w, t in game.generator_terms] == [(-1, "discrepancy")]
     assert [(w, t.name) for w, t in game.student_terms] == [(1, "student_discrepancy")]
-    full = build_game(
+    full = build_objective(
         Recipe(
             activation_weight=0.1,
             interpolation_weight=0.5,

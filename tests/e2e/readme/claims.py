@@ -29,7 +29,7 @@ from app.config import Settings
 from app.jobs.schemas import EXPORTS, EvaluationReport, JobSpec
 from dfad_client import profiles
 from dfad_client.cli import app as command_line
-from dfad_core.catalog import ARCHITECTURES, METHODS, TIMM
+from dfad_core.contract.catalog import ARCHITECTURES, METHODS, TIMM
 
 ROOT = Path(__file__).resolve().parents[3]
 #: Words that name nothing of this project's surface, or that a sentence around them explains.
@@ -230,7 +230,7 @@ def json_text(text: str) -> bool:
 
 def _part_of_a_student(student: dict[str, Any]) -> bool:
     """What is shown of it is as the spec's own parts are."""
-    from dfad_core import layer_list, transformers_config
+    from dfad_core.contract import layer_list, transformers_config
 
     [(way, value)] = student.items()
     if way == "layers":

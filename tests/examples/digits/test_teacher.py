@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from dfad_core.evaluation.accuracy import accuracy
-from dfad_core.loading import load_teacher
+from dfad_core.formats import load_teacher
 from examples.digits.data import MEAN, STD, digits
 from examples.digits.train_teacher import TEACHER
 

@@ -1,0 +1,194 @@
+"""Everything that can be set about a distillation, as frozen dataclasses.
+
+The service makes its JSON Schemas from these same classes, so a parameter is written once.
+`None` in a field of `MethodConfig` or `TrainingConfig` means "what the preset says".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, ClassVar, Literal
+
+from dfad_core.contract.bounds import Range, check_ranges
+from dfad_core.errors import ConfigError
+
+MIN_IMAGE_SIDE = 8
+MAX_IMAGE_SIDE = 512
+MAX_CHANNELS = 4
+
+
+@dataclass(frozen=True)
+class InputConfig:
+    """What one input of teacher and student looks like."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    shape: tuple[int, int, int]
+    """Channels, height, width."""
+    mean: tuple[float, ...] | None = None
+    """Per-channel mean that the teacher's preprocessing subtracts; None: unknown (taken as 0)."""
+    std: tuple[float, ...] | None = None
+    """Per-channel deviation that the teacher's preprocessing divides by; None: unknown (1)."""
+
+    def __post_init__(self) -> None:
+        channels, height, width = self.shape
+        if not 1 <= channels <= MAX_CHANNELS:
+            raise ConfigError(f"channels must be 1 to {MAX_CHANNELS}", param="shape")
+        if not all(MIN_IMAGE_SIDE <= side <= MAX_IMAGE_SIDE for side in (height, width)):
+            raise ConfigError(f"height and width must be {MIN_IMAGE_SIDE} to {MAX_IMAGE_SIDE}", param="shape")
+        for name in ("mean", "std"):
+            value = getattr(self, name)
+            if value is None:
+                continue
+            if len(value) != channels:
+                raise ConfigError(f"{name} needs one value for each channel", param=name)
+            if not all(abs(v) < 1e4 for v in value):
+                raise ConfigError(f"{name} must be finite and small", param=name)
+        if self.std is not None and not all(v > 1e-6 for v in self.std):
+            raise ConfigError("std must be positive", param="std")
+
+
+@dataclass(frozen=True)
+class MethodConfig:
+    """Which game is played, and the weights of its terms. None: the preset's own value."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    name: str = "best"
+    """A preset of `dfad_core.contract.catalog.METHODS`."""
+    activation_weight: Annotated[float, Range(ge=0, le=1000)] | None = None
+    """Weight of the activation regularizer (Heo et al. 2019, margin form) on the student."""
+    activation_margin: Annotated[float, Range(gt=0, le=100)] = 1.0
+    """Margin m of the activation regularizer; 1 as in Heo et al."""
+    interpolation_weight: Annotated[float, Range(ge=0, le=1000)] | None = None
+    """Weight of the virtual-interpolation term on the student."""
+    interpolation_concentration: Annotated[float, Range(gt=0, le=100)] | None = None
+    """a of lambda ~ Beta(a, a)."""
+    interpolation_labels: Literal["interpolated", "requeried"] | None = None
+    """Labels of virtual samples: mixed from the two logits, or asked of the teacher again."""
+    bn_weight: Annotated[float, Range(ge=0, le=1000)] | None = None
+    """Weight of the BN-statistics term on the generator; ignored where the teacher has no BN."""
+    one_hot_weight: Annotated[float, Range(ge=0, le=1000)] | None = None
+    """Weight of CE(t, argmax t) on the generator (DAFL's one-hot term)."""
+    class_entropy_weight: Annotated[float, Range(ge=0, le=1000)] | None = None
+    """Weight of the negative entropy of the batch's mean class distribution on the generator."""
+    adversarial_weight: Annotated[float, Range(ge=0, le=1000)] | None = None
+    """Weight of the gap between student and teacher that the generator widens; 0: no game."""
+    imitation: Literal["l1", "squared", "kl"] | None = None
+    """The student's gap: mean absolute or squared difference of logits, or Kullback-Leibler divergence."""
+    temperature: Annotated[float, Range(gt=0, le=100)] | None = None
+    """Of the student's Kullback-Leibler divergence."""
+    level_set_batches: Annotated[int, Range(ge=0, le=64)] | None = None
+    """Batches of procedural images (level sets of smooth random fields) a round, beside the round's own."""
+    student_average: Annotated[float, Range(ge=0, lt=1)] | None = None
+    """Decay of the running average of the student's weights that is handed out; 0: the weights themselves."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+
+
+@dataclass(frozen=True)
+class BudgetConfig:
+    """How long to train."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    steps: Annotated[int, Range(ge=1, le=10_000_000)] = 2000
+    """Rounds of the game: one generator update and `student_steps` student updates each."""
+    train_seconds: Annotated[float, Range(gt=0, le=2_592_000)] | None = None
+    """If set, training ends after this many seconds instead, schedules follow the clock, and
+    `steps` is only an upper bound. Such a run is not repeatable to the bit."""
+    max_runtime_seconds: Annotated[float, Range(gt=0, le=2_592_000)] = 86_400
+    """Deadline of the whole job; past it the job fails and its partial student is kept."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Batch, pool, optimizers and precision. None: the preset's own value."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    batch_size: Annotated[int, Range(ge=2, le=8192)] = 128
+    """Images a batch, of the generator and of the student alike."""
+    accumulation: Annotated[int, Range(ge=1, le=256)] = 1
+    """Slices in which a batch is worked off, for batches larger than the memory: one update from the mean of
+    their gradients. BN layers and batch terms then see a slice at a time. Searches do not slice."""
+    student_steps: Annotated[int, Range(ge=1, le=100)] | None = None
+    """Student updates a round. The methods' own counts are in the catalogue: with a pool of labelled images
+    an update of the student costs a fraction of one of the generator, and more of them pay."""
+    pool_batches: Annotated[int, Range(ge=0, le=4096)] | None = None
+    """Batches kept and re-used by the student; 0 makes a fresh batch for every student update."""
+    inner_steps: Annotated[int, Range(ge=1, le=10_000)] | None = None
+    """Gradient steps that a method which fits every batch anew (pixels, or generator and z) spends on one."""
+    student_optimizer: Literal["sgd", "adam"] = "adam"
+    student_learning_rate: Annotated[float, Range(gt=0, le=10)] | None = None
+    """Peak rate of the student's schedule."""
+    generator_learning_rate: Annotated[float, Range(gt=0, le=10)] = 1e-3
+    """Adam's rate for the generator; 1e-3 as in DFAD."""
+    weight_decay: Annotated[float, Range(ge=0, le=1)] = 5e-4
+    """Of the student; 5e-4 as in DFAD's CIFAR recipe."""
+    latent_dim: Annotated[int, Range(ge=1, le=4096)] = 100
+    """Length of z ~ N(0, I)."""
+    generator_width: Annotated[int, Range(ge=4, le=512)] = 32
+    """Channels of the generator's last hidden layer."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """`auto`: bfloat16 autocast where the processor or GPU computes in it, else float32."""
+    cuda_graphs: bool = False
+    """On CUDA, record the players' steps as CUDA graphs after a few rounds and replay them: less waiting for
+    Python where networks are small. In one process, for whole batches and methods without searches."""
+    threads: Annotated[int, Range(ge=0, le=1024)] = 0
+    """CPU threads; 0: all that this process may use, or one where that is faster, as it is beside another
+    busy program. The result says which."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+
+
+@dataclass(frozen=True)
+class DistillConfig:
+    """All that `dfad_core.distill` needs beside the two networks."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    input: InputConfig
+    num_classes: Annotated[int, Range(ge=2, le=100_000)] = 10
+    method: MethodConfig = field(default_factory=MethodConfig)
+    budget: BudgetConfig = field(default_factory=BudgetConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    seed: Annotated[int, Range(ge=0, le=2**63 - 1)] = 0
+    progress_seconds: Annotated[float, Range(ge=0, le=3600)] = 1.0
+    """At most one progress report in this many seconds (0: one every step)."""
+    sample_seconds: Annotated[float, Range(gt=0, le=86_400)] = 10.0
+    """At most one grid of samples in this many seconds."""
+    checkpoint_seconds: Annotated[float, Range(gt=0, le=86_400)] = 60.0
+    """Seconds between two checkpoints; more where one takes over 2 % of them to write."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+
+
+@dataclass(frozen=True)
+class TargetConfig:
+    """What a student may cost, in the place of its name; each None is no limit."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    max_parameters: Annotated[int, Range(ge=1)] | None = None
+    max_macs: Annotated[int, Range(ge=1)] | None = None
+    """Multiply-accumulates for one input."""
+    max_bytes: Annotated[int, Range(ge=1)] | None = None
+    """Of all its tensors in float32."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+        if self.max_parameters is None and self.max_macs is None and self.max_bytes is None:
+            raise ConfigError("a target names at least one limit")
+
+    def allows(self, parameters: int, macs: int, size: int) -> bool:
+        """Whether a network of that cost keeps to it."""
+        limits = ((parameters, self.max_parameters), (macs, self.max_macs), (size, self.max_bytes))
+        return all(limit is None or value <= limit for value, limit in limits)

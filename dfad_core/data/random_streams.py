@@ -1,0 +1,91 @@
+"""The engine's own random streams, so that a resumed run draws what the undisturbed one would."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dfad_core.losses.virtual_interpolation import Mixing
+
+_NOISE, _POOL, _MIXING, _EVALUATION, _SIDE, _SEARCH = range(6)
+
+
+def stream_seed(seed: int, stream: int, rank: int = 0) -> int:
+    """A 63-bit seed for one stream of one of a job's processes, unrelated to all the others."""
+    entropy = [seed, stream, rank] if rank else [seed, stream]
+    state = np.random.SeedSequence(entropy).generate_state(1, np.uint64)
+    return int(state[0]) >> 1
+
+
+def evaluation_seed(seed: int) -> int:
+    """Seed of the inputs on which fidelity is measured; training never draws from it."""
+    return stream_seed(seed, _EVALUATION)
+
+
+class Streams:
+    """Separate streams for the noise z, the pool's draws, mixtures, images beside the game, searches."""
+
+    def __init__(self, seed: int, device: torch.device, rank: int = 0) -> None:
+        self.device = device
+        self._noise = torch.Generator(device).manual_seed(stream_seed(seed, _NOISE, rank))
+        self.pool = np.random.default_rng(stream_seed(seed, _POOL, rank))
+        self._mixing = np.random.default_rng(stream_seed(seed, _MIXING, rank))
+        self._side = torch.Generator(device).manual_seed(stream_seed(seed, _SIDE, rank))
+        self.search = np.random.default_rng(stream_seed(seed, _SEARCH, rank))
+
+    def noise(self, batch_size: int, latent_dim: int) -> Tensor:
+        """z ~ N(0, I), float32, (B, Z)."""
+        return torch.randn(batch_size, latent_dim, generator=self._noise, device=self.device)
+
+    def side_noise(self, batch_size: int, latent_dim: int) -> Tensor:
+        """z ~ N(0, I) for images beside the game, from a stream of its own."""
+        return torch.randn(batch_size, latent_dim, generator=self._side, device=self.device)
+
+    def mixing(self, batch_size: int, concentration: float) -> Mixing:
+        """A permutation of the batch and lambda ~ Beta(a, a) for each pair."""
+        partner = torch.from_numpy(self._mixing.permutation(batch_size))
+        share = self._mixing.beta(concentration, concentration, size=batch_size)
+        share = share.astype(np.float32)
+        return Mixing(
+            partner.to(self.device, non_blocking=True),
+            torch.from_numpy(share).to(self.device, non_blocking=True),
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """All streams; NumPy's as JSON text, which safe loading accepts whatever the NumPy release."""
+        return {
+            "noise": self._noise.get_state(),
+            "side": self._side.get_state(),
+            "pool": json.dumps(self.pool.bit_generator.state),
+            "mixing": json.dumps(self._mixing.bit_generator.state),
+            "search": json.dumps(self.search.bit_generator.state),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` gave."""
+        self._noise.set_state(state["noise"].cpu())
+        self._side.set_state(state["side"].cpu())
+        self.search.bit_generator.state = json.loads(state["search"])
+        self.pool.bit_generator.state = json.loads(state["pool"])
+        self._mixing.bit_generator.state = json.loads(state["mixing"])
+
+
+@contextlib.contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Start torch's own streams of the CPU and of `device` from `seed` for the block, then put them back.
+
+    No other device is asked for its stream: reading one waits for that device.
+    """
+    on_gpu = device.type == "cuda"
+    with torch.random.fork_rng([device] if on_gpu else []):
+        torch.default_generator.manual_seed(seed)
+        if on_gpu:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield

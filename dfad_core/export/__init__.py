@@ -1,1 +1,0 @@
-"""Writing students: one file a format."""

@@ -1,0 +1,63 @@
+"""Weights that a student begins with: of another run, of a pretrained network, of part of one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dfad_core.errors import TeacherRejected
+from dfad_core.formats.detect import detect_format
+from dfad_core.formats.match import check_layouts, strip_prefixes
+from dfad_core.formats.safetensors_file import read_safetensors
+from dfad_core.formats.state_dict import read_state_dict_pt
+
+SHOWN = 20
+"""Names in a report."""
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file or a state dict. Raises TeacherRejected with the usual codes."""
+    file_format = detect_format(path)
+    if file_format not in ("safetensors", "state_dict_pt"):
+        text = "A student begins with a safetensors file or a state dict."
+        raise TeacherRejected(text, code="unsupported_format", param="student.init_from")
+    tensors = read_state_dict_pt(path)[0] if file_format == "state_dict_pt" else read_safetensors(path)[0]
+    check_layouts(tensors)
+    return strip_prefixes(tensors)
+
+
+def begin_with(student: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Take over what has the name and the shape of one of the student's own; what was and was not.
+
+    Raises TeacherRejected (`init_mismatch`) where nothing fits, `nonfinite_weights` for no numbers.
+    """
+    state = student.state_dict()
+    taken, other_shape, unknown = [], [], []
+    for name, tensor in tensors.items():
+        own = state.get(name)
+        if own is None:
+            unknown.append(name)
+        elif own.shape != tensor.shape:
+            other_shape.append(name)
+        else:
+            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+                text = f"The initial weights of {name[:200]} are not finite."
+                raise TeacherRejected(text, code="nonfinite_weights", param="student.init_from")
+            state[name] = tensor.to(own.dtype)
+            taken.append(name)
+    if not any(state[name].is_floating_point() for name in taken):
+        text = "Nothing in the initial weights has the name and the shape of one of the student's."
+        raise TeacherRejected(text, code="init_mismatch", param="student.init_from")
+    student.load_state_dict(state)
+    missing = sorted(set(state) - set(taken))
+    return {
+        "taken": len(taken),
+        "of": len(state),
+        "missing": missing[:SHOWN],
+        "other_shape": other_shape[:SHOWN],
+        "unknown": unknown[:SHOWN],
+    }

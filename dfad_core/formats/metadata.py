@@ -1,0 +1,54 @@
+"""What a student's file says of itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from dfad_core.contract.catalog import get_architecture
+from dfad_core.contract.config import InputConfig
+
+KEY = "dfad"
+MAX_NUMBER = 100_000
+"""Most classes that a file may claim; sides and channels have closer bounds of their own."""
+
+
+@dataclass(frozen=True)
+class StudentMetadata:
+    """Enough to build the network again and to feed it rightly."""
+
+    architecture: str
+    args: dict[str, Any]
+    num_classes: int
+    input: InputConfig
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def to_strings(self) -> dict[str, str]:
+        """As safetensors metadata, which maps text to text."""
+        return {"format": "pt", KEY: json.dumps(asdict(self), sort_keys=True)}
+
+    @classmethod
+    def from_strings(cls, metadata: Mapping[str, str]) -> StudentMetadata | None:
+        """None for a file that this project did not write. Raises ValueError on a garbled one."""
+        if KEY not in metadata:
+            return None
+        try:
+            data = json.loads(metadata[KEY])
+            given, args = data["input"], dict(data["args"])
+            entry = get_architecture(data["architecture"])
+            entry.check_args(args)
+            channels, height, width = (_integer(side) for side in given["shape"])
+            mean, std = (None if given[k] is None else tuple(map(float, given[k])) for k in ("mean", "std"))
+            source = InputConfig((channels, height, width), mean, std)
+            extra = dict(data.get("extra", {}))
+            return cls(entry.name, args, _integer(data["num_classes"]), source, extra)
+        except (KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+            raise ValueError("the metadata of this project is garbled") from error
+
+
+def _integer(value: Any) -> int:
+    if type(value) is not int or not 1 <= value <= MAX_NUMBER:
+        raise ValueError("not a positive whole number")
+    return value

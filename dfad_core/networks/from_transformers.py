@@ -1,0 +1,87 @@
+"""Image classifiers of transformers, built from a config alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dfad_core.contract.transformers_config import MAX_PARAMETERS
+from dfad_core.errors import ConfigError, ShapeError
+
+
+class Logits(nn.Module):
+    """Images to logits, without what else transformers returns."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """(B, classes)."""
+        logits: Tensor = self.net(pixel_values=x_BCHW).logits
+        return logits
+
+
+def auto_config() -> Any:
+    """transformers' AutoConfig, which asks no network. Raises ImportError where it is not installed."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    from transformers import AutoConfig
+
+    return AutoConfig
+
+
+def classifier_class(about: Any) -> Any:
+    """The class that classifies images by a config object of transformers."""
+    from transformers import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING
+
+    kinds: Any = MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING[type(about)]
+    return kinds[0] if isinstance(kinds, tuple) else kinds
+
+
+def build_transformers(
+    config: Mapping[str, Any], *, num_classes: int, input_shape: tuple[int, int, int]
+) -> Logits:
+    """Freshly initialised; the config's image size and channels are those of `input_shape` unless given.
+
+    Raises ConfigError where transformers is missing or the config describes no network, ShapeError where the
+    network does not take such images.
+    """
+    channels, height, width = input_shape
+    try:
+        known = auto_config().for_model(config["model_type"]).to_dict()
+    except ImportError as error:
+        text = "students of transformers need the package transformers, which is not installed here"
+        raise ConfigError(text, code="unknown_architecture", param="config.model_type") from error
+    unknown = sorted(set(config) - set(known))
+    if unknown:
+        raise ConfigError(f"{config['model_type']} has no such setting", param=f"config.{unknown[0]}")
+    usual = {"num_channels": channels, "image_size": height if height == width else (height, width)}
+    given = {name: value for name, value in usual.items() if name in known} | dict(config)
+    try:
+        about = auto_config().for_model(**given, num_labels=num_classes)
+        kind = classifier_class(about)
+        with torch.device("meta"):
+            count = sum(p.numel() for p in kind(about).parameters())
+        # On the CPU, whatever device surrounds this: transformers fills some buffers as it builds.
+        model = kind(about) if count <= MAX_PARAMETERS else None
+    # Whatever the classes of transformers raise for a config that cannot be.
+    except Exception as error:
+        text = "the config describes no network"
+        raise ConfigError(text, code="unknown_architecture", param="config") from error
+    if model is None:
+        text = f"has {count} parameters; a student may have {MAX_PARAMETERS}"
+        raise ConfigError(text, param="config")
+    module = Logits(model)
+    device = next(module.parameters()).device
+    try:
+        with torch.no_grad():
+            answer = module.eval()(torch.zeros(2, *input_shape, device=device))
+    except Exception as error:
+        raise ShapeError(f"the network does not take images of {input_shape}", param="shape") from error
+    if answer.shape != (2, num_classes):
+        raise ShapeError("the network gives no row of logits", param="shape")
+    return module.train()

@@ -1,0 +1,1 @@
+"""Training: the loop, its phases, what one run is made of, and how a run is stopped and resumed."""

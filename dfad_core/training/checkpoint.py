@@ -1,0 +1,77 @@
+"""A run as bytes: sealed with a hash, bound to its job, loaded without running any code."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import json
+import pickle
+from typing import Any
+
+import torch
+from torch import nn
+
+from dfad_core.contract.config import DistillConfig
+from dfad_core.errors import CheckpointError
+
+MAGIC = b"DFADCKP2"
+_HEADER_BYTES = len(MAGIC) + 32 + 32 + 8
+
+
+def fingerprint(config: DistillConfig, teacher: nn.Module, student: nn.Module) -> bytes:
+    """32 bytes that only the same job has: its settings, the teacher's weights, the student's shapes.
+
+    Where and how often it reports, and its deadline, may change between two attempts of one job.
+    """
+    settings = dataclasses.asdict(config)
+    for name in ("device", "progress_seconds", "sample_seconds", "checkpoint_seconds"):
+        del settings[name]
+    del settings["budget"]["max_runtime_seconds"]
+    for name in ("threads", "cuda_graphs"):
+        del settings["training"][name]
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for name, tensor in teacher.state_dict().items():
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    for name, tensor in student.state_dict().items():
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+    return digest.digest()
+
+
+def pack(state: dict[str, Any], job: bytes) -> bytes:
+    """Seal `state` (tensors, numbers, text, lists, dicts) for the job with this fingerprint."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    payload = buffer.getbuffer()
+    digest = hashlib.sha256(job)
+    digest.update(payload)
+    return b"".join((MAGIC, job, digest.digest(), len(payload).to_bytes(8, "big"), payload))
+
+
+def verify(data: bytes) -> memoryview:
+    """The payload of what `pack` sealed, unread. CheckpointError if it is torn or changed."""
+    header, payload = data[:_HEADER_BYTES], memoryview(data)[_HEADER_BYTES:]
+    if len(header) < _HEADER_BYTES or not header.startswith(MAGIC):
+        raise CheckpointError("this is not a checkpoint")
+    if len(payload) != int.from_bytes(header[72:80], "big"):
+        raise CheckpointError("the checkpoint is torn: its length is wrong")
+    digest = hashlib.sha256(header[8:40])
+    digest.update(payload)
+    if digest.digest() != header[40:72]:
+        raise CheckpointError("the checkpoint is corrupted: its hash is wrong")
+    return payload
+
+
+def unpack(data: bytes, job: bytes) -> dict[str, Any]:
+    """What `pack` sealed. CheckpointError if it is torn, changed, or another job's."""
+    payload = verify(data)
+    if data[8:40] != job:
+        raise CheckpointError("the checkpoint belongs to another job", code="foreign_checkpoint")
+    try:
+        state = torch.load(io.BytesIO(payload), weights_only=True, map_location="cpu")
+    except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError) as error:
+        raise CheckpointError(f"the checkpoint cannot be read: {error}") from error
+    if not isinstance(state, dict):
+        raise CheckpointError("the checkpoint holds no state")
+    return state

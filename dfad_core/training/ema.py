@@ -1,0 +1,47 @@
+"""An exponential running average of a network's weights."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import nn
+
+
+class WeightAverage:
+    """A copy of `module` that follows it: w <- d * w + (1 - d) * module's w, after every update.
+
+    Polyak and Juditsky 1992; the exponential form is that of Tarvainen and Valpola 2017, arXiv
+    1703.01780. Early on d is (1 + n) / (10 + n) where that is less, so that the first weights are soon
+    forgotten. Parameters alone are averaged; buffers stay those of the copy.
+    """
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        self.module = copy.deepcopy(module).requires_grad_(False)
+        self._source, self._decay = module, decay
+        self._updates = 0
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Take one step towards the module."""
+        self._updates += 1
+        decay = min(self._decay, (1 + self._updates) / (10 + self._updates))
+        averages: list[torch.Tensor] = list(self.module.parameters())
+        weights: list[torch.Tensor] = list(self._source.parameters())
+        torch._foreach_lerp_(averages, weights, 1 - decay)
+
+    @torch.no_grad()
+    def hand_over(self) -> None:
+        """Give the module the average's weights."""
+        for theirs, ours in zip(self._source.parameters(), self.module.parameters(), strict=True):
+            theirs.copy_(ours)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights and count."""
+        return {"weights": self.module.state_dict(), "updates": self._updates}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` gave."""
+        self.module.load_state_dict(state["weights"])
+        self._updates = state["updates"]

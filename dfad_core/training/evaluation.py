@@ -1,0 +1,80 @@
+"""The stage of a run that follows training: what is measured of a run's student, and what that costs."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from dfad_core.contract.catalog import get_method
+from dfad_core.contract.evaluation_plan import EvaluationBudget, bound_seconds, round_macs
+from dfad_core.data.random_streams import evaluation_seed
+from dfad_core.errors import Stopped
+from dfad_core.evaluation.fidelity import Fidelity, measure_fidelity
+from dfad_core.evaluation.suite import held_out_images, makers
+from dfad_core.hooks import Hooks
+from dfad_core.networks.cost import cost
+from dfad_core.pace import Pace
+from dfad_core.training.run_state import RunState
+
+if TYPE_CHECKING:
+    from dfad_core.training.trainer import DistillResult
+
+logger = logging.getLogger(__name__)
+
+
+def evaluation_budget(run: RunState) -> EvaluationBudget:
+    """What the two networks cost, and a round of their training."""
+    training, shape = run.config.training, run.config.input.shape
+    teacher, student = cost(run.teacher, shape).macs, cost(run.student, shape).macs
+    inner_steps = training.inner_steps or get_method(run.config.method.name).inner_steps
+    a_round = round_macs(
+        teacher,
+        student,
+        batch=training.batch_size,
+        inner_steps=inner_steps,
+        student_steps=run.student_steps,
+    )
+    return EvaluationBudget(shape, teacher, student, a_round)
+
+
+def evaluate(run: RunState, hooks: Hooks, result: DistillResult, budget: EvaluationBudget) -> None:
+    """Fidelity and held-out images into the result, as far as a stop and the clock let it come."""
+    shape, seed = run.config.input.shape, evaluation_seed(run.config.seed)
+    generator, latent_dim = run.learned_generator, run.latent_dim
+    plan, bound = budget.plan(result.steps), bound_seconds(result.seconds)
+    sources = makers(shape, seed, run.runtime.device, generator, latent_dim)
+    a_round = result.seconds / max(1, result.steps)
+    pace = Pace(
+        hooks,
+        "evaluating",
+        total=plan.passes(len(sources)),
+        bound_seconds=bound,
+        expected_seconds=budget.fidelity_seconds(result.steps, a_round),
+        later_seconds=budget.other_seconds(a_round) + hooks.later_seconds,
+    )
+    found = Fidelity(complete=False)
+    try:
+        found = measure_fidelity(
+            run.teacher,
+            run.student,
+            sources,
+            shape=shape,
+            seed=seed,
+            num_images=plan.images,
+            path_images=plan.path_images,
+            pace=pace,
+        )
+    except Stopped as stopped:
+        logger.info("evaluation is left out: %s", stopped.message)
+    result.fidelity = found.figures
+    result.evaluation = {
+        "images": plan.images,
+        "measured": found.images,
+        "seconds": round(pace.seconds, 1),
+        "bound_seconds": round(bound, 1),
+        "complete": found.complete,
+    }
+    if found.figures:
+        with suppress(Stopped):  # whoever goes on from here asks again
+            result.synthetic_BCHW = held_out_images(shape, seed, generator, latent_dim, between=pace)

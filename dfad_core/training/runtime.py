@@ -1,0 +1,130 @@
+"""Where and how the arithmetic runs: device, precision, threads."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from dfad_core.contract.config import DistillConfig
+from dfad_core.data.random_streams import seeded
+from dfad_core.errors import ConfigError
+
+_CGROUP_ROOT = Path("/sys/fs/cgroup")
+_CGROUP_OF_SELF = Path("/proc/self/cgroup")
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Resolved answers to the config's `auto`."""
+
+    device: torch.device
+    precision: str
+    """`bfloat16` (autocast) or `float32`."""
+    threads: int
+
+    @property
+    def storage_dtype(self) -> torch.dtype:
+        """Type in which synthetic images are kept: under autocast nothing finer is ever computed on."""
+        return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
+
+    def autocast(self) -> torch.autocast:
+        """The autocast context of this precision; disabled in float32."""
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16")
+
+
+def resolve(config: DistillConfig) -> Runtime:
+    """Choose device, precision and threads. ConfigError when CUDA is asked for and absent."""
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("no CUDA device is available", code="no_cuda_device", param="device")
+    use_cuda = config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
+    device = torch.device("cuda" if use_cuda else "cpu")
+    precision = config.training.precision
+    if precision == "auto":
+        precision = "bfloat16" if computes_bfloat16(device) else "float32"
+    threads = config.training.threads or min(torch.get_num_threads(), usable_processors())
+    return Runtime(device, precision, threads)
+
+
+def computes_bfloat16(device: torch.device) -> bool:
+    """Whether `device` multiplies in bfloat16 itself, rather than emulating it."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def usable_processors() -> int:
+    """Processors this process may use: its affinity mask, cut by the control group's CPU quota."""
+    has_mask = hasattr(os, "sched_getaffinity")  # Linux
+    count = len(os.sched_getaffinity(0)) if has_mask else os.cpu_count() or 1
+    quota = _cgroup_quota()
+    return count if quota is None else max(1, min(count, math.ceil(quota)))
+
+
+def _cgroup_quota() -> float | None:
+    """CPUs granted by the tightest control group above this process; None: no limit is set."""
+    try:
+        lines = _CGROUP_OF_SELF.read_text().splitlines()
+    except OSError:
+        return None
+    quotas = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        version_2 = controllers == ""
+        if not version_2 and "cpu" not in controllers.split(","):
+            continue
+        root = _CGROUP_ROOT if version_2 else _CGROUP_ROOT / "cpu"
+        read = _quota_v2 if version_2 else _quota_v1
+        folder = root / path.lstrip("/")
+        for group in (folder, *folder.parents):
+            if not group.is_relative_to(root):
+                break
+            quota = read(group)
+            if quota is not None:
+                quotas.append(quota)
+    return min(quotas, default=None)
+
+
+def _quota_v2(group: Path) -> float | None:
+    try:
+        limit, period = (group / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return None
+    return None if limit == "max" else int(limit) / int(period)
+
+
+def _quota_v1(group: Path) -> float | None:
+    try:
+        limit = int((group / "cpu.cfs_quota_us").read_text())
+        period = int((group / "cpu.cfs_period_us").read_text())
+    except (OSError, ValueError):
+        return None
+    return None if limit <= 0 else limit / period
+
+
+@contextlib.contextmanager
+def applied(runtime: Runtime, seed: int) -> Iterator[None]:
+    """Set threads and torch's own random streams for a run; put the caller's back afterwards.
+
+    The engine draws from generators of its own; the global streams matter only to networks that
+    draw inside `forward` (dropout).
+    """
+    with cpu_threads(runtime.threads), seeded(seed, runtime.device):
+        yield
+
+
+@contextlib.contextmanager
+def cpu_threads(number: int) -> Iterator[None]:
+    """Let torch use `number` CPU threads for the block; put the caller's number back afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,185 @@
+"""The engine's program: its lines and exit codes, and what it does without the optional packages."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from dfad_core import load_student
+from dfad_core.cli import program
+from dfad_core.cli.lines import finite
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Any:
+    """Run a command in `tmp_path`; its exit code and lines."""
+    handlers: dict[int, Any] = {}
+    monkeypatch.setattr("signal.signal", handlers.__setitem__)
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str) -> tuple[int, list[dict[str, Any]]]:
+        code = program.main(arguments)
+        return code, [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+    call.handlers = handlers  # type: ignore[attr-defined]
+    return call
+
+
+def test_from_a_teacher_to_a_student_and_on(run: Any, tiny_teacher: Path, tmp_path: Path) -> None:
+    code, lines = run(
+        "distill", str(tiny_teacher), "--student=mlp8", '--student-args={"width": 8}', "--steps=2", "--seed=5"
+    )
+    assert code == 0
+    assert [line["seq"] for line in lines] == list(range(1, len(lines) + 1))
+    phases = [line["data"]["phase"] for line in lines if line["type"] == "phase"]
+    assert phases == ["loading", "warming_up", "distilling", "evaluating", "exporting"]
+    result = lines[-1]["data"]
+    assert (result["steps"], result["partial"]) == (2, False)
+    assert result["result"]["student"]["architecture"] == "mlp8"
+    assert set(result["files"]) == {"student.safetensors", "report.html", "samples.png"}
+    assert "mlp8" in Path(result["report"]).read_text()
+    student = load_student("student.safetensors")
+    assert student(torch.zeros(1, 1, 8, 8)).shape == (1, 10)
+    assert student.dfad_metadata.extra["seed"] == 5
+    code, lines = run("export", "student.safetensors", "--to=pt2", "--output=out/s.pt2")
+    assert code == 0
+    assert lines[-1]["data"]["agreement_with_student"] == 1.0
+    assert (tmp_path / "out" / "s.pt2").stat().st_size == lines[-1]["data"]["bytes"]
+
+
+def test_the_student_is_written_before_it_is_evaluated(
+    run: Any, tiny_teacher: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dfad_core.training import evaluation as stage
+
+    monkeypatch.setattr(stage, "measure_fidelity", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run("distill", str(tiny_teacher), "--student=mlp8", "--steps=2")
+    assert load_student("student.safetensors").dfad_metadata.extra == {
+        "method": "best", "partial": False, "seed": 0, "steps": 2,
+    }  # fmt: skip
+
+
+def test_an_interrupt_in_evaluation_keeps_a_whole_student(
+    run: Any, tiny_teacher: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dfad_core.training import evaluation as stage
+
+    measure = stage.measure_fidelity
+
+    def interrupted(*args: Any, **options: Any) -> Any:
+        run.handlers[2](2, None)
+        return measure(*args, **options)
+
+    monkeypatch.setattr(stage, "measure_fidelity", interrupted)
+    code, lines = run("distill", str(tiny_teacher), "--student=mlp8", "--steps=2")
+    result = lines[-1]["data"]
+    assert (code, result["partial"], result["result"]) == (130, False, None)
+    assert result["files"] == ["student.safetensors"]
+    assert "not all of it is measured" in lines[-2]["data"]["message"]
+    assert load_student("student.safetensors").dfad_metadata.extra["partial"] is False
+    percents = [line["data"]["percent"] for line in lines if line["type"] == "progress"]
+    assert max(percents) == 99
+
+
+def test_a_derived_student_by_the_clock_under_another_name(run: Any, tiny_teacher: Path) -> None:
+    target = '--target={"max_parameters": 1000}'
+    code, lines = run("distill", str(tiny_teacher), target, "--seconds=0.1", "--output=out/mine.safetensors")
+    assert code == 0
+    data = lines[-1]["data"]
+    assert data["result"]["student"]["parameters"] <= 1000
+    assert set(data["files"]) == {
+        f"out/mine{end}" for end in (".safetensors", ".report.html", ".samples.png")
+    }
+    progress = next(line["data"] for line in lines if line["type"] == "progress")
+    assert progress["total_steps"] is None
+
+
+def test_reports_and_exports_that_cannot_be_had_cost_no_student(
+    run: Any, tiny_teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("jinja2", "onnxscript", "onnx"):
+        monkeypatch.setitem(sys.modules, name, None)
+    code, lines = run("distill", str(tiny_teacher), "--student=mlp8", "--steps=1", "--export=onnx")
+    assert code == 0
+    warnings = [line["data"] for line in lines if line["type"] == "warning"]
+    told = {data["code"]: data.get("message") for data in warnings}
+    assert "jinja2 is missing (pip install 'dfad[report]')" in told["report_missing"]
+    assert "is missing" in told["export_failed"]
+    assert lines[-1]["data"]["files"] == ["student.safetensors"]
+    code, lines = run("export", "student.safetensors", "--to=onnx", "--output=s.onnx")
+    assert (code, lines[-1]["data"]["code"]) == (1, "export_failed")
+    assert not (tmp_path / "s.onnx").exists()
+
+
+def test_the_first_signal_keeps_the_student_the_second_ends_at_once(run: Any, tiny_teacher: Path) -> None:
+    from dfad_core.cli.lines import Interrupt
+
+    interrupt = Interrupt()
+    (handler,) = set(run.handlers.values())
+    handler(2, None)
+    assert interrupt.asked
+    with pytest.raises(KeyboardInterrupt):
+        handler(2, None)
+    with pytest.raises(KeyboardInterrupt):
+        interrupt.check()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "error"),
+    [
+        (["--student=nope"], 2, "unknown_architecture"),
+        (["--student=resnet18", "--export=tflite"], 2, "invalid_config"),
+        (["--student=lenet5"], 2, "shape_mismatch"),
+        (["--student=mlp8", "--method=nope"], 2, "unknown_method"),
+        (["--student=mlp8", "--device=tpu"], 2, "invalid_config"),
+        (["--student=mlp8", "--steps=0"], 2, "invalid_config"),
+        (["--student=mlp8", "--output=s.onnx"], 2, "invalid_config"),
+        (["--student=mlp8", "--init-from=absent"], 2, "file"),
+        (["--student=mlp8", "--evaluate-on=TEACHER"], 2, "bad_evaluation_data"),
+        ([], 2, "invalid_config"),
+        (["--student=mlp8", "--output=TEACHER"], 2, "invalid_config"),
+        (["--student=mlp8", "--architecture=resnet18"], 1, "architecture_mismatch"),
+    ],
+)
+def test_what_is_refused(run: Any, tiny_teacher: Path, arguments: list[str], code: int, error: str) -> None:
+    before = tiny_teacher.read_bytes()
+    given = [part.replace("TEACHER", str(tiny_teacher)) for part in arguments]
+    found, lines = run("distill", str(tiny_teacher), "--steps=1", *given)
+    assert (found, lines[-1]["type"], lines[-1]["data"]["code"]) == (code, "error", error)
+    assert tiny_teacher.read_bytes() == before
+
+
+def test_a_file_that_is_no_teacher_or_no_student(run: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no network")
+    assert run("distill", "file", "--student=mlp8")[0] == 1
+    code, lines = run("export", "file", "--to=onnx", "--output=x")
+    assert (code, lines[-1]["data"]["code"]) == (1, "unsupported_format")
+    assert run("distill", "absent", "--student=mlp8")[0] == 2
+
+
+def test_bench_counts_rounds(run: Any) -> None:
+    code, lines = run("bench", "mlp8:mlp8", "--seconds=0.05", "--batch-size=8", "--method=noise")
+    found = lines[-1]["data"]
+    assert code == 0
+    assert found["rounds"] >= 1
+    assert found["rounds_per_second"] == pytest.approx(found["rounds"] / found["seconds"], rel=0.05)
+    assert found["machine"]["versions"]["torch"] == torch.__version__
+    for pair in ("mlp8", "mlp8:nope", "a:b:c"):
+        assert run("bench", pair)[0] == 2
+
+
+def test_names_need_no_torch(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    code, lines = run("names")
+    assert code == 0
+    assert "resnet18" in lines[0]["data"]["architectures"]
+
+
+def test_json_has_no_nan() -> None:
+    assert finite({"a": [math.nan, 1.0, (math.inf,)], "b": "c"}) == {"a": [None, 1.0, [None]], "b": "c"}

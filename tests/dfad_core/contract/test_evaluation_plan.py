@@ -1,0 +1,74 @@
+"""How much is evaluated follows from cost: of small networks as much as ever, of large ones a little."""
+
+from __future__ import annotations
+
+import pytest
+
+from dfad_core.contract import evaluation_plan as plan
+from dfad_core.contract.evaluation_plan import (
+    EvaluationBudget,
+    batch_size,
+    images_within,
+    latency_batch,
+    round_macs,
+)
+
+SMALL = [(10_000, 3_000), (420_000, 120_000), (41_000_000, 20_000_000)]
+"""MACs of teacher and student: a perceptron on 8x8, LeNet-5 on 28x28, ResNet-20 on 32x32."""
+RESNET18_AT_224 = (1_820_000_000, 500_000_000)
+
+
+def budget(teacher: int, student: int, batch: int = 8) -> EvaluationBudget:
+    macs = round_macs(teacher, student, batch=batch, inner_steps=1, student_steps=5)
+    return EvaluationBudget((3, 224, 224), teacher, student, macs)
+
+
+@pytest.mark.parametrize("macs", SMALL)
+@pytest.mark.parametrize("rounds", [1, 2000])
+def test_small_networks_are_shown_as_many_images_as_ever(macs: tuple[int, int], rounds: int) -> None:
+    found = budget(*macs).plan(rounds)
+    assert (found.images, found.path_images) == (1024, 64)
+
+
+def test_a_large_input_is_shown_few_images_after_a_short_training_and_more_after_a_long_one() -> None:
+    short, long = (budget(*RESNET18_AT_224).plan(rounds) for rounds in (10, 100_000))
+    assert (short.images, short.path_images) == (64, 8)
+    assert (long.images, long.path_images) == (1024, 64)
+    between = budget(*RESNET18_AT_224).plan(500)
+    assert 64 < between.images < 1024
+    assert between.images % plan.IMAGES_OF_A_PATH == 0
+    assert between.macs <= plan.SHARE * 500 * budget(*RESNET18_AT_224).round_macs
+
+
+def test_passes_count_each_image_again_where_it_was_moved() -> None:
+    assert budget(*RESNET18_AT_224).plan(10).passes(4) == 4 * (64 + 8 * 10)
+
+
+def test_the_time_that_is_expected_is_bounded_as_the_evaluation_is() -> None:
+    one = budget(*RESNET18_AT_224)
+    assert one.fidelity_seconds(10, 1e-3) == pytest.approx(one.plan(10).macs / one.round_macs * 1e-3)
+    assert one.fidelity_seconds(10, 8.0) == plan.bound_seconds(80.0) == plan.LEAST_SECONDS
+    assert plan.bound_seconds(36_000.0) == 3600.0
+    assert one.expected_seconds(10, 1.0) > one.fidelity_seconds(10, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("shape", "images"),
+    [((1, 8, 8), 256), ((1, 28, 28), 256), ((3, 32, 32), 256), ((3, 64, 64), 80), ((3, 224, 224), 8)],
+)
+def test_a_call_works_on_fewer_images_where_they_are_large(shape: tuple[int, int, int], images: int) -> None:
+    assert batch_size(shape, 256) == images
+    assert batch_size(shape, 1) == 1
+
+
+def test_a_pass_that_is_timed_takes_no_minutes() -> None:
+    assert latency_batch(0, 64) == latency_batch(1_160_000_000, 64) == 64
+    assert latency_batch(27_000_000_000, 64) == 4
+    assert latency_batch(10**12, 64) == 1
+
+
+def test_what_is_only_looked_at_is_bounded_too() -> None:
+    assert images_within(1_820_000_000, 256) == 256
+    assert images_within(27_000_000_000, 256) == 20
+    assert images_within(10**12, 256) == 16
+    assert images_within(10**12, 5) == 5

@@ -1,0 +1,222 @@
+"""Hugging Face folders: what transformers saves is read as it answers, everything else is refused by name.
+
+Guards: that only transformers' own classes are built, only safetensors are read, and nothing large is built
+for a config whose weights are not there.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save
+from torch import nn
+
+from dfad_core.errors import TeacherRejected
+from dfad_core.formats import load_teacher
+from dfad_core.formats.converted import read_converted, write_converted
+
+pytest.importorskip("transformers")
+
+COMMON = {"num_labels": 5, "num_channels": 1}
+CONFIGS: dict[str, dict[str, Any]] = {
+    "vit": {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24,
+            "image_size": 16, "patch_size": 8},
+    "deit": {"architectures": ["DeiTForImageClassification"], "hidden_size": 16, "num_hidden_layers": 2,
+             "num_attention_heads": 2, "intermediate_size": 24, "image_size": 16, "patch_size": 8},
+    "beit": {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24,
+             "image_size": 16, "patch_size": 8},
+    "dinov2": {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 16,
+               "patch_size": 8},
+    "resnet": {"embedding_size": 8, "hidden_sizes": [8, 12], "depths": [1, 1], "layer_type": "basic"},
+    "regnet": {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "groups_width": 4},
+    "convnext": {"hidden_sizes": [8, 12], "depths": [1, 1], "num_stages": 2, "patch_size": 2},
+    "swin": {"image_size": 16, "patch_size": 2, "embed_dim": 8, "depths": [1, 1], "num_heads": [1, 2],
+             "window_size": 4},
+    "mobilenet_v1": {"depth_multiplier": 0.25, "min_depth": 4, "image_size": 32},
+    "mobilenet_v2": {"depth_multiplier": 0.25, "image_size": 32},
+    "poolformer": {"hidden_sizes": [8, 8, 8, 8], "depths": [1, 1, 1, 1]},
+}  # fmt: skip
+BATCH_NORM = ("resnet", "regnet", "mobilenet_v1", "mobilenet_v2")
+SIDES = {"mobilenet_v1": 32, "mobilenet_v2": 32, "poolformer": 32}
+PREPROCESSOR = {"do_normalize": True, "image_mean": [0.5], "image_std": [0.25]}
+
+
+def saved(kind: str, folder: Path, **options: Any) -> tuple[Path, nn.Module]:
+    from transformers import AutoConfig, AutoModelForImageClassification
+
+    torch.manual_seed(0)
+    model = AutoModelForImageClassification.from_config(AutoConfig.for_model(kind, **CONFIGS[kind], **COMMON))
+    for module in model.modules():  # statistics as of a training, not 0 and 1
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.running_var, 0.5, 2)  # type: ignore[arg-type]
+            nn.init.normal_(module.running_mean)  # type: ignore[arg-type]
+    model.save_pretrained(folder, **options)
+    side = SIDES.get(kind, 16)
+    size = {"size": {"height": side, "width": side}, "crop_size": {"height": side, "width": side}}
+    (folder / "preprocessor_config.json").write_text(json.dumps({**PREPROCESSOR, **size}))
+    return folder, model.eval()
+
+
+def zipped(folder: Path, path: Path, top: str = "") -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in sorted(folder.iterdir()):
+            archive.write(file, top + file.name)
+    return path
+
+
+def tarred(folder: Path, path: Path, mode: Any = "w") -> Path:
+    with tarfile.open(path, mode) as archive:
+        archive.add(folder, "my-model")
+    return path
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_what_is_saved_answers_as_it_did(kind: str, tmp_path: Path) -> None:
+    folder, model = saved(kind, tmp_path / "model")
+    teacher = load_teacher(zipped(folder, tmp_path / "t.zip"))
+    side = SIDES.get(kind, 16)
+    assert (teacher.architecture, teacher.num_classes) == (f"huggingface:{kind}", 5)
+    assert (teacher.input.shape, teacher.input.mean, teacher.input.std) == ((1, side, side), (0.5,), (0.25,))
+    x_BCHW = torch.randn(3, 1, side, side)
+    with torch.no_grad():
+        expected = model(pixel_values=x_BCHW).logits
+        assert torch.allclose(teacher.module(x_BCHW), expected, atol=1e-5)
+        write_converted(teacher, tmp_path / "c.safetensors")
+        again = read_converted(tmp_path / "c.safetensors")
+        assert torch.allclose(again.module(x_BCHW), expected, atol=1e-5)
+    has_norm = any(isinstance(module, nn.BatchNorm2d) for module in teacher.module.modules())
+    assert has_norm == (kind in BATCH_NORM)
+    x_BCHW.requires_grad_(True)
+    teacher.module(x_BCHW).sum().backward()
+    assert x_BCHW.grad is not None
+
+
+@pytest.mark.parametrize("how", ["zip", "zip in a folder", "tar", "tar.gz", "sharded"])
+def test_every_way_to_pack_a_folder(how: str, tmp_path: Path) -> None:
+    options = {"max_shard_size": "8KB"} if how == "sharded" else {}
+    folder, model = saved("vit", tmp_path / "model", **options)
+    assert (folder / "model.safetensors.index.json").exists() == (how == "sharded")
+    path = {
+        "zip": lambda: zipped(folder, tmp_path / "t"),
+        "zip in a folder": lambda: zipped(folder, tmp_path / "t", "vit-tiny/"),
+        "tar": lambda: tarred(folder, tmp_path / "t"),
+        "tar.gz": lambda: tarred(folder, tmp_path / "t", "w:gz"),
+        "sharded": lambda: zipped(folder, tmp_path / "t"),
+    }[how]()
+    x_BCHW = torch.randn(2, 1, 16, 16)
+    with torch.no_grad():
+        assert torch.allclose(load_teacher(path).module(x_BCHW), model(pixel_values=x_BCHW).logits, atol=1e-5)
+    assert not (tmp_path / "shard.safetensors").exists()
+
+
+def changed(**changes: Any) -> Callable[[dict[str, bytes]], None]:
+    def change(files: dict[str, bytes]) -> None:
+        files["config.json"] = json.dumps({**json.loads(files["config.json"]), **changes}).encode()
+
+    return change
+
+
+def without_weights(files: dict[str, bytes]) -> None:
+    del files["model.safetensors"]
+
+
+def pickled_weights(files: dict[str, bytes]) -> None:
+    del files["model.safetensors"]
+    files["pytorch_model.bin"] = b"\x80\x04evil"
+
+
+def other_weights(files: dict[str, bytes]) -> None:
+    files["model.safetensors"] = save({"a": torch.zeros(2)})
+
+
+def shards_elsewhere(files: dict[str, bytes]) -> None:
+    del files["model.safetensors"]
+    files["model.safetensors.index.json"] = b'{"weight_map": {"a": "../../etc/passwd"}}'
+
+
+def set_to(name: str, content: bytes) -> Callable[[dict[str, bytes]], None]:
+    return lambda files: files.__setitem__(name, content)
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "param"),
+    [
+        (changed(auto_map={"AutoModel": "x.Y"}), "remote_code_refused", "auto_map"),
+        (changed(model_type="llama"), "unsupported_architecture", "model_type"),
+        (changed(model_type=["vit"]), "unsupported_architecture", "model_type"),
+        (changed(quantization_config={"bits": 4}), "tensor_layout", "quantization_config"),
+        (changed(hidden_size=10**7), "structure_limit", "hidden_size"),
+        (changed(hidden_size=65_536), "architecture_mismatch", "weights"),
+        (changed(num_hidden_layers=60_000), "structure_limit", "num_hidden_layers"),
+        (changed(hidden_size="wide"), "architecture_mismatch", "config"),
+        (changed(hidden_act="x" * 300), "structure_limit", "hidden_act"),
+        (changed(hidden_act="os.system"), "architecture_mismatch", "config"),
+        (changed(id2label={str(i): "x" for i in range(7)}), "architecture_mismatch", "weights"),
+        (changed(id2label={"0": "one"}), "one_logit", None),
+        (changed(id2label=None, num_labels=0), "corrupt_file", "id2label"),
+        (changed(patch_size=0), "architecture_mismatch", "config"),
+        (set_to("config.json", b"{" * 50_000), "corrupt_file", "config.json"),
+        (set_to("config.json", b"[]"), "corrupt_file", "config.json"),
+        (set_to("config.json", b'{"a": "' + b"x" * (17 * 2**20)), "structure_limit", None),
+        (set_to("preprocessor_config.json", b'{"size": 100000}'), "input_required", "input"),
+        (
+            set_to("preprocessor_config.json", b'{"image_mean": "a", "image_std": 1}'),
+            "input_required",
+            "input",
+        ),
+        (set_to("model.safetensors", b"junk"), "corrupt_file", None),
+        (without_weights, "unsupported_format", "model.safetensors"),
+        (pickled_weights, "unsafe_pickle", None),
+        (other_weights, "architecture_mismatch", "weights"),
+        (shards_elsewhere, "corrupt_file", "model.safetensors.index.json"),
+    ],
+)
+def test_what_is_wrong_is_named(
+    change: Callable[[dict[str, bytes]], None], code: str, param: str | None, tmp_path: Path
+) -> None:
+    folder, _ = saved("vit", tmp_path / "model")
+    files = {file.name: file.read_bytes() for file in folder.iterdir()}
+    change(files)
+    with zipfile.ZipFile(tmp_path / "t.zip", "w", zipfile.ZIP_STORED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    with pytest.raises(TeacherRejected) as refused:
+        load_teacher(tmp_path / "t.zip")
+    assert (refused.value.code, refused.value.param) == (code, param), refused.value.message
+
+
+def test_members_that_lead_elsewhere_are_refused(tmp_path: Path) -> None:
+    for number, name in enumerate(("../up.safetensors", "/abs.safetensors")):
+        with zipfile.ZipFile(tmp_path / f"{number}.zip", "w") as archive:
+            archive.writestr("config.json", "{}")
+            archive.writestr(name, b"x")
+        with pytest.raises(TeacherRejected) as refused:
+            load_teacher(tmp_path / f"{number}.zip")
+        assert refused.value.code == "unsafe_archive"
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        link = tarfile.TarInfo("model.safetensors")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        tar.addfile(link)
+    (tmp_path / "l.tar").write_bytes(buffer.getvalue())
+    with pytest.raises(TeacherRejected) as refused:
+        load_teacher(tmp_path / "l.tar")
+    assert refused.value.code == "unsafe_archive"
+
+
+@pytest.mark.parametrize("mode", ["zip", "w:gz"])
+def test_a_bomb_is_not_unpacked(mode: Any, tmp_path: Path) -> None:
+    folder, _ = saved("vit", tmp_path / "model")
+    (folder / "model.safetensors").write_bytes(bytes(80 * 2**20))
+    path = zipped(folder, tmp_path / "t") if mode == "zip" else tarred(folder, tmp_path / "t", mode)
+    with pytest.raises(TeacherRejected) as refused:
+        load_teacher(path)
+    assert refused.value.code == "structure_limit"

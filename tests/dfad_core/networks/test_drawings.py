@@ -1,0 +1,101 @@
+import numpy as np
+import pytest
+import torch
+
+from dfad_core.networks.drawings import LevelSets, NoiseImages, white_level
+from dfad_core.networks.feature_exchange import exchanging_features
+from dfad_core.networks.generator import Generator
+from dfad_core.networks.noisy_labels import NoisyLabels
+
+
+def test_noise_is_z_itself() -> None:
+    source = NoiseImages((3, 8, 10))
+    z = torch.randn(4, source.latent_dim)
+    assert torch.equal(source(z).flatten(1), z)
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32), (2, 17, 40)])
+def test_level_sets_are_images_before_the_preprocessing(shape: tuple[int, int, int]) -> None:
+    mean, std = (0.3,) * shape[0], (0.2,) * shape[0]
+    source = LevelSets(shape, mean, std)
+    images = source(torch.randn(64, source.latent_dim)) * 0.2 + 0.3
+    assert images.shape == (64, *shape)
+    assert images.min() >= -1e-5
+    assert images.max() <= 1 + 1e-5
+    assert images.std() > 0.1
+
+
+def test_level_sets_without_preprocessing_are_normalised() -> None:
+    source = LevelSets((3, 16, 16))
+    images = source(torch.randn(64, source.latent_dim))
+    assert images.mean(dim=(0, 2, 3)).abs().max() < 1e-5
+    torch.testing.assert_close(images.var(dim=(0, 2, 3), correction=0), torch.ones(3), rtol=1e-3, atol=0)
+
+
+def test_level_sets_follow_z_alone() -> None:
+    source = LevelSets((1, 12, 12), (0.5,), (0.5,))
+    z = torch.randn(6, source.latent_dim)
+    assert torch.equal(source(z), source(z))
+    torch.testing.assert_close(source(z)[2:3], source(z[2:3]))
+
+
+def test_a_dark_mean_makes_bright_figures() -> None:
+    dark, light = (LevelSets((1, 16, 16), (m,), (0.3,)) for m in (0.1, 0.9))
+    z = torch.randn(256, dark.latent_dim)
+    assert dark(z).mul(0.3).add(0.1).mean() < 0.45
+    assert light(z).mul(0.3).add(0.9).mean() > 0.55
+
+
+def test_feature_exchange_mixes_pairs_and_ends() -> None:
+    generator = Generator(8, 4, (1, 8, 8)).eval()
+    z = torch.randn(6, 8)
+    plain = generator(z)
+    with exchanging_features(generator, np.random.default_rng(0)):
+        mixed = generator(z)
+    assert mixed.shape == plain.shape
+    assert not torch.equal(mixed, plain)
+    assert torch.equal(generator(z), plain)
+
+
+def test_feature_exchange_takes_half_of_the_channels_from_a_partner() -> None:
+    layer = torch.nn.BatchNorm2d(4).eval()
+    x = torch.arange(5.0).reshape(5, 1, 1, 1).expand(5, 4, 2, 2).clone()
+    with exchanging_features(torch.nn.Sequential(layer), np.random.default_rng(1)):
+        y = layer(x)
+    foreign = (y != layer(x)).flatten(2).any(dim=2)
+    assert foreign.any(dim=0).sum() <= 2  # never more than half of the channels
+    for row in y.flatten(2)[:, :, 0]:
+        assert len(row.unique()) <= 2  # itself and one partner
+
+
+def test_feature_exchange_without_inner_norms_does_nothing() -> None:
+    plain = torch.nn.Linear(3, 3)
+    with exchanging_features(plain, np.random.default_rng(0)):
+        assert plain(torch.zeros(1, 3)).shape == (1, 3)
+
+
+def test_noisy_labels_differ_within_a_class() -> None:
+    layer = NoisyLabels(torch.eye(3), groups=2, latent_dim=5)
+    wanted = torch.tensor([0, 1, 2, 0, 1, 2])
+    z = layer(wanted)
+    assert z.shape == (6, 5)
+    assert not torch.allclose(z[0], z[3])
+    before = layer.weight_GEZ.detach().clone()
+    layer.reset_parameters()
+    assert not torch.equal(before, layer.weight_GEZ)
+
+
+def test_the_white_level_fits_the_preprocessing() -> None:
+    assert white_level((0.49, 0.48, 0.45), (0.25, 0.24, 0.26)) == 1
+    # A quarter of the pixels at 16, the others at 0.
+    assert white_level((4.0,), ((0.25 * 0.75 * 16**2) ** 0.5,)) == pytest.approx(16)
+    source = LevelSets((1, 8, 8), (4.0,), (48**0.5,))
+    images = source(torch.randn(32, source.latent_dim)) * 48**0.5 + 4
+    assert images.min() >= -1e-4
+    assert 14 < images.max() <= 16 + 1e-4
+
+
+def test_a_mean_of_zero_says_nothing_of_the_range() -> None:
+    source = LevelSets((1, 8, 8), (0.0,), (1.0,))
+    images = source(torch.randn(64, source.latent_dim))
+    assert images.mean().abs() < 1e-5

@@ -1,0 +1,119 @@
+"""What a GPU does, as far as a processor can show it: the deferred guard, streams, resumed optimizers."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from dfad_core.contract.catalog import METHODS
+from dfad_core.errors import DivergedError
+from dfad_core.evaluation.suite import makers
+from dfad_core.training.finite_guard import FiniteGuard
+from dfad_core.training.phases import load_optimizer, make_optimizer
+from dfad_core.training.search_phase import fresh_weights
+from dfad_core.training.trainer import distill
+
+SHORT = {"student_steps": 2, "inner_steps": 2, "pool_batches": 4}
+
+
+@pytest.fixture
+def deferred(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs look at their losses as they do on CUDA. The fused CPU kernels obey the flag, too."""
+    monkeypatch.setattr(
+        "dfad_core.training.run_state.FiniteGuard", functools.partial(FiniteGuard, deferred=True)
+    )
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_runs_with_the_guard_of_cuda(tiny, deferred: None, name: str) -> None:
+    config = tiny.config(method={"name": name}, steps=3, **SHORT)
+    result = distill(tiny.classifier(8), tiny.classifier(4, seed=1), config)
+    assert result.steps == 3
+    assert all(torch.isfinite(t).all() for t in result.student.state_dict().values())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_no_method_learns_from_a_loss_that_is_not_finite(tiny, deferred: None, name: str) -> None:
+    teacher, student, generator = tiny.classifier(8), tiny.classifier(4, seed=1), tiny.generator()
+    with torch.no_grad():
+        teacher[-1].bias.fill_(float("nan"))
+    before = [p.detach().clone() for net in (student, generator) for p in net.parameters()]
+    # One report, at the end: until then nobody reads the flag.
+    config = tiny.config(method={"name": name}, steps=2, progress_seconds=60, **SHORT)
+    with pytest.raises(DivergedError):
+        distill(teacher, student, config, generator=generator)
+    after = [p.detach() for net in (student, generator) for p in net.parameters()]
+    restarts = name in ("nayer", "cmi")  # their generators begin with other weights in every search
+    kept = len(list(student.parameters())) if restarts else len(after)
+    assert all(torch.equal(a, b) for a, b in zip(before[:kept], after[:kept], strict=True))
+    assert all(torch.isfinite(t).all() for t in after)
+
+
+@pytest.mark.parametrize("kind", ["adam", "sgd"])
+def test_a_deferred_guard_skips_every_later_update(kind: str) -> None:
+    module = nn.Linear(2, 1)
+    before = [p.detach().clone() for p in module.parameters()]
+    optimizer = make_optimizer(kind, module.parameters(), 0.1, 0.0)
+    guard = FiniteGuard(torch.device("cpu"), deferred=True)
+    guard.raise_if_set()
+    for scale in (float("inf"), 1.0):
+        optimizer.zero_grad()
+        loss = module(torch.ones(3, 2)).sum() * scale
+        loss.backward()
+        guard.check(loss, optimizer, "student")
+        optimizer.step()
+    assert all(torch.equal(a, b) for a, b in zip(before, module.parameters(), strict=True))
+    with pytest.raises(DivergedError):
+        guard.raise_if_set()
+
+
+def test_a_guard_that_is_not_deferred_raises_at_once() -> None:
+    module = nn.Linear(2, 1)
+    optimizer = make_optimizer("adam", module.parameters(), 0.1, 0.0)
+    guard = FiniteGuard(torch.device("cpu"))
+    guard.check(torch.tensor(1.0), optimizer, "student")
+    with pytest.raises(DivergedError, match="student"):
+        guard.check(torch.tensor(float("nan")), optimizer, "student")
+
+
+def test_only_the_device_in_use_is_asked_for_its_random_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for name in ("get_rng_state", "set_rng_state"):
+        monkeypatch.setattr(torch.cuda, name, lambda *arguments: asked.append(arguments))
+    module, stream = nn.Linear(2, 2), torch.get_rng_state()
+    fresh_weights(module, 1)
+    first = module.weight.detach().clone()
+    makers((1, 8, 8), 1, torch.device("cpu"), None, 0)
+    fresh_weights(module, 1)
+    assert torch.equal(module.weight, first)
+    assert torch.equal(torch.get_rng_state(), stream)
+    assert asked == []
+
+
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("kind", ["adam", "sgd"])
+def test_a_resumed_optimizer_keeps_its_rate_where_recordings_read_it(kind: str, before: bool) -> None:
+    def made(recorded: bool) -> tuple[nn.Module, torch.optim.Optimizer]:
+        module = nn.Linear(2, 1)
+        return module, make_optimizer(kind, module.parameters(), 0.5, 0.0, recorded=recorded)
+
+    module, optimizer = made(before)
+    module(torch.ones(3, 2)).sum().backward()
+    for _ in range(2):
+        optimizer.step()
+    for recorded in (True, False):
+        _, resumed = made(recorded)
+        group = dict(resumed.param_groups[0])
+        load_optimizer(resumed, optimizer.state_dict())
+        assert resumed.param_groups[0]["lr"] is group["lr"]
+        assert isinstance(group["lr"], torch.Tensor) == recorded
+        assert resumed.param_groups[0].get("capturable") == group.get("capturable")
+        ours, theirs = (one.state_dict()["state"] for one in (resumed, optimizer))
+        assert ours.keys() == theirs.keys()
+        for place, values in theirs.items():
+            assert all(torch.equal(ours[place][name], value) for name, value in values.items())

@@ -1,0 +1,74 @@
+"""Each phase moves its own network, and no gradient is left anywhere else."""
+
+import pytest
+import torch
+from torch import nn
+
+from dfad_core.training import runtime
+from dfad_core.training.run_state import RunState
+
+
+@pytest.fixture
+def session(tiny) -> RunState:
+    config = tiny.config(method={"name": "auto"})
+    networks = tiny.classifier(8), tiny.classifier(4, seed=1), tiny.generator()
+    made = RunState(*networks, config, runtime.resolve(config))
+    made.clock.start()
+    return made
+
+
+def _weights(module: nn.Module) -> list[torch.Tensor]:
+    return [p.detach().clone() for p in module.parameters()]
+
+
+def _moved(module: nn.Module, before: list[torch.Tensor]) -> bool:
+    return any(not torch.equal(a, b) for a, b in zip(module.parameters(), before, strict=True))
+
+
+def _gradients(*modules: nn.Module) -> list[torch.Tensor]:
+    return [p.grad for module in modules for p in module.parameters() if p.grad is not None]
+
+
+def _ignore(name: str, value: torch.Tensor) -> None:
+    """Records nothing."""
+
+
+def test_the_generator_phase_moves_the_generator_alone(session: RunState) -> None:
+    student, generator = _weights(session.student), _weights(session.generator)
+    adapters = _weights(session.objective.adapters)
+    batch = session.generator_phase.step(session.noise(), session.objective, session.student, _ignore)
+    assert _moved(session.generator, generator)
+    assert not _moved(session.student, student)
+    assert not _moved(session.objective.adapters, adapters)
+    assert _gradients(session.teacher, session.student, session.objective.adapters) == []
+    assert not batch.images_BCHW.requires_grad
+    assert not batch.teacher_logits_BK.requires_grad
+    assert len(batch.active) == len(session.objective.adapters)
+
+
+def test_the_student_phase_moves_student_and_adapters_alone(session: RunState) -> None:
+    batch = session.fresh_batch()
+    student, generator = _weights(session.student), _weights(session.generator)
+    adapters = _weights(session.objective.adapters)
+    session.student_phase.step(batch, session.objective, session.student, session.streams.mixing, _ignore)
+    assert _moved(session.student, student)
+    assert _moved(session.objective.adapters, adapters)
+    assert not _moved(session.generator, generator)
+    assert _gradients(session.teacher, session.generator) == []
+
+
+def test_nothing_requires_a_gradient_between_phases(session: RunState) -> None:
+    session.play_round(_ignore)
+    modules = (session.teacher, session.student, session.generator, session.objective.adapters)
+    assert not any(p.requires_grad for module in modules for p in module.parameters())
+
+
+def test_the_teacher_is_asked_once_for_each_image(session: RunState) -> None:
+    asked: list[int] = []
+    session.teacher.register_forward_hook(lambda module, inputs, output: asked.append(len(inputs[0])))
+    session.objective.student_terms = [
+        t for t in session.objective.student_terms if t[1].name != "virtual_interpolation"
+    ]
+    for _ in range(3):
+        session.play_round(_ignore)
+    assert asked == [16, 16, 16]
