@@ -7,7 +7,7 @@ so a profiled run is slower than others and its shares matter, not its seconds.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from dfad_core.hooks import Hooks, PhaseProgress, Progress
 
@@ -73,6 +75,72 @@ def region(name: str) -> AbstractContextManager[None]:
 
 
 @contextmanager
+def attached(
+    networks: Mapping[str, nn.Module], optimizers: Sequence[torch.optim.Optimizer]
+) -> Iterator[None]:
+    """While a profile is being taken, count the networks' forward passes and the optimizers' steps.
+
+    From outside, by hooks that are gone after the block: the code that is measured knows nothing of it.
+    """
+    profile = _active
+    if profile is None:
+        yield
+        return
+    handles: list[RemovableHandle] = []
+    for name, network in networks.items():
+        handles += _counted(profile, name, network)
+    for optimizer in optimizers:
+        blocks: list[AbstractContextManager[None]] = []
+        handles.append(optimizer.register_step_pre_hook(_entering(profile, "optimizer", blocks)))
+        handles.append(optimizer.register_step_post_hook(_leaving(blocks)))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _counted(profile: Profile, name: str, network: nn.Module) -> list[RemovableHandle]:
+    blocks: list[AbstractContextManager[None]] = []
+    return [
+        network.register_forward_pre_hook(_entering(profile, name, blocks)),
+        network.register_forward_hook(_leaving(blocks), always_call=True),
+    ]
+
+
+def _entering(profile: Profile, name: str, blocks: list[AbstractContextManager[None]]) -> Callable[..., None]:
+    def enter(*_arguments: object) -> None:
+        block = profile.region(name)
+        block.__enter__()
+        blocks.append(block)
+
+    return enter
+
+
+def _leaving(blocks: list[AbstractContextManager[None]]) -> Callable[..., None]:
+    def leave(*_arguments: object) -> None:
+        blocks.pop().__exit__(None, None, None)
+
+    return leave
+
+
+@contextmanager
+def _backward_counted(profile: Profile) -> Iterator[None]:
+    """Count every backward pass of the process during the block."""
+    plain = Tensor.backward
+
+    def backward(tensor: Tensor, *arguments: Any, **named: Any) -> None:
+        with profile.region("backward"):
+            plain(tensor, *arguments, **named)  # type: ignore[no-untyped-call]
+
+    Tensor.backward = backward  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        Tensor.backward = plain  # type: ignore[method-assign]
+
+
+@contextmanager
 def profiled() -> Iterator[Profile]:
     """Take a profile of the block. One at a time in a process."""
     global _active  # noqa: PLW0603 - regions are all over the engine, a profile is of the process
@@ -81,7 +149,8 @@ def profiled() -> Iterator[Profile]:
     _active = profile = Profile()
     start = time.perf_counter()
     try:
-        yield profile
+        with _backward_counted(profile):
+            yield profile
     finally:
         profile.total = time.perf_counter() - start
         _active = None

@@ -6,6 +6,7 @@ The service makes its JSON Schemas from these same classes, so a parameter is wr
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
@@ -15,6 +16,10 @@ from dfad_core.errors import ConfigError
 MIN_IMAGE_SIDE = 8
 MAX_IMAGE_SIDE = 512
 MAX_CHANNELS = 4
+MIN_SLICE = 2
+"""Images of a slice of a batch, at least: batch norm has no variance of one."""
+MAX_POOL_BYTES = 4 * 2**30
+"""Largest pool: it lies in the memory of the device, and again in every checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -114,8 +119,9 @@ class TrainingConfig:
     batch_size: Annotated[int, Range(ge=2, le=8192)] = 128
     """Images a batch, of the generator and of the student alike."""
     accumulation: Annotated[int, Range(ge=1, le=256)] = 1
-    """Slices in which a batch is worked off, for batches larger than the memory: one update from the mean of
-    their gradients. BN layers and batch terms then see a slice at a time. Searches do not slice."""
+    """Slices in which a batch is computed, for batches larger than the memory: one update from the mean of
+    their gradients, each of two images at least. BN layers and batch terms then see a slice at a time.
+    Searches do not slice."""
     student_steps: Annotated[int, Range(ge=1, le=100)] | None = None
     """Student updates a round. The methods' own counts are in the catalogue: with a pool of labelled images
     an update of the student costs a fraction of one of the generator, and more of them pay."""
@@ -129,7 +135,8 @@ class TrainingConfig:
     generator_learning_rate: Annotated[float, Range(gt=0, le=10)] = 1e-3
     """Adam's rate for the generator; 1e-3 as in DFAD."""
     weight_decay: Annotated[float, Range(ge=0, le=1)] = 5e-4
-    """Of the student; 5e-4 as in DFAD's CIFAR recipe."""
+    """Of the student's kernels and matrices, none on biases and norm layers; decoupled from Adam's moments.
+    5e-4 as in DFAD's CIFAR recipe."""
     latent_dim: Annotated[int, Range(ge=1, le=4096)] = 100
     """Length of z ~ N(0, I)."""
     generator_width: Annotated[int, Range(ge=4, le=512)] = 32
@@ -145,6 +152,12 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         check_ranges(self)
+        if self.accumulation > self.batch_size // MIN_SLICE:
+            raise ConfigError(
+                f"a batch of {self.batch_size} has at most {self.batch_size // MIN_SLICE} slices of "
+                f"{MIN_SLICE} images or more, not {self.accumulation}",
+                param="accumulation",
+            )
 
 
 @dataclass(frozen=True)
@@ -169,6 +182,25 @@ class DistillConfig:
 
     def __post_init__(self) -> None:
         check_ranges(self)
+        batches, most = self.training.pool_batches, self.max_pool_batches
+        if batches is not None and batches > most:
+            size = batches * self.pool_batch_bytes / 2**30
+            raise ConfigError(
+                f"a pool of {batches} batches takes {size:.1f} GiB at this image and batch size; "
+                f"{most} batches fit the limit of {MAX_POOL_BYTES / 2**30:g} GiB",
+                param="pool_batches",
+            )
+
+    @property
+    def pool_batch_bytes(self) -> int:
+        """Bytes of the images of one batch in the pool, in the precision of the training."""
+        value_bytes = 4 if self.training.precision == "float32" else 2
+        return self.training.batch_size * math.prod(self.input.shape) * value_bytes
+
+    @property
+    def max_pool_batches(self) -> int:
+        """Batches that `MAX_POOL_BYTES` have room for."""
+        return MAX_POOL_BYTES // self.pool_batch_bytes
 
 
 @dataclass(frozen=True)

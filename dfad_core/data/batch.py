@@ -1,8 +1,8 @@
-"""A batch of synthetic images with what the teacher said about them."""
+"""A batch of synthetic images with the teacher's answers to them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,28 +18,17 @@ class Batch:
     """float32."""
     active: tuple[Tensor, ...] = ()
     """For each matched stage, which of the teacher's pre-activations are positive (bool). Empty where
-    nobody asks, and in the pool: they take several times the memory of the images."""
+    no term compares them, and in the pool: they take several times the memory of the images."""
     attention: tuple[Tensor, ...] = ()
     """For each matched spatial stage the teacher's attention map (B, H * W). Empty likewise."""
 
     def __len__(self) -> int:
         return len(self.images_BCHW)
 
-    def tensors(self) -> dict[str, Tensor]:
-        """All of it by name; `of` makes the batch again."""
-        named = {"images": self.images_BCHW, "logits": self.teacher_logits_BK}
-        for field in ("active", "attention"):
-            named |= {f"{field}.{number}": t for number, t in enumerate(getattr(self, field))}
-        return named
-
-    @classmethod
-    def of(cls, named: Mapping[str, Tensor]) -> Batch:
-        """The batch of these tensors; names that are none of its own are passed over."""
-        rows = {
-            field: tuple(t for name, t in named.items() if name.startswith(f"{field}."))
-            for field in ("active", "attention")
-        }
-        return cls(named["images"], named["logits"], **rows)
+    def rows(self, index: Tensor) -> Batch:
+        """The images at `index` (int64), with their answers; copies."""
+        active, attention = (tuple(a[index] for a in stages) for stages in (self.active, self.attention))
+        return Batch(self.images_BCHW[index], self.teacher_logits_BK[index], active, attention)
 
     def split(self, parts: int) -> Iterator[Batch]:
         """The batch in `parts` slices of nearly equal size, in order; views, not copies."""

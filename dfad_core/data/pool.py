@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from dfad_core.data.batch import Batch
 
@@ -49,10 +51,42 @@ class Pool:
             "teacher_logits": [b.teacher_logits_BK for b in self._batches],
         }
 
-    def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
-        """Take over what `state_dict` gave."""
-        self._next = state["next"]
-        self._batches = [
-            Batch(images.to(device), logits.to(device))
+    def load_state_dict(self, state: dict[str, Any], device: torch.device, dtype: torch.dtype) -> None:
+        """Load what `state_dict` returned; images in `dtype`, whatever the machine before this one stored."""
+        batches = [
+            Batch(images.to(device, dtype), logits.to(device))
             for images, logits in zip(state["images"], state["teacher_logits"], strict=True)
         ]
+        self._batches, self._next = batches, state["next"]
+
+    def drop_not_finite(self) -> None:
+        """Leave out the images to which the teacher's answer is NaN or infinite."""
+        oldest_first = self.recent(len(self._batches))[::-1]
+        self._batches, self._next = [], 0
+        for batch in oldest_first:
+            finite_B = torch.isfinite(batch.teacher_logits_BK).all(dim=1)
+            whole = bool(finite_B.all())
+            finite = batch if whole else batch.rows(finite_B.nonzero().flatten())
+            if len(finite) > 1:
+                self.push(finite)
+
+
+class PoolImages(nn.Module):
+    """Gives the pool's newest images for noise z (B, 1), as a generator gives images of its own.
+
+    Evaluation of a method that fits every batch anew asks this in the place of a generator: what its
+    generator makes of new noise was never fitted. The same z gives the same images.
+    """
+
+    latent_dim = 1
+
+    def __init__(self, batches: Sequence[Batch]) -> None:
+        super().__init__()
+        images_BCHW = torch.cat([batch.images_BCHW for batch in batches])
+        self.images_BCHW = nn.Parameter(images_BCHW, requires_grad=False)
+
+    def forward(self, z_B1: Tensor) -> Tensor:
+        """(B, 1), standard normal -> (B, C, H, W) in float32; each image of the pool is equally likely."""
+        images_BCHW = self.images_BCHW
+        places = (torch.special.ndtr(z_B1[:, 0].double()) * len(images_BCHW)).long()
+        return images_BCHW[places.clamp_max(len(images_BCHW) - 1)].float()

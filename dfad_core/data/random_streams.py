@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -68,9 +69,17 @@ class Streams:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what `state_dict` gave."""
-        self._noise.set_state(state["noise"].cpu())
-        self._side.set_state(state["side"].cpu())
+        """Load what `state_dict` returned.
+
+        A state of another kind of device cannot be loaded: its streams go on from a seed that this state
+        decides, so a run that moves to or from a GPU draws other noise, but never the same noise twice.
+        """
+        for stream, name in ((self._noise, "noise"), (self._side, "side")):
+            data = state[name].cpu()
+            if data.shape == stream.get_state().shape:
+                stream.set_state(data)
+            else:
+                stream.manual_seed(int.from_bytes(hashlib.sha256(data.numpy().tobytes()).digest()[:7], "big"))
         self.search.bit_generator.state = json.loads(state["search"])
         self.pool.bit_generator.state = json.loads(state["pool"])
         self._mixing.bit_generator.state = json.loads(state["mixing"])

@@ -57,6 +57,7 @@ class Contrast(GeneratorTerm):
     """The wish that every image can be told from the others by the teacher's BN layers."""
 
     name = "contrast"
+    teacher_passes = 2
 
     def __init__(self, teacher: nn.Module) -> None:
         self._teacher = teacher

@@ -17,7 +17,6 @@ from dfad_core.methods import terms as t
 from dfad_core.methods.recipe import Recipe
 from dfad_core.methods.stage_recorder import StageRecord, StageRecorder
 from dfad_core.networks.batch_norm import normalising_by_batch
-from dfad_core.profiling import region
 
 Gap = Callable[[Tensor, Tensor], Tensor]
 
@@ -44,8 +43,6 @@ class Objective:
     labeller: nn.Module | None = None
     """Answers as the teacher does and faster, where its logits alone are wanted, without a graph; None: the
     teacher itself."""
-    queries: int = 0
-    """Images about which the teacher was asked until now."""
 
     @property
     def adapters(self) -> nn.ModuleList:
@@ -67,9 +64,8 @@ class Objective:
 
     def ask_teacher(self, images_BCHW: Tensor, *, marks: bool = True) -> tuple[Tensor, StageRecord]:
         """The teacher's float32 logits, with the graph if there is one, and what its stages showed."""
-        self.queries += len(images_BCHW)
         statistics = normalising_by_batch(self.teacher) if self.batch_statistics else nullcontext()
-        with region("teacher"), statistics:
+        with statistics:
             if self.stages is None or not marks:
                 alone = self.labeller is not None and not (torch.is_grad_enabled() or self.batch_statistics)
                 asked = self.labeller if alone else self.teacher
@@ -85,11 +81,30 @@ class Objective:
 
     def ask_student(self, student: nn.Module, batch: Batch) -> tuple[Tensor, StageRecord]:
         """The student's float32 logits and what its stages show, for the batch's images."""
-        with region("student"):
-            if self.stages is None or not (batch.active or batch.attention):
-                return student(batch.images_BCHW).float(), StageRecord()
-            logits_BK, seen = self.stages.ask_student(student, batch.images_BCHW)
-            return logits_BK.float(), seen
+        if self.stages is None or not (batch.active or batch.attention):
+            return student(batch.images_BCHW).float(), StageRecord()
+        logits_BK, seen = self.stages.ask_student(student, batch.images_BCHW)
+        return logits_BK.float(), seen
+
+    @property
+    def generator_passes(self) -> int:
+        """Teacher passes for each image of a generator's step; one of them labels the image."""
+        return 1 + sum(term.teacher_passes for _, term in self.generator_terms)
+
+    def student_passes(self, batch: Batch) -> int:
+        """Teacher passes for each image of a student's step on `batch`."""
+        return sum(term.teacher_passes for _, term in self.student_terms) + self._lacks_stages(batch)
+
+    def with_stages(self, batch: Batch) -> Batch:
+        """`batch` with the stages that the student's terms compare; the teacher is asked if it has none."""
+        if not self._lacks_stages(batch):
+            return batch
+        with torch.no_grad():
+            _, seen = self.ask_teacher(batch.images_BCHW)
+        return Batch(batch.images_BCHW, batch.teacher_logits_BK, seen.stages, seen.attention)
+
+    def _lacks_stages(self, batch: Batch) -> bool:
+        return self.stages is not None and not (batch.active or batch.attention)
 
 
 def build_objective(

@@ -42,8 +42,8 @@ class StudentView:
     """The student in training, for images of the term's own making."""
     teacher: Network
     """The frozen teacher, without gradient."""
-    mixing: Callable[[int, float], losses.Mixing]
-    """Draws partners and shares for a batch of a size, given the concentration."""
+    mixing: losses.Mixing | None
+    """Partners and shares of virtual interpolation for this batch; None without it."""
 
 
 class GeneratorTerm:
@@ -52,6 +52,8 @@ class GeneratorTerm:
     name = ""
     asks_student = False
     """Whether it needs the student's logits."""
+    teacher_passes = 0
+    """Teacher passes for each image that it causes, beside the one that labels the image."""
 
     def listening(self) -> AbstractContextManager[None]:
         """Entered around the forward passes of the generator phase."""
@@ -138,6 +140,8 @@ class StudentTerm:
     """One unsigned gap on the student's side."""
 
     name = ""
+    teacher_passes = 0
+    """Teacher passes for each image that it causes."""
 
     def value(self, view: StudentView) -> Tensor | None:
         """The gap, a scalar in float32 or finer; None where this batch has nothing to say on it."""
@@ -158,11 +162,7 @@ class StudentDiscrepancy(StudentTerm):
 
 
 class ActivationBoundary(StudentTerm):
-    """The activation regularizer on every matched stage, for new batches only.
-
-    On batches from the pool it would cost several times the rest of the student's update (adapters
-    work at full resolution), and the boundaries of an image do not change: once is what it gets.
-    """
+    """The activation regularizer on every matched stage."""
 
     name = "activation_boundary"
 
@@ -170,19 +170,19 @@ class ActivationBoundary(StudentTerm):
         self._margin = margin
 
     def value(self, view: StudentView) -> Tensor | None:
-        """`losses.activation_boundary`; None for a batch from the pool."""
+        """`losses.activation_boundary`; None where no stage was matched."""
         if not view.batch.active:
             return None
         return losses.activation_boundary(view.student_stages, view.batch.active, self._margin)
 
 
 class AttentionTransfer(StudentTerm):
-    """The wish that both networks look at the same places, for new batches only."""
+    """The distance of both networks' attention maps."""
 
     name = "attention_transfer"
 
     def value(self, view: StudentView) -> Tensor | None:
-        """`losses.attention_transfer`; None for a batch from the pool."""
+        """`losses.attention_transfer`; None where no spatial stage was matched."""
         if not view.batch.attention:
             return None
         return losses.attention_transfer(view.student_attention, view.batch.attention)
@@ -201,13 +201,14 @@ class VirtualInterpolation(StudentTerm):
         gap: Callable[[Tensor, Tensor], Tensor] = losses.discrepancy,
     ) -> None:
         self.concentration = concentration
-        self._requeried = requeried
+        self._requeried, self.teacher_passes = requeried, int(requeried)
         self._gap = gap
 
     def value(self, view: StudentView) -> Tensor:
         """`losses.virtual_interpolation` on one new mixture of the batch."""
         real_BCHW = view.batch.images_BCHW
-        mixing = view.mixing(len(real_BCHW), self.concentration)
+        mixing = view.mixing
+        assert mixing is not None
         images_BCHW = losses.mix(real_BCHW, mixing)
         if self._requeried:
             labels_BK = view.teacher(images_BCHW)

@@ -15,7 +15,7 @@ from torch import nn
 from dfad_core.contract.config import DistillConfig
 from dfad_core.errors import CheckpointError
 
-MAGIC = b"DFADCKP2"
+MAGIC = b"DFADCKP3"
 _HEADER_BYTES = len(MAGIC) + 32 + 32 + 8
 
 

@@ -1,103 +1,120 @@
-"""A step's launches recorded once and replayed: on a GPU, small kernels otherwise wait for Python."""
+"""CUDA graphs around a step: its kernels are recorded once and replayed, without waiting for Python.
+
+Small networks leave a GPU idle while Python starts the next kernel. A step is a function of tensors; nothing
+in it knows of the recording.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor
 
 from dfad_core import profiling
 
-Tensors = dict[str, Tensor]
-Body = Callable[[Tensors], Tensors]
+T = TypeVar("T")
 
 WARM_UP = 3
-"""Runs before the recording: libraries choose their kernels and optimizers make their state in these."""
-
-
-class Counter(Protocol):
-    """Counts the teacher's queries in Python, where a replay does not come by."""
-
-    queries: int
+"""Plain calls before the recording, in which libraries choose kernels and optimizers make their state."""
 
 
 class Recorder(Protocol):
-    """How bodies are warmed up and recorded."""
+    """How a step is warmed up and recorded."""
 
-    def warm_up(self, body: Body, inputs: Tensors) -> Tensors:
-        """Run the body as it is, so that it can be recorded later."""
+    def warm_up(self, step: Callable[[], Any]) -> Any:
+        """Call the step plainly, in a way that allows a recording later."""
 
-    def record(self, body: Body, inputs: Tensors) -> tuple[Callable[[], None], Tensors]:
-        """Record the body on these very tensors: what replays it, and the tensors it then writes."""
+    def record(self, step: Callable[[], Any]) -> tuple[Callable[[], None], Any]:
+        """Record the step: what replays it, and the outputs that each replay writes anew."""
 
 
 class CudaRecorder:
-    """CUDA graphs (torch.cuda.CUDAGraph)."""
+    """Records with torch.cuda.CUDAGraph."""
 
     def __init__(self, device: torch.device) -> None:
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
-    def warm_up(self, body: Body, inputs: Tensors) -> Tensors:
-        """On a stream of its own, as recording will be."""
+    def warm_up(self, step: Callable[[], Any]) -> Any:
+        """On a side stream, as the recording will be."""
         self._stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self._stream):
-            outputs = body(inputs)
+            outputs = step()
         torch.cuda.current_stream().wait_stream(self._stream)
         return outputs
 
-    def record(self, body: Body, inputs: Tensors) -> tuple[Callable[[], None], Tensors]:
+    def record(self, step: Callable[[], Any]) -> tuple[Callable[[], None], Any]:
         """Nothing is computed until the first replay."""
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            outputs = body(inputs)
+            outputs = step()
         return graph.replay, outputs
 
 
 @dataclass
-class _Entry:
-    """What is known of the bodies run on inputs of one form."""
-
-    runs: int = 0
-    asked: int = 0
-    inputs: Tensors | None = None
+class _Recording:
+    calls: int = 0
+    inputs: tuple[Any, ...] = ()
     replay: Callable[[], None] | None = None
-    outputs: Tensors | None = None
+    outputs: Any = None
 
 
-class Replay:
-    """Runs a body on tensors; after some runs on tensors of the same form, as a recording.
+class GraphedSteps:
+    """Calls steps; after some calls with tensors of the same form, replays a recording instead.
 
-    A body is a function of its inputs, of networks and optimizer state that stay where they are in memory,
-    and of nothing in Python that changes. Without a recorder it is simply called.
+    A step may depend on its inputs, on networks and optimizer state that stay where they are in memory, and
+    on nothing in Python that changes. Inputs and outputs are tensors, or tuples, lists, dictionaries and
+    dataclasses of tensors; other values in them are constants of the recording.
     """
 
-    def __init__(self, recorder: Recorder | None = None) -> None:
+    def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
-        self._entries: dict[tuple[object, ...], _Entry] = {}
+        self._recordings: dict[tuple[object, ...], _Recording] = {}
 
-    def run(self, body: Body, inputs: Tensors, counter: Counter) -> Tensors:
-        """The body's outputs; of a recording they are copies, for the next replay writes over them."""
-        if self._recorder is None or profiling.active():
-            return body(inputs)
-        key = tuple((name, t.shape, t.dtype) for name, t in inputs.items())
-        entry = self._entries.setdefault(key, _Entry())
-        before = counter.queries
-        if entry.runs < WARM_UP:
-            entry.runs += 1
-            outputs = self._recorder.warm_up(body, inputs)
-            entry.asked = counter.queries - before
-            return outputs
-        if entry.replay is None:
-            entry.inputs = {name: t.clone() for name, t in inputs.items()}
-            entry.replay, entry.outputs = self._recorder.record(body, entry.inputs)
+    def __call__(self, step: Callable[..., T], *inputs: Any) -> T:
+        """The outputs of `step(*inputs)`; of a replay copies, since the next replay overwrites them."""
+        if profiling.active():
+            return step(*inputs)
+        form = tuple((tuple(t.shape), t.dtype) for t in _tensors(inputs))
+        recording = self._recordings.setdefault((step, form), _Recording())
+        if recording.calls < WARM_UP:
+            recording.calls += 1
+            return cast(T, self._recorder.warm_up(lambda: step(*inputs)))
+        if recording.replay is None:
+            own = recording.inputs = _mapped(inputs, torch.clone)
+            recording.replay, recording.outputs = self._recorder.record(lambda: step(*own))
         else:
-            assert entry.inputs is not None
-            for name, tensor in inputs.items():
-                entry.inputs[name].copy_(tensor)
-        entry.replay()
-        counter.queries = before + entry.asked
-        assert entry.outputs is not None
-        return {name: t.clone() for name, t in entry.outputs.items()}
+            for ours, theirs in zip(_tensors(recording.inputs), _tensors(inputs), strict=True):
+                ours.copy_(theirs)
+        recording.replay()
+        return cast(T, _mapped(recording.outputs, torch.clone))
+
+
+def _mapped(value: T, change: Callable[[Tensor], Tensor]) -> T:
+    """`value` with every tensor in it changed."""
+    result: Any = value
+    if isinstance(value, Tensor):
+        result = change(value)
+    elif isinstance(value, (tuple, list)):
+        result = type(value)(_mapped(item, change) for item in value)
+    elif isinstance(value, dict):
+        result = {name: _mapped(item, change) for name, item in value.items()}
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: _mapped(getattr(value, f.name), change) for f in dataclasses.fields(value)}
+        result = dataclasses.replace(value, **fields)
+    return result  # type: ignore[no-any-return]
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    """All tensors in `value`, in order."""
+    seen: list[Tensor] = []
+
+    def note(tensor: Tensor) -> Tensor:
+        seen.append(tensor)
+        return tensor
+
+    _mapped(value, note)
+    return seen

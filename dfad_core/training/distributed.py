@@ -2,26 +2,24 @@
 
     torchrun --nproc_per_node=4 -m benchmarks.mnist --seconds 120
 
-Gradients are averaged by torch's own DistributedDataParallel; every process draws noise, pool and
-mixtures from random streams of its own. The first process alone reports, and its student is the result.
+Gradients are averaged by torch.distributed before every step of an optimizer; every process draws noise, pool
+and mixtures from random streams of its own. The first process alone reports, and its student is the result.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import Tensor
 
+from dfad_core.contract.config import MIN_SLICE
 from dfad_core.errors import CheckpointError, ConfigError
-
-LossOf = Callable[[Any], Tensor]
 
 
 @dataclass(frozen=True)
@@ -31,11 +29,15 @@ class Group:
     rank: int = 0
     size: int = 1
 
-    def share(self, batch_size: int) -> int:
-        """This process's images of a global batch. ConfigError where they cannot be shared equally."""
-        if batch_size % self.size or batch_size // self.size < 2:
+    def share(self, batch_size: int, slices: int = 1) -> int:
+        """This process's images of a global batch.
+
+        ConfigError where they cannot be shared equally, or where a slice of a share has less than two images.
+        """
+        if batch_size % self.size or batch_size // self.size < MIN_SLICE * slices:
             raise ConfigError(
-                f"a batch of {batch_size} cannot be shared by {self.size} processes", param="batch_size"
+                f"a batch of {batch_size} cannot be shared by {self.size} processes in {slices} slices each",
+                param="batch_size",
             )
         return batch_size // self.size
 
@@ -43,9 +45,9 @@ class Group:
         """The first process's `values`, in every process."""
         if self.size == 1:
             return list(values)
-        told = torch.tensor(values, dtype=torch.float64, device=device)
-        dist.broadcast(told, 0)
-        return [float(v) for v in told.tolist()]
+        message = torch.tensor(values, dtype=torch.float64, device=device)
+        dist.broadcast(message, 0)
+        return [float(v) for v in message.tolist()]
 
     def gather(self, state: dict[str, Any]) -> list[dict[str, Any]]:
         """Every process's state, in the first process; an empty list in the others."""
@@ -61,38 +63,31 @@ class Group:
             raise CheckpointError(f"the checkpoint is of {len(states)} processes, not of {self.size}")
         return states[self.rank]
 
-    def average_gradients(self, module: nn.Module) -> None:
-        """Replace each gradient by its mean over all processes."""
-        if self.size == 1:
+    def maximum(self, value: Tensor) -> None:
+        """Replace `value`, in place, by its maximum over all processes."""
+        if self.size > 1:
+            dist.all_reduce(value, dist.ReduceOp.MAX)
+
+    def average_gradients(self, parameters: Iterable[Tensor]) -> None:
+        """Replace each gradient by its mean over all processes, in one message."""
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        if self.size == 1 or not gradients:
             return
-        for parameter in module.parameters():
-            if parameter.grad is not None:
-                dist.all_reduce(parameter.grad)
-                parameter.grad /= self.size
+        message = torch.cat([g.flatten() for g in gradients])
+        dist.all_reduce(message)
+        message /= self.size
+        parts = torch.split(message, [g.numel() for g in gradients])
+        torch._foreach_copy_(gradients, [p.view_as(g) for p, g in zip(parts, gradients, strict=True)])
 
-    def computing(self, module: nn.Module) -> Callable[[LossOf, Any], Tensor]:
-        """How a loss of `module` is computed so that its gradients become the mean over all processes."""
-        if self.size == 1:
-            return lambda loss_of, argument: loss_of(argument)
-        wanted = [p.requires_grad for p in module.parameters()]
-        module.requires_grad_(True)  # what does not learn at this moment would be left out for good
-        # Adapters rest on batches from the pool. BN statistics are each process's own.
-        wrapped = DistributedDataParallel(_Loss(module), find_unused_parameters=True, broadcast_buffers=False)
-        for parameter, one in zip(module.parameters(), wanted, strict=True):
-            parameter.requires_grad_(one)
-        return wrapped
+    def average_before_steps(self, optimizer: torch.optim.Optimizer) -> None:
+        """From now on `optimizer` takes every step from the mean of all processes' gradients."""
+        if self.size > 1:
+            optimizer.register_step_pre_hook(lambda *_: self.average_gradients(_parameters(optimizer)))
 
 
-class _Loss(nn.Module):
-    """A whole loss as one forward pass, which is what DistributedDataParallel watches."""
-
-    def __init__(self, learner: nn.Module) -> None:
-        super().__init__()
-        self.learner = learner
-
-    def forward(self, loss_of: LossOf, argument: Any) -> Tensor:
-        """`loss_of(argument)`, which calls the learner."""
-        return loss_of(argument)
+def _parameters(optimizer: torch.optim.Optimizer) -> Iterator[Tensor]:
+    for group in optimizer.param_groups:
+        yield from group["params"]
 
 
 def current_group() -> Group:

@@ -6,8 +6,11 @@ import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from torch import nn
+
 from dfad_core.contract.catalog import get_method
 from dfad_core.contract.evaluation_plan import EvaluationBudget, bound_seconds, round_macs
+from dfad_core.data import PoolImages
 from dfad_core.data.random_streams import evaluation_seed
 from dfad_core.errors import Stopped
 from dfad_core.evaluation.fidelity import Fidelity, measure_fidelity
@@ -38,10 +41,17 @@ def evaluation_budget(run: RunState) -> EvaluationBudget:
     return EvaluationBudget(shape, teacher, student, a_round)
 
 
+def _trained_source(run: RunState) -> tuple[nn.Module | None, int]:
+    """What makes images like the training's, and the length of its noise; None where they are drawn."""
+    if run.search_phase is not None and len(run.pool) > 0:
+        return PoolImages(run.pool.recent(len(run.pool))), PoolImages.latent_dim
+    return (None if run.generator_phase is None else run.generator), run.latent_dim
+
+
 def evaluate(run: RunState, hooks: Hooks, result: DistillResult, budget: EvaluationBudget) -> None:
     """Fidelity and held-out images into the result, as far as a stop and the clock let it come."""
     shape, seed = run.config.input.shape, evaluation_seed(run.config.seed)
-    generator, latent_dim = run.learned_generator, run.latent_dim
+    generator, latent_dim = _trained_source(run)
     plan, bound = budget.plan(result.steps), bound_seconds(result.seconds)
     sources = makers(shape, seed, run.runtime.device, generator, latent_dim)
     a_round = result.seconds / max(1, result.steps)

@@ -1,4 +1,4 @@
-"""Stops a run at the first non-finite loss, before the update that would spread it."""
+"""Keeps a run from learning of numbers that are not finite: losses, and single answers of the teacher."""
 
 from __future__ import annotations
 
@@ -6,37 +6,113 @@ import torch
 from torch import Tensor
 
 from dfad_core.errors import DivergedError
+from dfad_core.training.distributed import Group
+
+MAX_SHARE = 0.1
+"""Largest share of images to which the teacher's answer may be NaN or infinite."""
+MIN_IMAGES = 256
+"""Images over which that share is taken at least, so that a few early ones do not decide."""
+MIN_ROWS = 2
+"""Images that a batch keeps at least: batch norm needs two."""
 
 
 class FiniteGuard:
-    """Looks at every loss before its update.
+    """Looks at every loss before its update, and at the teacher's answers.
 
-    On the CPU it raises at once. On CUDA asking for the value would wait for the device in every
-    step; there a flag stays on the device, the fused optimizers skip their update while it is set
-    (the mechanism of gradient scaling, which other optimizers refuse), and `raise_if_set` reads it
-    whenever figures are read anyway. `deferred` chooses between the two; None: deferred on CUDA.
+    On the CPU a loss that is not finite raises at once. On CUDA reading it would wait for the device in
+    every step; there a flag stays on the device, fused optimizers skip their update while it is set (the
+    mechanism of gradient scaling), and `raise_if_set` reads it whenever figures are read anyway. `deferred`
+    chooses between the two; None: deferred on CUDA. In a process group the flag is every process's before
+    any of them moves its weights.
+
+    Images to which the teacher's answer is not finite are left out and counted. Deferred, they are looked
+    for only once a loss was not finite because of them: `row_checks` turns true, and the flag is cleared.
     """
 
-    def __init__(self, device: torch.device, *, deferred: bool | None = None) -> None:
+    def __init__(
+        self, device: torch.device, *, group: Group | None = None, deferred: bool | None = None
+    ) -> None:
         self._deferred = device.type == "cuda" if deferred is None else deferred
-        self._flag = torch.zeros((), device=device)
+        self._group = group or Group()
+        self._flag, self._unread = torch.zeros((), device=device), torch.zeros((), device=device)
+        # Several processes wait for each other in every round anyway.
+        self.row_checks = not self._deferred or self._group.size > 1
+        """Whether the teacher's answers are looked at, image by image."""
+        self.images, self.dropped = 0, 0
+        """Images looked at, and how many of them were left out."""
+
+    @property
+    def waits_for_device(self) -> bool:
+        """Whether a step reads from a GPU, which a recorded CUDA graph cannot do."""
+        return self._deferred and self.row_checks
 
     def check(self, loss: Tensor, optimizer: torch.optim.Optimizer, phase: str) -> None:
         """Raise DivergedError, or where that is deferred set the flag, if `loss` is NaN or infinite."""
-        if not self._deferred:
-            if not bool(torch.isfinite(loss)):
-                raise DivergedError(f"the {phase}'s loss is not finite", param=phase)
-            return
-        # In place: the optimizers, and a recorded step, know this very tensor.
+        # In place: the optimizers, and a recorded CUDA graph, know this very tensor.
         torch.maximum(self._flag, (~torch.isfinite(loss.detach())).float(), out=self._flag)
-        self.protect(optimizer)
+        self._group.maximum(self._flag)
+        if self._deferred:
+            self.protect(optimizer)
+        elif bool(self._flag):
+            raise DivergedError(f"the {phase}'s loss is not finite", param=phase)
 
     def protect(self, optimizer: torch.optim.Optimizer) -> None:
         """Let `optimizer`, a fused one, make no update while the flag is set."""
         if self._deferred:
             optimizer.found_inf = self._flag  # type: ignore[attr-defined]
 
-    def raise_if_set(self) -> None:
-        """Raise DivergedError if any loss until now was non-finite; waits for the device."""
-        if self._deferred and bool(self._flag):
+    def raise_if_set(self, images: int = 0) -> bool:
+        """Raise DivergedError if any loss until now was not finite; waits for the device.
+
+        True if there was one, but because of a few answers among the teacher's to `images` images: the flag
+        is cleared, and from now on such images are left out. Batches that hold some are the caller's to drop.
+        """
+        if not self._deferred or not bool(self._flag):
+            return False
+        unread = int(self._unread)
+        if self.row_checks or not unread:
             raise DivergedError("a loss is not finite; no update was made from it")
+        self.images, self.dropped = images, unread
+        self._raise_if_many(images - unread)
+        self.row_checks = True
+        self._flag.zero_()
+        return True
+
+    def finite_rows(self, logits_BK: Tensor) -> Tensor | None:
+        """Indices of the images with a finite answer; None where that is all of them, or nobody looks.
+
+        Raises DivergedError (`teacher_not_finite`) where fewer than two remain, or where the share left out
+        until now is over a tenth (in one process: several go on, since they wait for each other).
+        """
+        if not self.row_checks:
+            self._unread += (~torch.isfinite(logits_BK.detach())).any(dim=1).sum()
+            return None
+        finite_B = torch.isfinite(logits_BK.detach()).all(dim=1)
+        self.images += len(finite_B)
+        if bool(finite_B.all()):
+            return None
+        rows = finite_B.nonzero().flatten()
+        self.dropped += len(finite_B) - len(rows)
+        if self._group.size > 1 and len(rows) < MIN_ROWS:
+            return None  # the loss is not finite then, and the flag is every process's
+        self._raise_if_many(len(rows))
+        return rows
+
+    def _raise_if_many(self, rows: int) -> None:
+        many = self.dropped > MAX_SHARE * max(self.images, MIN_IMAGES) and self._group.size == 1
+        if many or rows < MIN_ROWS:
+            raise DivergedError(
+                f"the teacher's answers to {self.dropped} of {self.images} synthetic images are not finite "
+                f"(NaN or infinite); up to {MAX_SHARE:.0%} are left out",
+                code="teacher_not_finite",
+                param="teacher",
+            )
+
+    def state_dict(self) -> dict[str, int]:
+        """The counts."""
+        return {"images": self.images, "dropped": self.dropped, "row_checks": int(self.row_checks)}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Load what `state_dict` returned."""
+        self.images, self.dropped = state["images"], state["dropped"]
+        self.row_checks = self.row_checks or bool(state["row_checks"])

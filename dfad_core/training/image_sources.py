@@ -1,98 +1,143 @@
-"""Where the round's own batch comes from, built from the recipe."""
+"""Where images come from: the module that turns noise into images, and batches beside the round's own."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dfad_core.contract.config import DistillConfig
-from dfad_core.data import Streams
+from dfad_core.data import Batch, Streams
 from dfad_core.errors import ConfigError
+from dfad_core.methods.objective import Objective
 from dfad_core.methods.recipe import Recipe
 from dfad_core.networks.drawings import LevelSets, NoiseImages
+from dfad_core.networks.feature_exchange import exchanging_features
 from dfad_core.networks.generator import Generator
 from dfad_core.networks.noisy_labels import NoisyLabels
-from dfad_core.training.cuda_graphs import Replay
+from dfad_core.profiling import region
+from dfad_core.training.ema import WeightAverage
 from dfad_core.training.finite_guard import FiniteGuard
-from dfad_core.training.phases import GeneratorPhase, ImageSource, make_optimizer
 from dfad_core.training.runtime import Runtime
-from dfad_core.training.search_phase import FixedSource, SearchPhase
 
+SEARCHED = ("search", "pixels")
+"""Sources whose images are fitted to each batch anew."""
 LEARNED = ("generator", "search")
 """Sources with a generator that learns."""
 DRAWN = ("noise", "level_sets")
 """Sources that learn nothing, and so cannot collapse."""
+GENERATOR_DECAY = 0.95
+"""Decay of the generator's running average, a round; as in MAD."""
 
 
-def build_source(recipe: Recipe, config: DistillConfig, given: nn.Module | None) -> tuple[nn.Module, int]:
-    """The module that makes images of z, and the length of z. `given` replaces a generator that learns."""
+def build_source(recipe: Recipe, config: DistillConfig, generator: nn.Module | None) -> tuple[nn.Module, int]:
+    """The module that turns z (B, Z) into images, and Z. `generator` replaces the config's own."""
     shape = config.input.shape
     if recipe.source in LEARNED:
         training = config.training
-        return given or Generator(training.latent_dim, training.generator_width, shape), training.latent_dim
-    drawn: NoiseImages | LevelSets
+        generator = generator or Generator(training.latent_dim, training.generator_width, shape)
+        return generator, training.latent_dim
+    drawings: NoiseImages | LevelSets
     if recipe.source == "level_sets":
-        drawn = LevelSets(shape, config.input.mean, config.input.std)
+        drawings = LevelSets(shape, config.input.mean, config.input.std)
     else:
-        drawn = NoiseImages(shape)
-    return drawn, drawn.latent_dim
+        drawings = NoiseImages(shape)
+    return drawings, drawings.latent_dim
 
 
-def build_image_source(
-    recipe: Recipe,
-    config: DistillConfig,
-    source: nn.Module,
-    *,
-    inner_steps: int,
-    runtime: Runtime,
-    guard: FiniteGuard,
-    streams: Streams,
-    label_embeddings_KE: Tensor | None = None,
-    replay: Replay | None = None,
-) -> ImageSource:
-    """The phase that makes each round's batch.
+def build_label_layer(
+    recipe: Recipe, config: DistillConfig, label_embeddings_KE: Tensor | None
+) -> NoisyLabels | None:
+    """The layer from class embeddings to z, for methods that have one.
 
-    Raises ConfigError where label embeddings do not fit the classes.
+    Raises ConfigError unless the embeddings are finite, one row a class.
     """
-    if recipe.source in DRAWN:
-        return FixedSource(source, runtime)
-    rate = config.training.generator_learning_rate
-    # A search over pixels has no weights of its own; an optimizer needs at least one parameter.
-    learner = source if recipe.source in LEARNED else nn.Linear(1, 1)
-    played = recipe.source == "generator"
-    optimizer = make_optimizer(
-        "adam", learner.parameters(), rate, 0.0, recorded=played and replay is not None
-    )
-    if played:
-        return GeneratorPhase(
-            source, optimizer, runtime, guard, parts=config.training.accumulation, replay=replay
-        )
-    labels = None
-    if recipe.noisy_labels:
-        embeddings_KE = _embeddings(label_embeddings_KE, config.num_classes)
-        groups = math.ceil(config.training.batch_size / config.num_classes)
-        labels = NoisyLabels(embeddings_KE, groups, config.training.latent_dim).to(runtime.device)
-    return SearchPhase(
-        source,
-        optimizer,
-        runtime,
-        guard,
-        recipe=recipe,
-        steps=inner_steps,
-        num_classes=config.num_classes,
-        streams=streams,
-        labels=labels,
-    )
-
-
-def _embeddings(given_KE: Tensor | None, num_classes: int) -> Tensor:
-    if given_KE is None:
-        return torch.eye(num_classes)
-    if given_KE.dim() != 2 or len(given_KE) != num_classes or not bool(torch.isfinite(given_KE).all()):
+    if not recipe.noisy_labels:
+        return None
+    classes = config.num_classes
+    embeddings_KE = torch.eye(classes) if label_embeddings_KE is None else label_embeddings_KE
+    if (
+        embeddings_KE.dim() != 2
+        or len(embeddings_KE) != classes
+        or not bool(torch.isfinite(embeddings_KE).all())
+    ):
         raise ConfigError(
-            f"label embeddings must be finite, one row for each of the {num_classes} classes",
+            f"label embeddings must be finite, one row for each of the {classes} classes",
             param="label_embeddings",
         )
-    return given_KE
+    groups = math.ceil(config.training.batch_size / classes)
+    return NoisyLabels(embeddings_KE, groups, config.training.latent_dim)
+
+
+@torch.no_grad()
+def labelled_batch(
+    images: Callable[[], Tensor],
+    objective: Objective,
+    runtime: Runtime,
+    guard: FiniteGuard,
+    *,
+    stages: bool = True,
+) -> Batch:
+    """The images that `images` makes, with the teacher's answers, without any graph.
+
+    Images to which the teacher's answer is not finite are left out. `stages`: with what the student's terms
+    compare between layers.
+    """
+    with runtime.autocast():
+        images_BCHW = images().contiguous(memory_format=torch.channels_last)
+        logits_BK, record = objective.ask_teacher(images_BCHW, marks=stages)
+    batch = Batch(images_BCHW.to(runtime.storage_dtype), logits_BK, record.stages, record.attention)
+    rows = guard.finite_rows(logits_BK)
+    return batch if rows is None else batch.rows(rows)
+
+
+class ExtraBatches:
+    """Batches that a recipe shows the student beside the round's own, from random streams of their own."""
+
+    def __init__(self, recipe: Recipe, config: DistillConfig, generator: nn.Module, streams: Streams) -> None:
+        self._images: list[Callable[[int], Tensor]] = []
+        self._average: WeightAverage | None = None
+        source, latent_dim = config.input, config.training.latent_dim
+        if recipe.level_set_batches:
+            level_sets = LevelSets(source.shape, source.mean, source.std).to(streams.device)
+            self._images += [
+                lambda n: level_sets(streams.side_noise(n, level_sets.latent_dim))
+            ] * recipe.level_set_batches
+        if recipe.averaged_generator:
+            average = self._average = WeightAverage(generator, GENERATOR_DECAY)
+            self._images.append(lambda n: average.module(streams.side_noise(n, latent_dim)))
+        if recipe.feature_exchange:
+
+            def exchanged(count: int) -> Tensor:
+                with exchanging_features(generator, streams.search):
+                    images_BCHW: Tensor = generator(streams.side_noise(count, latent_dim))
+                return images_BCHW
+
+            self._images.append(exchanged)
+
+    def __len__(self) -> int:
+        """Batches a round."""
+        return len(self._images)
+
+    def make(self, objective: Objective, runtime: Runtime, guard: FiniteGuard, size: int) -> list[Batch]:
+        """This round's batches of `size` images each, with the teacher's answers."""
+        if self._average is not None:
+            self._average.update()
+        with region("extra batches"):
+            return [
+                labelled_batch(partial(images, size), objective, runtime, guard, stages=False)
+                for images in self._images
+            ]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The generator's running average, if there is one; the streams are in the run's state."""
+        return {} if self._average is None else {"average": self._average.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Load what `state_dict` returned."""
+        if self._average is not None:
+            self._average.load_state_dict(state["average"])

@@ -69,7 +69,7 @@ class Monitor:
     def report(self, newest: Batch) -> None:
         """Read the device once and pass the figures on. DivergedError if a loss was non-finite."""
         run = self._run
-        run.guard.raise_if_set()
+        run.raise_if_not_finite()
         metrics = {name: total.item() / self._counts[name] for name, total in self._sums.items()}
         self._sums.clear()
         self._counts.clear()
@@ -82,7 +82,9 @@ class Monitor:
         if steps > 0:
             metrics["step_seconds"] = (seconds - self._reported_seconds) / steps
         self._reported_step, self._reported_seconds = clock.step, seconds
-        metrics["teacher_queries"] = float(run.objective.queries * run.group.size)
+        metrics["teacher_queries"] = float(run.queries * run.group.size)
+        if run.guard.dropped:
+            metrics["dropped_images"] = float(run.guard.dropped)
         metrics["learning_rate"] = run.student_phase.rate
         if run.runtime.device.type == "cpu":
             metrics["threads"] = float(run.num_threads)

@@ -1,35 +1,46 @@
-"""All the moving parts of one run, built from a config, and saved and restored as one."""
+"""The state of one run: networks, optimizers, pool, random streams and clock; saved and restored as one."""
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from dfad_core import profiling
 from dfad_core.contract.catalog import get_method
 from dfad_core.contract.config import BudgetConfig, DistillConfig
 from dfad_core.data import Batch, Pool, Streams
-from dfad_core.errors import ShapeError
+from dfad_core.errors import CheckpointError, ShapeError
+from dfad_core.losses.virtual_interpolation import Mixing
 from dfad_core.methods import build_objective, resolve_recipe
 from dfad_core.methods.schedules import generator_rate, student_rate
 from dfad_core.networks.batch_norm import bn_layers
 from dfad_core.networks.folding import folded
-from dfad_core.profiling import region
-from dfad_core.training.cuda_graphs import CudaRecorder, Replay
+from dfad_core.networks.last_layer import float32_logits
+from dfad_core.training.cuda_graphs import CudaRecorder, GraphedSteps
 from dfad_core.training.distributed import current_group
 from dfad_core.training.ema import WeightAverage
-from dfad_core.training.extra_batches import ExtraBatches
 from dfad_core.training.finite_guard import FiniteGuard
-from dfad_core.training.image_sources import LEARNED, build_image_source, build_source
-from dfad_core.training.phases import StudentPhase, load_optimizer, make_optimizer
+from dfad_core.training.generator_phase import GeneratorPhase
+from dfad_core.training.image_sources import (
+    LEARNED,
+    SEARCHED,
+    ExtraBatches,
+    build_label_layer,
+    build_source,
+    labelled_batch,
+)
+from dfad_core.training.optimizers import PEAK_RATES, load_optimizer, make_optimizer
 from dfad_core.training.runtime import Runtime
+from dfad_core.training.search_phase import SearchPhase
+from dfad_core.training.student_phase import StudentPhase
 from dfad_core.training.thread_choice import ThreadChoice, TrialPass
 
-PEAK_RATES = {"adam": 2e-3, "sgd": 0.05}
-"""Student's peak rate where the job names none."""
+T = TypeVar("T")
 
 
 class Clock:
@@ -67,7 +78,11 @@ class Clock:
 
 
 class RunState:
-    """Networks, phases, objective, pool, streams and clock of one run."""
+    """One run, built from a config.
+
+    `generator_phase` learns from round to round, `search_phase` fits each batch anew; at most one of them is
+    there, and without both the images are drawn. `close` takes back what was attached to the networks.
+    """
 
     def __init__(
         self,
@@ -82,7 +97,15 @@ class RunState:
         training, device = config.training, runtime.device
         self.config, self.runtime = config, runtime
         self.group = current_group()
-        self.batch_size = self.group.share(training.batch_size)
+        self.batch_size = self.group.share(training.batch_size, training.accumulation)
+        self.clock = Clock(config.budget)
+        self.streams = Streams(config.seed, device, self.group.rank)
+        self.guard = FiniteGuard(device, group=self.group)
+        self.queries = 0
+        """Images that this process has shown the teacher, each time counted."""
+        self._attached = contextlib.ExitStack()
+
+        # The networks and what each of them is after.
         self.recipe = resolve_recipe(config.method, teacher_has_bn=bool(bn_layers(teacher)))
         source, self.latent_dim = build_source(self.recipe, config, generator)
         self.teacher = _placed(teacher, device).eval()
@@ -90,52 +113,87 @@ class RunState:
         self.generator = _placed(source, device).train()
         for module in (self.teacher, self.student, self.generator):
             module.requires_grad_(False)
-        self._example = torch.zeros(2, *config.input.shape, device=device)
-        self._check_shapes()
-        self.objective = build_objective(self.recipe, self.teacher, self.student, self._example)
-        self.objective.labeller = _placed(folded(self.teacher, self._example), device)
-        self.streams = Streams(config.seed, device, self.group.rank)
-        method = get_method(config.method.name)
-        self.student_steps = training.student_steps or method.student_steps
-        kept = method.pool_batches if training.pool_batches is None else training.pool_batches
-        # What was fitted pixel by pixel, or comes beside the game, can only be shown from the pool.
-        self.pool = Pool(max(kept, 1 if self.recipe.source == "pixels" else 0))
-        self.clock = Clock(config.budget)
-        self.guard = FiniteGuard(device)
-        learners = nn.ModuleList([self.student, _placed(self.objective.adapters, device)])
-        peak = training.student_learning_rate or PEAK_RATES[training.student_optimizer]
-        self.generator_phase = build_image_source(
-            self.recipe,
-            config,
-            self.generator,
-            inner_steps=training.inner_steps or method.inner_steps,
-            runtime=runtime,
-            guard=self.guard,
-            streams=self.streams,
-            label_embeddings_KE=label_embeddings_KE,
-            replay=self._replay(),
-        )
-        self.extra_batches = ExtraBatches(self.recipe, config, self.generator, self.streams)
+        example_BCHW = torch.zeros(2, *config.input.shape, device=device)
+        self._check_shapes(example_BCHW)
+        self.objective = build_objective(self.recipe, self.teacher, self.student, example_BCHW)
+        self.objective.labeller = _placed(folded(self.teacher, example_BCHW), device)
         decay = self.recipe.student_average
         self.average = WeightAverage(self.student, decay) if decay else None
-        self.student_phase = StudentPhase(
-            learners,
-            make_optimizer(
-                training.student_optimizer,
-                learners.parameters(),
-                peak,
-                training.weight_decay,
-                recorded=self._replay() is not None,
-            ),
-            runtime,
-            self.guard,
-            parts=training.accumulation,
-            replay=self._replay(),
+
+        # The student's batches.
+        method = get_method(config.method.name)
+        self.student_steps = training.student_steps or method.student_steps
+        pool_batches = method.pool_batches if training.pool_batches is None else training.pool_batches
+        pool_batches = min(pool_batches, config.max_pool_batches)
+        # Images that were fitted pixel by pixel can only be shown from the pool.
+        self.pool = Pool(max(pool_batches, 1 if self.recipe.source == "pixels" else 0))
+        self.extra_batches = ExtraBatches(self.recipe, config, self.generator, self.streams)
+
+        # The players.
+        graphed = self._records_graphs()
+        self._graphs = GraphedSteps(CudaRecorder(device)) if graphed else None
+        learners = nn.ModuleList([self.student, _placed(self.objective.adapters, device)])
+        student_optimizer = make_optimizer(
+            training.student_optimizer,
+            list(learners.parameters()),
+            training.student_learning_rate or PEAK_RATES[training.student_optimizer],
+            training.weight_decay,
+            rate_as_tensor=graphed,
         )
+        self.student_phase = StudentPhase(learners, student_optimizer, runtime)
+        self.group.average_before_steps(student_optimizer)
+        self.generator_phase: GeneratorPhase | None = None
+        self.search_phase: SearchPhase | None = None
+        if self.recipe.source in SEARCHED:
+            self.search_phase = self._search_phase(label_embeddings_KE)
+        elif self.recipe.source in LEARNED:
+            generator_optimizer = make_optimizer(
+                "adam",
+                list(self.generator.parameters()),
+                training.generator_learning_rate,
+                rate_as_tensor=graphed,
+            )
+            self.generator_phase = GeneratorPhase(self.generator, generator_optimizer, runtime)
+            self.group.average_before_steps(generator_optimizer)
         self.thread_choice = self._thread_choice()
+        self._attach(example_BCHW)
+
+    def _attach(self, example_BCHW: Tensor) -> None:
+        """What wraps the networks from outside for the time of the run."""
+        networks = {"teacher": self.teacher, "student": self.student, "generator": self.generator}
+        labeller = self.objective.labeller
+        if labeller is not None and labeller is not self.teacher:
+            networks["labelling teacher"] = labeller
+        optimizers = [self.student_phase.optimizer]
+        if self.generator_phase is not None:
+            optimizers.append(self.generator_phase.optimizer)
+        self._attached.enter_context(profiling.attached(networks, optimizers))
+        if self.runtime.precision == "bfloat16":
+            for name, network in networks.items():
+                if name != "generator":
+                    self._attached.enter_context(float32_logits(network, example_BCHW))
+
+    def close(self) -> None:
+        """Take back what was attached to the networks."""
+        self._attached.close()
+
+    def _search_phase(self, label_embeddings_KE: Tensor | None) -> SearchPhase:
+        training = self.config.training
+        labels = build_label_layer(self.recipe, self.config, label_embeddings_KE)
+        return SearchPhase(
+            self.generator,
+            self.runtime,
+            self.guard,
+            recipe=self.recipe,
+            steps=training.inner_steps or get_method(self.config.method.name).inner_steps,
+            start_rate=training.generator_learning_rate,
+            num_classes=self.config.num_classes,
+            streams=self.streams,
+            labels=None if labels is None else labels.to(self.runtime.device),
+        )
 
     def _thread_choice(self) -> ThreadChoice | None:
-        """None where the number of threads is given, or several processes or a GPU do the work."""
+        """None where the number of threads is set, or several processes or a GPU do the work."""
         available = self.runtime.threads
         if self.config.training.threads or available == 1 or self.group.size > 1:
             return None
@@ -157,124 +215,121 @@ class RunState:
         """CPU threads in use."""
         return self.runtime.threads if self.thread_choice is None else self.thread_choice.threads
 
-    def _replay(self) -> Replay | None:
-        """A new recorder for one phase, where its steps can be recorded and that is asked for."""
-        training, device = self.config.training, self.runtime.device
-        if not training.cuda_graphs or training.accumulation > 1 or self.group.size > 1:
-            return None
-        return Replay(CudaRecorder(device)) if device.type == "cuda" else None
+    def _records_graphs(self) -> bool:
+        """Whether steps are recorded as CUDA graphs: on a GPU, where that is asked for and possible."""
+        training = self.config.training
+        whole_batches = training.accumulation == 1 and self.group.size == 1
+        return training.cuda_graphs and whole_batches and self.runtime.device.type == "cuda"
 
-    @property
-    def learned_generator(self) -> nn.Module | None:
-        """The generator, if the method has one that learns."""
-        return self.generator if self.recipe.source in LEARNED else None
+    def call(self, step: Callable[..., T], *inputs: Any) -> T:
+        """The outputs of `step(self, *inputs)`; with CUDA graphs, of a recording of it once there is one."""
+        if self._graphs is None or self.guard.waits_for_device:
+            return step(self, *inputs)
+        return self._graphs(step, self, *inputs)
 
-    def _check_shapes(self) -> None:
-        """ShapeError unless teacher and student turn the generator's images into (B, K) logits."""
-        networks = {"teacher": self.teacher, "student": self.student}
-        modes = {name: network.training for name, network in networks.items()}
-        with torch.no_grad():
-            for name, network in networks.items():
-                try:
-                    logits = network.eval()(self._example)
-                except (RuntimeError, ValueError, IndexError) as error:
-                    raise ShapeError(f"the {name} refuses its input: {error}", param=name) from error
-                expected = (2, self.config.num_classes)
-                if tuple(logits.shape) != expected:
-                    raise ShapeError(
-                        f"the {name} gives {tuple(logits.shape)} for two images, not {expected}", param=name
-                    )
-                network.train(modes[name])
+    def _check_shapes(self, example_BCHW: Tensor) -> None:
+        """ShapeError unless teacher and student turn images into (B, K) logits."""
+        expected = (2, self.config.num_classes)
+        for name, network in (("teacher", self.teacher), ("student", self.student)):
+            training = network.training
+            try:
+                with torch.no_grad():
+                    logits_BK = network.eval()(example_BCHW)
+            except (RuntimeError, ValueError, IndexError) as error:
+                raise ShapeError(f"the {name} refuses its input: {error}", param=name) from error
+            network.train(training)
+            if tuple(logits_BK.shape) != expected:
+                raise ShapeError(
+                    f"the {name} gives {tuple(logits_BK.shape)} for two images, not {expected}", param=name
+                )
 
     def spent(self) -> float:
         """Spent share of the budget, 0 to 1, the same in every process of the job."""
         return self.group.from_first([self.clock.fraction], self.runtime.device)[0]
 
+    def set_rates(self, fraction: float) -> None:
+        """Learning rates of both players for this share of the budget."""
+        self.student_phase.set_rate(student_rate(fraction))
+        for phase in (self.generator_phase, self.search_phase):
+            if phase is not None:
+                phase.set_rate(generator_rate(fraction))
+
     def noise(self, batch_size: int | None = None) -> Tensor:
-        """Fresh z for the generator, (B, Z)."""
+        """z for the generator, (B, Z), standard normal."""
         return self.streams.noise(batch_size or self.batch_size, self.latent_dim)
 
-    def fresh_batch(self) -> Batch:
-        """A batch of the generator as it is now, labelled by the teacher, without any graph."""
-        with torch.no_grad(), self.runtime.autocast():
-            with region("generator"):
-                images_BCHW = self.generator(self.noise())
-            logits_BK, marks = self.objective.ask_teacher(images_BCHW)
-        images_BCHW = images_BCHW.to(self.runtime.storage_dtype)
-        return Batch(images_BCHW, logits_BK, marks.stages, marks.attention)
+    def mixings(self, batch: Batch) -> tuple[Mixing | None, ...]:
+        """Partners and shares of virtual interpolation for each slice of `batch`; None without it."""
+        concentration = self.objective.mixing_concentration
+        slices = batch.split(self.config.training.accumulation)
+        if concentration is None:
+            return tuple(None for _ in slices)
+        return tuple(self.streams.mixing(len(part), concentration) for part in slices)
 
-    def play_round(self, record: Callable[[str, Tensor], None]) -> Batch:
-        """One step: the generator moves, the student answers `student_steps` times, the pool keeps.
+    def new_batch(self) -> Batch:
+        """Images of the generator as it is now, or drawn ones, with the teacher's answers."""
+        self.queries += self.batch_size
+        return labelled_batch(lambda: self.generator(self.noise()), self.objective, self.runtime, self.guard)
 
-        The generator's own batch serves the first student update, with the teacher's answers that
-        were computed for it. The other updates draw from the pool, or make fresh batches if the pool
-        has no places.
-        """
-        fraction = self.spent()
-        self.generator_phase.set_rate(generator_rate(fraction))
-        self.student_phase.set_rate(student_rate(fraction))
-        newest = self.generator_phase.step(self.noise(), self.objective, self.student, record)
-        with region("pool"):
-            self.pool.push(newest)
-        beside = self.extra_batches.make(self.objective, runtime=self.runtime, size=len(newest))
-        for batch in beside:
-            self.pool.push(batch)
-        for update in range(self.student_steps):
-            batch = self._batch_for(update, newest, beside)
-            self.student_phase.step(batch, self.objective, self.student, self.streams.mixing, record)
-            if self.average is not None:
-                with region("averages"):
-                    self.average.update()
-        self.clock.step += 1
-        return newest
-
-    def _batch_for(self, update: int, newest: Batch, beside: list[Batch]) -> Batch:
-        if update == 0 or self.recipe.same_batch:
-            return newest
-        if self.pool.capacity > 0:
-            with region("pool"):
-                return self.pool.draw(self.streams.pool)
-        return beside[update - 1] if update <= len(beside) else self.fresh_batch()
+    def raise_if_not_finite(self) -> None:
+        """Raise DivergedError if a loss was not finite; leave out images without a finite answer."""
+        if self.guard.raise_if_set(self.queries):
+            self.pool.drop_not_finite()
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the next step depends on, as tensors, numbers and text."""
+        """Everything that the next round depends on, as tensors, numbers and text."""
         return {
             "step": self.clock.step,
-            "queries": self.objective.queries,
+            "queries": self.queries,
             "seconds": self.clock.seconds,
             "student": self.student.state_dict(),
             "adapters": self.objective.adapters.state_dict(),
             "generator": self.generator.state_dict(),
             "student_optimizer": self.student_phase.optimizer.state_dict(),
-            "generator_phase": self.generator_phase.state_dict(),
+            "generator_phase": None if self.generator_phase is None else self.generator_phase.state_dict(),
+            "search_phase": None if self.search_phase is None else self.search_phase.state_dict(),
             "extra_batches": self.extra_batches.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
             "pool": self.pool.state_dict(),
             "streams": self.streams.state_dict(),
+            "guard": self.guard.state_dict(),
             "threads": None if self.thread_choice is None else self.thread_choice.state_dict(),
             "torch_stream": torch.get_rng_state(),
             "device_stream": torch.cuda.get_rng_state() if self.runtime.device.type == "cuda" else None,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what `state_dict` gave and start the clock from there."""
+        """Load what `state_dict` returned and start the clock from there.
+
+        The device and its precision may be other ones than those of the checkpoint. Raises CheckpointError
+        where a part of the state does not fit this run; the run is of no use then.
+        """
+        try:
+            self._load(state)
+        except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+            raise CheckpointError(f"the checkpoint does not fit this run: {error}") from error
+        self.clock.start(state["step"], state["seconds"])
+
+    def _load(self, state: dict[str, Any]) -> None:
         self.student.load_state_dict(state["student"])
         self.objective.adapters.load_state_dict(state["adapters"])
         self.generator.load_state_dict(state["generator"])
         load_optimizer(self.student_phase.optimizer, state["student_optimizer"])
-        self.generator_phase.load_state_dict(state["generator_phase"])
+        for name, phase in (("generator_phase", self.generator_phase), ("search_phase", self.search_phase)):
+            if phase is not None:
+                phase.load_state_dict(state[name])
         self.extra_batches.load_state_dict(state["extra_batches"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
-        self.pool.load_state_dict(state["pool"], self.runtime.device)
+        self.pool.load_state_dict(state["pool"], self.runtime.device, self.runtime.storage_dtype)
         self.streams.load_state_dict(state["streams"])
+        self.guard.load_state_dict(state["guard"])
         torch.set_rng_state(state["torch_stream"].cpu())
         if state["device_stream"] is not None and self.runtime.device.type == "cuda":
             torch.cuda.set_rng_state(state["device_stream"].cpu())
         if self.thread_choice is not None and state.get("threads") is not None:
             self.thread_choice.load_state_dict(state["threads"])
-        self.objective.queries = state["queries"]
-        self.clock.start(state["step"], state["seconds"])
+        self.queries = state["queries"]
 
 
 def _placed(module: nn.Module, device: torch.device) -> nn.Module:

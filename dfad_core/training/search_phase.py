@@ -1,4 +1,4 @@
-"""Movers that stand in the generator phase's place: nothing to learn, or a search for every batch anew."""
+"""The search for a batch of images: gradient steps over pixels, or over generator and z, in each round."""
 
 from __future__ import annotations
 
@@ -13,40 +13,14 @@ from dfad_core.data.random_streams import seeded
 from dfad_core.methods.objective import Objective
 from dfad_core.methods.recipe import Recipe
 from dfad_core.networks.noisy_labels import NoisyLabels
-from dfad_core.profiling import region
+from dfad_core.training.distributed import current_group
 from dfad_core.training.finite_guard import FiniteGuard
-from dfad_core.training.phases import Phase, Record, judge, listening, make_optimizer, training
+from dfad_core.training.generator_phase import Record, generator_loss, recording
+from dfad_core.training.optimizers import Phase, make_optimizer, trainable
 from dfad_core.training.runtime import Runtime
 
 
-class FixedSource:
-    """Images of a source that learns nothing, labelled by the teacher."""
-
-    def __init__(self, source: nn.Module, runtime: Runtime) -> None:
-        self._source, self._runtime = source, runtime
-
-    def set_rate(self, factor: float) -> None:
-        """There is no rate."""
-
-    def step(
-        self, generator_input: Tensor, objective: Objective, student: nn.Module, record: Record
-    ) -> Batch:
-        """Images of z (B, Z) with the teacher's answers."""
-        with torch.no_grad(), self._runtime.autocast():
-            images_BCHW = self._source(generator_input)
-            logits_BK, marks = objective.ask_teacher(images_BCHW)
-        images_BCHW = images_BCHW.to(self._runtime.storage_dtype)
-        return Batch(images_BCHW, logits_BK, marks.stages, marks.attention)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Nothing."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Nothing to take over."""
-
-
-class SearchPhase(Phase):
+class SearchPhase:
     """Fits one batch a round by several gradient steps, over pixels or over generator and z.
 
     The classes that the images shall show are drawn first, each equally often. The last step's images
@@ -54,24 +28,26 @@ class SearchPhase(Phase):
     start where one is learned (`restart` "meta"); each search has an Adam of its own.
     """
 
-    name = "generator"
-    shared = False
-
     def __init__(
         self,
         module: nn.Module,
-        optimizer: torch.optim.Optimizer,
         runtime: Runtime,
         guard: FiniteGuard,
         *,
         recipe: Recipe,
         steps: int,
+        start_rate: float,
         num_classes: int,
         streams: Streams,
         labels: NoisyLabels | None = None,
     ) -> None:
-        super().__init__(module, optimizer, runtime, guard)
-        self._recipe, self._steps, self._classes = recipe, steps, num_classes
+        self.module, self._runtime, self._guard = module, runtime, guard
+        self._group = current_group()
+        self._start: Phase | None = None
+        """The common start that is learned, where there is one."""
+        if recipe.restart == "meta":
+            self._start = Phase(module, make_optimizer("adam", list(module.parameters()), start_rate))
+        self._recipe, self.steps, self._classes = recipe, steps, num_classes
         self._streams, self._labels = streams, labels
         self._rounds = 0
 
@@ -84,25 +60,27 @@ class SearchPhase(Phase):
         wanted_B = torch.from_numpy(wanted).to(generator_input.device)
         pixels = self._recipe.source == "pixels"
         start = None if pixels else self._begin()
-        with training(self.module):
+        with trainable(self.module):
             variables, make = self._variables(generator_input, wanted_B, pixels=pixels)
-            adam = make_optimizer("adam", variables, self._recipe.search_rate, 0.0)
-            for _ in range(self._steps):
-                with self._runtime.autocast(), listening(objective):
-                    with region("generator"):
-                        images_BCHW = make()
-                    loss, logits_BK, marks = judge(images_BCHW, objective, student, record, wanted_B)
+            adam = make_optimizer("adam", variables, self._recipe.search_rate)
+            for _ in range(self.steps):
+                with self._runtime.autocast(), recording(objective):
+                    images_BCHW = make()
+                    loss, logits_BK, marks = generator_loss(images_BCHW, objective, student, record, wanted_B)
                 adam.zero_grad(set_to_none=True)
-                with region("backward, generator's turn"):
-                    loss.backward()  # type: ignore[no-untyped-call]
-                self._guard.check(loss, adam, self.name)
-                with region("optimizer"):
-                    adam.step()
+                loss.backward()  # type: ignore[no-untyped-call]
+                self._guard.check(loss, adam, "generator")
+                adam.step()
             if start is not None:
                 self._learn_start(start)
         self._rounds += 1
         images = images_BCHW.detach().to(self._runtime.storage_dtype)
         return Batch(images, logits_BK.detach(), marks.stages, marks.attention)
+
+    def set_rate(self, factor: float) -> None:
+        """Move the common start at `factor` times its peak rate; within a search the rate is the recipe's."""
+        if self._start is not None:
+            self._start.set_rate(factor)
 
     def _begin(self) -> list[Tensor] | None:
         """Put the generator where the search starts; the common start's weights if that is learned."""
@@ -118,10 +96,12 @@ class SearchPhase(Phase):
         with torch.no_grad():
             for parameter, before in zip(self.module.parameters(), start, strict=True):
                 parameter.copy_(before)
-        self._group.average_gradients(self.module)
-        self._guard.protect(self.optimizer)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        assert self._start is not None
+        optimizer = self._start.optimizer
+        self._group.average_gradients(self.module.parameters())
+        self._guard.protect(optimizer)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
 
     def _variables(
         self, z_BZ: Tensor, wanted_B: Tensor, *, pixels: bool
@@ -148,11 +128,13 @@ class SearchPhase(Phase):
 
     def state_dict(self) -> dict[str, Any]:
         """The start's optimizer and how many searches there were."""
-        return {**super().state_dict(), "rounds": self._rounds}
+        start = None if self._start is None else self._start.state_dict()
+        return {"start": start, "rounds": self._rounds}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what `state_dict` gave."""
-        super().load_state_dict(state)
+        if self._start is not None:
+            self._start.load_state_dict(state["start"])
         self._rounds = state["rounds"]
 
 

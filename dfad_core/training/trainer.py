@@ -1,9 +1,14 @@
-"""`distill`: the whole game, from two networks and a config to a trained student."""
+"""`distill`: from two networks and a config to a trained student. The loop, and one round of it.
+
+Shapes: B images a batch, C channels, H and W sides, K classes, Z the length of the noise z. Synthetic images
+lie in the teacher's normalised space.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,22 +17,44 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from dfad_core.contract.catalog import get_method
 from dfad_core.contract.config import DistillConfig
 from dfad_core.data import Batch
+from dfad_core.data.batch import joined
 from dfad_core.errors import DivergedError, Stopped
 from dfad_core.hooks import Hooks
+from dfad_core.losses.virtual_interpolation import Mixing
 from dfad_core.networks.batch_norm import recalibrate
 from dfad_core.profiling import region
 from dfad_core.training import checkpoint, runtime
 from dfad_core.training.distributed import current_group
 from dfad_core.training.evaluation import evaluate, evaluation_budget
+from dfad_core.training.generator_phase import Record
+from dfad_core.training.image_sources import SEARCHED
 from dfad_core.training.monitor import Monitor
+from dfad_core.training.optimizers import trainable
 from dfad_core.training.run_state import RunState
 from dfad_core.training.samples import grid
 
 RECALIBRATION_BATCHES = 16
 CHECKPOINT_SHARE = 0.02
 """Largest share of the run's time that checkpoints may take: after a slow one the next waits longer."""
+
+
+@dataclass(frozen=True)
+class Gaps:
+    """The terms' values of one step, in order, for the monitor."""
+
+    values: list[tuple[str, Tensor]] = field(default_factory=list)
+
+    def note(self, name: str, value: Tensor) -> None:
+        """Add a value."""
+        self.values.append((name, value.detach()))
+
+    def replay(self, record: Record) -> None:
+        """Hand all of them on."""
+        for name, value in self.values:
+            record(name, value)
 
 
 @dataclass
@@ -94,14 +121,16 @@ def distill(
     group = current_group()
     hooks = hooks if hooks is not None and group.rank == 0 else Hooks()
     resolved = runtime.resolve(config)
-    with runtime.applied(resolved, config.seed):
+    with runtime.applied(resolved, config.seed), ExitStack() as stack:
         hooks.phase("warming_up")
         job = checkpoint.fingerprint(config, teacher, student)
         run = RunState(teacher, student, generator, config, resolved, label_embeddings_KE=label_embeddings)
+        stack.callback(run.close)
         budget = evaluation_budget(run)
         monitor = Monitor(config, hooks, run, budget)
         if resume is None:
             _warn_of_size(monitor, teacher, student)
+            _report_pool(monitor, run)
             if run.thread_choice is not None:
                 monitor.event("threads_chosen", run.thread_choice.try_first().about())
             run.clock.start()
@@ -134,7 +163,7 @@ def _train(run: RunState, monitor: Monitor, hooks: Hooks, job: bytes) -> tuple[B
     newest, reason = None, None
     while run.spent() < 1 and reason is None:
         began = time.perf_counter()
-        newest = run.play_round(monitor.record)
+        newest = play_round(run, monitor.record)
         _look_at_threads(run, monitor, time.perf_counter() - began)
         with region("reports"):
             monitor.after_step(newest)
@@ -144,19 +173,95 @@ def _train(run: RunState, monitor: Monitor, hooks: Hooks, job: bytes) -> tuple[B
         if stop and reason is None:
             reason = "the first process stopped"
         if stop or due:
-            run.guard.raise_if_set()
+            run.raise_if_not_finite()
             writing_from = time.monotonic()
             _checkpoint(run, monitor, hooks, job)
             saved_at = time.monotonic()
             rest = max(run.config.checkpoint_seconds, (saved_at - writing_from) / CHECKPOINT_SHARE)
-    run.guard.raise_if_set()
+    run.raise_if_not_finite()
     if newest is not None:
         monitor.report_if_new(newest)
     return newest, reason
 
 
+def play_round(run: RunState, record: Record) -> Batch:
+    """One round: a batch of images that the teacher answers, then `student_steps` updates of the student.
+
+    Returns the round's own batch. `record` gets every term's value.
+    """
+    run.set_rates(run.spent())
+
+    # 1. Images: the generator moves once, or a batch is fitted from scratch, or drawn without learning.
+    if run.generator_phase is not None:
+        batch, gaps = run.call(generator_step, run.noise())
+        gaps.replay(record)
+        run.queries += len(batch) * run.objective.generator_passes
+    elif run.search_phase is not None:
+        batch = run.search_phase.step(run.noise(), run.objective, run.student, record)
+        run.queries += len(batch) * run.objective.generator_passes * run.search_phase.steps
+    else:
+        batch = run.new_batch()
+    extra = run.extra_batches.make(run.objective, run.runtime, run.guard, len(batch))
+    run.queries += sum(len(one) for one in extra)
+    for pooled in (batch, *extra):
+        run.pool.push(pooled)
+
+    # 2. The student: first on the round's own batch, whose answers are paid for, then on the pool's.
+    for update in range(run.student_steps):
+        if update == 0 or run.recipe.same_batch:
+            shown = batch
+        elif run.pool.capacity > 0:
+            shown = run.pool.draw(run.streams.pool)
+        else:
+            shown = extra[update - 1] if update <= len(extra) else run.new_batch()
+        run.call(student_step, shown, run.mixings(shown)).replay(record)
+        run.queries += len(shown) * run.objective.student_passes(shown)
+        if run.average is not None:
+            run.average.update()
+
+    run.clock.step += 1
+    return batch
+
+
+def generator_step(run: RunState, z_BZ: Tensor) -> tuple[Batch, Gaps]:
+    """One update of the generator against the frozen student; its images with the teacher's answers."""
+    phase, batches, gaps = run.generator_phase, [], Gaps()
+    assert phase is not None
+    slices = z_BZ.tensor_split(run.config.training.accumulation)
+    with trainable(phase.module):
+        phase.optimizer.zero_grad(set_to_none=True)
+        for z in slices:
+            terms = Gaps()
+            loss, batch = phase.loss(z, run.objective, run.student, terms.note)
+            while (rows := run.guard.finite_rows(batch.teacher_logits_BK)) is not None:
+                # Once more, without the noise whose images have no finite answer.
+                z, terms = z[rows], Gaps()  # noqa: PLW2901
+                loss, batch = phase.loss(z, run.objective, run.student, terms.note)
+            gaps.values.extend(terms.values)
+            # Slices differ by one image at most; each counts the same.
+            (loss / len(slices)).backward()  # type: ignore[no-untyped-call]
+            run.guard.check(loss, phase.optimizer, "generator")
+            batches.append(batch)
+        phase.optimizer.step()
+    return joined(batches), gaps
+
+
+def student_step(run: RunState, batch: Batch, mixings: tuple[Mixing | None, ...]) -> Gaps:
+    """One update of the student, and of the adapters that train with it, on `batch`."""
+    phase, gaps = run.student_phase, Gaps()
+    slices = list(batch.split(len(mixings)))
+    with trainable(phase.module):
+        phase.optimizer.zero_grad(set_to_none=True)
+        for part, mixing in zip(slices, mixings, strict=True):
+            loss = phase.loss(part, run.objective, run.student, mixing, gaps.note)
+            (loss / len(slices)).backward()  # type: ignore[no-untyped-call]
+            run.guard.check(loss, phase.optimizer, "student")
+        phase.optimizer.step()
+    return gaps
+
+
 def _look_at_threads(run: RunState, monitor: Monitor, round_seconds: float) -> None:
-    """Try the other number of threads if rounds got slow; tell of a change."""
+    """Try the other number of threads if rounds became slow; report a change."""
     if run.thread_choice is None:
         return
     with region("trials of threads"):
@@ -175,15 +280,13 @@ def _checkpoint(run: RunState, monitor: Monitor, hooks: Hooks, job: bytes) -> No
 
 
 def _unmeasured(run: RunState, monitor: Monitor, hooks: Hooks, newest: Batch | None) -> DistillResult:
-    """What training gave: the student with its average taken over and its BN statistics measured anew."""
+    """The result without figures: the student with its averaged weights and recalibrated BN statistics."""
     seconds = run.clock.seconds
     if run.average is not None:
         run.average.hand_over()
     recalibrate(run.student, _calibration_images(run, hooks))
-    config = run.config
-    if newest is None:  # resumed from a checkpoint of the last step
-        pooled = run.pool.recent(1) if run.recipe.source == "pixels" else []
-        newest = pooled[0] if pooled else run.fresh_batch()
+    if newest is None and len(run.pool) > 0:  # resumed from a checkpoint of the last step, or diverged
+        newest = run.pool.recent(1)[0]
     return DistillResult(
         student=run.student,
         steps=run.clock.step,
@@ -193,7 +296,7 @@ def _unmeasured(run: RunState, monitor: Monitor, hooks: Hooks, newest: Batch | N
         metrics=monitor.latest,
         history=monitor.history,
         events=monitor.events,
-        samples=grid(newest.images_BCHW, config.input),
+        samples=None if newest is None else grid(newest.images_BCHW, run.config.input),
     )
 
 
@@ -219,10 +322,10 @@ def _salvage(run: RunState, monitor: Monitor, hooks: Hooks) -> DistillResult | N
 def _calibration_images(run: RunState, hooks: Hooks) -> Iterator[Tensor]:
     """Half from the pool, half new from the generator, in float32 as the student will be used.
 
-    From the pool alone where images are fitted pixel by pixel: there is nothing to make new ones. The hooks
-    are asked between two batches; a stop waits for the student, which is a matter of moments.
+    From the pool alone where images are fitted: what the generator makes of new noise was never fitted. The
+    hooks are asked between two batches; a stop waits for the student, which is a matter of moments.
     """
-    fitted = run.recipe.source == "pixels"
+    fitted = run.recipe.source in SEARCHED and len(run.pool) > 0
     pooled = run.pool.recent(RECALIBRATION_BATCHES // (1 if fitted else 2))
     for batch in pooled:
         hooks.should_stop()
@@ -234,6 +337,18 @@ def _calibration_images(run: RunState, hooks: Hooks) -> Iterator[Tensor]:
         with run.runtime.autocast():
             images_BCHW = run.generator(run.noise())
         yield images_BCHW.float()
+
+
+def _report_pool(monitor: Monitor, run: RunState) -> None:
+    """An event where the method's own pool would take too much memory."""
+    wanted = get_method(run.config.method.name).pool_batches
+    if run.config.training.pool_batches is None and wanted > run.pool.capacity > 0:
+        size = wanted * run.config.pool_batch_bytes / 2**30
+        text = (
+            f"The pool keeps {run.pool.capacity} batches: the method's {wanted} would take {size:.1f} GiB "
+            "at this image and batch size."
+        )
+        monitor.event("pool_bounded", {"level": "info", "batches": run.pool.capacity, "message": text})
 
 
 def _warn_of_size(monitor: Monitor, teacher: nn.Module, student: nn.Module) -> None:

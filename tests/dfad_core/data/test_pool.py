@@ -3,7 +3,7 @@ import io
 import numpy as np
 import torch
 
-from dfad_core.data import Batch, Pool
+from dfad_core.data import Batch, Pool, PoolImages
 
 
 def _batch(value: float) -> Batch:
@@ -53,7 +53,7 @@ def test_survives_saving() -> None:
     torch.save(ring.state_dict(), buffer)
     buffer.seek(0)
     copy = Pool(3)
-    copy.load_state_dict(torch.load(buffer, weights_only=True), torch.device("cpu"))
+    copy.load_state_dict(torch.load(buffer, weights_only=True), torch.device("cpu"), torch.float32)
     for ours, theirs in zip(ring.recent(3), copy.recent(3), strict=True):
         assert torch.equal(ours.images_BCHW, theirs.images_BCHW)
         assert ours.images_BCHW.stride() == theirs.images_BCHW.stride()
@@ -67,3 +67,38 @@ def test_stage_booleans_are_not_kept() -> None:
     ring = Pool(3)
     ring.push(_batch(1))
     assert ring.recent(1)[0].active == ()
+
+
+def test_another_precision_stores_in_its_own_type() -> None:
+    ring, copy = Pool(2), Pool(2)
+    ring.push(Batch(torch.randn(4, 1, 8, 8).bfloat16(), torch.randn(4, 3)))
+    copy.load_state_dict(ring.state_dict(), torch.device("cpu"), torch.float32)
+    (batch,) = copy.recent(1)
+    assert batch.images_BCHW.dtype == torch.float32
+    assert torch.equal(batch.images_BCHW, ring.recent(1)[0].images_BCHW.float())
+
+
+def test_images_without_a_finite_answer_are_dropped() -> None:
+    ring = Pool(3)
+    logits = torch.randn(3, 4, 2)
+    logits[1, 2, 0] = float("nan")
+    logits[2, 1:] = float("inf")
+    for number in range(3):
+        ring.push(Batch(torch.full((4, 1, 2, 2), float(number)), logits[number]))
+    ring.drop_not_finite()
+    assert [len(batch) for batch in ring.recent(3)] == [3, 4]
+    assert all(torch.isfinite(batch.teacher_logits_BK).all() for batch in ring.recent(3))
+    ring.push(_batch(7))
+    ring.push(_batch(8))
+    assert _values(ring.recent(2)) == [8, 7]
+
+
+def test_pool_images_answer_noise_as_a_generator_does() -> None:
+    batches = [Batch(torch.full((5, 1, 2, 2), float(n)), torch.zeros(5, 2)) for n in range(4)]
+    images = PoolImages(batches)
+    z_B1 = torch.randn(4000, 1, generator=torch.Generator().manual_seed(0))
+    drawn = images(z_B1)
+    assert drawn.shape == (4000, 1, 2, 2)
+    assert torch.equal(drawn, images(z_B1))
+    shares = torch.bincount(drawn[:, 0, 0, 0].long(), minlength=4) / 4000
+    assert (shares - 0.25).abs().max() < 0.05

@@ -8,12 +8,13 @@ from torch import nn
 
 from dfad_core.contract.catalog import METHODS
 from dfad_core.contract.config import MethodConfig
+from dfad_core.data import Batch
 from dfad_core.errors import ConfigError
 from dfad_core.methods import PRESETS, resolve_recipe
 from dfad_core.methods.objective import normalising_by_batch
 from dfad_core.training import runtime
 from dfad_core.training.run_state import RunState
-from dfad_core.training.trainer import distill
+from dfad_core.training.trainer import distill, generator_step, student_step
 
 #: Short enough for a test; the catalogue's own counts are those of a real job.
 SHORT = {"student_steps": 3, "inner_steps": 2, "pool_batches": 6}
@@ -44,23 +45,32 @@ def test_a_whole_run_leaves_the_teacher_as_it_was(tiny, name: str, bn: bool) -> 
     assert all(0 <= v <= 1 for k, v in result.fidelity.items() if k.startswith("agreement"))
 
 
+def _images(run: RunState) -> Batch:
+    """A round's own batch, as the trainer makes it."""
+    if run.generator_phase is not None:
+        return generator_step(run, run.noise())[0]
+    if run.search_phase is not None:
+        return run.search_phase.step(run.noise(), run.objective, run.student, _ignore)
+    return run.new_batch()
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_gradients_reach_only_the_network_of_the_phase(tiny, name: str) -> None:
     config = tiny.config(method={"name": name}, **SHORT)
     session = RunState(tiny.classifier(8), tiny.classifier(4, seed=1), None, config, runtime.resolve(config))
     session.clock.start()
     student = [p.detach().clone() for p in session.student.parameters()]
-    mover_grads = lambda: [  # noqa: E731
+    source_grads = lambda: [  # noqa: E731
         p.grad for m in (session.teacher, session.student, session.objective.adapters) for p in m.parameters()
     ]
-    batch = session.generator_phase.step(session.noise(), session.objective, session.student, _ignore)
-    assert mover_grads() == [None] * len(mover_grads())
+    batch = _images(session)
+    assert source_grads() == [None] * len(source_grads())
     assert all(torch.equal(a, b) for a, b in zip(session.student.parameters(), student, strict=True))
     assert not batch.images_BCHW.requires_grad
     assert not batch.teacher_logits_BK.requires_grad
     for parameter in session.generator.parameters():
         parameter.grad = None
-    session.student_phase.step(batch, session.objective, session.student, session.streams.mixing, _ignore)
+    student_step(session, batch, session.mixings(batch))
     assert all(p.grad is None for m in (session.teacher, session.generator) for p in m.parameters())
     assert any(not torch.equal(a, b) for a, b in zip(session.student.parameters(), student, strict=True))
 
@@ -114,7 +124,7 @@ def test_the_meta_start_moves_by_its_own_optimizer_alone(tiny) -> None:
     session = RunState(tiny.classifier(8), tiny.classifier(4, seed=1), None, config, runtime.resolve(config))
     session.clock.start()
     before = [p.detach().clone() for p in session.generator.parameters()]
-    session.generator_phase.step(session.noise(), session.objective, session.student, _ignore)
+    _images(session)
     moved = [(a - b).abs().max() for a, b in zip(session.generator.parameters(), before, strict=True)]
     # Adam's first step is its rate at most; three inner steps at 5e-3 would go further.
     assert max(moved) <= 1.01e-3
@@ -142,8 +152,8 @@ def test_slices_give_the_gradient_of_the_whole_batch(tiny) -> None:
         teacher, student = tiny.classifier(8, bn=False), tiny.classifier(4, bn=False, seed=1)
         session = RunState(teacher, student, tiny.generator(), config, runtime.resolve(config))
         session.clock.start()
-        batch = session.fresh_batch()
-        session.student_phase.step(batch, session.objective, session.student, session.streams.mixing, _ignore)
+        batch = session.new_batch()
+        student_step(session, batch, session.mixings(batch))
         return [p.detach().clone() for p in session.student.parameters()]
 
     for whole, sliced in zip(weights(1), weights(4), strict=True):

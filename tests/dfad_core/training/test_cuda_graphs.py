@@ -10,89 +10,94 @@ import pytest
 import torch
 
 from dfad_core.profiling import profiled
-from dfad_core.training import run_state as session
 from dfad_core.training import runtime
-from dfad_core.training.cuda_graphs import WARM_UP, Body, Replay, Tensors
+from dfad_core.training.cuda_graphs import WARM_UP, GraphedSteps
 from dfad_core.training.run_state import RunState
 from dfad_core.training.trainer import distill
 
 
 class StandIn:
-    """Replays by running the body again on the tensors it was recorded on, into the tensors it gave."""
+    """Replays by calling the step again on the tensors it was recorded on, into the tensors it returned."""
 
     def __init__(self) -> None:
         self.recorded = self.replayed = 0
 
-    def warm_up(self, body: Body, inputs: Tensors) -> Tensors:
-        return body(inputs)
+    def warm_up(self, step: Callable[[], Any]) -> Any:
+        return step()
 
-    def record(self, body: Body, inputs: Tensors) -> tuple[Callable[[], None], Tensors]:
+    def record(self, step: Callable[[], Any]) -> tuple[Callable[[], None], Any]:
         self.recorded += 1
-        outputs: Tensors = {}
+        outputs: list[Any] = [None]
 
         def replay() -> None:
             self.replayed += 1
-            outputs.update(body(inputs))
+            outputs[0] = step()
 
         return replay, outputs
 
 
-class Queries:
-    queries = 0
+class FromOutside:
+    """`GraphedSteps` with the stand-in: its recordings return a list of one output."""
+
+    def __init__(self, recorder: StandIn) -> None:
+        self._steps = GraphedSteps(recorder)
+
+    def __call__(self, step: Callable[..., Any], *inputs: Any) -> Any:
+        outputs = self._steps(step, *inputs)
+        return outputs[0] if isinstance(outputs, list) else outputs
 
 
 def test_after_the_warm_up_inputs_are_copied_and_outputs_are_copies() -> None:
-    stand_in, counter = StandIn(), Queries()
-    replay = Replay(stand_in)
+    recorder = StandIn()
+    steps = FromOutside(recorder)
     seen = []
 
-    def body(inputs: Tensors) -> Tensors:
-        counter.queries += 2
-        seen.append(inputs["x"].data_ptr())
-        return {"y": inputs["x"] + 1}
+    def step(x: torch.Tensor, beside: dict[str, torch.Tensor]) -> tuple[torch.Tensor, str]:
+        seen.append(x.data_ptr())
+        return x + beside["y"], "sum"
 
+    results = []
     for value in range(WARM_UP + 4):
         x = torch.full((3,), float(value))
-        assert replay.run(body, {"x": x}, counter)["y"].tolist() == [value + 1] * 3
-    assert (stand_in.recorded, stand_in.replayed) == (1, 4)
+        results.append(steps(step, x, {"y": torch.ones(3)}))
+    assert [(total.tolist(), name) for total, name in results] == [
+        ([value + 1.0] * 3, "sum") for value in range(WARM_UP + 4)
+    ]
+    assert (recorder.recorded, recorder.replayed) == (1, 4)
     assert len(set(seen[WARM_UP:])) == 1
-    assert counter.queries == 2 * (WARM_UP + 4)
 
 
 def test_other_forms_are_recorded_apart_and_a_profile_looks_inside() -> None:
-    stand_in, counter = StandIn(), Queries()
-    replay = Replay(stand_in)
+    recorder = StandIn()
+    steps = FromOutside(recorder)
+
+    def step(x: torch.Tensor) -> tuple[torch.Tensor]:
+        return (x,)
+
     for _ in range(WARM_UP + 1):
         for size in (2, 3):
-            replay.run(lambda inputs: inputs, {"x": torch.zeros(size)}, counter)
-    assert stand_in.recorded == 2
+            steps(step, torch.zeros(size))
+    assert recorder.recorded == 2
     with profiled():
-        replay.run(lambda inputs: inputs, {"x": torch.zeros(2)}, counter)
-    assert stand_in.replayed == 2
+        steps(step, torch.zeros(2))
+    assert recorder.replayed == 2
 
 
-@pytest.mark.parametrize("method", ["auto", "best", "zskt"])
+@pytest.mark.parametrize("method", ["auto", "best", "zskt", "dfad_ar"])
 def test_a_recorded_run_is_the_run(tiny, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
     def student() -> tuple[list[torch.Tensor], float]:
         config = tiny.config(method={"name": method, "bn_weight": 1.0}, steps=7)
         result = distill(tiny.classifier(8), tiny.classifier(4, seed=1), config)
         return list(result.student.state_dict().values()), result.metrics["teacher_queries"]
 
-    plain, asked = student()
-    stand_in = StandIn()
-    monkeypatch.setattr(RunState, "_replay", lambda self: Replay(stand_in))
-    make = session.make_optimizer
-
-    def unrecorded(*arguments: Any, recorded: bool) -> torch.optim.Optimizer:
-        """The rate as a tensor would round otherwise; that is the GPU's business."""
-        return make(*arguments)
-
-    monkeypatch.setattr(session, "make_optimizer", unrecorded)
-    monkeypatch.setattr("dfad_core.training.image_sources.make_optimizer", unrecorded)
-    recorded, asked_then = student()
-    assert stand_in.replayed > 0
+    plain, queries = student()
+    recorder = StandIn()
+    steps = FromOutside(recorder)
+    monkeypatch.setattr(RunState, "call", lambda run, step, *inputs: steps(step, run, *inputs))
+    recorded, recorded_queries = student()
+    assert recorder.replayed > 0
     assert all(torch.equal(a, b) for a, b in zip(plain, recorded, strict=True))
-    assert asked_then == asked
+    assert recorded_queries == queries
 
 
 def test_rates_as_tensors_are_written_in_place(tiny) -> None:

@@ -54,6 +54,11 @@ def test_a_stop_reaches_all_and_a_resumed_run_ends_as_the_undisturbed_one(both) 
     assert both[0]["resumed"] == both[0]["auto"]
 
 
+def test_a_loss_that_is_not_finite_in_one_process_moves_no_student(both) -> None:
+    expected = [{"raised": True, "same": True}] * 2
+    assert [seen["loss of one"] for seen in both] == [expected, expected]
+
+
 def test_alone_there_is_nothing_to_share() -> None:
     group = current_group()
     assert group == Group(0, 1)

@@ -13,7 +13,7 @@ from dfad_core.contract.catalog import METHODS
 from dfad_core.errors import DivergedError
 from dfad_core.evaluation.suite import makers
 from dfad_core.training.finite_guard import FiniteGuard
-from dfad_core.training.phases import load_optimizer, make_optimizer
+from dfad_core.training.optimizers import load_optimizer, make_optimizer
 from dfad_core.training.search_phase import fresh_weights
 from dfad_core.training.trainer import distill
 
@@ -57,7 +57,7 @@ def test_no_method_learns_from_a_loss_that_is_not_finite(tiny, deferred: None, n
 def test_a_deferred_guard_skips_every_later_update(kind: str) -> None:
     module = nn.Linear(2, 1)
     before = [p.detach().clone() for p in module.parameters()]
-    optimizer = make_optimizer(kind, module.parameters(), 0.1, 0.0)
+    optimizer = make_optimizer(kind, list(module.parameters()), 0.1)
     guard = FiniteGuard(torch.device("cpu"), deferred=True)
     guard.raise_if_set()
     for scale in (float("inf"), 1.0):
@@ -73,7 +73,7 @@ def test_a_deferred_guard_skips_every_later_update(kind: str) -> None:
 
 def test_a_guard_that_is_not_deferred_raises_at_once() -> None:
     module = nn.Linear(2, 1)
-    optimizer = make_optimizer("adam", module.parameters(), 0.1, 0.0)
+    optimizer = make_optimizer("adam", list(module.parameters()), 0.1)
     guard = FiniteGuard(torch.device("cpu"))
     guard.check(torch.tensor(1.0), optimizer, "student")
     with pytest.raises(DivergedError, match="student"):
@@ -100,7 +100,7 @@ def test_only_the_device_in_use_is_asked_for_its_random_stream(monkeypatch: pyte
 def test_a_resumed_optimizer_keeps_its_rate_where_recordings_read_it(kind: str, before: bool) -> None:
     def made(recorded: bool) -> tuple[nn.Module, torch.optim.Optimizer]:
         module = nn.Linear(2, 1)
-        return module, make_optimizer(kind, module.parameters(), 0.5, 0.0, recorded=recorded)
+        return module, make_optimizer(kind, list(module.parameters()), 0.5, rate_as_tensor=recorded)
 
     module, optimizer = made(before)
     module(torch.ones(3, 2)).sum().backward()
@@ -117,3 +117,40 @@ def test_a_resumed_optimizer_keeps_its_rate_where_recordings_read_it(kind: str, 
         assert ours.keys() == theirs.keys()
         for place, values in theirs.items():
             assert all(torch.equal(ours[place][name], value) for name, value in values.items())
+
+
+class SometimesNaN(nn.Module):
+    """A teacher whose answer is NaN for a share of all images, as if at random."""
+
+    def __init__(self, network: nn.Module, share: float) -> None:
+        super().__init__()
+        self.network, self.share = network, share
+
+    def forward(self, images_BCHW: torch.Tensor) -> torch.Tensor:
+        bad_B = (images_BCHW.detach().float().sum(dim=(1, 2, 3)) * 1000) % 1 < self.share
+        return self.network(images_BCHW) + torch.where(bad_B, torch.nan, 0.0)[:, None]
+
+
+@pytest.mark.parametrize("name", ["best", "auto", "level_sets", "mad", "zskt"])
+@pytest.mark.parametrize("deferring", [False, True])
+def test_a_few_answers_that_are_not_finite_are_left_out(
+    tiny, monkeypatch: pytest.MonkeyPatch, name: str, deferring: bool
+) -> None:
+    if deferring:
+        deferred_guard = functools.partial(FiniteGuard, deferred=True)
+        monkeypatch.setattr("dfad_core.training.run_state.FiniteGuard", deferred_guard)
+    teacher = SometimesNaN(tiny.classifier(8), 0.03)
+    config = tiny.config(method={"name": name}, steps=30, batch_size=32, **SHORT)
+    result = distill(teacher, tiny.classifier(4, seed=1), config)
+    assert result.steps == 30
+    assert all(torch.isfinite(t).all() for t in result.student.state_dict().values())
+    assert 0 < result.metrics["dropped_images"] < 0.1 * result.metrics["teacher_queries"]
+
+
+@pytest.mark.parametrize("name", ["best", "level_sets"])
+def test_many_answers_that_are_not_finite_are_an_error_that_says_so(tiny, name: str) -> None:
+    teacher = SometimesNaN(tiny.classifier(8), 0.3)
+    config = tiny.config(method={"name": name}, steps=200, batch_size=32, **SHORT)
+    with pytest.raises(DivergedError, match="the teacher's answers to") as caught:
+        distill(teacher, tiny.classifier(4, seed=1), config)
+    assert caught.value.code == "teacher_not_finite"

@@ -10,7 +10,7 @@ from dfad_core.methods.schedules import GENERATOR_END, generator_rate, student_r
 from dfad_core.networks.batch_norm import recalibrate
 from dfad_core.training import monitor
 from dfad_core.training.collapse import PATIENCE, CollapseWatch
-from dfad_core.training.phases import make_optimizer
+from dfad_core.training.optimizers import make_optimizer
 from dfad_core.training.run_state import Clock
 from dfad_core.training.samples import grid
 
@@ -18,7 +18,7 @@ from dfad_core.training.samples import grid
 @pytest.mark.parametrize("kind", ["adam", "sgd"])
 def test_optimizers_descend(kind: str) -> None:
     module = nn.Linear(2, 1)
-    optimizer = make_optimizer(kind, module.parameters(), 0.01, 0.0)
+    optimizer = make_optimizer(kind, list(module.parameters()), 0.01)
     losses = []
     for _ in range(20):
         optimizer.zero_grad()

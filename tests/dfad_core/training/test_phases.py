@@ -6,6 +6,7 @@ from torch import nn
 
 from dfad_core.training import runtime
 from dfad_core.training.run_state import RunState
+from dfad_core.training.trainer import generator_step, play_round, student_step
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def _ignore(name: str, value: torch.Tensor) -> None:
 def test_the_generator_phase_moves_the_generator_alone(session: RunState) -> None:
     student, generator = _weights(session.student), _weights(session.generator)
     adapters = _weights(session.objective.adapters)
-    batch = session.generator_phase.step(session.noise(), session.objective, session.student, _ignore)
+    batch = generator_step(session, session.noise())[0]
     assert _moved(session.generator, generator)
     assert not _moved(session.student, student)
     assert not _moved(session.objective.adapters, adapters)
@@ -47,10 +48,10 @@ def test_the_generator_phase_moves_the_generator_alone(session: RunState) -> Non
 
 
 def test_the_student_phase_moves_student_and_adapters_alone(session: RunState) -> None:
-    batch = session.fresh_batch()
+    batch = session.new_batch()
     student, generator = _weights(session.student), _weights(session.generator)
     adapters = _weights(session.objective.adapters)
-    session.student_phase.step(batch, session.objective, session.student, session.streams.mixing, _ignore)
+    student_step(session, batch, session.mixings(batch))
     assert _moved(session.student, student)
     assert _moved(session.objective.adapters, adapters)
     assert not _moved(session.generator, generator)
@@ -58,17 +59,39 @@ def test_the_student_phase_moves_student_and_adapters_alone(session: RunState) -
 
 
 def test_nothing_requires_a_gradient_between_phases(session: RunState) -> None:
-    session.play_round(_ignore)
+    play_round(session, _ignore)
     modules = (session.teacher, session.student, session.generator, session.objective.adapters)
     assert not any(p.requires_grad for module in modules for p in module.parameters())
 
 
-def test_the_teacher_is_asked_once_for_each_image(session: RunState) -> None:
+def test_the_teacher_is_asked_once_for_each_image(tiny) -> None:
+    config = tiny.config(method={"name": "best"})
+    session = RunState(tiny.classifier(8), tiny.classifier(4, seed=1), None, config, runtime.resolve(config))
+    session.clock.start()
     asked: list[int] = []
     session.teacher.register_forward_hook(lambda module, inputs, output: asked.append(len(inputs[0])))
-    session.objective.student_terms = [
-        t for t in session.objective.student_terms if t[1].name != "virtual_interpolation"
-    ]
     for _ in range(3):
-        session.play_round(_ignore)
+        play_round(session, _ignore)
     assert asked == [16, 16, 16]
+    assert session.queries == sum(asked)
+
+
+@pytest.mark.parametrize("method", ["dfad_ar", "spaceshipnet"])
+def test_terms_on_stages_act_on_every_update(tiny, method: str) -> None:
+    config = tiny.config(method={"name": method}, student_steps=4, inner_steps=2)
+    run = RunState(tiny.classifier(8), tiny.classifier(4, seed=1), None, config, runtime.resolve(config))
+    run.clock.start()
+    images = 0
+
+    def count(_module: nn.Module, inputs: tuple[torch.Tensor, ...], _output: torch.Tensor) -> None:
+        nonlocal images
+        images += len(inputs[0])
+
+    for teacher in {run.teacher, run.objective.labeller}:
+        teacher.register_forward_hook(count)
+    term = "activation_boundary" if method == "dfad_ar" else "attention_transfer"
+    values: list[torch.Tensor] = []
+    for _ in range(2):
+        play_round(run, lambda name, value: values.append(value) if name == term else None)
+    assert len(values) == 2 * 4
+    assert run.queries == images

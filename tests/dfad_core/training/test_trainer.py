@@ -464,3 +464,30 @@ def test_the_result_says_on_how_few_images_costly_networks_were_compared(tiny, m
     assert result.evaluation["measured"] == dict.fromkeys(sources, 64)
     assert result.evaluation["complete"]
     assert all(f"transition_error_{source}" in result.fidelity for source in sources)
+
+
+def test_a_methods_own_pool_keeps_to_the_limit_and_says_so(tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tiny.config(method={"name": "fast"}, steps=3, inner_steps=1, student_steps=1, pool_batches=None)
+    monkeypatch.setattr("dfad_core.contract.config.MAX_POOL_BYTES", 2 * config.pool_batch_bytes)
+    result = distill(tiny.classifier(8), tiny.classifier(4, seed=1), config)
+    (event,) = [e for e in result.events if e["kind"] == "pool_bounded"]
+    assert event["batches"] == 2
+
+
+@pytest.mark.parametrize("method", ["fast", "cmi", "deepinversion"])
+def test_after_a_search_only_fitted_images_are_looked_at(tiny, method: str) -> None:
+    """Recalibration, fidelity and held-out images: what a generator makes of new noise was never fitted."""
+    shown: list[torch.Tensor] = []
+
+    class Evaluation(Hooks):
+        def phase(self, name: str) -> None:
+            if name == "evaluating":
+                shown.clear()
+
+    generator = tiny.generator()
+    generator.register_forward_hook(lambda *_: shown.append(torch.zeros(1)))
+    config = tiny.config(method={"name": method}, steps=2, inner_steps=2, student_steps=2)
+    result = distill(tiny.classifier(8), tiny.classifier(4, seed=1), config, Evaluation(), generator=generator)
+    assert shown == []
+    assert "agreement_generator" in result.fidelity
+    assert result.synthetic_BCHW is not None

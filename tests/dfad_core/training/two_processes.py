@@ -6,12 +6,13 @@ from pathlib import Path
 
 import torch
 
-from dfad_core.errors import Stopped
+from dfad_core.errors import DivergedError, Stopped
 from dfad_core.hooks import Hooks
 from dfad_core.training import runtime
 from dfad_core.training.distributed import from_environment
+from dfad_core.training.finite_guard import FiniteGuard
 from dfad_core.training.run_state import RunState
-from dfad_core.training.trainer import distill
+from dfad_core.training.trainer import distill, student_step
 from tests.dfad_core.conftest import TinyGenerator, classifier, config
 
 
@@ -43,11 +44,9 @@ def _one_update(batch_size: int) -> list[list[float]]:
     with torch.random.fork_rng([]):
         torch.manual_seed(3)
         session.noise = lambda: torch.randn(16, 8)  # type: ignore[method-assign]
-        whole = session.fresh_batch()
+        whole = session.new_batch()
     part = list(whole.split(session.group.size))[session.group.rank]
-    session.student_phase.step(
-        part, session.objective, session.student, session.streams.mixing, lambda name, value: None
-    )
+    student_step(session, part, session.mixings(part))
     return [p.detach().flatten().tolist() for p in session.student.parameters()]
 
 
@@ -56,6 +55,28 @@ def _played(method: str, hooks: Hooks, resume: bytes | None = None, steps: int =
     networks = classifier(8), classifier(4, seed=1)
     result = distill(*networks, settings, hooks, resume=resume, generator=TinyGenerator((1, 8, 8), 7))
     return [p.detach().flatten().tolist() for p in result.student.parameters()]
+
+
+def _loss_of_one(deferred: bool) -> dict[str, bool]:
+    """What an update does in each process whose loss is NaN in the second one alone."""
+    settings = config(method={"name": "dfq"})
+    run = RunState(
+        classifier(8), classifier(4, seed=1), TinyGenerator((1, 8, 8), 7), settings, runtime.resolve(settings)
+    )
+    run.clock.start()
+    run.guard = FiniteGuard(torch.device("cpu"), group=run.group, deferred=deferred)
+    batch = run.new_batch()
+    if run.group.rank == 1:
+        batch.teacher_logits_BK[0, 0] = float("nan")
+    before = [p.detach().clone() for p in run.student.parameters()]
+    raised = False
+    try:
+        student_step(run, batch, run.mixings(batch))
+        run.guard.raise_if_set()
+    except DivergedError:
+        raised = True
+    after = [p.detach() for p in run.student.parameters()]
+    return {"raised": raised, "same": all(torch.equal(a, b) for a, b in zip(before, after, strict=True))}
 
 
 def main(folder: Path) -> None:
@@ -73,6 +94,7 @@ def main(folder: Path) -> None:
             _played("auto", keeper)
         except Stopped:
             seen["stopped"] = True
+        seen["loss of one"] = [_loss_of_one(deferred) for deferred in (False, True)]
         everyone: list[bytes] = [keeper.saved]
         torch.distributed.broadcast_object_list(everyone, 0)
         seen["resumed"] = _played("auto", Keeper(), resume=everyone[0])

@@ -1,0 +1,28 @@
+"""Settings that cannot run together are refused before anything runs, with the number that would."""
+
+import pytest
+
+from dfad_core.contract.config import DistillConfig, InputConfig, MethodConfig, TrainingConfig
+from dfad_core.errors import ConfigError
+
+
+def test_a_slice_has_two_images_at_least() -> None:
+    assert TrainingConfig(batch_size=8, accumulation=4).accumulation == 4
+    for slices in (5, 9):
+        with pytest.raises(ConfigError, match="at most 4 slices") as caught:
+            TrainingConfig(batch_size=8, accumulation=slices)
+        assert caught.value.param == "accumulation"
+
+
+def test_a_pool_past_the_memory_is_refused_with_its_size() -> None:
+    images = InputConfig((3, 224, 224))
+    with pytest.raises(ConfigError, match=r"14\.4 GiB.* 111 batches fit") as caught:
+        DistillConfig(input=images, training=TrainingConfig(pool_batches=400))
+    assert caught.value.param == "pool_batches"
+    assert DistillConfig(input=images, training=TrainingConfig(pool_batches=111)).max_pool_batches == 111
+
+
+def test_a_methods_own_pool_is_bounded() -> None:
+    config = DistillConfig(input=InputConfig((3, 224, 224)), method=MethodConfig(name="fast"))
+    assert config.max_pool_batches == 111
+    assert DistillConfig(input=InputConfig((3, 32, 32))).max_pool_batches > 400
