@@ -1,4 +1,4 @@
-"""The activation regularizer: student units on the teacher's side of each activation boundary."""
+"""Activation regularizer: puts student units on the teacher's side of each activation boundary."""
 
 from collections.abc import Sequence
 
@@ -22,13 +22,16 @@ def activation_boundary(
     Shapes: for each stage l a pair of equal shape, the adapted student pre-activations r_l(f_S) and a
     boolean tensor 1(f_T > 0) -> (). Range: [0, inf). Reduction: mean over units, then over stages.
     Gradient: the student and its adapters r; booleans carry none back to the teacher.
+
+    >>> active = torch.tensor([[True, False]])
+    >>> adapted = torch.tensor([[2.0, 0.0]])  # past the margin: 0; on the boundary: 1
+    >>> activation_boundary([adapted], [active]).item()
+    0.5
     """
     total = torch.zeros((), device=student_stages[0].device)
     for adapted, active in zip(student_stages, teacher_active, strict=True):
         toward = torch.where(active, adapted, -adapted)
-        total = total + (margin - toward).relu().square().mean(dtype=_mean_dtype(adapted))
+        total = total + (margin - toward).relu().square().mean(
+            dtype=torch.promote_types(adapted.dtype, torch.float32)
+        )
     return total / len(student_stages)
-
-
-def _mean_dtype(values: Tensor) -> torch.dtype:
-    return values.dtype if values.dtype.itemsize >= 4 else torch.float32

@@ -1,7 +1,9 @@
-"""The game's value where the two networks agree on the class."""
+"""Kullback-Leibler divergence on the images whose class both networks agree on."""
 
 import torch.nn.functional as F
 from torch import Tensor
+
+from dfad_core.losses.precision import full_precision
 
 
 def agreed_divergence(student_logits_BK: Tensor, teacher_logits_BK: Tensor) -> Tensor:
@@ -11,14 +13,20 @@ def agreed_divergence(student_logits_BK: Tensor, teacher_logits_BK: Tensor) -> T
               \quad p = \mathrm{softmax}(t), \; q = \mathrm{softmax}(s)
 
     Fang et al. 2021 (CMI), arXiv 2105.08584, the adversarial term of its inversion (taken up by FastDFKD
-    and NAYER): images that already deceive the student are left alone. Differs from the paper in nothing
-    known.
+    and NAYER): images that the student already classifies differently count as 0. Differs from the
+    paper in nothing known.
 
     Shapes: two (B, K) tensors -> (). Range: [0, inf). Reduction: sum over classes, mean over the whole
     batch, in float32 or finer. Gradient: whatever produced its arguments; the choice carries none.
+
+    >>> import torch
+    >>> teacher = torch.tensor([[2.0, 0.0], [2.0, 0.0]])
+    >>> student = torch.tensor([[2.0, 0.0], [0.0, 1.0]])  # equal; another class
+    >>> agreed_divergence(student, teacher).item()
+    0.0
     """
-    student = student_logits_BK if student_logits_BK.dtype.itemsize >= 4 else student_logits_BK.float()
-    teacher = teacher_logits_BK if teacher_logits_BK.dtype.itemsize >= 4 else teacher_logits_BK.float()
+    student = full_precision(student_logits_BK)
+    teacher = full_precision(teacher_logits_BK)
     gap_BK = F.kl_div(
         F.log_softmax(student, dim=1), F.log_softmax(teacher, dim=1), reduction="none", log_target=True
     )

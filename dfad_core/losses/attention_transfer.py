@@ -1,10 +1,12 @@
-"""The gap between where two networks look."""
+"""Attention maps of network stages and the gap between two networks' maps."""
 
 from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from dfad_core.losses.precision import full_precision
 
 
 def attention_map(features_BCHW: Tensor) -> Tensor:
@@ -15,7 +17,7 @@ def attention_map(features_BCHW: Tensor) -> Tensor:
     Zagoruyko and Komodakis 2017, arXiv 1612.03928, section 3.1 (the sum of squares). Differs from the
     paper in nothing known. Shapes: (B, C, H, W) -> (B, H * W), float32 or finer.
     """
-    features = features_BCHW if features_BCHW.dtype.itemsize >= 4 else features_BCHW.float()
+    features = full_precision(features_BCHW)
     return F.normalize(features.square().mean(dim=1).flatten(1), dim=1)
 
 
@@ -29,6 +31,10 @@ def attention_transfer(student_maps: Sequence[Tensor], teacher_maps: Sequence[Te
 
     Shapes: for each stage two (B, H * W) tensors -> (). Range: [0, 4 * stages]. Gradient: the student; the
     teacher's maps are constants.
+
+    >>> maps = attention_map(torch.tensor([[[[3.0, 0.0]]]])), attention_map(torch.tensor([[[[0.0, 4.0]]]]))
+    >>> attention_transfer([maps[0]], [maps[1]]).item()
+    1.0
     """
     total = torch.zeros((), device=student_maps[0].device)
     for student_BN, teacher_BN in zip(student_maps, teacher_maps, strict=True):

@@ -1,4 +1,4 @@
-"""The gap between a batch's feature statistics and those stored in the teacher's BN layers."""
+"""Distance of a batch's feature statistics from those stored in the teacher's BN layers."""
 
 from collections.abc import Sequence
 
@@ -17,6 +17,10 @@ def bn_statistics(layers: Sequence[tuple[Tensor, Tensor, Tensor, Tensor]]) -> Te
     Shapes: for each layer (mean_C, var_C, running_mean_C, running_var_C) -> (). Range: [0, inf).
     Reduction: Euclidean norm over channels, sum over layers. Gradient: the generator, through the
     batch's statistics; the running ones are constants.
+
+    >>> mean, var = torch.tensor([3.0, 4.0]), torch.ones(2)
+    >>> bn_statistics([(mean, var, torch.zeros(2), torch.ones(2))]).item()
+    5.0
     """
     total = layers[0][0].new_zeros(())
     for mean_C, var_C, running_mean_C, running_var_C in layers:

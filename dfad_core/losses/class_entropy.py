@@ -1,12 +1,14 @@
-"""How far a batch is from showing all classes equally."""
+"""Class balance of a batch, as the entropy missing to equal shares."""
 
 import math
 
 from torch import Tensor
 
+from dfad_core.losses.precision import full_precision
+
 
 def class_entropy(teacher_logits_BK: Tensor) -> Tensor:
-    r"""Entropy that the batch's mean class distribution lacks.
+    r"""Difference of log K and the entropy of the batch's mean class distribution.
 
     .. math:: L_H = \log K + \sum_k \bar p_k \log \bar p_k, \quad
               \bar p = \frac{1}{B} \sum_b \mathrm{softmax}(t(x_b))
@@ -16,8 +18,14 @@ def class_entropy(teacher_logits_BK: Tensor) -> Tensor:
 
     Shapes: (B, K) -> (). Range: [0, log K]. Reduction: over the batch inside the entropy, in float32 or
     finer. Gradient: the generator, through the teacher's logits.
+
+    >>> import torch
+    >>> one_class = torch.tensor([[9.0, 0.0], [9.0, 0.0]])
+    >>> both_classes = torch.tensor([[9.0, 0.0], [0.0, 9.0]])
+    >>> class_entropy(both_classes) < class_entropy(one_class)
+    tensor(True)
     """
-    logits = teacher_logits_BK if teacher_logits_BK.dtype.itemsize >= 4 else teacher_logits_BK.float()
+    logits = full_precision(teacher_logits_BK)
     batch, classes = logits.shape
     # In log space, so that a class whose probability underflows still has a finite gradient.
     log_mean_K = logits.log_softmax(dim=1).logsumexp(dim=0) - math.log(batch)

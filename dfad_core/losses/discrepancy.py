@@ -1,6 +1,8 @@
-"""The gap between two networks' logits, the value of the whole game."""
+"""Mean absolute difference of two networks' logits: the value of the adversarial game."""
 
 from torch import Tensor
+
+from dfad_core.losses.precision import full_precision
 
 
 def discrepancy(student_logits_BK: Tensor, teacher_logits_BK: Tensor) -> Tensor:
@@ -13,9 +15,9 @@ def discrepancy(student_logits_BK: Tensor, teacher_logits_BK: Tensor) -> Tensor:
 
     Shapes: two (B, K) tensors -> (). Range: [0, inf). Reduction: mean, in float32 or finer.
     Gradient: whatever produced its arguments. The student minimises it, the generator maximises it.
+
+    >>> import torch
+    >>> discrepancy(torch.tensor([[1.0, 2.0]]), torch.tensor([[0.0, 4.0]])).item()
+    1.5
     """
-    return (_full(student_logits_BK) - _full(teacher_logits_BK)).abs().mean()
-
-
-def _full(logits: Tensor) -> Tensor:
-    return logits if logits.dtype.itemsize >= 4 else logits.float()
+    return (full_precision(student_logits_BK) - full_precision(teacher_logits_BK)).abs().mean()

@@ -1,7 +1,9 @@
-"""The gap between two networks' class probabilities."""
+"""Kullback-Leibler divergence of two networks' class probabilities."""
 
 import torch.nn.functional as F
 from torch import Tensor
+
+from dfad_core.losses.precision import full_precision
 
 
 def divergence(student_logits_BK: Tensor, teacher_logits_BK: Tensor, temperature: float = 1.0) -> Tensor:
@@ -15,9 +17,15 @@ def divergence(student_logits_BK: Tensor, teacher_logits_BK: Tensor, temperature
 
     Shapes: two (B, K) tensors -> (). Range: [0, inf). Reduction: sum over classes, mean over the batch,
     in float32 or finer. Gradient: whatever produced its arguments.
+
+    >>> import torch
+    >>> logits = torch.tensor([[1.0, 2.0]])
+    >>> shifted = logits + 3.0  # changes no probability
+    >>> divergence(logits, shifted, temperature=4.0).item()
+    0.0
     """
-    student = student_logits_BK if student_logits_BK.dtype.itemsize >= 4 else student_logits_BK.float()
-    teacher = teacher_logits_BK if teacher_logits_BK.dtype.itemsize >= 4 else teacher_logits_BK.float()
+    student = full_precision(student_logits_BK)
+    teacher = full_precision(teacher_logits_BK)
     gap = F.kl_div(
         F.log_softmax(student / temperature, dim=1),
         F.log_softmax(teacher / temperature, dim=1),

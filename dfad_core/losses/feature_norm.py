@@ -1,6 +1,8 @@
-"""How strongly a batch excites the teacher's last features."""
+"""Size of the features that enter the teacher's classifier."""
 
 from torch import Tensor
+
+from dfad_core.losses.precision import full_precision
 
 
 def feature_norm(features_BF: Tensor) -> Tensor:
@@ -12,6 +14,10 @@ def feature_norm(features_BF: Tensor) -> Tensor:
     it). Differs from the paper in the mean over features instead of their sum, as in its public code.
 
     Shapes: (B, F) -> (). Range: [0, inf). Reduction: mean, in float32 or finer. Gradient: the generator.
+
+    >>> import torch
+    >>> feature_norm(torch.tensor([[1.0, -3.0]])).item()
+    2.0
     """
-    features = features_BF if features_BF.dtype.itemsize >= 4 else features_BF.float()
+    features = full_precision(features_BF)
     return features.abs().mean()

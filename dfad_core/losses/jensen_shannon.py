@@ -1,9 +1,11 @@
-"""A bounded gap between two networks' softened class probabilities."""
+"""Jensen-Shannon divergence of two networks' class probabilities: bounded by 1."""
 
 import math
 
 import torch.nn.functional as F
 from torch import Tensor
+
+from dfad_core.losses.precision import full_precision
 
 
 def jensen_shannon(student_logits_BK: Tensor, teacher_logits_BK: Tensor, temperature: float = 3.0) -> Tensor:
@@ -17,9 +19,13 @@ def jensen_shannon(student_logits_BK: Tensor, teacher_logits_BK: Tensor, tempera
 
     Shapes: two (B, K) tensors -> (). Range: [0, 1]. Reduction: sum over classes, mean over the batch, in
     float32 or finer. Gradient: whatever produced its arguments.
+
+    >>> import torch
+    >>> jensen_shannon(torch.tensor([[900.0, 0.0]]), torch.tensor([[0.0, 900.0]])).item()
+    1.0
     """
-    student = student_logits_BK if student_logits_BK.dtype.itemsize >= 4 else student_logits_BK.float()
-    teacher = teacher_logits_BK if teacher_logits_BK.dtype.itemsize >= 4 else teacher_logits_BK.float()
+    student = full_precision(student_logits_BK)
+    teacher = full_precision(teacher_logits_BK)
     log_q = F.log_softmax(student / temperature, dim=1)
     log_p = F.log_softmax(teacher / temperature, dim=1)
     log_m = log_p.logaddexp(log_q) - math.log(2)

@@ -1,7 +1,9 @@
-"""How far the teacher is from being sure of one class."""
+"""One-hot loss: the teacher's cross-entropy with one class for each image."""
 
 import torch.nn.functional as F
 from torch import Tensor
+
+from dfad_core.losses.precision import full_precision
 
 
 def one_hot(teacher_logits_BK: Tensor, wanted_B: Tensor | None = None) -> Tensor:
@@ -11,11 +13,16 @@ def one_hot(teacher_logits_BK: Tensor, wanted_B: Tensor | None = None) -> Tensor
 
     Chen et al. 2019 (DAFL), arXiv 1904.01186, the one-hot loss. Differs from the paper in nothing known.
 
-    With `wanted_B` those classes take the place of the largest ones, as in the methods that ask for
-    an image of a given class (DeepInversion, CMI, FastDFKD, NAYER); the range then has no upper end.
+    With `wanted_B` those classes replace the largest ones, as in methods that request an image of a
+    certain class (DeepInversion, CMI, FastDFKD, NAYER); the range then has no upper end.
 
     Shapes: (B, K) and (B,) int64 -> (). Range: [0, log K]. Reduction: mean over the batch, in float32 or
     finer. Gradient: the generator, through the teacher's logits; the chosen class is a constant.
+
+    >>> import torch
+    >>> logits = torch.tensor([[9.0, 0.0]])
+    >>> one_hot(logits) < one_hot(logits, torch.tensor([1]))
+    tensor(True)
     """
-    logits = teacher_logits_BK if teacher_logits_BK.dtype.itemsize >= 4 else teacher_logits_BK.float()
+    logits = full_precision(teacher_logits_BK)
     return F.cross_entropy(logits, logits.detach().argmax(dim=1) if wanted_B is None else wanted_B)

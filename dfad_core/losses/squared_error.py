@@ -1,6 +1,8 @@
-"""The squared gap between two networks' logits."""
+"""Mean squared difference of two networks' logits."""
 
 from torch import Tensor
+
+from dfad_core.losses.precision import full_precision
 
 
 def squared_error(student_logits_BK: Tensor, teacher_logits_BK: Tensor) -> Tensor:
@@ -9,11 +11,15 @@ def squared_error(student_logits_BK: Tensor, teacher_logits_BK: Tensor) -> Tenso
     .. math:: D = \frac{1}{BK} \sum_{b,k} (s_k(x_b) - t_k(x_b))^2
 
     Ba and Caruana 2014, arXiv 1312.6184, equation 1 (regression on logits). Differs from the paper in the
-    mean over classes in the place of half their sum.
+    mean over classes instead of half their sum.
 
     Shapes: two (B, K) tensors -> (). Range: [0, inf). Reduction: mean, in float32 or finer.
     Gradient: whatever produced its arguments.
+
+    >>> import torch
+    >>> squared_error(torch.tensor([[1.0, 2.0]]), torch.tensor([[0.0, 4.0]])).item()
+    2.5
     """
-    student = student_logits_BK if student_logits_BK.dtype.itemsize >= 4 else student_logits_BK.float()
-    teacher = teacher_logits_BK if teacher_logits_BK.dtype.itemsize >= 4 else teacher_logits_BK.float()
+    student = full_precision(student_logits_BK)
+    teacher = full_precision(teacher_logits_BK)
     return (student - teacher).square().mean()

@@ -1,4 +1,4 @@
-"""Virtual interpolation: convex mixtures of a batch's images, with labels for them."""
+"""Virtual interpolation: convex mixtures of a batch's images and their labels."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -45,9 +45,17 @@ def virtual_interpolation(
 
     Qu, Wang, Xiao, ICASSP 2021, arXiv 2102.11638; the form is inferred from the abstract ("virtual
     samples and labels in-between decision boundaries"), so it is not an exact reproduction. Differs
-    from it in the second kind of label, where the teacher is asked about the mixture itself, and in that
-    another gap may take the place of the mean absolute difference.
+    from it in the second kind of label, the teacher's logits of the mixture itself, and in allowing
+    another gap than the mean absolute difference.
 
     Shapes: two (B, K) tensors -> (). Range: [0, inf). Reduction: mean. Gradient: the student alone.
+
+    >>> import torch
+    >>> mixing = Mixing(torch.tensor([1, 0]), torch.tensor([0.75, 0.75]))
+    >>> labels = mix(torch.tensor([[4.0], [8.0]]), mixing)
+    >>> labels.flatten().tolist()
+    [5.0, 7.0]
+    >>> virtual_interpolation(torch.tensor([[5.0], [9.0]]), labels).item()
+    1.0
     """
     return gap(student_logits_BK, virtual_labels_BK.detach())

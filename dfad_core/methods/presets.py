@@ -86,7 +86,7 @@ def dafl() -> Recipe:
     return Recipe(
         adversarial_weight=0.0,
         one_hot_weight=1.0,
-        feature_norm_weight=-1e-3,
+        feature_norm_weight=1e-3,
         class_entropy_weight=20.0,
         imitation="kl",
     )

@@ -40,6 +40,7 @@ class Recipe:
 
     # What the student is after.
     imitation: Literal["l1", "squared", "kl"] = "l1"
+    imitation_weight: float = 1.0
     temperature: float = 1.0
     """Of the student's Kullback-Leibler divergence."""
     activation_weight: float = 0.0

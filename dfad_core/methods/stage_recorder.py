@@ -1,4 +1,4 @@
-"""What regularizer and attention transfer look at: matched stages of both networks."""
+"""Matched stages of both networks, as the activation regularizer and attention transfer read them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dfad_core.losses import attention_map
+from dfad_core.losses.attention_transfer import attention_map
 from dfad_core.networks.stages import Stage, StageTap, find_stages, match_stages
 
 
@@ -39,16 +39,16 @@ class Adapter(nn.Module):
 
 @dataclass(frozen=True)
 class StageRecord:
-    """What was seen of one network's stages; empty where nobody asked."""
+    """The stages of one network during one forward pass; empty where no term reads them."""
 
     stages: tuple[Tensor, ...] = ()
-    """Of the teacher, where its pre-activations are positive (bool); of the student, its adapted ones."""
+    """Of the teacher: whether its pre-activations are positive (bool). Of the student: its adapted ones."""
     attention: tuple[Tensor, ...] = ()
     """Attention maps (B, H * W) of the spatial stages, at the teacher's size."""
 
 
 class StageRecorder:
-    """Listens to the stages that were paired; holds the adapters, which train with the student."""
+    """Reads the paired stages during forward passes; holds the adapters, which train with the student."""
 
     def __init__(
         self,
@@ -74,20 +74,20 @@ class StageRecorder:
     def ask_teacher(
         self, teacher: Callable[[Tensor], Tensor], images_BCHW: Tensor
     ) -> tuple[Tensor, StageRecord]:
-        """The teacher's answer, and what its stages showed, without a graph."""
+        """The teacher's logits (B, K), and the record of its stages without a graph."""
         with self._teacher_tap.listening():
             logits_BK = teacher(images_BCHW)
         with torch.no_grad():
             tensors = self._teacher_tap.tensors
             active = tuple(as_image(f) > 0 for f in tensors if self._boundaries)
-            marks = StageRecord(active, self._maps(tensors))
+            record = StageRecord(active, self._maps(tensors))
         self._teacher_tap.tensors = ()  # they hold the graph
-        return logits_BK, marks
+        return logits_BK, record
 
     def ask_student(
         self, student: Callable[[Tensor], Tensor], images_BCHW: Tensor
     ) -> tuple[Tensor, StageRecord]:
-        """The student's answer, and what its stages showed, with its graph."""
+        """The student's logits (B, K), and the record of its stages with their graph."""
         with self._student_tap.listening():
             logits_BK = student(images_BCHW)
         stages, self._student_tap.tensors = self._student_tap.tensors, ()

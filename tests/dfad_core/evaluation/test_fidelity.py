@@ -15,7 +15,8 @@ from dfad_core.evaluation.procedural import procedural
 from dfad_core.evaluation.suite import makers
 from dfad_core.evaluation.transition import transition_error
 from dfad_core.hooks import Hooks
-from dfad_core.losses import discrepancy, divergence
+from dfad_core.losses.discrepancy import discrepancy
+from dfad_core.losses.divergence import divergence
 from dfad_core.pace import Pace
 
 SHAPE = (1, 8, 8)

@@ -22,8 +22,8 @@ from dfad_core.contract.config import InputConfig  # noqa: E402
 from dfad_core.errors import TeacherRejected  # noqa: E402
 from dfad_core.formats import load_teacher  # noqa: E402
 from dfad_core.formats.converted import read_converted, write_converted  # noqa: E402
-from dfad_core.methods.terms import bn_layers  # noqa: E402
 from dfad_core.networks import build_classifier  # noqa: E402
+from dfad_core.networks.batch_norm import bn_layers  # noqa: E402
 
 SHAPE = (3, 32, 32)
 

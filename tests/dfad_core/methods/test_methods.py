@@ -1,10 +1,16 @@
+import contextlib
+import dataclasses
+
 import pytest
 import torch
 
 from dfad_core.contract.config import MethodConfig
+from dfad_core.data import Batch
 from dfad_core.errors import ConfigError
-from dfad_core.methods import PRESETS, Recipe, build_objective, resolve_recipe
-from dfad_core.methods.terms import BNStatistics, GeneratorView
+from dfad_core.losses.virtual_interpolation import Mixing
+from dfad_core.methods import PRESETS, Objective, Recipe, build_objective, resolve_recipe
+from dfad_core.methods.terms import GENERATOR_TERMS, STUDENT_TERMS, GeneratorView, StudentView
+from dfad_core.methods.terms.bn_statistics import BNStatistics
 from dfad_core.networks.batch_norm import bn_layers
 
 
@@ -29,35 +35,96 @@ def test_no_bn_term_where_there_is_no_bn() -> None:
     assert resolve_recipe(MethodConfig("dfad", bn_weight=3.0), teacher_has_bn=True).bn_weight == 3
 
 
-def test_the_game_holds_signs_and_leaves_out_zero_weights(tiny) -> None:
-    teacher = tiny.classifier(4)
-    game = build_objective(Recipe(), teacher, tiny.classifier(4, seed=1), torch.zeros(2, 1, 8, 8))
-    assert [(w, t.name) for w, t in game.generator_terms] == [(-1, "discrepancy")]
-    assert [(w, t.name) for w, t in game.student_terms] == [(1, "student_discrepancy")]
-    full = build_objective(
-        Recipe(
-            activation_weight=0.1,
-            interpolation_weight=0.5,
-            interpolation_labels="requeried",
-            bn_weight=2.0,
-            one_hot_weight=3.0,
-            class_entropy_weight=4.0,
-        ),
-        teacher,
-        tiny.classifier(4, seed=1),
-        torch.zeros(2, 1, 8, 8),
+def test_the_objective_holds_signs_and_leaves_out_zero_weights(tiny) -> None:
+    networks = tiny.classifier(4), tiny.classifier(4, seed=1), torch.zeros(2, 1, 8, 8)
+    plain = build_objective(Recipe(), *networks)
+    assert [(w, t.name) for w, t in plain.generator_terms] == [(-1, "discrepancy")]
+    assert [(w, t.name) for w, t in plain.student_terms] == [(1, "student_discrepancy")]
+    recipe = Recipe(
+        activation_weight=0.1,
+        interpolation_weight=0.5,
+        bn_weight=2.0,
+        one_hot_weight=3.0,
+        class_entropy_weight=4.0,
+        feature_norm_weight=5.0,
     )
-    assert [(w, t.name) for w, t in full.generator_terms] == [
-        (-1, "discrepancy"),
-        (2, "bn_statistics"),
-        (3, "one_hot"),
-        (4, "class_entropy_gap"),
-    ]
-    assert [(w, t.name) for w, t in full.student_terms] == [
-        (1, "student_discrepancy"),
-        (0.1, "activation_boundary"),
-        (0.5, "virtual_interpolation"),
-    ]
+    full = build_objective(recipe, *networks)
+    weights = {t.name: w for w, t in full.generator_terms}
+    assert weights == {
+        "discrepancy": -1,
+        "bn_statistics": 2,
+        "one_hot": 3,
+        "class_entropy_gap": 4,
+        "feature_norm": -5,
+    }
+    weights = {t.name: w for w, t in full.student_terms}
+    assert weights == {"student_discrepancy": 1, "activation_boundary": 0.1, "virtual_interpolation": 0.5}
+
+
+def test_every_weight_of_a_recipe_belongs_to_one_term_and_every_name_to_one() -> None:
+    terms = [*GENERATOR_TERMS, *STUDENT_TERMS]
+    fields = {f.name for f in dataclasses.fields(Recipe) if f.name.endswith("_weight")}
+    assert sorted(term.weight_field for term in terms) == sorted(fields)
+    assert len({term.name for term in terms}) == len(terms)
+
+
+def test_terms_on_bn_are_left_out_where_the_teacher_has_none(tiny) -> None:
+    recipe = Recipe(bn_weight=1.0, contrast_weight=1.0, one_hot_weight=1.0)
+    objective = build_objective(
+        recipe, tiny.classifier(4, bn=False), tiny.classifier(4), torch.zeros(2, 1, 8, 8)
+    )
+    assert {term.name for _, term in objective.generator_terms} == {"discrepancy", "one_hot"}
+
+
+@pytest.mark.parametrize("contrast", [0.0, 1.0])
+@pytest.mark.parametrize("labels", ["interpolated", "requeried"])
+def test_the_objective_counts_the_passes_of_the_teacher(tiny, contrast: float, labels: str) -> None:
+    recipe = Recipe(contrast_weight=contrast, interpolation_weight=1.0, interpolation_labels=labels)
+    teacher, student = tiny.classifier(4).eval(), tiny.classifier(4, seed=1)
+    objective = build_objective(recipe, teacher, student, torch.zeros(2, 1, 8, 8))
+    images: list[int] = []
+    teacher.register_forward_hook(lambda _module, inputs, _output: images.append(len(inputs[0])))
+    generator_loss(torch.randn(6, 1, 8, 8), objective, student)
+    assert sum(images) == 6 * objective.generator_passes
+    images.clear()
+    mixing = Mixing(torch.arange(6), torch.full((6,), 0.5))
+    batch = Batch(torch.randn(6, 1, 8, 8), torch.zeros(6, tiny.classes))
+    logits, stages = objective.ask_student(student, batch)
+    view = StudentView(
+        batch=batch,
+        student_logits_BK=logits,
+        student_stages=stages.stages,
+        student_attention=stages.attention,
+        student=student,
+        teacher=objective.teacher_logits,
+        mixing=mixing,
+    )
+    for _, term in objective.student_terms:
+        term.value(view)
+    assert sum(images) == 6 * objective.student_passes(batch)
+
+
+def generator_loss(images: torch.Tensor, objective: Objective, student: torch.nn.Module) -> dict[str, float]:
+    """Every gap of the generator's loss by its term's name, as one update computes them."""
+    with contextlib.ExitStack() as stack:
+        for _, term in objective.generator_terms:
+            stack.enter_context(term.listening())
+        logits, _ = objective.ask_teacher(images)
+        view = GeneratorView(student(images), logits, images)
+        return {term.name: term.value(view).item() for _, term in objective.generator_terms}
+
+
+def test_a_pass_of_one_term_does_not_reach_the_others(tiny) -> None:
+    """Contrast shows the teacher other images; terms that read its layers must not see those."""
+    teacher, student = tiny.classifier(4).eval(), tiny.classifier(4, seed=1).eval()
+    images = torch.randn(6, 1, 8, 8)
+    recipe = Recipe(bn_weight=1.0, feature_norm_weight=1.0)
+    example = torch.zeros(2, 1, 8, 8)
+    alone = generator_loss(images, build_objective(recipe, teacher, student, example), student)
+    recipe = dataclasses.replace(recipe, contrast_weight=1.0)
+    beside = generator_loss(images, build_objective(recipe, teacher, student, example), student)
+    assert beside.pop("contrast") > 0
+    assert beside == alone
 
 
 def test_bn_statistics_by_hand(tiny) -> None:

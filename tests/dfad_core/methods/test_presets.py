@@ -11,7 +11,7 @@ from dfad_core.contract.config import MethodConfig
 from dfad_core.data import Batch
 from dfad_core.errors import ConfigError
 from dfad_core.methods import PRESETS, resolve_recipe
-from dfad_core.methods.objective import normalising_by_batch
+from dfad_core.networks.batch_norm import normalising_by_batch
 from dfad_core.training import runtime
 from dfad_core.training.run_state import RunState
 from dfad_core.training.trainer import distill, generator_step, student_step

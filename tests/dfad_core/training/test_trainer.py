@@ -487,7 +487,9 @@ def test_after_a_search_only_fitted_images_are_looked_at(tiny, method: str) -> N
     generator = tiny.generator()
     generator.register_forward_hook(lambda *_: shown.append(torch.zeros(1)))
     config = tiny.config(method={"name": method}, steps=2, inner_steps=2, student_steps=2)
-    result = distill(tiny.classifier(8), tiny.classifier(4, seed=1), config, Evaluation(), generator=generator)
+    result = distill(
+        tiny.classifier(8), tiny.classifier(4, seed=1), config, Evaluation(), generator=generator
+    )
     assert shown == []
     assert "agreement_generator" in result.fidelity
     assert result.synthetic_BCHW is not None

@@ -1,0 +1,105 @@
+"""What a term is, and what it may look at.
+
+Suffixes of tensors: B images, C channels, H height, W width, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+from torch import Tensor, nn
+
+from dfad_core.data.batch import Batch
+from dfad_core.losses.virtual_interpolation import Mixing
+from dfad_core.methods.recipe import Recipe
+
+Network = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class GeneratorView:
+    """What a term on the generator may look at; images and logits carry its gradient."""
+
+    student_logits_BK: Tensor | None
+    """None where no term needs it."""
+    teacher_logits_BK: Tensor
+    images_BCHW: Tensor | None = None
+    wanted_B: Tensor | None = None
+    """The classes that the images shall show (int64); None where the method requests no classes."""
+
+
+@dataclass(frozen=True)
+class StudentView:
+    """What a term on the student may look at."""
+
+    batch: Batch
+    student_logits_BK: Tensor
+    student_stages: tuple[Tensor, ...]
+    """Adapted pre-activations, one for each entry of `batch.active`."""
+    student_attention: tuple[Tensor, ...]
+    """Attention maps, one for each entry of `batch.attention`."""
+    student: Network
+    """The student in training, for images that the term makes itself."""
+    teacher: Network
+    """The frozen teacher, without gradient."""
+    mixing: Mixing | None
+    """Partners and shares of virtual interpolation for this batch; None without it."""
+
+
+class GeneratorTerm:
+    """One unsigned gap in the generator's loss."""
+
+    name: ClassVar[str]
+    """Of the figure in progress reports."""
+    weight_field: ClassVar[str]
+    """The recipe's field that weighs it; at 0 the term is not built."""
+    sign: ClassVar[int] = 1
+    """1: the generator minimises the gap; -1: it maximises it."""
+    asks_student: ClassVar[bool] = False
+    """Whether it needs the student's logits."""
+    needs_bn: ClassVar[bool] = False
+    """Whether it reads the teacher's BN layers; a teacher without any then goes without the term."""
+    teacher_passes: ClassVar[int] = 0
+    """The teacher's forward passes for each image, beyond the one that labels the batch."""
+
+    @classmethod
+    def build(cls, _recipe: Recipe, _teacher: nn.Module, _example_BCHW: Tensor, /) -> Self:
+        """The term for a recipe and a teacher; the example is any batch that the teacher accepts."""
+        return cls()
+
+    def listening(self) -> AbstractContextManager[None]:
+        """Entered around the forward passes of a generator update."""
+        return nullcontext()
+
+    def value(self, view: GeneratorView) -> Tensor:
+        """The gap, a scalar in float32 or finer."""
+        raise NotImplementedError
+
+
+class StudentTerm:
+    """One unsigned gap in the student's loss; the student minimises it."""
+
+    name: ClassVar[str]
+    """Of the figure in progress reports."""
+    weight_field: ClassVar[str]
+    """The recipe's field that weighs it; at 0 the term is not built."""
+    needs_boundaries: ClassVar[bool] = False
+    """Whether it reads which units are active at matched stages of both networks."""
+    needs_attention: ClassVar[bool] = False
+    """Whether it reads attention maps of matched stages of both networks."""
+    teacher_passes: int = 0
+    """The teacher's forward passes for each image, beyond the one that labels the batch."""
+    concentration: float | None = None
+    """a of Beta(a, a) for a term that mixes images; None for all others."""
+
+    @classmethod
+    def build(cls, _recipe: Recipe, _teacher: nn.Module, _example_BCHW: Tensor, /) -> Self:
+        """The term for a recipe and a teacher; the example is any batch that the teacher accepts."""
+        return cls()
+
+    def value(self, view: StudentView) -> Tensor | None:
+        """The gap, a scalar in float32 or finer; None where it does not apply to this batch."""
+        raise NotImplementedError

@@ -1,0 +1,51 @@
+"""BN term: keeps the statistics of a batch near those of the teacher's training data."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from dfad_core.losses.bn_statistics import bn_statistics
+from dfad_core.methods.recipe import Recipe
+from dfad_core.methods.terms.base import GeneratorTerm, GeneratorView
+from dfad_core.methods.terms.layer_inputs import LayerInputs
+from dfad_core.networks.batch_norm import bn_layers
+
+
+class BNStatistics(GeneratorTerm):
+    """Reads the inputs of the teacher's BN layers while the batch is labelled."""
+
+    name = "bn_statistics"
+    weight_field = "bn_weight"
+    needs_bn = True
+
+    def __init__(self, teacher: nn.Module) -> None:
+        self._inputs = LayerInputs(teacher, bn_layers(teacher), _statistics)
+
+    @classmethod
+    def build(cls, _recipe: Recipe, teacher: nn.Module, _example_BCHW: Tensor, /) -> Self:
+        """For the teacher's BN layers."""
+        return cls(teacher)
+
+    def listening(self) -> AbstractContextManager[None]:
+        """Record the labelling pass."""
+        return self._inputs.listening()
+
+    def value(self, view: GeneratorView) -> Tensor:
+        """`losses.bn_statistics` of the labelling pass."""
+        return bn_statistics([(m, v, rm, rv) for m, v, rm, rv in self._inputs.take()])
+
+
+def _statistics(layer: nn.Module, features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The batch's mean and variance for each channel, and the layer's running ones: four (C,) tensors."""
+    # Squares of bfloat16 features lose the variance; its statistics need float32.
+    features = features.float()
+    dims = [d for d in range(features.dim()) if d != 1]
+    var_C, mean_C = torch.var_mean(features, dims, correction=0)
+    running_mean_C, running_var_C = layer.running_mean, layer.running_var
+    assert isinstance(running_mean_C, Tensor)
+    assert isinstance(running_var_C, Tensor)
+    return mean_C, var_C, running_mean_C, running_var_C

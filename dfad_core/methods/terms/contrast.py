@@ -1,0 +1,56 @@
+"""Contrastive term: rewards images that differ from each other in the teacher's BN features (CMI)."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from dfad_core.losses.contrast import contrast
+from dfad_core.methods.recipe import Recipe
+from dfad_core.methods.terms.base import GeneratorTerm, GeneratorView
+from dfad_core.methods.terms.layer_inputs import LayerInputs
+from dfad_core.networks.batch_norm import bn_layers
+
+
+class Contrast(GeneratorTerm):
+    """Compares the images with a mirrored, shifted view of themselves, by one more pass of the teacher."""
+
+    name = "contrast"
+    weight_field = "contrast_weight"
+    needs_bn = True
+    teacher_passes = 1
+
+    def __init__(self, teacher: nn.Module) -> None:
+        self._teacher = teacher
+        layers = bn_layers(teacher)
+        self._whole, self._local = (LayerInputs(teacher, layers, _channel_means) for _ in range(2))
+
+    @classmethod
+    def build(cls, _recipe: Recipe, teacher: nn.Module, _example_BCHW: Tensor, /) -> Self:
+        """For the teacher's BN layers."""
+        return cls(teacher)
+
+    def listening(self) -> AbstractContextManager[None]:
+        """Record the labelling pass."""
+        return self._whole.listening()
+
+    def value(self, view: GeneratorView) -> Tensor:
+        """`losses.contrast` between the labelling pass and a pass over the second view."""
+        assert view.images_BCHW is not None
+        with self._local.listening():
+            self._teacher(view.images_BCHW.flip(-1).roll(1, dims=-2))
+        return contrast(_features(self._whole), _features(self._local))
+
+
+def _channel_means(_layer: nn.Module, features: Tensor) -> tuple[Tensor]:
+    """(B, C, ...) -> (B, C)."""
+    features = features.float()
+    return (features.mean(dim=list(range(2, features.dim()))) if features.dim() > 2 else features,)
+
+
+def _features(inputs: LayerInputs) -> Tensor:
+    """Channel means of all BN layers side by side: (B, sum of channels)."""
+    return torch.cat([means_BC for (means_BC,) in inputs.take()], dim=1)

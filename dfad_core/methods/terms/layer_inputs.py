@@ -1,0 +1,47 @@
+"""Recording what enters chosen layers of the teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from torch import Tensor, nn
+
+Measure = Callable[[nn.Module, Tensor], tuple[Tensor, ...]]
+
+
+class LayerInputs:
+    """Measures the inputs of `layers` during the first forward pass of `network` within a block.
+
+    Later passes of the block are those of other terms, with images of their own, and are not recorded.
+    """
+
+    def __init__(self, network: nn.Module, layers: Sequence[nn.Module], measure: Measure) -> None:
+        self._network, self._layers, self._measure = network, list(layers), measure
+        self._values: list[tuple[Tensor, ...]] = []
+        self._recording = False
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Record in this block."""
+        self._values, self._recording = [], True
+        handles = [layer.register_forward_pre_hook(self._record) for layer in self._layers]
+        handles.append(self._network.register_forward_hook(self._end_of_pass))
+        try:
+            yield
+        finally:
+            self._recording = False
+            for handle in handles:
+                handle.remove()
+
+    def take(self) -> list[tuple[Tensor, ...]]:
+        """The measures in the order of the layers' calls; they hold the graph, so they are given out once."""
+        values, self._values = self._values, []
+        return values
+
+    def _record(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if self._recording:
+            self._values.append(self._measure(layer, inputs[0]))
+
+    def _end_of_pass(self, _network: nn.Module, _inputs: tuple[Tensor, ...], _output: Tensor) -> None:
+        self._recording = False
