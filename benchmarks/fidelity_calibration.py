@@ -29,8 +29,8 @@ from benchmarks import mnist
 from benchmarks.data import DataMissing, data_dir, data_file
 from benchmarks.record import RESULTS, append
 from benchmarks.table import read
-from dfad_core.contract.catalog import METHODS
 from dfad_core.contract.config import BudgetConfig, DistillConfig, InputConfig, MethodConfig, TrainingConfig
+from dfad_core.contract.methods import METHODS
 from dfad_core.evaluation import proof
 from dfad_core.evaluation.accuracy import accuracy
 from dfad_core.formats import load_teacher

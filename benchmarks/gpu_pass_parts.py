@@ -17,8 +17,8 @@ from benchmarks.paper_table import NORMALISATION
 from benchmarks.plain import STUDENT_STEPS
 from benchmarks.step_time import Case, engine_config, measure, now, time_engine
 from benchmarks.work import petaflop
-from dfad_core.contract.catalog import get_method
 from dfad_core.contract.config import BudgetConfig, DistillConfig, InputConfig, MethodConfig, TrainingConfig
+from dfad_core.contract.methods import get_method
 from dfad_core.errors import Stopped
 from dfad_core.hooks import Hooks
 from dfad_core.networks import build_classifier

@@ -22,8 +22,8 @@ from benchmarks.paper_table import Split
 from benchmarks.snapshots import Snapshot, Snapshots, same_network
 from benchmarks.step_time import now
 from benchmarks.work import petaflop
-from dfad_core.contract.catalog import get_method
 from dfad_core.contract.config import BudgetConfig, DistillConfig, MethodConfig, TrainingConfig
+from dfad_core.contract.methods import get_method
 from dfad_core.errors import DfadError
 from dfad_core.evaluation.accuracy import accuracy
 from dfad_core.networks import build_classifier

@@ -23,8 +23,8 @@ from benchmarks.bystanders import Bystanders
 from benchmarks.data import DataMissing, data_dir, data_file, load_images, normalise
 from benchmarks.record import RESULTS, append
 from benchmarks.snapshots import Snapshots, same_network
-from dfad_core.contract.catalog import METHODS
 from dfad_core.contract.config import BudgetConfig, DistillConfig, InputConfig, MethodConfig
+from dfad_core.contract.methods import METHODS
 from dfad_core.evaluation.accuracy import accuracy
 from dfad_core.formats import load_teacher
 from dfad_core.networks import build_classifier

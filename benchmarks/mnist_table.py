@@ -22,7 +22,7 @@ from typing import Any
 
 from benchmarks.record import RESULTS, ROOT, revision
 from benchmarks.table import read
-from dfad_core.contract.catalog import METHODS
+from dfad_core.contract.methods import METHODS
 
 FILE = RESULTS / "mnist.jsonl"
 

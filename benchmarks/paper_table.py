@@ -31,8 +31,8 @@ from benchmarks.record import RESULTS, append, revision
 from benchmarks.snapshots import Snapshots, same_network
 from benchmarks.table import read
 from benchmarks.work import petaflop
-from dfad_core.contract.catalog import METHODS
 from dfad_core.contract.config import BudgetConfig, DistillConfig, InputConfig, MethodConfig, TrainingConfig
+from dfad_core.contract.methods import METHODS
 from dfad_core.errors import DfadError
 from dfad_core.evaluation.accuracy import accuracy
 from dfad_core.formats import load_teacher

@@ -23,8 +23,8 @@ from torch import nn
 from benchmarks.bystanders import Bystanders
 from benchmarks.plain import STUDENT_STEPS, PlainGenerator, PlainLoop
 from benchmarks.record import RESULTS, append
-from dfad_core.contract.catalog import get_method
 from dfad_core.contract.config import BudgetConfig, DistillConfig, InputConfig, MethodConfig, TrainingConfig
+from dfad_core.contract.methods import get_method
 from dfad_core.errors import Stopped
 from dfad_core.hooks import Hooks
 from dfad_core.networks import build_classifier

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from dfad_core.contract.catalog import get_method
 from dfad_core.contract.config import DistillConfig
+from dfad_core.contract.methods import get_method
 from dfad_core.methods import resolve_recipe
 from dfad_core.networks.batch_norm import bn_layers
 from dfad_core.networks.cost import cost

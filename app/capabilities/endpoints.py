@@ -11,7 +11,8 @@ from pydantic import BaseModel
 from app.config import get_settings
 from app.health.service import live_workers
 from app.jobs.schemas import EXPORTS, MAX_LABELS, JobSpec
-from dfad_core.contract.catalog import ARCHITECTURES, METHODS
+from dfad_core.contract.catalog import ARCHITECTURES
+from dfad_core.contract.methods import METHODS, Method
 
 router = APIRouter(tags=["capabilities"])
 
@@ -35,7 +36,7 @@ def capabilities() -> Capabilities:
     parameters = schema["$defs"]["MethodConfig"]
     devices = {device for worker in live_workers() for device in worker.details.get("devices", [])}
     return Capabilities(
-        methods=[{**dataclasses.asdict(m), "parameters": parameters} for m in METHODS.values()],
+        methods=[{**_described(m), "parameters": parameters} for m in METHODS.values()],
         architectures=[dataclasses.asdict(a) for a in ARCHITECTURES.values()],
         formats={
             "teacher": ["safetensors", "state_dict_pt", "onnx", "huggingface"],
@@ -50,3 +51,9 @@ def capabilities() -> Capabilities:
         },
         spec_schema=schema,
     )
+
+
+def _described(method: Method) -> dict[str, Any]:
+    """What a client needs to choose a method; how the engine composes it is in the recipe."""
+    inside = {"notes", "recipe", "recipe_without_bn", "needs_bn"}
+    return {f.name: getattr(method, f.name) for f in dataclasses.fields(method) if f.name not in inside}

@@ -11,8 +11,8 @@ from pydantic import BaseModel
 from app.config import get_settings
 from app.errors import FieldProblem, InvalidBody
 from app.jobs.schemas import JobSpec
-from dfad_core.contract.catalog import get_method
 from dfad_core.contract.evaluation_plan import EvaluationBudget, round_macs
+from dfad_core.contract.methods import get_method
 
 FLOAT_BYTES = 4
 POOL_BYTES = 1

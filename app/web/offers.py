@@ -8,8 +8,8 @@ from typing import Any
 
 from app.jobs.estimate import estimate
 from app.jobs.schemas import JobSpec, StudentSpec
-from dfad_core.contract.catalog import METHODS, Method
 from dfad_core.contract.config import BudgetConfig, MethodConfig, TargetConfig
+from dfad_core.contract.methods import METHODS, Method
 
 PASSES_OF_AN_UPDATE = 3
 """A gradient step in passes forward: there, back to the inputs, back to the weights."""

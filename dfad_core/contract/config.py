@@ -60,7 +60,7 @@ class MethodConfig:
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     name: str = "best"
-    """A preset of `dfad_core.contract.catalog.METHODS`."""
+    """A method of `dfad_core.contract.methods.METHODS`."""
     activation_weight: Annotated[float, Range(ge=0, le=1000)] | None = None
     """Weight of the activation regularizer (Heo et al. 2019, margin form) on the student."""
     activation_margin: Annotated[float, Range(gt=0, le=100)] = 1.0

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from dfad_core.contract.catalog import METHODS
+from dfad_core.contract.methods import METHODS
 from dfad_core.networks.batch_norm import bn_layers
 from dfad_core.networks.cost import cost
 
@@ -24,8 +24,6 @@ TIMED_PASSES = 3
 """The fastest counts: another's work on the machine makes passes slower, never faster."""
 SURE = 0.9
 """Mean confidence on noise from which a teacher tells little apart there."""
-NEEDS_BN = ("dfq", "deepinversion", "cmi")
-"""Methods whose images are held near the data by the teacher's batch-norm statistics alone."""
 
 
 def inspected(module: nn.Module, shape: tuple[int, int, int], num_classes: int) -> dict[str, Any]:
@@ -87,7 +85,7 @@ def _methods(has_bn: bool, gradient: bool, confidence: float) -> list[dict[str, 
         learns = method.inner_steps > 0
         if learns and not gradient:
             suits, reason = False, "the teacher gives no gradient that a generator could learn from"
-        elif name in NEEDS_BN and not has_bn:
+        elif method.needs_bn and not has_bn:
             suits, reason = False, "it is guided by batch-norm statistics, and the teacher has none"
         elif name == "noise" and confidence > SURE:
             suits, reason = False, "the teacher gives nearly the same sure answer to all noise"

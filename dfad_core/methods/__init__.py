@@ -1,7 +1,6 @@
-"""Presets: terms on the generator, terms on the student, a sampling policy and schedules."""
+"""Methods made concrete: terms on the generator, terms on the student, and their weights."""
 
 from dfad_core.methods.objective import Objective, build_objective
-from dfad_core.methods.presets import PRESETS, resolve_recipe
-from dfad_core.methods.recipe import Recipe
+from dfad_core.methods.recipe import resolve_recipe
 
-__all__ = ["PRESETS", "Objective", "Recipe", "build_objective", "resolve_recipe"]
+__all__ = ["Objective", "build_objective", "resolve_recipe"]

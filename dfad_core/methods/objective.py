@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from dfad_core.contract.recipe import Recipe
 from dfad_core.data.batch import Batch
-from dfad_core.methods.recipe import Recipe
 from dfad_core.methods.stage_recorder import StageRecord, StageRecorder
 from dfad_core.methods.terms import GENERATOR_TERMS, STUDENT_TERMS, GeneratorTerm, StudentTerm
 from dfad_core.networks.batch_norm import bn_layers, normalising_by_batch

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from dfad_core.contract.catalog import get_method
 from dfad_core.contract.evaluation_plan import EvaluationBudget, bound_seconds, round_macs
+from dfad_core.contract.methods import get_method
 from dfad_core.data import PoolImages
 from dfad_core.data.random_streams import evaluation_seed
 from dfad_core.errors import Stopped

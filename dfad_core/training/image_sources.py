@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from dfad_core.contract.config import DistillConfig
+from dfad_core.contract.recipe import Recipe
 from dfad_core.data import Batch, Streams
 from dfad_core.errors import ConfigError
 from dfad_core.methods.objective import Objective
-from dfad_core.methods.recipe import Recipe
 from dfad_core.networks.drawings import LevelSets, NoiseImages
 from dfad_core.networks.feature_exchange import exchanging_features
 from dfad_core.networks.generator import Generator

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from dfad_core import profiling
-from dfad_core.contract.catalog import get_method
 from dfad_core.contract.config import BudgetConfig, DistillConfig
+from dfad_core.contract.methods import get_method
 from dfad_core.data import Batch, Pool, Streams
 from dfad_core.errors import CheckpointError, ShapeError
 from dfad_core.losses.virtual_interpolation import Mixing

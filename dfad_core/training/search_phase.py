@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dfad_core.contract.recipe import Recipe
 from dfad_core.data import Batch, Streams
 from dfad_core.data.random_streams import seeded
 from dfad_core.methods.objective import Objective
-from dfad_core.methods.recipe import Recipe
 from dfad_core.networks.noisy_labels import NoisyLabels
 from dfad_core.training.distributed import current_group
 from dfad_core.training.finite_guard import FiniteGuard

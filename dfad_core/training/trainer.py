@@ -17,8 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from dfad_core.contract.catalog import get_method
 from dfad_core.contract.config import DistillConfig
+from dfad_core.contract.methods import get_method
 from dfad_core.data import Batch
 from dfad_core.data.batch import joined
 from dfad_core.errors import DivergedError, Stopped

@@ -22,7 +22,7 @@ from benchmarks.data import DataMissing
 from benchmarks.gpu_pass_journal import Journal, Part, Stage
 from benchmarks.gpu_pass_parts import FULL, TINY
 from benchmarks.gpu_pass_students import Images, Pass
-from dfad_core.contract.catalog import METHODS
+from dfad_core.contract.methods import METHODS
 
 CPU = torch.device("cpu")
 PARTS = 2 * len(METHODS) + 2 + 2 + 6

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.mnist_table import Run, parse, summary
-from dfad_core.contract.catalog import METHODS
+from dfad_core.contract.methods import METHODS
 
 
 def _line(method: str, seed: int, accuracy: float, **changes: object) -> dict[str, object]:

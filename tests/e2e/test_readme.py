@@ -22,7 +22,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from benchmarks.services import free_port
-from dfad_core.contract.catalog import METHODS
+from dfad_core.contract.methods import METHODS
 from tests.e2e.readme import claims
 from tests.e2e.readme.markdown import Block, Document, anchor, read
 from tests.e2e.readme.shell import ADDRESS, ROOT, TEACHER, Shell, elsewhere, has_runner, lines

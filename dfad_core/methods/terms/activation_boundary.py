@@ -6,8 +6,8 @@ from typing import Self
 
 from torch import Tensor, nn
 
+from dfad_core.contract.recipe import Recipe
 from dfad_core.losses.activation_boundary import activation_boundary
-from dfad_core.methods.recipe import Recipe
 from dfad_core.methods.terms.base import StudentTerm, StudentView
 
 

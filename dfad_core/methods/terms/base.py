@@ -12,9 +12,9 @@ from typing import ClassVar, Self
 
 from torch import Tensor, nn
 
+from dfad_core.contract.recipe import Recipe
 from dfad_core.data.batch import Batch
 from dfad_core.losses.virtual_interpolation import Mixing
-from dfad_core.methods.recipe import Recipe
 
 Network = Callable[[Tensor], Tensor]
 

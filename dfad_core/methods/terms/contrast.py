@@ -8,8 +8,8 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
+from dfad_core.contract.recipe import Recipe
 from dfad_core.losses.contrast import contrast
-from dfad_core.methods.recipe import Recipe
 from dfad_core.methods.terms.base import GeneratorTerm, GeneratorView
 from dfad_core.methods.terms.layer_inputs import LayerInputs
 from dfad_core.networks.batch_norm import bn_layers

@@ -9,8 +9,8 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
+from dfad_core.contract.recipe import Recipe
 from dfad_core.losses.feature_norm import feature_norm
-from dfad_core.methods.recipe import Recipe
 from dfad_core.methods.terms.base import GeneratorTerm, GeneratorView
 from dfad_core.methods.terms.layer_inputs import LayerInputs
 

@@ -6,9 +6,9 @@ from typing import Self
 
 from torch import Tensor, nn
 
+from dfad_core.contract.recipe import Recipe
 from dfad_core.losses.discrepancy import discrepancy
 from dfad_core.methods.gaps import Gap, gap_named
-from dfad_core.methods.recipe import Recipe
 from dfad_core.methods.terms.base import StudentTerm, StudentView
 
 

@@ -6,10 +6,10 @@ from typing import Self
 
 from torch import Tensor, nn
 
+from dfad_core.contract.recipe import Recipe
 from dfad_core.losses.discrepancy import discrepancy
 from dfad_core.losses.virtual_interpolation import mix, virtual_interpolation
 from dfad_core.methods.gaps import Gap, gap_named
-from dfad_core.methods.recipe import Recipe
 from dfad_core.methods.terms.base import StudentTerm, StudentView
 
 

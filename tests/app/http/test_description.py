@@ -8,7 +8,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from starlette.testclient import TestClient
 
-from dfad_core.contract.catalog import METHODS
+from dfad_core.contract.methods import METHODS
 
 SPEC_OF_THE_CONTRACT = """{
   "teacher": {"format": "auto", "architecture": "resnet34", "num_classes": 10,

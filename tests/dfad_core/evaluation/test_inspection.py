@@ -10,7 +10,7 @@ import json
 import torch
 from torch import Tensor, nn
 
-from dfad_core.contract.catalog import METHODS
+from dfad_core.contract.methods import METHODS
 from dfad_core.evaluation.inspection import inspected
 from dfad_core.networks import build_classifier
 

@@ -5,10 +5,12 @@ import pytest
 import torch
 
 from dfad_core.contract.config import MethodConfig
+from dfad_core.contract.methods import METHODS
+from dfad_core.contract.recipe import Recipe
 from dfad_core.data import Batch
 from dfad_core.errors import ConfigError
 from dfad_core.losses.virtual_interpolation import Mixing
-from dfad_core.methods import PRESETS, Objective, Recipe, build_objective, resolve_recipe
+from dfad_core.methods import Objective, build_objective, resolve_recipe
 from dfad_core.methods.terms import GENERATOR_TERMS, STUDENT_TERMS, GeneratorView, StudentView
 from dfad_core.methods.terms.bn_statistics import BNStatistics
 from dfad_core.networks.batch_norm import bn_layers
@@ -20,14 +22,14 @@ def test_unknown_method() -> None:
     assert caught.value.code == "unknown_method"
 
 
-def test_the_job_overrides_the_preset_and_zero_switches_off() -> None:
+def test_the_job_overrides_the_method_and_zero_switches_off() -> None:
     recipe = resolve_recipe(
         MethodConfig("auto", bn_weight=0, activation_weight=2.5, interpolation_labels="interpolated"),
         teacher_has_bn=True,
     )
     assert (recipe.bn_weight, recipe.activation_weight) == (0, 2.5)
     assert recipe.interpolation_labels == "interpolated"
-    assert recipe.interpolation_weight == PRESETS["auto"]().interpolation_weight
+    assert recipe.interpolation_weight == METHODS["auto"].recipe.interpolation_weight
 
 
 def test_no_bn_term_where_there_is_no_bn() -> None:

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from dfad_core.contract.catalog import METHODS
 from dfad_core.contract.config import MethodConfig
+from dfad_core.contract.methods import METHODS
 from dfad_core.data import Batch
 from dfad_core.errors import ConfigError
-from dfad_core.methods import PRESETS, resolve_recipe
+from dfad_core.methods import resolve_recipe
 from dfad_core.networks.batch_norm import normalising_by_batch
 from dfad_core.training import runtime
 from dfad_core.training.run_state import RunState
@@ -94,14 +94,11 @@ def test_best_is_another_where_the_teacher_has_no_bn() -> None:
     assert with_bn.bn_weight > 0
 
 
-def test_presets_say_where_they_come_from() -> None:
-    for name, preset in PRESETS.items():
-        assert preset.__doc__, name
-        assert "arXiv" in preset.__doc__ or name in ("best", "noise", "spaceshipnet"), name
-
-
-def test_every_method_of_the_catalogue_has_a_preset() -> None:
-    assert PRESETS.keys() == METHODS.keys()
+def test_methods_say_where_they_come_from_and_where_they_differ() -> None:
+    for name, method in METHODS.items():
+        own = name in ("best", "level_sets")
+        assert "arXiv" in method.source + method.notes or name in ("best", "noise", "spaceshipnet"), name
+        assert own or "Differs" in method.notes or "inferred" in method.notes or name == "auto", name
 
 
 def test_batch_statistics_are_those_of_the_batch_and_leave_no_trace(tiny) -> None:
