@@ -24,6 +24,8 @@ class Recipe:
     restart_rounds: int = 0
     search_rate: float = 1e-3
     """Adam's rate within a search, for everything it fits."""
+    search_beta: float = 0.5
+    """Adam's beta_1 within a search, and of the common start."""
     noisy_labels: bool = False
     """z from class embeddings, through a linear layer with fresh weights each round (NAYER)."""
     teacher_batch_statistics: bool = False
@@ -41,8 +43,9 @@ class Recipe:
     contrast_weight: float = 0.0
 
     # The loss of the student.
-    imitation: Literal["l1", "squared", "kl"] = "l1"
-    """The gap between the two networks' logits that the student minimises."""
+    imitation: Literal["l1", "squared", "kl", "kl_mean"] = "l1"
+    """The gap between the two networks' logits that the student minimises. `kl` is summed over classes,
+    `kl_mean` is its mean over classes, which matters where another term stands beside it."""
     imitation_weight: float = 1.0
     temperature: float = 1.0
     """Of the student's Kullback-Leibler divergence."""

@@ -1,4 +1,4 @@
-"""Class embeddings made into latent vectors by linear layers that never settle."""
+"""Latent vectors from class embeddings, through linear layers with fresh random weights."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from torch import Tensor, nn
 
 
 class NoisyLabels(nn.Module):
-    """Embedding of the wanted class -> BN -> a linear layer with random weights -> z.
+    """Embedding of the requested class -> BN -> a linear layer with random weights -> z.
 
-    Tran et al. 2024, arXiv 2310.00258 (NAYER), the noisy layer. Each group of as many images as there are
-    classes has a linear layer of its own, so that images of one class differ within a batch.
+    Tran et al. 2024, arXiv 2310.00258 (NAYER), the noisy layer. The first image of every class in a batch
+    goes through the first layer, the second one through the second layer, and so on: images of one class
+    have distinct latents.
 
-    Shapes: classes (B,) int64, with B at most `groups * K` -> z (B, latent_dim).
+    Shapes: classes (B,) int64, none more than `groups` times -> z (B, latent_dim).
     """
 
     def __init__(self, embeddings_KE: Tensor, groups: int, latent_dim: int) -> None:
@@ -29,7 +30,18 @@ class NoisyLabels(nn.Module):
         nn.init.normal_(self.weight_GEZ, std=self.weight_GEZ.shape[1] ** -0.5)
 
     def forward(self, wanted_B: Tensor) -> Tensor:
-        """One latent vector for each wanted class."""
+        """One latent vector for each requested class."""
         x_BE = self.norm(self.embeddings_KE[wanted_B])
-        group_B = torch.arange(len(x_BE), device=x_BE.device) // len(self.embeddings_KE)
-        return torch.einsum("be,bez->bz", x_BE, self.weight_GEZ[group_B % len(self.weight_GEZ)])
+        return torch.einsum("be,bez->bz", x_BE, self.weight_GEZ[earlier_occurrences(wanted_B)])
+
+
+def earlier_occurrences(classes_B: Tensor) -> Tensor:
+    """For each entry, how often its value occurs before it: (B,) int64 -> (B,) int64.
+
+    >>> earlier_occurrences(torch.tensor([2, 0, 2, 2, 0])).tolist()
+    [0, 0, 1, 2, 1]
+    """
+    order_B = torch.argsort(classes_B, stable=True)
+    sorted_B = classes_B[order_B]
+    places_B = torch.arange(len(classes_B), device=classes_B.device)
+    return torch.empty_like(order_B).scatter_(0, order_B, places_B - torch.searchsorted(sorted_B, sorted_B))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from dfad_core.contract.config import DistillConfig
 from dfad_core.contract.recipe import Recipe
 from dfad_core.data import Batch, Streams
+from dfad_core.data.class_deck import largest_count
 from dfad_core.errors import ConfigError
 from dfad_core.methods.objective import Objective
 from dfad_core.networks.drawings import LevelSets, NoiseImages
@@ -69,7 +69,7 @@ def build_label_layer(
             f"label embeddings must be finite, one row for each of the {classes} classes",
             param="label_embeddings",
         )
-    groups = math.ceil(config.training.batch_size / classes)
+    groups = largest_count(config.training.batch_size, classes)
     return NoisyLabels(embeddings_KE, groups, config.training.latent_dim)
 
 

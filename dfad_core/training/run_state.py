@@ -14,6 +14,7 @@ from dfad_core import profiling
 from dfad_core.contract.config import BudgetConfig, DistillConfig
 from dfad_core.contract.methods import get_method
 from dfad_core.data import Batch, Pool, Streams
+from dfad_core.data.class_deck import ClassDeck
 from dfad_core.errors import CheckpointError, ShapeError
 from dfad_core.losses.virtual_interpolation import Mixing
 from dfad_core.methods import build_objective, resolve_recipe
@@ -186,8 +187,7 @@ class RunState:
             self.guard,
             recipe=self.recipe,
             steps=training.inner_steps or get_method(self.config.method.name).inner_steps,
-            start_rate=training.generator_learning_rate,
-            num_classes=self.config.num_classes,
+            deck=ClassDeck(self.config.num_classes, self.config.seed, self.group.rank, self.group.size),
             streams=self.streams,
             labels=None if labels is None else labels.to(self.runtime.device),
         )

@@ -5,7 +5,6 @@ import torch
 from dfad_core.networks.drawings import LevelSets, NoiseImages, white_level
 from dfad_core.networks.feature_exchange import exchanging_features
 from dfad_core.networks.generator import Generator
-from dfad_core.networks.noisy_labels import NoisyLabels
 
 
 def test_noise_is_z_itself() -> None:
@@ -72,17 +71,6 @@ def test_feature_exchange_without_inner_norms_does_nothing() -> None:
     plain = torch.nn.Linear(3, 3)
     with exchanging_features(plain, np.random.default_rng(0)):
         assert plain(torch.zeros(1, 3)).shape == (1, 3)
-
-
-def test_noisy_labels_differ_within_a_class() -> None:
-    layer = NoisyLabels(torch.eye(3), groups=2, latent_dim=5)
-    wanted = torch.tensor([0, 1, 2, 0, 1, 2])
-    z = layer(wanted)
-    assert z.shape == (6, 5)
-    assert not torch.allclose(z[0], z[3])
-    before = layer.weight_GEZ.detach().clone()
-    layer.reset_parameters()
-    assert not torch.equal(before, layer.weight_GEZ)
 
 
 def test_the_white_level_fits_the_preprocessing() -> None:

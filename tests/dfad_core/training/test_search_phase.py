@@ -1,0 +1,196 @@
+"""Searches: requested classes, the student's mode, images of least loss, and numbers that are not finite."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from dfad_core.errors import DivergedError
+from dfad_core.methods.terms import GeneratorTerm, GeneratorView
+from dfad_core.training import runtime
+from dfad_core.training.finite_guard import FiniteGuard
+from dfad_core.training.run_state import RunState
+from dfad_core.training.trainer import distill, student_step
+
+SEARCHES = ("deepinversion", "cmi", "fast", "nayer", "spaceshipnet")
+
+
+class Observer(GeneratorTerm):
+    """A term of weight 1 that hands every view to a function, whose result is its gap."""
+
+    name = "observer"
+
+    def __init__(self, gap: Callable[[GeneratorView], Tensor | None]) -> None:
+        self._gap = gap
+
+    def value(self, view: GeneratorView) -> Tensor:
+        gap = self._gap(view)
+        return view.images_BCHW.sum() * 0 if gap is None else gap
+
+
+class PartlyFinite(nn.Module):
+    """Logits of another network; NaN for images whose first pixel lies above a limit."""
+
+    def __init__(self, network: nn.Module, limit: float) -> None:
+        super().__init__()
+        self.network, self.limit = network, limit
+
+    def forward(self, images_BCHW: Tensor) -> Tensor:
+        logits_BK: Tensor = self.network(images_BCHW)
+        spoiled_B = images_BCHW[:, 0, 0, 0] > self.limit
+        return logits_BK * torch.where(spoiled_B, torch.nan, 1.0)[:, None]
+
+
+def ignore(name: str, value: Tensor) -> None:
+    """Records nothing."""
+
+
+def start(tiny, name: str, *, teacher: nn.Module | None = None, **changes) -> RunState:
+    config = tiny.config(method={"name": name}, **{"inner_steps": 3, "student_steps": 1, **changes})
+    run = RunState(
+        teacher or tiny.classifier(8), tiny.classifier(4, seed=1), None, config, runtime.resolve(config)
+    )
+    run.clock.start()
+    return run
+
+
+def search(run: RunState):
+    return run.search_phase.step(run.noise(), run.objective, run.student, ignore)
+
+
+def observe(run: RunState, gap: Callable[[GeneratorView], Tensor | None], *, alone: bool = False) -> None:
+    others = [] if alone else run.objective.generator_terms
+    run.objective.generator_terms = [*others, (1.0, Observer(gap))]
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_requested_classes_go_on_from_round_to_round(tiny, name: str) -> None:
+    requested: list[int] = []
+    run = start(tiny, name, batch_size=2, inner_steps=1)
+    observe(run, lambda view: requested.extend(view.wanted_B.tolist()))
+    for _ in range(tiny.classes):
+        search(run)
+    assert sorted(requested) == sorted([*range(tiny.classes)] * 2)
+
+
+def test_a_resumed_search_goes_on_with_the_deck(tiny) -> None:
+    run, resumed = start(tiny, "nayer", batch_size=3), start(tiny, "nayer", batch_size=3)
+    search(run)
+    resumed.load_state_dict(run.state_dict())
+    requested: dict[str, list[Tensor]] = {"run": [], "resumed": []}
+    for key, one in (("run", run), ("resumed", resumed)):
+        observe(one, lambda view, key=key: requested[key].append(view.wanted_B))
+    first, second = search(run), search(resumed)
+    assert torch.equal(requested["run"][0], requested["resumed"][0])
+    assert torch.equal(first.images_BCHW, second.images_BCHW)
+
+
+def test_a_batch_of_nayer_has_no_image_twice(tiny) -> None:
+    batch = search(start(tiny, "nayer", batch_size=32))
+    assert len(batch.images_BCHW.flatten(1).unique(dim=0)) == 32
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_the_student_is_in_eval_mode_and_its_statistics_stay(tiny, name: str) -> None:
+    run = start(tiny, name)
+    before = {key: value.clone() for key, value in run.student.state_dict().items()}
+    modes: list[bool] = []
+    observe(run, lambda _view: modes.append(any(m.training for m in run.student.modules())))
+    search(run)
+    assert modes == [False] * 3
+    assert all(m.training for m in run.student.modules())
+    assert all(torch.equal(value, before[key]) for key, value in run.student.state_dict().items())
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_the_images_of_least_loss_are_the_batch(tiny, name: str) -> None:
+    run = start(tiny, name)
+    seen: list[tuple[Tensor, Tensor]] = []
+
+    def gap(view: GeneratorView) -> Tensor:
+        seen.append((view.images_BCHW.detach(), view.teacher_logits_BK.detach()))
+        return view.images_BCHW.sum() * 0 + (3.0, 1.0, 2.0)[len(seen) - 1]
+
+    observe(run, gap, alone=True)
+    batch = search(run)
+    assert torch.equal(batch.images_BCHW, seen[1][0])
+    assert torch.equal(batch.teacher_logits_BK, seen[1][1])
+
+
+def test_a_common_start_learns_from_the_gradients_of_all_steps(tiny) -> None:
+    run = start(tiny, "fast")
+    before = [p.detach().clone() for p in run.generator.parameters()]
+    slopes = iter((1.0, 0.0, 0.0))
+    weighting = torch.randn(16, 1, 8, 8)
+    observe(run, lambda view: (view.images_BCHW * weighting).sum() * next(slopes), alone=True)
+    search(run)
+    assert any(not torch.equal(a, b) for a, b in zip(run.generator.parameters(), before, strict=True))
+
+
+@pytest.mark.parametrize("deferred", [False, True])
+@pytest.mark.parametrize("name", SEARCHES)
+def test_images_without_finite_logits_are_left_out(tiny, monkeypatch, name: str, deferred: bool) -> None:
+    guard = functools.partial(FiniteGuard, deferred=deferred)
+    monkeypatch.setattr("dfad_core.training.run_state.FiniteGuard", guard)
+    limit = 2.0 if name == "deepinversion" else 1.0  # noise is brighter than a generator's images
+    run = start(tiny, name, teacher=PartlyFinite(tiny.classifier(8), limit), batch_size=32)
+    figures: list[Tensor] = []
+    sizes = []
+    for _ in range(3):
+        batch = run.search_phase.step(
+            run.noise(), run.objective, run.student, lambda _name, value: figures.append(value)
+        )
+        sizes.append(len(batch))
+        assert torch.isfinite(batch.teacher_logits_BK).all()
+        assert torch.isfinite(batch.images_BCHW).all()
+    assert min(sizes) < 32  # the test shows something
+    assert min(sizes) >= 2
+    assert all(torch.isfinite(value).all() for value in figures)
+    assert all(torch.isfinite(p).all() for p in run.generator.parameters())
+    run.guard.raise_if_set()
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_a_search_ends_the_run_where_fewer_than_two_images_remain(tiny, name: str) -> None:
+    teacher = PartlyFinite(tiny.classifier(8), -1000.0)
+    with pytest.raises(DivergedError):
+        search(start(tiny, name, teacher=teacher))
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_though_the_logits_are(tiny) -> None:
+    run = start(tiny, "cmi")
+    observe(run, lambda view: view.images_BCHW.sum() * torch.inf)
+    with pytest.raises(DivergedError):
+        search(run)
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_a_student_is_trained_though_some_images_have_no_finite_logits(tiny, name: str) -> None:
+    teacher = PartlyFinite(tiny.classifier(8), 1.0)
+    config = tiny.config(method={"name": name}, steps=2, student_steps=2, inner_steps=2)
+    run = RunState(teacher, tiny.classifier(4, seed=1), None, config, runtime.resolve(config))
+    run.clock.start()
+    for _ in range(2):
+        batch = search(run)
+        run.pool.push(batch)
+        student_step(run, batch, run.mixings(batch))
+    assert all(torch.isfinite(t).all() for t in run.student.state_dict().values())
+
+
+def test_a_search_starts_again_where_it_began(tiny) -> None:
+    """What a search has done to the common start before it met a number that is not finite is taken back."""
+    config = tiny.config(method={"name": "spaceshipnet"}, steps=1, inner_steps=2, student_steps=1)
+    teacher = PartlyFinite(tiny.classifier(8), 1.0)
+    result = distill(tiny.classifier(8), tiny.classifier(4, seed=1), config)
+    assert result.steps == 1
+    run = RunState(teacher, tiny.classifier(4, seed=1), None, config, runtime.resolve(config))
+    run.clock.start()
+    before = [p.detach().clone() for p in run.generator.parameters()]
+    search(run)
+    rate = 2 * run.recipe.search_rate
+    moved = [(a - b).abs().max() for a, b in zip(run.generator.parameters(), before, strict=True)]
+    assert max(moved) <= 1.01 * rate
