@@ -16,10 +16,18 @@ from dfad_core.losses.squared_error import squared_error
 Gap = Callable[[Tensor, Tensor], Tensor]
 """(student's logits (B, K), teacher's logits (B, K)) -> scalar."""
 
+
+def mean_divergence(student_logits_BK: Tensor, teacher_logits_BK: Tensor, temperature: float = 1.0) -> Tensor:
+    """`divergence` as its mean over classes too: torch's default reduction, which some papers' code uses."""
+    return divergence(student_logits_BK, teacher_logits_BK, temperature) / student_logits_BK.shape[1]
+
+
+SOFTENED = {"kl": divergence, "kl_mean": mean_divergence}
+"""The gaps that take a temperature."""
+
 GAPS: dict[str, Gap] = {
     "l1": discrepancy,
     "squared": squared_error,
-    "kl": divergence,
     "agreed": agreed_divergence,
     "jensen_shannon": jensen_shannon,
 }
@@ -27,4 +35,5 @@ GAPS: dict[str, Gap] = {
 
 def gap_named(name: str, temperature: float = 1.0) -> Gap:
     """The gap called `name`; `temperature` softens the Kullback-Leibler divergence and nothing else."""
-    return functools.partial(divergence, temperature=temperature) if name == "kl" else GAPS[name]
+    softened = SOFTENED.get(name)
+    return GAPS[name] if softened is None else functools.partial(softened, temperature=temperature)

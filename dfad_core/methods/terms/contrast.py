@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dfad_core.contract.recipe import Recipe
+from dfad_core.data.augmentation import random_resized_crop
 from dfad_core.losses.contrast import contrast
 from dfad_core.methods.terms.base import GeneratorTerm, GeneratorView
 from dfad_core.methods.terms.layer_inputs import LayerInputs
@@ -16,7 +17,7 @@ from dfad_core.networks.batch_norm import bn_layers
 
 
 class Contrast(GeneratorTerm):
-    """Compares the images with a mirrored, shifted view of themselves, by one more pass of the teacher."""
+    """Compares a random part of each image with the whole images, by one more pass of the teacher."""
 
     name = "contrast"
     weight_field = "contrast_weight"
@@ -38,11 +39,11 @@ class Contrast(GeneratorTerm):
         return self._whole.listening()
 
     def value(self, view: GeneratorView) -> Tensor:
-        """`losses.contrast` between the labelling pass and a pass over the second view."""
+        """`losses.contrast` of a pass over random parts, with the labelling pass as constant counterpart."""
         assert view.images_BCHW is not None
         with self._local.listening():
-            self._teacher(view.images_BCHW.flip(-1).roll(1, dims=-2))
-        return contrast(_features(self._whole), _features(self._local))
+            self._teacher(random_resized_crop(view.images_BCHW))
+        return contrast(_features(self._local), _features(self._whole).detach())
 
 
 def _channel_means(_layer: nn.Module, features: Tensor) -> tuple[Tensor]:

@@ -38,7 +38,10 @@ def test_a_teacher_without() -> None:
     teacher = build_classifier("lenet5", num_classes=10, input_shape=(1, 32, 32)).eval()
     found = inspected(teacher, (1, 32, 32), 10)
     assert found["norms"] == {}
-    assert not suits(found)["deepinversion"]
+    assert not any(suits(found)[name] for name, method in METHODS.items() if method.needs_bn)
+    assert {"deepinversion", "nayer", "mad"} <= {
+        name for name, suitable in suits(found).items() if not suitable
+    }
     assert suits(found)["best"]
 
 

@@ -3,6 +3,7 @@ import dataclasses
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from dfad_core.contract.config import MethodConfig
 from dfad_core.contract.methods import METHODS
@@ -11,8 +12,10 @@ from dfad_core.data import Batch
 from dfad_core.errors import ConfigError
 from dfad_core.losses.virtual_interpolation import Mixing
 from dfad_core.methods import Objective, build_objective, resolve_recipe
+from dfad_core.methods.gaps import gap_named
 from dfad_core.methods.terms import GENERATOR_TERMS, STUDENT_TERMS, GeneratorView, StudentView
 from dfad_core.methods.terms.bn_statistics import BNStatistics
+from dfad_core.methods.terms.contrast import Contrast
 from dfad_core.networks.batch_norm import bn_layers
 
 
@@ -148,3 +151,42 @@ def test_bn_statistics_by_hand(tiny) -> None:
     (gradient,) = torch.autograd.grad(value, x)
     assert gradient.abs().sum() > 0
     assert not any(m._forward_pre_hooks for m in teacher.modules())
+
+
+def test_the_mean_divergence_is_that_of_torch_by_default() -> None:
+    student, teacher = torch.randn(2, 4, 7, dtype=torch.float64)
+    expected = F.kl_div(student.log_softmax(1), teacher.softmax(1), reduction="mean")
+    assert gap_named("kl_mean")(student, teacher).item() == pytest.approx(expected.item())
+    softened = gap_named("kl", 4.0)(student, teacher).item() / 7
+    assert gap_named("kl_mean", 4.0)(student, teacher).item() == pytest.approx(softened)
+
+
+@pytest.mark.parametrize("num_classes", [10, 100])
+def test_attention_weighs_as_much_as_in_the_code_of_zskt(tiny, num_classes: int) -> None:
+    """The ratio of both terms' weights does not depend on the number of classes, as it did with sums."""
+    recipe = METHODS["zskt"].recipe
+    objective = build_objective(recipe, tiny.classifier(4), tiny.classifier(4), torch.zeros(2, 1, 8, 8))
+    weights = {term.name: weight for weight, term in objective.student_terms}
+    assert weights == {"student_discrepancy": 1, "attention_transfer": 250}
+    student, teacher = torch.randn(2, 6, num_classes)
+    expected = F.kl_div(student.log_softmax(1), teacher.softmax(1), reduction="mean")
+    value = gap_named(recipe.imitation, recipe.temperature)(student, teacher)
+    assert value.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_contrast_compares_random_parts_with_the_whole_images(tiny, monkeypatch) -> None:
+    """The gradient reaches the images through the parts alone."""
+    teacher = tiny.classifier(4).eval()
+    images = torch.randn(6, 1, 8, 8, requires_grad=True)
+    term = Contrast(teacher)
+
+    def gradient() -> torch.Tensor:
+        with term.listening():
+            view = GeneratorView(None, teacher(images), images)
+            (found,) = torch.autograd.grad(term.value(view), images, allow_unused=True)
+        return found
+
+    assert gradient().abs().sum() > 0
+    name = "dfad_core.methods.terms.contrast.random_resized_crop"
+    monkeypatch.setattr(name, lambda whole: whole.detach().requires_grad_())
+    assert gradient() is None

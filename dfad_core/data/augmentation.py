@@ -1,0 +1,34 @@
+"""Augmentations of synthetic images that let gradients through.
+
+Suffixes of tensors: B images, C channels, H height, W width.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def random_resized_crop(
+    images_BCHW: Tensor, area: tuple[float, float] = (0.25, 1.0), ratio: tuple[float, float] = (3 / 4, 4 / 3)
+) -> Tensor:
+    """A random part of each image, resized to full size and mirrored half of the time: float32 (B, C, H, W).
+
+    `area` bounds the part's share of the image, `ratio` its width over its height (on a logarithmic scale);
+    parts are cut to the image where they exceed it. Bilinear; draws from torch's own stream of the device.
+    """
+    batch, device = len(images_BCHW), images_BCHW.device
+    area_B, ratio_B, x_B, y_B, mirror_B = torch.rand(5, batch, device=device)
+    area_B = area[0] + (area[1] - area[0]) * area_B
+    ratio_B = ratio[0] * (ratio[1] / ratio[0]) ** ratio_B
+    width_B, height_B = (area_B * ratio_B).sqrt().clamp(max=1), (area_B / ratio_B).sqrt().clamp(max=1)
+    # Coordinates run from -1 to 1: the part's scale is its share of the side, its offset that of its centre.
+    theta_B23 = torch.zeros(batch, 2, 3, device=device)
+    theta_B23[:, 0, 0] = torch.where(mirror_B < 0.5, width_B, -width_B)
+    theta_B23[:, 0, 2] = (2 * x_B - 1) * (1 - width_B)
+    theta_B23[:, 1, 1] = height_B
+    theta_B23[:, 1, 2] = (2 * y_B - 1) * (1 - height_B)
+    with torch.autocast(device.type, enabled=False):
+        grid_BHW2 = F.affine_grid(theta_B23, list(images_BCHW.shape), align_corners=False)
+        return F.grid_sample(images_BCHW.float(), grid_BHW2, padding_mode="border", align_corners=False)

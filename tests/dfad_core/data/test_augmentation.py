@@ -1,0 +1,34 @@
+"""Random resized crops: parts of the image itself, different for each image, with gradients."""
+
+import torch
+
+from dfad_core.data.augmentation import random_resized_crop
+
+
+def test_the_whole_image_comes_back_as_it_is_or_mirrored() -> None:
+    torch.manual_seed(0)
+    images = torch.randn(20, 2, 8, 6)
+    crops = random_resized_crop(images, area=(1.0, 1.0), ratio=(1.0, 1.0))
+    plain = (crops - images).abs().amax(dim=(1, 2, 3)) < 1e-5
+    mirrored = (crops - images.flip(-1)).abs().amax(dim=(1, 2, 3)) < 1e-5
+    assert (plain ^ mirrored).all()
+    assert plain.any()
+    assert mirrored.any()
+
+
+def test_parts_lie_within_the_image_and_differ_between_images() -> None:
+    torch.manual_seed(0)
+    ramp = torch.linspace(0, 1, 16).expand(64, 1, 16, 16)
+    crops = random_resized_crop(ramp)
+    assert crops.shape == ramp.shape
+    assert crops.min() >= 0
+    assert crops.max() <= 1
+    widths = crops.amax(dim=(1, 2, 3)) - crops.amin(dim=(1, 2, 3))
+    assert widths.min() > 0.3  # a quarter of the area at the narrowest ratio: 0.43 of the width
+    assert widths.std() > 0.05
+
+
+def test_gradients_reach_the_images() -> None:
+    images = torch.randn(4, 1, 8, 8, requires_grad=True)
+    random_resized_crop(images).sum().backward()
+    assert (images.grad.abs().sum(dim=(1, 2, 3)) > 0).all()
