@@ -144,7 +144,7 @@ _ROWS = (
         "dafl",
         title="DAFL",
         source="Chen et al. 2019, arXiv 1904.01186",
-        summary="generator after sure, strong and balanced answers of the teacher, no game",
+        summary="generator trained for confident, strong and balanced logits, without an adversary",
         notes="""One-hot, activation and entropy terms without an adversary; the total loss of the paper.
         The weights are those of the authors' code for CIFAR-10 (oh 0.05, a 0.01, ie 5 with a logarithm to
         base 10, which is 5 / ln 10 here); it has others for MNIST (1, 0.1, 5) and CIFAR-100 (0.5, 0.1,
@@ -163,7 +163,7 @@ _ROWS = (
         "zskt",
         title="ZSKT",
         source="Micaelli and Storkey 2019, arXiv 1905.09768",
-        summary="KL game with attention transfer, ten answers on the same batch",
+        summary="KL game with attention transfer, ten student updates on the same batch",
         notes="""KL game with attention transfer, algorithm 1: ten student updates on the same batch,
         which the teacher labels once. The student's KL is the mean over images and classes, as in the
         authors' code, whose attention weight this is. Differs in attention maps, here of rectified
@@ -178,7 +178,7 @@ _ROWS = (
         "dfq",
         title="DFQ",
         source="Choi et al. 2020, arXiv 2005.04136",
-        summary="KL game with BN statistics, sure and balanced answers",
+        summary="KL game with BN statistics, confident and balanced logits",
         notes="""KL game with terms on BN statistics, confidence and class balance: the generator's loss
         of data-free adversarial distillation, there for quantisation. Differs in one student and one
         generator where the paper averages several; in the BN term (the KL of Gaussians there); in
@@ -219,7 +219,7 @@ _ROWS = (
         "cmi",
         title="CMI",
         source="Fang et al. 2021, arXiv 2105.08584",
-        summary="generator and z fitted to every batch anew, images unlike each other",
+        summary="generator and z fitted to every batch, images unlike each other",
         notes="""Contrastive model inversion, algorithm 1: generator and z are fitted to each batch from
         fresh weights; the images of least loss are kept, the student is in eval mode meanwhile, and the
         local view is a random resized crop. Differs in the contrastive term, whose negatives are the

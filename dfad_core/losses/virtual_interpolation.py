@@ -26,7 +26,7 @@ def mix(values: Tensor, mixing: Mixing) -> Tensor:
     Zhang et al. 2018, arXiv 1710.09412, equation 1, as used by Qu et al. 2021, arXiv 2102.11638.
     Differs from both in drawing lambda for each pair instead of once a batch (Qu et al.: inferred).
 
-    Shapes: (B, ...) -> (B, ...), dtype and memory format kept. Gradient: passes to `values`.
+    Shapes: (B, ...) -> (B, ...), dtype and memory format as before. Gradient: passes to `values`.
     """
     share = mixing.share_B.to(values.dtype).reshape(-1, *[1] * (values.dim() - 1))
     return values[mixing.partner_B].lerp(values, share)  # indexing keeps channels_last, index_select not

@@ -1,4 +1,4 @@
-"""Methods made concrete: terms on the generator, terms on the student, and their weights."""
+"""A method for two networks: its recipe for a job, its terms and the objective they form."""
 
 from dfad_core.methods.objective import Objective, build_objective
 from dfad_core.methods.recipe import resolve_recipe

@@ -1,4 +1,4 @@
-"""The objective of a method for two networks: signed, weighted terms, and how the networks are asked."""
+"""The objective of a method for two networks: signed, weighted terms, and how the networks are called."""
 
 from __future__ import annotations
 
@@ -59,10 +59,10 @@ class Objective:
         statistics = normalising_by_batch(self.teacher) if self.batch_statistics else nullcontext()
         with statistics:
             if self.stages is None or not marks:
-                alone = self.labeller is not None and not (torch.is_grad_enabled() or self.batch_statistics)
-                asked = self.labeller if alone else self.teacher
-                assert asked is not None
-                return asked(images_BCHW).float(), StageRecord()
+                network = self.teacher
+                if self.labeller is not None and not (torch.is_grad_enabled() or self.batch_statistics):
+                    network = self.labeller
+                return network(images_BCHW).float(), StageRecord()
             logits_BK, stages = self.stages.ask_teacher(self.teacher, images_BCHW)
         return logits_BK.float(), stages
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 @contextmanager
 def exchanging_features(generator: nn.Module, rng: np.random.Generator) -> Iterator[None]:
-    """For the block, half of the channels behind one inner BN layer come from another image of the batch.
+    """Within the block, half of the channels after one inner BN layer come from another image of the batch.
 
     Yu et al. 2023, CVPR (SpaceshipNet): channel-wise feature exchange. Differs from the paper in one
     layer a pass, chosen at random, and in exchanging exactly half of its channels. A generator
@@ -29,9 +29,9 @@ def exchanging_features(generator: nn.Module, rng: np.random.Generator) -> Itera
         draw = np.random.default_rng(seed)
         batch, channels = features_BCHW.shape[:2]
         partner_B = torch.from_numpy(draw.permutation(batch)).to(features_BCHW.device)
-        taken = np.zeros(channels, dtype=bool)
-        taken[draw.permutation(channels)[: channels // 2]] = True
-        mask_C11 = torch.from_numpy(taken).to(features_BCHW.device).reshape(-1, 1, 1)
+        foreign = np.zeros(channels, dtype=bool)
+        foreign[draw.permutation(channels)[: channels // 2]] = True
+        mask_C11 = torch.from_numpy(foreign).to(features_BCHW.device).reshape(-1, 1, 1)
         return torch.where(mask_C11, features_BCHW[partner_B], features_BCHW)
 
     handle = layer.register_forward_hook(exchange)

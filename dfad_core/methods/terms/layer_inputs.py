@@ -35,7 +35,7 @@ class LayerInputs:
                 handle.remove()
 
     def take(self) -> list[tuple[Tensor, ...]]:
-        """The measures in the order of the layers' calls; they hold the graph, so they are given out once."""
+        """The measures in the order of the calls. They hold the graph, so a second call returns none."""
         values, self._values = self._values, []
         return values
 
