@@ -98,6 +98,15 @@ class FiniteGuard:
         self._raise_if_many(len(rows))
         return rows
 
+    def count(self, images: int, rows: int) -> None:
+        """Count `images`, of which `rows` have a finite answer, for a caller that left out the others itself.
+
+        Raises DivergedError as `finite_rows` does.
+        """
+        self.images += images
+        self.dropped += images - rows
+        self._raise_if_many(rows)
+
     def _raise_if_many(self, rows: int) -> None:
         many = self.dropped > MAX_SHARE * max(self.images, MIN_IMAGES) and self._group.size == 1
         if many or rows < MIN_ROWS:
