@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import count
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -18,40 +17,31 @@ from dfad_core.contract.recipe import Recipe
 from dfad_core.data import Batch, Streams
 from dfad_core.data.class_deck import ClassDeck
 from dfad_core.data.random_streams import seeded
-from dfad_core.errors import DivergedError
 from dfad_core.methods.objective import Objective
 from dfad_core.networks.noisy_labels import NoisyLabels
 from dfad_core.training.distributed import current_group
-from dfad_core.training.finite_guard import FiniteGuard
+from dfad_core.training.finite_guard import MAX_SHARE, MIN_ROWS, FiniteGuard
 from dfad_core.training.generator_phase import Record, generator_loss, recording
 from dfad_core.training.optimizers import load_optimizer, trainable
 from dfad_core.training.runtime import Runtime
 
-MIN_ROWS = 2
-"""Images that a batch keeps at least: batch norm needs two."""
-RESTARTS = 3
-"""Restarts without the images whose logits were not finite; after them a search ends where it meets such."""
 
-
-@dataclass(frozen=True)
+@dataclass
 class Fit:
     """What one search arrived at."""
 
+    rows: Tensor
+    """Indices of the images that remain."""
     loss: Tensor
-    """Of `batch`, a scalar. Not finite where no step was sound, or where a loss was not finite though the
-    teacher's logits were."""
-    batch: Batch
+    """Of `batch`, a scalar; infinite before the first sound step."""
+    batch: Batch | None = None
     """The images of least loss in a sound step, with the teacher's logits."""
-    finite_B: Tensor
-    """Whether the teacher's logits were finite in every step, for each image (bool)."""
-    gradients: list[Tensor]
+    sound: bool = True
+    """Whether every loss was finite, and every logit of the teacher for the images that remain."""
+    gradients: list[Tensor] = field(default_factory=list)
     """Of the module's parameters, summed over all steps; empty unless its start is learned."""
-    gaps: list[list[tuple[str, Tensor]]]
-    """The values of the terms in each step."""
-    sound_steps: Tensor
-    """Steps until a number was not finite, a scalar."""
-    optimizer: torch.optim.Optimizer
-    """The search's own."""
+    gaps: list[tuple[str, Tensor]] = field(default_factory=list)
+    """The values of the terms in sound steps, step by step."""
 
 
 class SearchPhase:
@@ -62,7 +52,7 @@ class SearchPhase:
     "meta"), another one moves the start by the sum of the search's gradients, at its rate times its steps.
 
     The student is in eval mode meanwhile: half-fitted images do not write its BN statistics. Images for which
-    the teacher's logits are not finite are left out, and the search starts again with the others.
+    the teacher's logits are not finite are left out, and the search goes on with the others.
     """
 
     def __init__(
@@ -82,6 +72,8 @@ class SearchPhase:
         self._deck, self._streams, self._labels = deck, streams, labels
         self._group = current_group()
         self._rounds = 0
+        self._no_update = self._adam([nn.Parameter(torch.zeros((), device=runtime.device))], 0.0)
+        """What the guard protects after a search that learns no common start."""
         self._start_rate = recipe.search_rate * steps
         self._start: torch.optim.Optimizer | None = None
         """Moves the common start, where one is learned."""
@@ -101,23 +93,18 @@ class SearchPhase:
         self._begin()
         origin = [p.detach().clone() for p in self.module.parameters()]
         with trainable(self.module), evaluating(student):
-            for restart in count():
-                fit = self._fit(z_BZ, wanted_B, objective, student)
-                rows = fit.finite_B.nonzero().flatten()
-                enough = len(rows) >= MIN_ROWS
-                sound = bool(torch.isfinite(fit.loss))
-                if len(rows) == len(z_BZ) or (sound and (restart == RESTARTS or not enough)):
-                    break
+            fit = self._fit(z_BZ, wanted_B, objective, student, row_checks=self._guard.row_checks)
+            if not fit.sound and not self._guard.row_checks:
                 self._restore(origin)
-                if not enough:
-                    self._give_up()
-                    break
-                z_BZ, wanted_B = z_BZ[rows], wanted_B[rows]
+                fit = self._fit(z_BZ, wanted_B, objective, student, row_checks=True)
+            # Several processes wait for each other: there the guard ends all of them, by the loss.
+            if len(fit.rows) >= MIN_ROWS or self._group.size == 1:
+                self._guard.count(len(z_BZ), len(fit.rows))
             self._finish(fit, origin)
-        for gaps in fit.gaps[: int(fit.sound_steps)]:
-            for name, value in gaps:
-                record(name, value)
+        for name, value in fit.gaps:
+            record(name, value)
         self._rounds += 1
+        assert fit.batch is not None
         return fit.batch
 
     def _begin(self) -> None:
@@ -128,72 +115,85 @@ class SearchPhase:
         if restart == "round" or (rounds > 0 and rounds % self._recipe.restart_rounds == 0):
             fresh_weights(self.module, int(self._streams.search.integers(2**62)))
 
-    def _fit(self, z_BZ: Tensor, wanted_B: Tensor, objective: Objective, student: nn.Module) -> Fit:
-        """One search, until its steps are spent or a number is not finite."""
+    def _fit(
+        self, z_BZ: Tensor, wanted_B: Tensor, objective: Objective, student: nn.Module, *, row_checks: bool
+    ) -> Fit:
+        """One search.
+
+        With `row_checks` it goes on without the images for which a step's logits are not finite; where those
+        are many, it ends with the images of least loss until then. Without, nothing waits for the device: the
+        updates stop at the first number that is not finite.
+        """
         variables, make_images = self._variables(z_BZ, wanted_B)
         adam = self._adam(variables, self._recipe.search_rate)
-        # A flag on the device: fused optimizers make no update while it is set, and nothing waits for it.
-        stop = torch.zeros((), device=z_BZ.device)
-        adam.found_inf = stop  # type: ignore[attr-defined]
+        # A flag on the device: fused optimizers make no update while it is set.
+        stop = adam.found_inf = torch.zeros((), device=z_BZ.device)  # type: ignore[attr-defined]
         learned = list(self.module.parameters()) if self._start is not None else []
-        gradients = [torch.zeros_like(p) for p in learned]
-        finite_B = torch.ones(len(z_BZ), dtype=torch.bool, device=z_BZ.device)
-        gaps: list[list[tuple[str, Tensor]]] = []
-        sound_steps = torch.zeros_like(stop)
-        best_loss, best = torch.zeros(()), None
+        fit = Fit(torch.arange(len(z_BZ), device=z_BZ.device), torch.full_like(stop, torch.inf))
+        fit.gradients = [torch.zeros_like(p) for p in learned]
         for _ in range(self.steps):
-            with self._runtime.autocast(), recording(objective):
-                images_BCHW = make_images()
-                gaps.append([])
-                loss, logits_BK, stages = generator_loss(
-                    images_BCHW,
-                    objective,
-                    student,
-                    lambda name, value: gaps[-1].append((name, value.detach())),
-                    wanted_B,
-                )
-            images = images_BCHW.detach().to(self._runtime.storage_dtype)
-            batch = Batch(images, logits_BK.detach(), stages.stages, stages.attention)
-            finite_B &= torch.isfinite(batch.teacher_logits_BK).all(dim=1)
-            sound = torch.isfinite(loss.detach()) & finite_B.all()
-            now = torch.where(sound, loss.detach(), torch.inf)
-            best_loss, best = (now, batch) if best is None else lesser(best_loss, best, now, batch)
+            loss, batch, gaps = self._look(make_images, fit.rows, wanted_B, objective, student)
+            while row_checks and not bool((finite_B := finite_rows(batch)).all()):
+                index = finite_B.nonzero().flatten()
+                if fit.batch is not None and len(index) < (1 - MAX_SHARE) * len(finite_B):
+                    return fit
+                fit.rows = fit.rows[index]
+                if len(index) < MIN_ROWS:
+                    fit.batch = batch  # nothing is left to fit, and its loss is still infinite
+                    return fit
+                fit.batch = None if fit.batch is None else fit.batch.rows(index)
+                loss, batch, gaps = self._look(make_images, fit.rows, wanted_B, objective, student)
+            sound = torch.isfinite(loss.detach()) & finite_rows(batch).all()
             torch.maximum(stop, (~sound).float(), out=stop)
-            sound_steps += 1 - stop
-            if stop.device.type == "cpu" and bool(stop):
+            keep_lesser(fit, torch.where(sound, loss.detach(), torch.inf), batch)
+            if row_checks and not bool(sound):
                 break
+            fit.gaps += gaps
             adam.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
-            for sum_of_steps, parameter in zip(gradients, learned, strict=True):
+            for sum_of_steps, parameter in zip(fit.gradients, learned, strict=True):
                 if parameter.grad is not None:
-                    sum_of_steps.add_(torch.where(stop > 0, 0.0, parameter.grad))
+                    sum_of_steps += parameter.grad  # noqa: PLW2901
             adam.step()
-        assert best is not None
-        best_loss = torch.where((stop > 0) & finite_B.all(), torch.nan, best_loss)
-        return Fit(best_loss, best, finite_B, gradients, gaps, sound_steps, adam)
+        fit.sound = not bool(stop)
+        return fit
+
+    def _look(
+        self,
+        make_images: Callable[[Tensor], Tensor],
+        rows: Tensor,
+        wanted_B: Tensor,
+        objective: Objective,
+        student: nn.Module,
+    ) -> tuple[Tensor, Batch, list[tuple[str, Tensor]]]:
+        """The loss of the images at `rows` with its graph, and the images and the terms' values without."""
+        gaps: list[tuple[str, Tensor]] = []
+        with self._runtime.autocast(), recording(objective):
+            images_BCHW = make_images(rows)
+            loss, logits_BK, stages = generator_loss(
+                images_BCHW,
+                objective,
+                student,
+                lambda name, value: gaps.append((name, value.detach())),
+                wanted_B[rows],
+            )
+        images = images_BCHW.detach().to(self._runtime.storage_dtype)
+        return loss, Batch(images, logits_BK.detach(), stages.stages, stages.attention), gaps
 
     def _finish(self, fit: Fit, origin: list[Tensor]) -> None:
         """Show the guard the search's loss, and move the common start where one is learned."""
+        loss = fit.loss if fit.sound else torch.full_like(fit.loss, torch.nan)
         if self._start is None:
-            self._guard.check(fit.loss, fit.optimizer, "generator")
+            self._guard.check(loss, self._no_update, "generator")
             return
         self._restore(origin)
         # First-order MAML, as the authors' code has it: every step's gradient counts.
         for parameter, gradient in zip(self.module.parameters(), fit.gradients, strict=True):
             parameter.grad = gradient
-        self._guard.check(fit.loss, self._start, "generator")
+        self._guard.check(loss, self._start, "generator")
         self._group.average_gradients(self.module.parameters())
         self._start.step()
         self._start.zero_grad(set_to_none=True)
-
-    def _give_up(self) -> None:
-        """Nothing is left to fit. In a process group the guard ends all of them: they wait for each other."""
-        if self._group.size == 1:
-            raise DivergedError(
-                f"the teacher's logits are finite for fewer than {MIN_ROWS} images of a batch",
-                code="teacher_not_finite",
-                param="teacher",
-            )
 
     def _restore(self, origin: list[Tensor]) -> None:
         with torch.no_grad():
@@ -204,19 +204,21 @@ class SearchPhase:
         """Fused: others refuse the flag by which an update is skipped."""
         return torch.optim.Adam(parameters, rate, betas=(self._recipe.search_beta, 0.999), fused=True)
 
-    def _variables(self, z_BZ: Tensor, wanted_B: Tensor) -> tuple[list[nn.Parameter], Callable[[], Tensor]]:
-        """What a search changes, and the function that makes images of it."""
+    def _variables(
+        self, z_BZ: Tensor, wanted_B: Tensor
+    ) -> tuple[list[nn.Parameter], Callable[[Tensor], Tensor]]:
+        """What a search changes, and the function that makes the images at some indices of it."""
         if self._recipe.source == "pixels":
             pixels_BCHW = nn.Parameter(self.module(z_BZ).detach().clone())
-            return [pixels_BCHW], lambda: self._shifted(pixels_BCHW)
+            return [pixels_BCHW], lambda rows: self._shifted(pixels_BCHW[rows])
         weights = list(self.module.parameters())
         if self._labels is not None:
             labels = self._labels
             fresh_weights(labels, int(self._streams.search.integers(2**62)))
             labels.requires_grad_(True)
-            return [*weights, *labels.parameters()], lambda: self.module(labels(wanted_B))
+            return [*weights, *labels.parameters()], lambda rows: self.module(labels(wanted_B)[rows])
         latent_BZ = nn.Parameter(z_BZ.clone())
-        return [*weights, latent_BZ], lambda: self.module(latent_BZ)
+        return [*weights, latent_BZ], lambda rows: self.module(latent_BZ[rows])
 
     def _shifted(self, images_BCHW: Tensor) -> Tensor:
         """All images shifted alike by up to two pixels, as in DeepInversion."""
@@ -242,18 +244,27 @@ class SearchPhase:
         self._deck.load_state_dict(state["deck"])
 
 
-def lesser(loss: Tensor, batch: Batch, other_loss: Tensor, other: Batch) -> tuple[Tensor, Batch]:
-    """The smaller of two losses with its batch, chosen on the device."""
-    choose = other_loss < loss
+def finite_rows(batch: Batch) -> Tensor:
+    """Whether the teacher's logits are finite, for each image (bool)."""
+    return torch.isfinite(batch.teacher_logits_BK).all(dim=1)
 
-    def chosen(ours: Tensor, theirs: Tensor) -> Tensor:
-        return torch.where(choose, theirs, ours)
 
-    return chosen(loss, other_loss), Batch(
-        chosen(batch.images_BCHW, other.images_BCHW),
-        chosen(batch.teacher_logits_BK, other.teacher_logits_BK),
-        tuple(map(chosen, batch.active, other.active)),
-        tuple(map(chosen, batch.attention, other.attention)),
+def keep_lesser(fit: Fit, loss: Tensor, batch: Batch) -> None:
+    """Let `fit` hold the batch of the smaller loss, chosen on the device."""
+    if fit.batch is None:
+        fit.loss, fit.batch = loss, batch
+        return
+    choose = loss < fit.loss
+
+    def chosen(new: Tensor, old: Tensor) -> Tensor:
+        return torch.where(choose, new, old)
+
+    fit.loss = chosen(loss, fit.loss)
+    fit.batch = Batch(
+        chosen(batch.images_BCHW, fit.batch.images_BCHW),
+        chosen(batch.teacher_logits_BK, fit.batch.teacher_logits_BK),
+        tuple(map(chosen, batch.active, fit.batch.active)),
+        tuple(map(chosen, batch.attention, fit.batch.attention)),
     )
 
 
