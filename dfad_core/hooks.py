@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from dfad_core.job_result import Produced
     from dfad_core.training.trainer import DistillResult
 
 
@@ -88,3 +89,22 @@ class Hooks:
         After training it is asked between two batches, and by another thread while an exporter is at work.
         """
         return None
+
+
+class JobHooks(Hooks):
+    """What `dfad_core.job.run_job` calls: the engine's hooks, and the student as a file. One object a job."""
+
+    on_student_ready: Callable[[DistillResult, bool], object] | None = None
+    """Set by `run_job`: makes the student's file and hands it to `keep_student`."""
+
+    def student_ready(self, result: DistillResult, *, complete: bool) -> None:
+        """See Hooks."""
+        if self.on_student_ready is not None:
+            self.on_student_ready(result, complete)
+
+    def keep_student(self, file: Produced, step: int, result: dict[str, Any], *, complete: bool) -> None:
+        """The student after `step`, and what is known of it before anything is measured.
+
+        The moment to keep it, whatever becomes of evaluation and exports; it is not among the files of the
+        outcome. Not `complete`: training was stopped or diverged.
+        """

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dfad_core.contract.job_spec import TeacherSpec
 from dfad_core.errors import ConfigError, DfadError, TeacherRejected
 
 SECONDS = 110.0
@@ -151,11 +152,11 @@ def _understood(answer: bytes) -> dict[str, Any]:
 
 def _child(files: Files, spec: dict[str, Any], writing: int, offers: bool, threads: int | None) -> None:
     """Behind the walls. Every end is an answer, or a crash."""
+    from dfad_core import job
     from dfad_core.formats.converted import write_converted
     from dfad_core.formats.initial import read_weights
     from dfad_core.formats.labelled import write_labelled
     from dfad_core.formats.labelled_file import read_labelled_file
-    from worker import engine_job
     from worker.kernel import die_with_parent
     from worker.sandbox import confine
     from worker.walls import NEEDED
@@ -174,8 +175,8 @@ def _child(files: Files, spec: dict[str, Any], writing: int, offers: bool, threa
     about = "teacher"
     # From here on by names in the folder: the way to it may be closed to the user that this is now.
     try:
-        teacher = engine_job.load(Path(files.teacher.name), spec)
-        inspection = engine_job.inspect(teacher, offers=offers)
+        teacher = job.read_teacher(Path(files.teacher.name), TeacherSpec.from_json(spec))
+        inspection = job.inspect_teacher(teacher, offers=offers)
         write_converted(teacher, Path(NAME))
         if files.initial is not None:
             about = "student.init_from"

@@ -5,21 +5,19 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dfad_core.hooks import Hooks, PhaseProgress, Progress
+from dfad_core.hooks import JobHooks, PhaseProgress, Progress
 from dfad_core.report.picture import png
 from worker.kernel import resident_bytes
 from worker.protocol import Message, ProtocolError, read_message, write_message
 
 if TYPE_CHECKING:
     from dfad_core.job_result import Produced
-    from dfad_core.training.trainer import DistillResult
 
 SAMPLES_EVERY_SECONDS = 10.0
 ALIVE_EVERY_SECONDS = 5.0
@@ -60,7 +58,7 @@ class StopListener(threading.Thread):
         os._exit(3)
 
 
-class PipeHooks(Hooks):
+class PipeHooks(JobHooks):
     """The engine's seam over the channel."""
 
     def __init__(self, channel: Channel, listener: StopListener) -> None:
@@ -70,8 +68,6 @@ class PipeHooks(Hooks):
         self._sampled_at = -SAMPLES_EVERY_SECONDS
         self.pictures: list[tuple[int, bytes]] = []
         """Some of the pictures so far, each with its step, for the report."""
-        self.keep: Callable[[DistillResult, bool], object] = lambda *_: None
-        """Makes of what training gave what `keep_student` sends; told whether it came to its end."""
 
     def inspection(self, found: dict[str, Any]) -> None:
         """What the teacher turned out to be."""
@@ -111,12 +107,8 @@ class PipeHooks(Hooks):
         """See Hooks."""
         self._channel.send("checkpoint", {"step": step}, data)
 
-    def student_ready(self, result: DistillResult, *, complete: bool) -> None:
-        """See Hooks."""
-        self.keep(result, complete)
-
     def keep_student(self, file: Produced, step: int, result: dict[str, Any], *, complete: bool) -> None:
-        """Send the student with what is known of it, to be kept whatever becomes of its evaluation."""
+        """See JobHooks."""
         about = {"kind": file.kind, "filename": file.filename, "media_type": file.media_type}
         told = {**about, "step": step, "complete": complete, "result": result}
         self._channel.send("artifact", told, file.content)

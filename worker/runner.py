@@ -46,13 +46,15 @@ def _start(channel: Any, hooks: Any, data: dict[str, Any], converted: Any) -> No
     outcome = engine_job.run(
         converted, data["spec"], hooks, resume=resume, checkpoint_seconds=data["checkpoint_seconds"]
     )
-    for made in outcome.files:
-        about = {"kind": made.kind, "filename": made.filename, "media_type": made.media_type}
-        channel.send("artifact", {**about, "step": outcome.steps}, made.content)
+    measured = outcome.measured
+    assert measured is not None, "left out only where the options say so"
+    for file in measured.files:
+        about = {"kind": file.kind, "filename": file.filename, "media_type": file.media_type}
+        channel.send("artifact", {**about, "step": measured.steps}, file.content)
     if outcome.error is not None:
-        channel.send("error", {**_about(outcome.error), "result": outcome.result})
+        channel.send("error", {**_about(outcome.error), "result": measured.result})
     else:
-        channel.send("stopped" if outcome.stopped else "result", {"result": outcome.result})
+        channel.send("stopped" if measured.stopped else "result", {"result": measured.result})
 
 
 def _about(error: DfadError) -> dict[str, Any]:
