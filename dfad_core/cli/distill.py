@@ -44,8 +44,8 @@ def run(arguments: argparse.Namespace, lines: Lines, interrupt: Interrupt) -> in
         if error.code != FOREIGN_CHECKPOINT:
             raise
         text = (
-            f"{arguments.resume} holds the checkpoints of another job: other teacher, student or settings. "
-            "Give the same options as in that run, or another folder."
+            f"{arguments.resume} holds the checkpoints of another job: other teacher, student, settings or "
+            "version. Give the same options as in that run, or another folder."
         )
         raise ConfigError(text, code=error.code, param="resume") from error
     _report(outcome, arguments, hooks, lines, step)
