@@ -1,23 +1,27 @@
-"""What the engine tells, put on the pipe to the supervisor."""
+"""The engine's hooks as messages on the pipe to the supervisor."""
 
 from __future__ import annotations
 
 import os
 import threading
 import time
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dfad_core.contract.inspection import Inspection
+from dfad_core.contract.job_result import JobResult
+from dfad_core.contract.serialization import to_json
 from dfad_core.hooks import JobHooks, PhaseProgress, Progress
 from dfad_core.report.picture import png
 from worker.kernel import resident_bytes
 from worker.protocol import Message, ProtocolError, read_message, write_message
 
 if TYPE_CHECKING:
-    from dfad_core.job_result import Produced
+    from dfad_core.job_result import OutputFile
 
 SAMPLES_EVERY_SECONDS = 10.0
 ALIVE_EVERY_SECONDS = 5.0
@@ -69,9 +73,9 @@ class PipeHooks(JobHooks):
         self.pictures: list[tuple[int, bytes]] = []
         """Some of the pictures so far, each with its step, for the report."""
 
-    def inspection(self, found: dict[str, Any]) -> None:
-        """What the teacher turned out to be."""
-        self._channel.send("inspection", {"inspection": found})
+    def inspection(self, inspection: Inspection) -> None:
+        """Send the report on the teacher."""
+        self._channel.send("inspection", to_json(inspection))
 
     def phase(self, name: str) -> None:
         """See Hooks."""
@@ -79,17 +83,8 @@ class PipeHooks(JobHooks):
 
     def progress(self, progress: Progress) -> None:
         """See Hooks."""
-        self._channel.send(
-            "progress",
-            {
-                "step": progress.step,
-                "total_steps": progress.total_steps,
-                "seconds": progress.seconds,
-                "percent": round(100 * progress.fraction, 2),
-                "eta_seconds": progress.eta_seconds,
-                "metrics": {**progress.metrics, "memory_bytes": float(resident_bytes(os.getpid()))},
-            },
-        )
+        metrics = {**progress.metrics, "memory_bytes": float(resident_bytes(os.getpid()))}
+        self._channel.send("progress", to_json(replace(progress, metrics=metrics)))
 
     def samples(self, step: int, grid_HWC: NDArray[np.uint8]) -> None:
         """See Hooks. Pictures grow rarer as the job grows older."""
@@ -107,19 +102,23 @@ class PipeHooks(JobHooks):
         """See Hooks."""
         self._channel.send("checkpoint", {"step": step}, data)
 
-    def keep_student(self, file: Produced, step: int, result: dict[str, Any], *, complete: bool) -> None:
-        """See JobHooks."""
-        about = {"kind": file.kind, "filename": file.filename, "media_type": file.media_type}
-        told = {**about, "step": step, "complete": complete, "result": result}
-        self._channel.send("artifact", told, file.content)
+    def keep_student(self, file: OutputFile, step: int, result: JobResult, *, complete: bool) -> None:
+        """See JobHooks. The student is stored whatever becomes of its evaluation."""
+        head: dict[str, Any] = {"kind": file.kind, "filename": file.filename, "media_type": file.media_type}
+        head |= {"step": step, "complete": complete, "result": to_json(result)}
+        self._channel.send("artifact", head, file.content)
 
     def phase_progress(self, progress: PhaseProgress) -> None:
         """See Hooks."""
-        self._channel.send("phase_progress", asdict(progress))
+        self._channel.send("phase_progress", to_json(progress))
 
-    def event(self, kind: str, data: dict[str, Any]) -> None:
+    def note(self, code: str, data: Mapping[str, object]) -> None:
         """See Hooks."""
-        self._channel.send("event", {"code": kind, **data})
+        self._channel.send("note", {"code": code, **data})
+
+    def warn(self, code: str, data: Mapping[str, object]) -> None:
+        """See Hooks."""
+        self._channel.send("warning", {"code": code, **data})
 
     def should_stop(self) -> str | None:
         """See Hooks. Asked at every step and batch, so it also tells the supervisor that the work goes on."""

@@ -15,6 +15,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from dfad_core.contract.serialization import to_json
 from dfad_core.errors import DfadError, TeacherRejected
 from worker.kernel import name_process
 from worker.protocol import read_message
@@ -39,7 +40,7 @@ def _start(channel: Any, hooks: Any, data: dict[str, Any], converted: Any) -> No
     from worker import engine_job
 
     if data["mode"] == "inspect":
-        channel.send("result", {"inspection": converted.inspection})
+        channel.send("result", {"inspection": to_json(converted.inspection)})
         return
     hooks.inspection(converted.inspection)
     resume = Path(data["resume_path"]).read_bytes() if data.get("resume_path") else None
@@ -49,12 +50,13 @@ def _start(channel: Any, hooks: Any, data: dict[str, Any], converted: Any) -> No
     measured = outcome.measured
     assert measured is not None, "left out only where the options say so"
     for file in measured.files:
-        about = {"kind": file.kind, "filename": file.filename, "media_type": file.media_type}
-        channel.send("artifact", {**about, "step": measured.steps}, file.content)
+        head = {"kind": file.kind, "filename": file.filename, "media_type": file.media_type}
+        channel.send("artifact", {**head, "step": measured.steps}, file.content)
+    result = to_json(measured.result)
     if outcome.error is not None:
-        channel.send("error", {**_about(outcome.error), "result": measured.result})
+        channel.send("error", {**_about(outcome.error), "result": result})
     else:
-        channel.send("stopped" if measured.stopped else "result", {"result": measured.result})
+        channel.send("stopped" if measured.stopped else "result", {"result": result})
 
 
 def _about(error: DfadError) -> dict[str, Any]:
