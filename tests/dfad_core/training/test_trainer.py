@@ -1,4 +1,5 @@
 import copy
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ class Witness(Hooks):
         self.reports: list[Progress] = []
         self.grids: list[np.ndarray] = []
         self.checkpoints: dict[int, bytes] = {}
-        self.events: list[tuple[str, dict[str, Any]]] = []
+        self.events: list[tuple[str, Mapping[str, Any]]] = []
         self.asked = 0
 
     def phase(self, name: str) -> None:
@@ -35,8 +36,11 @@ class Witness(Hooks):
     def checkpoint(self, step: int, data: bytes) -> None:
         self.checkpoints[step] = data
 
-    def event(self, kind: str, data: dict[str, Any]) -> None:
-        self.events.append((kind, data))
+    def note(self, code: str, data: Mapping[str, object]) -> None:
+        self.events.append((code, data))
+
+    def warn(self, code: str, data: Mapping[str, object]) -> None:
+        self.events.append((code, data))
 
     def should_stop(self) -> str | None:
         self.asked += 1
@@ -487,7 +491,9 @@ def test_after_a_search_only_fitted_images_are_looked_at(tiny, method: str) -> N
     generator = tiny.generator()
     generator.register_forward_hook(lambda *_: shown.append(torch.zeros(1)))
     config = tiny.config(method={"name": method}, steps=2, inner_steps=2, student_steps=2)
-    result = distill(tiny.classifier(8), tiny.classifier(4, seed=1), config, Evaluation(), generator=generator)
+    result = distill(
+        tiny.classifier(8), tiny.classifier(4, seed=1), config, Evaluation(), generator=generator
+    )
     assert shown == []
     assert "agreement_generator" in result.fidelity
     assert result.synthetic_BCHW is not None
