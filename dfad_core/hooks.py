@@ -58,11 +58,6 @@ class Hooks:
     def warn(self, code: str, data: Mapping[str, object]) -> None:
         """A fact that may need a person's attention, such as `collapse_suspected`."""
 
-    def event(self, kind: str, data: Mapping[str, object]) -> None:
-        """`note` where `data` has `level` `info`, else `warn`: for callers that hand both on."""
-        send = self.note if data.get("level") == "info" else self.warn
-        send(kind, {name: value for name, value in data.items() if name != "level"})
-
     def should_stop(self) -> str | None:
         """A reason to stop, or None. Called after every step, so it must be cheap.
 

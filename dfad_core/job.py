@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -14,9 +13,10 @@ from torch import nn
 
 from dfad_core.contract import layer_list, transformers_config
 from dfad_core.contract.config import DistillConfig
+from dfad_core.contract.job_result import ChosenStudent, InitialWeightsMatch
 from dfad_core.contract.job_spec import JobSpec, StudentSpec, TeacherSpec
+from dfad_core.contract.serialization import from_json, to_json
 from dfad_core.errors import CheckpointError, DivergedError, Stopped, TeacherRejected
-from dfad_core.evaluation.inspection import inspected
 from dfad_core.formats import LoadedTeacher, load_teacher
 from dfad_core.formats.converted import read_converted
 from dfad_core.formats.initial import begin_with, read_weights
@@ -26,7 +26,7 @@ from dfad_core.formats.safetensors_file import read_safetensors
 from dfad_core.hooks import JobHooks
 from dfad_core.job_result import (
     Outcome,
-    Trained,
+    TrainedStudent,
     later_seconds,
     network_costs,
     outcome,
@@ -35,7 +35,7 @@ from dfad_core.job_result import (
 )
 from dfad_core.networks import build_classifier
 from dfad_core.networks.cost import Cost, cost
-from dfad_core.networks.derive import Derived, derive_student, offered_students
+from dfad_core.networks.derive import derive_student
 from dfad_core.training.trainer import DistillResult, distill
 
 FOREIGN_CHECKPOINT = "foreign_checkpoint"
@@ -90,8 +90,8 @@ class Network:
 
     architecture: str
     args: dict[str, Any]
-    derived: Derived | None = None
-    """How it was chosen, where a target was given."""
+    chosen: ChosenStudent | None = None
+    """The same with its cost, where a target was given."""
 
 
 @dataclass(frozen=True)
@@ -103,20 +103,20 @@ class _Prepared:
     network: Network
     config: DistillConfig
     labelled: Labelled | None
-    extra_result: dict[str, Any] = field(default_factory=dict)
-    """Additional entries of the job's result."""
+    initial: InitialWeightsMatch | None = None
+    """Which of the initial weights fitted, where there were any."""
 
     @cached_property
     def costs(self) -> dict[str, Cost]:
         """Cost of both networks. Not asked before the engine has seen that they fit the input."""
         return network_costs(self.teacher, self.student)
 
-    def trained(self, result: DistillResult, complete: bool) -> Trained:
+    def trained(self, result: DistillResult, complete: bool) -> TrainedStudent:
         """What measuring, exporting and reporting start from."""
         network = {"architecture": self.network.architecture, "args": self.network.args}
-        return Trained(
+        return TrainedStudent(
             self.teacher, self.student, network, self.config, result, not complete, self.costs,
-            self.labelled, self.extra_result,
+            self.labelled, self.network.chosen, self.initial,
         )  # fmt: skip
 
 
@@ -172,7 +172,7 @@ def _prepare(inputs: JobInputs, spec: JobSpec, hooks: JobHooks, options: JobOpti
         read_converted(inputs.teacher) if inputs.converted else read_teacher(inputs.teacher, spec.teacher)
     )
     for note in teacher.notes:
-        hooks.event("teacher_note", {"message": note, "level": "info"})
+        hooks.note("teacher_note", {"message": note})
     config = DistillConfig(
         input=teacher.input,
         num_classes=teacher.num_classes,
@@ -188,11 +188,9 @@ def _prepare(inputs: JobInputs, spec: JobSpec, hooks: JobHooks, options: JobOpti
     if inputs.labelled is not None:
         read = read_labelled if inputs.converted else read_labelled_file
         labelled = read(inputs.labelled, teacher.input, teacher.num_classes)
-    extra_result: dict[str, Any] = {}
     network = choose_student(spec.student, teacher)
-    if network.derived is not None:
-        extra_result["student_chosen"] = dataclasses.asdict(network.derived)
-        hooks.event("student_chosen", {**extra_result["student_chosen"], "level": "info"})
+    if network.chosen is not None:
+        hooks.note("student_chosen", to_json(network.chosen))
     torch.manual_seed(config.seed)
     student = build_classifier(
         network.architecture,
@@ -200,11 +198,12 @@ def _prepare(inputs: JobInputs, spec: JobSpec, hooks: JobHooks, options: JobOpti
         input_shape=teacher.input.shape,
         args=network.args,
     )
+    initial = None
     if inputs.initial is not None:
         weights = read_safetensors(inputs.initial)[0] if inputs.converted else read_weights(inputs.initial)
-        extra_result["student_init"] = begin_with(student, weights)
-        hooks.event("student_init", {**extra_result["student_init"], "level": "info"})
-    return _Prepared(teacher, student, network, config, labelled, extra_result)
+        initial = from_json(InitialWeightsMatch, begin_with(student, weights))
+        hooks.note("student_init", to_json(initial))
+    return _Prepared(teacher, student, network, config, labelled, initial)
 
 
 def read_teacher(path: Path, spec: TeacherSpec) -> LoadedTeacher:
@@ -234,7 +233,7 @@ def choose_student(spec: StudentSpec, teacher: LoadedTeacher) -> Network:
     if spec.target is None:
         assert spec.architecture is not None, "StudentSpec names one of four"
         return Network(spec.architecture, dict(spec.args))
-    derived = derive_student(
+    chosen = derive_student(
         spec.target,
         teacher=teacher.architecture,
         teacher_args=teacher.args,
@@ -242,7 +241,9 @@ def choose_student(spec: StudentSpec, teacher: LoadedTeacher) -> Network:
         num_classes=teacher.num_classes,
         input_shape=teacher.input.shape,
     )
-    return Network(derived.architecture, derived.args, derived)
+    return Network(
+        chosen.architecture, chosen.args, ChosenStudent(chosen.architecture, chosen.args, chosen.cost)
+    )
 
 
 def _distil(prepared: _Prepared, hooks: JobHooks, resume: bytes | None, options: JobOptions) -> _Training:
@@ -257,7 +258,7 @@ def _distil(prepared: _Prepared, hooks: JobHooks, resume: bytes | None, options:
         if options.refuse_foreign_checkpoint and error.code == FOREIGN_CHECKPOINT:
             raise
         message = f"{error.message}; training starts anew"
-        hooks.event("checkpoint_unusable", {"message": message})
+        hooks.warn("checkpoint_unusable", {"message": message})
     student.load_state_dict(start)  # a part of the checkpoint may have been taken over
     return _train(prepared, hooks, None)
 
@@ -272,37 +273,3 @@ def _train(prepared: _Prepared, hooks: JobHooks, resume: bytes | None) -> _Train
             raise
         return _Training(early.result, early, resumed)
     return _Training(result, None, resumed)
-
-
-def inspect_teacher(teacher: LoadedTeacher, *, offers: bool) -> dict[str, Any]:
-    """The inspection report of the contract; with `offers` it names students for the teacher."""
-    shape, classes = teacher.input.shape, teacher.num_classes
-    report = inspected(teacher.module, shape, classes)
-    if offers:
-        students = offered_students(
-            teacher=teacher.architecture,
-            teacher_args=teacher.args,
-            teacher_parameters=report["parameters"],
-            num_classes=classes,
-            input_shape=shape,
-        )
-        report["students"] = [_offer(student, report["parameters"]) for student in students]
-    return {
-        "architecture": teacher.architecture,
-        "args": teacher.args,
-        "num_classes": teacher.num_classes,
-        "input": dataclasses.asdict(teacher.input),
-        "format": teacher.file_format,
-        **report,
-        "notes": teacher.notes,
-    }
-
-
-def _offer(student: Derived, teacher_parameters: int) -> dict[str, Any]:
-    compression = round(teacher_parameters / student.cost.parameters, 2)
-    return {
-        "architecture": student.architecture,
-        "args": student.args,
-        **dataclasses.asdict(student.cost),
-        "compression": compression,
-    }

@@ -6,7 +6,7 @@ import dataclasses
 import platform
 import resource
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -87,8 +87,10 @@ class TrainedStudent:
     costs: Mapping[str, Cost]
     """Of `teacher` and `student`; see `network_costs`."""
     labelled: Labelled | None = None
-    extra_result: Mapping[str, object] = field(default_factory=dict)
-    """`student_chosen` and `student_init` of the result, as JSON, where they apply."""
+    chosen: ChosenStudent | None = None
+    """The student again, where it was derived from a target."""
+    initial: InitialWeightsMatch | None = None
+    """Which of the initial weights fitted, where there were any."""
 
 
 def network_costs(teacher: LoadedTeacher, student: nn.Module) -> dict[str, Cost]:
@@ -219,8 +221,6 @@ def student_result(trained: TrainedStudent) -> JobResult:
     config, training = trained.config, trained.training
     costs = trained.costs
     device = resolve(config).device
-    extra = trained.extra_result
-    chosen, initial = extra.get("student_chosen"), extra.get("student_init")
     return JobResult(
         teacher=NetworkFigures(trained.teacher.architecture, **dataclasses.asdict(costs["teacher"])),
         student=NetworkFigures(trained.student_spec["architecture"], **dataclasses.asdict(costs["student"])),
@@ -229,8 +229,8 @@ def student_result(trained: TrainedStudent) -> JobResult:
         fidelity=training.fidelity,
         fidelity_proof=proven(),
         evaluation=from_json(Evaluation, training.evaluation) if training.evaluation else None,
-        student_chosen=None if chosen is None else from_json(ChosenStudent, chosen),
-        student_init=None if initial is None else from_json(InitialWeightsMatch, initial),
+        student_chosen=trained.chosen,
+        student_init=trained.initial,
         resources=Resources(
             peak_memory_bytes=_peak_bytes(),
             gpu_peak_memory_bytes=_gpu_peak_bytes(device),
@@ -298,8 +298,3 @@ def _report(
     if picture is not None:
         files.append(OutputFile("samples", "samples.png", "image/png", picture))
     return files
-
-
-# Names of before, for callers that still use them.
-Produced = OutputFile
-Trained = TrainedStudent

@@ -8,6 +8,7 @@ from pathlib import Path
 from dfad_core.cli.job_arguments import check_output, job_inputs, job_spec
 from dfad_core.cli.job_hooks import LineHooks
 from dfad_core.cli.lines import Interrupt, Lines
+from dfad_core.contract.serialization import to_json
 from dfad_core.errors import CheckpointError, ConfigError
 from dfad_core.formats.whole_file import write_whole
 from dfad_core.job import FOREIGN_CHECKPOINT, JobOptions, JobOutcome, run_job
@@ -73,10 +74,10 @@ def _report(
     files = [arguments.output, *(_write(measured, arguments.output) if measured is not None else [])]
     if outcome.complete and (measured is None or measured.stopped):
         text = "interrupted; the student is kept, not all of it is measured"
-        hooks.event("not_measured", {"message": text})
+        hooks.warn("not_measured", {"message": text})
     if not outcome.complete and outcome.error is None and arguments.resume is not None:
         text = f"interrupted at step {training.steps}; the same command goes on from there"
-        hooks.event("interrupted", {"step": training.steps, "message": text, "level": "info"})
+        hooks.note("interrupted", {"step": training.steps, "message": text})
     lines.write(
         "result",
         {
@@ -87,7 +88,7 @@ def _report(
             "resumed_from": step if outcome.resumed else None,
             "steps": training.steps,
             "seconds": round(training.seconds, 3),
-            "result": None if measured is None else measured.result,
+            "result": None if measured is None else to_json(measured.result),
         },
     )
 

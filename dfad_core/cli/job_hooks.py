@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dfad_core.cli.lines import UNLIMITED_STEPS, Interrupt, Lines
+from dfad_core.contract.progress import MOST_PERCENT
 from dfad_core.formats.whole_file import write_whole
 from dfad_core.hooks import JobHooks, PhaseProgress, Progress
 from dfad_core.training.checkpoint_folder import CheckpointFolder
 
 if TYPE_CHECKING:
-    from dfad_core.job_result import Produced
+    from dfad_core.contract.job_result import JobResult
+    from dfad_core.job_result import OutputFile
 
 INTERRUPTED = "interrupted"
-MAX_PERCENT = 99.0
-"""Of a run that goes on: evaluation follows training."""
 
 
 class LineHooks(JobHooks):
@@ -53,7 +54,7 @@ class LineHooks(JobHooks):
             "step": progress.step,
             "total_steps": progress.total_steps if progress.total_steps < UNLIMITED_STEPS else None,
             "seconds": progress.seconds,
-            "percent": min(MAX_PERCENT, round(100 * progress.fraction, 2)),
+            "percent": progress.percent,
             "eta_seconds": progress.eta_seconds,
             "metrics": progress.metrics,
         }
@@ -67,9 +68,9 @@ class LineHooks(JobHooks):
             self._checkpoints.save(step, data)
         except OSError as error:
             text = f"the checkpoint of step {step} could not be written: {error.strerror or error}"
-            self.event("checkpoint_failed", {"step": step, "message": text})
+            self.warn("checkpoint_failed", {"step": step, "message": text})
 
-    def keep_student(self, file: Produced, step: int, result: dict[str, Any], *, complete: bool) -> None:
+    def keep_student(self, file: OutputFile, step: int, result: JobResult, *, complete: bool) -> None:
         """See JobHooks."""
         write_whole(self._student, file.content)
 
@@ -77,19 +78,21 @@ class LineHooks(JobHooks):
         """See Hooks."""
         data = {
             "step": self._step,
-            "percent": MAX_PERCENT,
+            "percent": MOST_PERCENT,
             "eta_seconds": progress.eta_seconds,
             "phase": {"done": progress.done, "total": progress.total, "unit": progress.unit},
         }
         self._lines.write("progress", data)
 
-    def event(self, kind: str, data: dict[str, Any]) -> None:
+    def note(self, code: str, data: Mapping[str, object]) -> None:
         """See Hooks."""
-        if kind == "checkpoint_unusable":
+        self._lines.write("note", {"code": code, **data})
+
+    def warn(self, code: str, data: Mapping[str, object]) -> None:
+        """See Hooks."""
+        if code == "checkpoint_unusable":
             self._resume_step = None
-        note = data.get("level") == "info"
-        entries = {name: value for name, value in data.items() if name != "level"}
-        self._lines.write("note" if note else "warning", {"code": kind, **entries})
+        self._lines.write("warning", {"code": code, **data})
 
     def should_stop(self) -> str | None:
         """See Hooks."""
