@@ -6,7 +6,6 @@ import argparse
 import os
 import platform
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ import dfad_core
 from dfad_core.cli.lines import UNLIMITED_STEPS, Interrupt, Lines
 from dfad_core.contract.catalog import get_architecture, get_method
 from dfad_core.contract.config import BudgetConfig, DistillConfig, InputConfig, MethodConfig, TrainingConfig
+from dfad_core.contract.machine import processor_name
 from dfad_core.errors import ConfigError, Stopped
 from dfad_core.hooks import Hooks
 from dfad_core.networks import build_classifier
@@ -115,7 +115,7 @@ def _machine(device: torch.device, threads: int, precision: str) -> dict[str, An
     return {
         "device": str(device),
         "gpu": gpu,
-        "processor": _processor(),
+        "processor": processor_name() or platform.processor() or platform.machine(),
         "processors": os.cpu_count(),
         "threads": threads,
         "precision": precision,
@@ -126,13 +126,3 @@ def _machine(device: torch.device, threads: int, precision: str) -> dict[str, An
             "python": platform.python_version(),
         },
     }
-
-
-def _processor() -> str:
-    """Name of the processor, from Linux where there is one, else from Python."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.machine())
