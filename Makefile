@@ -35,10 +35,11 @@ check: $(STAMP) ## style, types, arrows between packages
 unit: $(STAMP) ## tests alone
 	$(BIN)/python -m pytest
 
-format: $(STAMP) ## let ruff put the files into shape, and make the client's synchronous twin
+format: $(STAMP) ## let ruff put the files into shape, and make the client's synchronous twin and its types of results
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/python tools/sync_twin.py
+	$(BIN)/python tools/client_answers.py
 
 clean: ## remove the virtual environment and what runs left behind
 	rm -rf $(VENV) demo .dfad .mypy_cache .ruff_cache .pytest_cache

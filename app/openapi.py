@@ -100,7 +100,12 @@ def _complete(schema: dict[str, Any]) -> None:
     components = schema.setdefault("components", {})
     models = [(model, "validation") for model in BODIES] + [(Problem, "serialization")]
     _, definitions = models_json_schema(models, ref_template=REF)  # type: ignore[arg-type]
-    components.setdefault("schemas", {}).update(definitions["$defs"])
+    schemas = components.setdefault("schemas", {})
+    for name, definition in definitions["$defs"].items():
+        known = schemas.get(name, definition)
+        if known.get("properties", {}).keys() != definition.get("properties", {}).keys():
+            raise RuntimeError(f"an answer and a body both have a schema called {name}")
+        schemas[name] = definition
     for name in ("HTTPValidationError", "ValidationError"):
         components["schemas"].pop(name, None)
     components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}

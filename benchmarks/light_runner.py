@@ -47,7 +47,7 @@ def main() -> None:
     if begun < STEPS:
         write_message(out, Message("checkpoint", {"step": STEPS}, str(STEPS).encode()))
     digest = hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).digest()
-    result = {"begun": begun}
+    result = {"training": {"steps": STEPS, "seconds": 1.0, "complete": True}}
     student = {"kind": "student", "filename": "student.safetensors", "complete": True, "result": result}
     write_message(out, Message("artifact", student, digest))
     for phase in ("evaluating", "exporting"):

@@ -14,6 +14,7 @@ from dfad_client.aio.client import AsyncClient
 from dfad_client.answers import Artifact, Capabilities, Event, Job, JobError, Metrics, Progress, Teacher
 from dfad_client.errors import ApiError, ConnectionFailed, DfadClientError, DownloadCorrupt, FieldProblem
 from dfad_client.profiles import ProfileError
+from dfad_client.results import Inspection, JobResult
 from dfad_client.sync.client import Client
 
 __all__ = [
@@ -27,8 +28,10 @@ __all__ = [
     "DownloadCorrupt",
     "Event",
     "FieldProblem",
+    "Inspection",
     "Job",
     "JobError",
+    "JobResult",
     "Metrics",
     "ProfileError",
     "Progress",

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
+from dfad_client.results import Inspection, JobResult
+
 Json = dict[str, Any]
 
 TERMINAL_EVENTS = frozenset({"job.succeeded", "job.failed", "job.cancelled"})
@@ -36,19 +38,28 @@ class Metrics(TypedDict):
     data: list[dict[str, float]]
 
 
+class PhaseProgress(TypedDict):
+    """How far evaluation or export is."""
+
+    done: int
+    total: int
+    unit: str
+    """What is counted: `images` or `formats`."""
+    percent: float
+
+
 @dataclass(frozen=True)
 class Progress:
     """How far a job is. `eta_seconds` is the time to its end, None until it can be told.
 
-    `percent` is of the training. While evaluation or export goes on, `phase` has `done`, `total`, `unit`
-    (images or formats) and `percent` of it.
+    `percent` is of the training. `phase` is there while evaluation or export goes on.
     """
 
     step: int = 0
     total_steps: int = 0
     percent: float = 0.0
     eta_seconds: float | None = None
-    phase: Json | None = None
+    phase: PhaseProgress | None = None
 
     @classmethod
     def of(cls, raw: Json) -> Progress:
@@ -92,7 +103,7 @@ class Job:
     waiting_for: str | None
     """A sentence, while it is queued."""
     metrics: dict[str, float]
-    result: Json | None
+    result: JobResult | None
     error: JobError | None
     spec: Json
     resolved_spec: Json
@@ -190,7 +201,7 @@ class Teacher:
     status: str
     waiting_for: str | None
     """A sentence, while it is inspecting."""
-    inspection: Json | None
+    inspection: Inspection | None
     error: JobError | None
     raw: Json = field(repr=False, compare=False)
 

@@ -1,8 +1,7 @@
 """Data-free adversarial distillation: the engine.
 
-Light on purpose: importing this package imports no torch. `config`, `catalog` and `errors` are
-torch-free and may be used by a service that never trains; `distill`, `load_student` and the rest
-load torch when they are first asked for.
+Importing this package imports no torch: `dfad_core.contract` and `dfad_core.errors` serve programs that never
+train. `distill` and `load_student` load torch on first use.
 """
 
 from importlib import import_module

@@ -1,59 +1,32 @@
-"""The seam between the engine and whoever runs it: what it tells, and how it is asked to stop."""
+"""The callbacks of a run: reports of the engine, and the request to stop."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dfad_core.contract.progress import PhaseProgress, Progress
+
+__all__ = ["Hooks", "JobHooks", "PhaseProgress", "Progress"]
+
 if TYPE_CHECKING:
+    from dfad_core.contract.job_result import JobResult
+    from dfad_core.job_result import OutputFile
     from dfad_core.training.trainer import DistillResult
 
 
-@dataclass(frozen=True)
-class Progress:
-    """One report from inside the loop. All numbers are plain Python floats and ints."""
-
-    step: int
-    """Finished rounds of the game."""
-    total_steps: int
-    """Planned rounds; an upper bound where the budget is in seconds."""
-    seconds: float
-    """Training time until now, interrupted runs included."""
-    eta_seconds: float | None
-    """Expected time still to come, evaluation included; None before the first round is measured."""
-    metrics: dict[str, float] = field(default_factory=dict)
-    """Means since the last report (losses) or values of the newest batch (the rest)."""
-    fraction: float = 0.0
-    """Share of the training that is done, 0 to 1: by the clock where the budget is in seconds."""
-
-
-@dataclass(frozen=True)
-class PhaseProgress:
-    """One report from what follows training."""
-
-    phase: str
-    """`evaluating` or `exporting`."""
-    done: int
-    total: int
-    unit: str
-    """What `done` and `total` count: `images` or `formats`."""
-    eta_seconds: float | None
-    """Expected time to the end of this phase; None where it cannot be told yet."""
-
-
 class Hooks:
-    """What the engine calls. Every method does nothing here; override those that matter.
+    """Callbacks of the engine. Every method does nothing here; override those that matter.
 
     A hook runs inside the training process, between two steps or, after training, between two batches. It may
     be slow (the work waits) and may raise (the work ends with that error).
     """
 
     pictures: Sequence[tuple[int, bytes]] = ()
-    """Earlier pictures (PNG) with their steps, for the report, where the hooks have kept any."""
+    """Earlier pictures (PNG) with their steps, for the report, where the hooks store any."""
     later_seconds: float = 0.0
     """Expected time of what the caller does after fidelity is measured; a part of every `eta_seconds`."""
 
@@ -70,21 +43,43 @@ class Hooks:
         """Everything that `distill(..., resume=data)` needs to go on after `step`."""
 
     def student_ready(self, result: DistillResult, *, complete: bool) -> None:
-        """Training is over: `result.student` is what it gave, and nothing of it is measured yet.
+        """Training is over: `result.student` is its student, and nothing of it is measured yet.
 
-        The moment to keep the student, whatever becomes of evaluation and exports. It is in eval mode, on
-        the device that trained it, and only to be read. Not `complete`: training was stopped or diverged.
+        The moment to store the student, whatever becomes of evaluation and exports. It is in eval mode, on
+        the device that trained it, and must not be changed. Not `complete`: training was stopped or diverged.
         """
 
     def phase_progress(self, progress: PhaseProgress) -> None:
         """How far evaluation or export is, about once a second."""
 
-    def event(self, kind: str, data: dict[str, Any]) -> None:
-        """Something a person should know, such as `collapse_suspected`."""
+    def note(self, code: str, data: Mapping[str, object]) -> None:
+        """A fact worth knowing, such as `threads_chosen`; `data` are its figures, often with a `message`."""
+
+    def warn(self, code: str, data: Mapping[str, object]) -> None:
+        """A fact that may need a person's attention, such as `collapse_suspected`."""
 
     def should_stop(self) -> str | None:
-        """Asked after every step: a reason to stop, or None. Must be cheap.
+        """A reason to stop, or None. Called after every step, so it must be cheap.
 
-        After training it is asked between two batches, and by another thread while an exporter is at work.
+        After training it is called between two batches, and by another thread while an exporter runs.
         """
         return None
+
+
+class JobHooks(Hooks):
+    """What `dfad_core.job.run_job` calls: the engine's hooks, and the student as a file. One object a job."""
+
+    on_student_ready: Callable[[DistillResult, bool], object] | None = None
+    """Set by `run_job`: makes the student's file and hands it to `keep_student`."""
+
+    def student_ready(self, result: DistillResult, *, complete: bool) -> None:
+        """See Hooks."""
+        if self.on_student_ready is not None:
+            self.on_student_ready(result, complete)
+
+    def keep_student(self, file: OutputFile, step: int, result: JobResult, *, complete: bool) -> None:
+        """The student after `step`, and its result before anything is measured.
+
+        The moment to keep it, whatever becomes of evaluation and exports; it is not among the files of the
+        outcome. Not `complete`: training was stopped or diverged.
+        """

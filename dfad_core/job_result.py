@@ -1,4 +1,4 @@
-"""What a finished training gives: the job's result, and the files for its user."""
+"""The result of a job after its training: measurements, exported files and the report."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 import platform
 import resource
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,8 +15,19 @@ from torch import Tensor, nn
 import dfad_core
 from dfad_core.contract.config import DistillConfig
 from dfad_core.contract.evaluation_plan import images_within
+from dfad_core.contract.job_result import (
+    ChosenStudent,
+    Evaluation,
+    ExportResult,
+    InitialWeightsMatch,
+    JobResult,
+    NetworkFigures,
+    Resources,
+    Training,
+)
+from dfad_core.contract.serialization import from_json
 from dfad_core.errors import DivergedError, Stopped
-from dfad_core.evaluation.measure import measure
+from dfad_core.evaluation.measure import Measurements, Subjects, measure
 from dfad_core.evaluation.proof import proven
 from dfad_core.formats import LoadedTeacher
 from dfad_core.formats.export import TYPICAL_SECONDS, Export, export
@@ -32,16 +43,17 @@ from dfad_core.training.runtime import cpu_threads, resolve
 from dfad_core.training.trainer import DistillResult
 
 REPORT_SECONDS = 2.0
-"""About what latencies of small networks and the report take."""
+"""About the time of the report and of the latencies of small networks."""
 STREAM = "application/octet-stream"
 SUFFIXES = {"onnx": ".onnx", "pt2": ".pt2", "int8": ".int8.onnx", "huggingface": ".zip"}
 
 
 @dataclass(frozen=True)
-class Produced:
-    """One file."""
+class OutputFile:
+    """One file of a job."""
 
     kind: str
+    """`student`, `student_onnx` and the like, `report` or `samples`."""
     filename: str
     media_type: str
     content: bytes
@@ -49,49 +61,51 @@ class Produced:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run gives beside the student itself: the result for the job's row, and files."""
+    """A job's result and its files, the student's safetensors file excepted."""
 
-    result: dict[str, Any]
-    files: list[Produced]
+    result: JobResult
+    files: list[OutputFile]
     steps: int
     stopped: bool
-    """In training, or before all was measured and exported."""
+    """Stopped in training, or before all was measured and exported."""
     error: DivergedError | None = None
     """Why there is no more than a partial student."""
 
 
 @dataclass(frozen=True)
-class Trained:
-    """Everything that is known when the training is over."""
+class TrainedStudent:
+    """A student after its training, with everything that its result is made of."""
 
     teacher: LoadedTeacher
     student: nn.Module
     student_spec: Mapping[str, Any]
-    """`architecture` and `args` as they were built."""
+    """`architecture` and `args` of the student."""
     config: DistillConfig
-    done: DistillResult
+    training: DistillResult
     stopped: bool
     """Before training came to its end."""
     costs: Mapping[str, Cost]
     """Of `teacher` and `student`; see `network_costs`."""
     labelled: Labelled | None = None
-    said: dict[str, Any] = field(default_factory=dict)
-    """More for the result: how the student was chosen, what it began with."""
+    chosen: ChosenStudent | None = None
+    """The student again, where it was derived from a target."""
+    initial: InitialWeightsMatch | None = None
+    """Which of the initial weights fitted, where there were any."""
 
 
 def network_costs(teacher: LoadedTeacher, student: nn.Module) -> dict[str, Cost]:
-    """Of both, before anybody trains."""
+    """Of both networks, for one input."""
     shape = teacher.input.shape
     return {"teacher": cost(teacher.module, shape), "student": cost(student, shape)}
 
 
 def later_seconds(exports: Sequence[str]) -> float:
-    """About what exports and report take after evaluation."""
+    """About the time of exports and report, which follow evaluation."""
     return REPORT_SECONDS + sum(TYPICAL_SECONDS.get(name, 0.0) for name in exports)
 
 
-def student_metadata(trained: Trained) -> StudentMetadata:
-    """What the student's files say of themselves."""
+def student_metadata(trained: TrainedStudent) -> StudentMetadata:
+    """The description that stands in each of the student's files."""
     return StudentMetadata(
         trained.student_spec["architecture"],
         dict(trained.student_spec["args"]),
@@ -99,159 +113,188 @@ def student_metadata(trained: Trained) -> StudentMetadata:
         trained.teacher.input,
         {
             "method": trained.config.method.name,
-            "steps": trained.done.steps,
+            "steps": trained.training.steps,
             "seed": trained.config.seed,
             "partial": trained.stopped,
         },
     )
 
 
-def student_file(trained: Trained) -> Produced:
+def student_file(trained: TrainedStudent) -> OutputFile:
     """The student as safetensors, for `Hooks.student_ready`: it is not among the files of `outcome`."""
     content = student_bytes(trained.student, student_metadata(trained))
-    return Produced("student", "student.safetensors", STREAM, content)
+    return OutputFile("student", "student.safetensors", STREAM, content)
 
 
-def outcome(trained: Trained, spec: dict[str, Any], hooks: Hooks) -> Outcome:
-    """Measure, export and report. What goes wrong with an export is told and costs that format alone.
+def outcome(trained: TrainedStudent, spec: Mapping[str, Any], hooks: Hooks) -> Outcome:
+    """Measure, export and report. A format that cannot be exported is an event and costs that format alone.
 
-    A stop leaves out what is not there yet, unless training was stopped by it already: then what there is
-    of a student is measured and exported, for as long as whoever stopped it waits. All of it runs with as
-    many CPU threads as training had in the end.
+    A stop leaves out the rest, unless it has stopped the training already: then the partial student is
+    measured and exported, for as long as its caller waits. All of it runs with as many CPU threads as
+    training had in the end. `spec` is the job's resolved spec: its `exports` are made, the rest is printed.
     """
-    found = Outcome(student_result(trained), [], trained.done.steps, trained.stopped)
+    measurements, exports = Measurements(), _Exports(trained, hooks)
+    stopped = trained.stopped
     try:
-        with cpu_threads(trained.done.threads):
-            synthetic_BCHW = measure(trained, hooks, found.result, resolve(trained.config).device)
+        with cpu_threads(trained.training.threads):
+            subjects = Subjects(
+                trained.teacher,
+                trained.student,
+                trained.costs,
+                trained.training.synthetic_BCHW,
+                trained.labelled,
+                trained.config.seed,
+            )
+            device = resolve(trained.config).device
+            synthetic_BCHW = measure(subjects, measurements, hooks, device, obeys=not stopped)
             hooks.phase("exporting")
-            _export(trained, spec["exports"], hooks, synthetic_BCHW, found)
+            exports.make(spec["exports"], synthetic_BCHW)
     except Stopped:
-        found = dataclasses.replace(found, stopped=True)
-    found.files.extend(_report(trained, spec, hooks, found.result))
-    return found
+        stopped = True
+    result = _with_measurements(student_result(trained), measurements)
+    result = dataclasses.replace(result, exports=exports.results)
+    files = [*exports.files, *_report(trained, spec, hooks, result)]
+    return Outcome(result, files, trained.training.steps, stopped)
 
 
-def _export(
-    trained: Trained, exports: Sequence[str], hooks: Hooks, synthetic_BCHW: Tensor, found: Outcome
-) -> None:
-    """Formats beside safetensors into the outcome's files and result. Raises Stopped."""
-    names = [name for name in exports if name in SUFFIXES]
-    pace = Pace(
-        hooks,
-        "exporting",
-        total=len(names),
-        unit="formats",
-        expected_seconds=later_seconds(names),
-        obeys=not trained.stopped,
-    )
-
-    def ready(made: Export) -> None:
-        name = f"student{SUFFIXES[made.name]}"
-        found.files.append(Produced(f"student_{made.name}", name, STREAM, made.content))
-        found.result["exports"][made.name] = {"bytes": len(made.content), **made.figures}
-        pace(1)
-
-    def failed(name: str, why: str) -> None:
-        found.result["exports"][name] = {"error": why}
-        hooks.event("export_failed", {"format": name, "message": why})
-        pace(1)
-
-    pace()
-    student, teacher = trained.student.cpu(), trained.teacher.module.cpu()
-    metadata = student_metadata(trained)
-    macs = trained.costs["student"].macs + trained.costs["teacher"].macs
-    export(
-        names,
-        student,
-        teacher,
-        metadata,
-        synthetic_BCHW,
-        checked_images=images_within(macs, len(synthetic_BCHW)),
-        failed=failed,
-        between=pace,
-        ready=ready,
+def _with_measurements(result: JobResult, found: Measurements) -> JobResult:
+    teacher, student = (found.latency_milliseconds.get(role) for role in ("teacher", "student"))
+    return dataclasses.replace(
+        result,
+        teacher=dataclasses.replace(result.teacher, latency_milliseconds=teacher),
+        student=dataclasses.replace(result.student, latency_milliseconds=student),
+        accuracy=found.accuracy,
+        class_histogram=found.class_histogram,
     )
 
 
-def student_result(trained: Trained) -> dict[str, Any]:
-    """What is known before anything is measured; what is not is None or empty."""
-    teacher, config, done = trained.teacher, trained.config, trained.done
-    runtime, sizes = resolve(config), trained.costs
-    names = {"teacher": teacher.architecture, "student": trained.student_spec["architecture"]}
-    recipe = resolve_recipe(config.method, teacher_has_bn=bool(bn_layers(teacher.module)))
-    return {
-        **{
-            who: {
-                "architecture": names[who],
-                **dataclasses.asdict(sizes[who]),
-                "latency_milliseconds": None,
-            }
-            for who in sizes
-        },
-        "compression": round(sizes["teacher"].parameters / sizes["student"].parameters, 3),
-        "fidelity": done.fidelity,
-        "fidelity_proof": proven(),
-        "evaluation": done.evaluation,
-        "accuracy": None,
-        "class_histogram": None,
-        "exports": {},
-        **trained.said,
-        "training": {
-            "method": config.method.name,
-            "weights": dataclasses.asdict(recipe),
-            "steps": done.steps,
-            "seconds": round(done.seconds, 3),
-            "device": str(runtime.device),
-            "precision": runtime.precision,
-            "threads": done.threads,
-            "threads_changed": done.threads_changed,
-            "seed": config.seed,
-            "complete": not trained.stopped,
-        },
-        "resources": {
-            "peak_memory_bytes": _peak_bytes(),
-            "gpu_peak_memory_bytes": _gpu_peak(runtime.device),
-            "teacher_queries": done.metrics.get("teacher_queries"),
-        },
-        "events": done.events,
-        "versions": {
+class _Exports:
+    """The student in formats beside safetensors: files, and results of their checks."""
+
+    def __init__(self, trained: TrainedStudent, hooks: Hooks) -> None:
+        self._trained, self._hooks = trained, hooks
+        self.files: list[OutputFile] = []
+        self.results: dict[str, ExportResult] = {}
+
+    def make(self, exports: Sequence[str], synthetic_BCHW: Tensor) -> None:
+        """Raises Stopped; formats that were ready before stay."""
+        trained = self._trained
+        names = [name for name in exports if name in SUFFIXES]
+        pace = Pace(
+            self._hooks,
+            "exporting",
+            total=len(names),
+            unit="formats",
+            expected_seconds=later_seconds(names),
+            obeys=not trained.stopped,
+        )
+
+        def ready(made: Export) -> None:
+            name = f"student{SUFFIXES[made.name]}"
+            self.files.append(OutputFile(f"student_{made.name}", name, STREAM, made.content))
+            figures = {"bytes": len(made.content), **made.figures}
+            self.results[made.name] = from_json(ExportResult, figures)
+            pace(1)
+
+        def failed(name: str, why: str) -> None:
+            self.results[name] = ExportResult(error=why)
+            self._hooks.warn("export_failed", {"format": name, "message": why})
+            pace(1)
+
+        pace()
+        macs = trained.costs["student"].macs + trained.costs["teacher"].macs
+        export(
+            names,
+            trained.student.cpu(),
+            trained.teacher.module.cpu(),
+            student_metadata(trained),
+            synthetic_BCHW,
+            checked_images=images_within(macs, len(synthetic_BCHW)),
+            failed=failed,
+            between=pace,
+            ready=ready,
+        )
+
+
+def student_result(trained: TrainedStudent) -> JobResult:
+    """The result before anything is measured."""
+    config, training = trained.config, trained.training
+    costs = trained.costs
+    device = resolve(config).device
+    return JobResult(
+        teacher=NetworkFigures(trained.teacher.architecture, **dataclasses.asdict(costs["teacher"])),
+        student=NetworkFigures(trained.student_spec["architecture"], **dataclasses.asdict(costs["student"])),
+        compression=round(costs["teacher"].parameters / costs["student"].parameters, 3),
+        training=_training(trained),
+        fidelity=training.fidelity,
+        fidelity_proof=proven(),
+        evaluation=from_json(Evaluation, training.evaluation) if training.evaluation else None,
+        student_chosen=trained.chosen,
+        student_init=trained.initial,
+        resources=Resources(
+            peak_memory_bytes=_peak_bytes(),
+            gpu_peak_memory_bytes=_gpu_peak_bytes(device),
+            teacher_queries=training.metrics.get("teacher_queries"),
+        ),
+        events=tuple(training.events),
+        versions={
             "dfad": dfad_core.__version__,
             "torch": torch.__version__,
             "python": platform.python_version(),
         },
-    }
+    )
+
+
+def _training(trained: TrainedStudent) -> Training:
+    config, training, runtime = trained.config, trained.training, resolve(trained.config)
+    recipe = resolve_recipe(config.method, teacher_has_bn=bool(bn_layers(trained.teacher.module)))
+    return Training(
+        method=config.method.name,
+        weights=dataclasses.asdict(recipe),
+        steps=training.steps,
+        seconds=round(training.seconds, 3),
+        device=str(runtime.device),
+        precision=runtime.precision,
+        threads=training.threads,
+        threads_changed=training.threads_changed,
+        seed=config.seed,
+        complete=not trained.stopped,
+    )
 
 
 def _peak_bytes() -> int:
-    """The most memory that this process has held at a time."""
+    """Largest resident memory of this process."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def _gpu_peak(device: torch.device) -> int | None:
-    """Of what this process had allocated on the GPU; None without one."""
+def _gpu_peak_bytes(device: torch.device) -> int | None:
+    """Largest memory that this process has allocated on the GPU; None without one."""
     return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
 
 
-def _report(trained: Trained, spec: dict[str, Any], hooks: Hooks, result: dict[str, Any]) -> list[Produced]:
+def _report(
+    trained: TrainedStudent, spec: Mapping[str, Any], hooks: Hooks, result: JobResult
+) -> list[OutputFile]:
     """Page and picture; none, and an event, where the packages of the extra `report` are not installed."""
+    training = trained.training
     try:
         from dfad_core.report.card import render_report
         from dfad_core.report.picture import png
 
-        picture = None if trained.done.samples is None else png(trained.done.samples)
+        picture = None if training.samples is None else png(training.samples)
         page = render_report(
             result,
-            history=trained.done.history,
+            history=training.history,
             samples_png=picture,
             earlier_png=hooks.pictures,
             settings=spec,
-            title=f"{result['teacher']['architecture']} to {result['student']['architecture']}",
+            title=f"{result.teacher.architecture} to {result.student.architecture}",
         )
     except ModuleNotFoundError as error:
         text = f"There is no report: {error.name} is missing (pip install 'dfad[report]')."
-        hooks.event("report_missing", {"message": text})
+        hooks.warn("report_missing", {"message": text})
         return []
-    files = [Produced("report", "report.html", "text/html; charset=utf-8", page.encode())]
+    files = [OutputFile("report", "report.html", "text/html; charset=utf-8", page.encode())]
     if picture is not None:
-        files.append(Produced("samples", "samples.png", "image/png", picture))
+        files.append(OutputFile("samples", "samples.png", "image/png", picture))
     return files

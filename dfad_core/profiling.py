@@ -223,6 +223,10 @@ class TraceHooks(Hooks):
         """Passed on."""
         self._inner.phase_progress(progress)
 
-    def event(self, kind: str, data: dict[str, Any]) -> None:
+    def note(self, code: str, data: Mapping[str, object]) -> None:
         """Passed on."""
-        self._inner.event(kind, data)
+        self._inner.note(code, data)
+
+    def warn(self, code: str, data: Mapping[str, object]) -> None:
+        """Passed on."""
+        self._inner.warn(code, data)

@@ -25,6 +25,10 @@ from app.jobs.lifecycle import Claim
 from app.jobs.schemas import TeacherSpec
 from app.models import Artifact
 from app.storage import IntegrityError
+from dfad_core.contract.inspection import Inspection
+from dfad_core.contract.job_result import JobError, JobResult
+from dfad_core.contract.progress import PhaseProgress, Progress
+from dfad_core.contract.serialization import from_json
 from worker import gauges, publish
 from worker.inspection import record_inspection
 from worker.kernel import resident_bytes
@@ -80,7 +84,7 @@ class Attempt:
         self._stop: str | None = None
         self._kill_at: float | None = None
         self._heard = time.monotonic()
-        self._killed_for: dict[str, str] | None = None
+        self._killed_for: JobError | None = None
         self._pending = Pending()
         self._student: Artifact | None = None
         self._last: Message | None = None
@@ -108,8 +112,8 @@ class Attempt:
         try:
             start = _patiently(keeper, self._prepare, folder)
         except IntegrityError:
-            error = {"code": "corrupt_file", "message": "The stored teacher is damaged; upload it again."}
-            return self._finish_failed(error)
+            text = "The stored teacher is damaged; upload it again."
+            return self._finish_failed(JobError("corrupt_file", text))
         # What the engine writes goes to the worker's own log: for operators, never for clients.
         output = Output("worker.runner")
         try:
@@ -161,9 +165,8 @@ class Attempt:
         self._as_uploaded = uploaded_as == self._claim.resolved_spec["teacher"]
         step = publish.fetch_newest_checkpoint(self._claim.job_id, checkpoint)
         if step is not None:
-            publish.record_event(
-                self._claim, {"level": "info", "code": "resumed", "message": f"goes on from step {step}"}
-            )
+            text = f"goes on from step {step}"
+            publish.record_event(self._claim, "note", {"code": "resumed", "message": text})
         inputs = {}
         for name, kind in (("initial", "initial"), ("labelled", "evaluation")):
             path = folder / f"{name}.bin"
@@ -196,7 +199,7 @@ class Attempt:
             return
         fault = self._fault(runner.pid, now)
         if fault is not None and self._killed_for is None:
-            logger.warning("%s is killed: %s", self._claim.job_id, fault["message"])
+            logger.warning("%s is killed: %s", self._claim.job_id, fault.message)
             self._killed_for = fault
             runner.kill()
         if self._stop is None:
@@ -213,16 +216,16 @@ class Attempt:
             logger.warning("%s did not stop in time and is killed", self._claim.job_id)
             runner.kill()
 
-    def _fault(self, pid: int, now: float) -> dict[str, str] | None:
+    def _fault(self, pid: int, now: float) -> JobError | None:
         """Why the runner must not go on, if so: it hangs, or takes more memory than it may."""
         patience, limit = self._settings.watchdog_seconds, self._settings.runner_memory_bytes
         held = resident_bytes(pid)
         gauges.tell(held, self._gpu)
         if now - self._heard > patience:
-            return {"code": "hung", "message": f"The runner made no step for {patience:g} s."}
+            return JobError("hung", f"The runner made no step for {patience:g} s.")
         if limit is not None and held > limit:
             text = f"The job needs more memory than the {limit / 2**20:.0f} MiB that it may have."
-            return {"code": "out_of_memory", "message": text}
+            return JobError("out_of_memory", text)
         return None
 
     def _take(self, message: Message) -> None:
@@ -234,7 +237,7 @@ class Attempt:
                 self._phases.next(data["phase"])
                 publish.record_phase(claim, data["phase"])
             case "progress":
-                publish.record_progress(claim, data)
+                publish.record_progress(claim, from_json(Progress, data))
             case "samples":
                 about = {**data, "kind": "samples", "media_type": "image/png"}
                 about["filename"] = f"samples-{data['step']}.png"
@@ -242,12 +245,12 @@ class Attempt:
             case "checkpoint":
                 about = {**data, "filename": f"checkpoint-{data['step']}.bin"}
                 publish.publish_now(claim, Message("checkpoint", about, message.payload), "checkpoint")
-            case "event":
-                publish.record_event(claim, data)
+            case "note" | "warning":
+                publish.record_event(claim, message.type, data)
             case "inspection":
-                self._inspected(data)
+                self._record_inspection(from_json(Inspection, data))
             case "phase_progress":
-                publish.record_phase_progress(claim, data)
+                publish.record_phase_progress(claim, from_json(PhaseProgress, data))
             case "artifact" if data.get("kind") == "student":
                 self._student = publish.keep_student(claim, message)
             case "artifact":
@@ -255,34 +258,34 @@ class Attempt:
             case _:
                 self._last = message
 
-    def _inspected(self, found: dict[str, Any]) -> None:
-        """What a job finds is the teacher's inspection, unless the job calls it something else."""
+    def _record_inspection(self, found: Inspection | JobError) -> None:
+        """A job's own inspection is the teacher's, unless the job describes the file otherwise."""
         if self._as_uploaded:
             record_inspection(self._claim.teacher_id, found)
 
     def _conclude(self, exit_code: int | None) -> str:
         """Turn the runner's last word, or its silence, into the attempt's end."""
-        last = self._last
-        made = [*filter(None, [self._student]), *self._pending.rows]
-        if last is not None and last.data.get("result") is not None and made:
-            about = manifest(self._claim, last.data["result"], made)
-            self._pending.rows.append(publish.store_bytes(self._claim, about))
+        last, result = self._last, None
+        if last is not None and last.data.get("result") is not None:
+            result = from_json(JobResult, last.data["result"])
+        artifacts = [*filter(None, [self._student]), *self._pending.rows]
+        if result is not None and artifacts:
+            file = manifest(self._claim, result, artifacts)
+            self._pending.rows.append(publish.store_bytes(self._claim, file))
         if last is not None and last.type == "error":
-            return self._engine_error(last.data)
-        if last is not None:
-            return self._trained(last.data["result"], complete=last.type == "result")
+            rejected = last.data.get("teacher_rejected") is True
+            return self._engine_error(from_json(JobError, last.data), result, teacher_rejected=rejected)
+        if result is not None:
+            return self._trained(result, complete=last is not None and last.type == "result")
         self._pending.discard()
         if self._killed_for is not None and self._stop is None:
-            return self._give_up(self._killed_for["code"].replace("_", " "), self._killed_for)
+            return self._give_up(self._killed_for.code.replace("_", " "), self._killed_for)
         if self._stop is not None:
-            return self._stopped({}, None)
-        error = {
-            "code": "runner_crashed",
-            "message": f"The runner ended unexpectedly (exit code {exit_code}).",
-        }
-        return self._give_up("the runner died", error)
+            return self._stopped(None, None)
+        text = f"The runner ended unexpectedly (exit code {exit_code})."
+        return self._give_up("the runner died", JobError("runner_crashed", text))
 
-    def _give_up(self, reason: str, error: dict[str, Any]) -> str:
+    def _give_up(self, reason: str, error: JobError) -> str:
         """Another attempt, or failed at the last; cancelled if that was asked for meanwhile."""
         with session_scope() as session:
             ended = lifecycle.give_up_attempt(session, self._claim, reason, error)
@@ -292,20 +295,18 @@ class Attempt:
             self._drop_checkpoints(unless_needed=True)
         return ended
 
-    def _engine_error(self, said: dict[str, Any]) -> str:
-        error = {k: v for k, v in said.items() if k in ("code", "message", "param") and v is not None}
-        result = said.get("result")
+    def _engine_error(self, error: JobError, result: JobResult | None, *, teacher_rejected: bool) -> str:
         if result is None:
             self._pending.discard()
-        if said.get("teacher_rejected", False):
-            self._inspected({"error": error})
+        if teacher_rejected:
+            self._record_inspection(error)
         if self._stop == "cancel":
-            return self._stopped(result or {}, self._pending)
-        if error["code"] == "out_of_memory":
+            return self._stopped(result, self._pending)
+        if error.code == "out_of_memory":
             return self._give_up("out of memory", error)
         return self._finish_failed(error, result)
 
-    def _finish_failed(self, error: dict[str, Any], result: dict[str, Any] | None = None) -> str:
+    def _finish_failed(self, error: JobError, result: JobResult | None = None) -> str:
         """The end of a job that cannot succeed; what it had trained is kept."""
         with session_scope() as session:
             if lifecycle.fail(session, self._claim, error, result):
@@ -322,7 +323,7 @@ class Attempt:
             self._drop_checkpoints(unless_needed=result is None)
         return ended
 
-    def _trained(self, result: dict[str, Any], *, complete: bool) -> str:
+    def _trained(self, result: JobResult, *, complete: bool) -> str:
         if complete:
             blobs: list[str] = []
             with session_scope() as session:
@@ -335,7 +336,7 @@ class Attempt:
                 return "succeeded"
         return self._stopped(result, self._pending)
 
-    def _stopped(self, result: dict[str, Any], pending: Pending | None) -> str:
+    def _stopped(self, result: JobResult | None, pending: Pending | None) -> str:
         """The user paused or cancelled, time ran out, or the worker shuts down; what was trained is kept."""
         if self._stop in ("shutdown", "pause"):
             # What was asked for last counts: a job that is to pause does so though its worker shuts down.
@@ -349,12 +350,12 @@ class Attempt:
             if ended:
                 self._pending.discard()
                 return ended
-        late = {"code": "deadline_exceeded", "message": "The job ran past its max_runtime_seconds."}
+        late = JobError("deadline_exceeded", "The job ran past its max_runtime_seconds.")
         with session_scope() as session:
             # A cancel may have come between whatever stopped the runner and now: it goes before.
-            if self._stop == "deadline" and lifecycle.fail(session, self._claim, late, result or None):
+            if self._stop == "deadline" and lifecycle.fail(session, self._claim, late, result):
                 ended = "failed"
-            elif lifecycle.cancelled(session, self._claim, result or None):
+            elif lifecycle.cancelled(session, self._claim, result):
                 ended = "cancelled"
             else:
                 ended = "stale"

@@ -18,6 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dfad_core.contract.inspection import Inspection
+from dfad_core.contract.job_spec import TeacherSpec
+from dfad_core.contract.serialization import from_json, to_json
 from dfad_core.errors import ConfigError, DfadError, TeacherRejected
 
 SECONDS = 110.0
@@ -51,7 +54,7 @@ class Converted:
     teacher: Path
     initial: Path | None
     labelled: Path | None
-    inspection: dict[str, Any]
+    inspection: Inspection
 
 
 def convert(
@@ -130,7 +133,7 @@ def _end(pid: int) -> int:
     return int(signal.SIGABRT)
 
 
-def _understood(answer: bytes) -> dict[str, Any]:
+def _understood(answer: bytes) -> Inspection:
     try:
         data = json.loads(answer)
         if "error" in data:
@@ -142,7 +145,7 @@ def _understood(answer: bytes) -> dict[str, Any]:
                 code=str(error["code"])[:64],
                 param=None if param is None else str(param)[:256],
             )
-        return dict(data["inspection"])
+        return from_json(Inspection, dict(data["inspection"]))
     except (ValueError, KeyError, TypeError) as error:
         if isinstance(error, DfadError):
             raise
@@ -151,11 +154,12 @@ def _understood(answer: bytes) -> dict[str, Any]:
 
 def _child(files: Files, spec: dict[str, Any], writing: int, offers: bool, threads: int | None) -> None:
     """Behind the walls. Every end is an answer, or a crash."""
+    from dfad_core import job
+    from dfad_core.evaluation.inspection import inspect_teacher
     from dfad_core.formats.converted import write_converted
     from dfad_core.formats.initial import read_weights
     from dfad_core.formats.labelled import write_labelled
     from dfad_core.formats.labelled_file import read_labelled_file
-    from worker import engine_job
     from worker.kernel import die_with_parent
     from worker.sandbox import confine
     from worker.walls import NEEDED
@@ -174,8 +178,8 @@ def _child(files: Files, spec: dict[str, Any], writing: int, offers: bool, threa
     about = "teacher"
     # From here on by names in the folder: the way to it may be closed to the user that this is now.
     try:
-        teacher = engine_job.load(Path(files.teacher.name), spec)
-        inspection = engine_job.inspect(teacher, offers=offers)
+        teacher = job.read_teacher(Path(files.teacher.name), TeacherSpec.from_json(spec))
+        inspection = inspect_teacher(teacher, offers=offers)
         write_converted(teacher, Path(NAME))
         if files.initial is not None:
             about = "student.init_from"
@@ -185,7 +189,7 @@ def _child(files: Files, spec: dict[str, Any], writing: int, offers: bool, threa
             about = "evaluation"
             labelled = read_labelled_file(Path(files.labelled.name), teacher.input, teacher.num_classes)
             write_labelled(labelled, Path(LABELLED))
-        answer: dict[str, Any] = {"inspection": inspection}
+        answer: dict[str, Any] = {"inspection": to_json(inspection)}
     except DfadError as error:
         param = error.param if about == "teacher" else about
         answer = _error(error.code, error.message, param, about)

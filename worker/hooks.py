@@ -1,25 +1,27 @@
-"""What the engine tells, put on the pipe to the supervisor."""
+"""The engine's hooks as messages on the pipe to the supervisor."""
 
 from __future__ import annotations
 
 import os
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dfad_core.hooks import Hooks, PhaseProgress, Progress
+from dfad_core.contract.inspection import Inspection
+from dfad_core.contract.job_result import JobResult
+from dfad_core.contract.serialization import to_json
+from dfad_core.hooks import JobHooks, PhaseProgress, Progress
 from dfad_core.report.picture import png
 from worker.kernel import resident_bytes
 from worker.protocol import Message, ProtocolError, read_message, write_message
 
 if TYPE_CHECKING:
-    from dfad_core.job_result import Produced
-    from dfad_core.training.trainer import DistillResult
+    from dfad_core.job_result import OutputFile
 
 SAMPLES_EVERY_SECONDS = 10.0
 ALIVE_EVERY_SECONDS = 5.0
@@ -60,7 +62,7 @@ class StopListener(threading.Thread):
         os._exit(3)
 
 
-class PipeHooks(Hooks):
+class PipeHooks(JobHooks):
     """The engine's seam over the channel."""
 
     def __init__(self, channel: Channel, listener: StopListener) -> None:
@@ -70,12 +72,10 @@ class PipeHooks(Hooks):
         self._sampled_at = -SAMPLES_EVERY_SECONDS
         self.pictures: list[tuple[int, bytes]] = []
         """Some of the pictures so far, each with its step, for the report."""
-        self.keep: Callable[[DistillResult, bool], object] = lambda *_: None
-        """Makes of what training gave what `keep_student` sends; told whether it came to its end."""
 
-    def inspection(self, found: dict[str, Any]) -> None:
-        """What the teacher turned out to be."""
-        self._channel.send("inspection", {"inspection": found})
+    def inspection(self, inspection: Inspection) -> None:
+        """Send the report on the teacher."""
+        self._channel.send("inspection", to_json(inspection))
 
     def phase(self, name: str) -> None:
         """See Hooks."""
@@ -83,17 +83,8 @@ class PipeHooks(Hooks):
 
     def progress(self, progress: Progress) -> None:
         """See Hooks."""
-        self._channel.send(
-            "progress",
-            {
-                "step": progress.step,
-                "total_steps": progress.total_steps,
-                "seconds": progress.seconds,
-                "percent": round(100 * progress.fraction, 2),
-                "eta_seconds": progress.eta_seconds,
-                "metrics": {**progress.metrics, "memory_bytes": float(resident_bytes(os.getpid()))},
-            },
-        )
+        metrics = {**progress.metrics, "memory_bytes": float(resident_bytes(os.getpid()))}
+        self._channel.send("progress", to_json(replace(progress, metrics=metrics)))
 
     def samples(self, step: int, grid_HWC: NDArray[np.uint8]) -> None:
         """See Hooks. Pictures grow rarer as the job grows older."""
@@ -111,23 +102,23 @@ class PipeHooks(Hooks):
         """See Hooks."""
         self._channel.send("checkpoint", {"step": step}, data)
 
-    def student_ready(self, result: DistillResult, *, complete: bool) -> None:
-        """See Hooks."""
-        self.keep(result, complete)
-
-    def keep_student(self, file: Produced, step: int, result: dict[str, Any], *, complete: bool) -> None:
-        """Send the student with what is known of it, to be kept whatever becomes of its evaluation."""
-        about = {"kind": file.kind, "filename": file.filename, "media_type": file.media_type}
-        told = {**about, "step": step, "complete": complete, "result": result}
-        self._channel.send("artifact", told, file.content)
+    def keep_student(self, file: OutputFile, step: int, result: JobResult, *, complete: bool) -> None:
+        """See JobHooks. The student is stored whatever becomes of its evaluation."""
+        head: dict[str, Any] = {"kind": file.kind, "filename": file.filename, "media_type": file.media_type}
+        head |= {"step": step, "complete": complete, "result": to_json(result)}
+        self._channel.send("artifact", head, file.content)
 
     def phase_progress(self, progress: PhaseProgress) -> None:
         """See Hooks."""
-        self._channel.send("phase_progress", asdict(progress))
+        self._channel.send("phase_progress", to_json(progress))
 
-    def event(self, kind: str, data: dict[str, Any]) -> None:
+    def note(self, code: str, data: Mapping[str, object]) -> None:
         """See Hooks."""
-        self._channel.send("event", {"code": kind, **data})
+        self._channel.send("note", {"code": code, **data})
+
+    def warn(self, code: str, data: Mapping[str, object]) -> None:
+        """See Hooks."""
+        self._channel.send("warning", {"code": code, **data})
 
     def should_stop(self) -> str | None:
         """See Hooks. Asked at every step and batch, so it also tells the supervisor that the work goes on."""

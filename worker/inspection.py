@@ -1,4 +1,4 @@
-"""Looking at an uploaded teacher, in a runner of its own."""
+"""The inspection of an uploaded teacher, in a runner of its own."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ from app.config import get_settings
 from app.db import session_scope
 from app.models import Teacher
 from app.storage import IntegrityError
+from dfad_core.contract.inspection import Inspection
+from dfad_core.contract.job_result import JobError
+from dfad_core.contract.serialization import from_json, to_json
 from worker import publish
 from worker.process import RunnerProcess
 from worker.protocol import Message
@@ -27,7 +30,7 @@ logger = logging.getLogger(__name__)
 INSPECTION_SECONDS = 120.0
 LOOK_SECONDS = 0.25
 Condition = Callable[[], bool]
-CRASHED = {"error": {"code": "loader_crashed", "message": "Reading the file ended its process."}}
+CRASHED = JobError("loader_crashed", "Reading the file ended its process.")
 
 
 def inspect_teacher(
@@ -43,7 +46,7 @@ def inspect_teacher(
     settings = get_settings()
     settings.scratch_folder.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f"{teacher_id}-", dir=settings.scratch_folder))
-    found: dict[str, Any] | None
+    found: Inspection | JobError | None
     try:
         path = folder / "teacher.bin"
         spec = publish.fetch_teacher(teacher_id, path)
@@ -52,28 +55,29 @@ def inspect_teacher(
             if found != CRASHED:
                 break
     except IntegrityError:
-        found = {"error": {"code": "corrupt_file", "message": "The stored teacher is damaged."}}
+        found = JobError("corrupt_file", "The stored teacher is damaged.")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return "inspecting" if found is None else record_inspection(teacher_id, found)
 
 
-def record_inspection(teacher_id: str, found: dict[str, Any]) -> str:
-    """Write an `inspection` or an `error` into a row that still waits; a later one changes nothing."""
-    status = "rejected" if "error" in found else "ready"
+def record_inspection(teacher_id: str, found: Inspection | JobError) -> str:
+    """Write a report or a rejection into a row that still waits; a later one changes nothing."""
+    if isinstance(found, JobError):
+        values = {"status": "rejected", "error": to_json(found)}
+    else:
+        values = {"status": "ready", "inspection": to_json(found)}
     with session_scope() as session:
         session.execute(
-            update(Teacher)
-            .where(Teacher.id == teacher_id, Teacher.status == "inspecting")
-            .values(status=status, inspection=found.get("inspection"), error=found.get("error"))
+            update(Teacher).where(Teacher.id == teacher_id, Teacher.status == "inspecting").values(**values)
         )
-    return status
+    return str(values["status"])
 
 
 def _ask(
     folder: Path, path: Path, spec: dict[str, Any], holds_claim: Condition, job_runs: Condition
-) -> dict[str, Any] | None:
-    """What a runner says of the file; None if there was no time to listen."""
+) -> Inspection | JobError | None:
+    """A runner's report on the file; None where the worker shuts down or no longer holds the claim."""
     alone = not job_runs()
     all_threads = runner_threads(get_settings())
     runner = RunnerProcess(folder, all_threads, log=2, warm=True)
@@ -90,9 +94,9 @@ def _ask(
             except TimeoutError:
                 if time.monotonic() < deadline:
                     continue
-                return {"error": {"code": "loader_timeout", "message": "Reading the file took too long."}}
+                return JobError("loader_timeout", "Reading the file took too long.")
             if message is None:
-                return _understood(last)
+                return _answer(last)
             last = message
         else:
             return None
@@ -102,11 +106,10 @@ def _ask(
     return _ask(folder, path, spec, holds_claim, job_runs)
 
 
-def _understood(last: Message | None) -> dict[str, Any]:
-    """The runner's last word as an inspection or an error."""
+def _answer(last: Message | None) -> Inspection | JobError:
+    """The runner's last message as a report or a rejection."""
     if last is None:
         return CRASHED
     if last.type == "error":
-        error = {k: v for k, v in last.data.items() if v is not None and k != "teacher_rejected"}
-        return {"error": error}
-    return {"inspection": last.data["inspection"]}
+        return from_json(JobError, last.data)
+    return from_json(Inspection, last.data["inspection"])

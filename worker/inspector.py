@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.config import get_settings
-from app.teachers.inspections import Inspection, claim_inspection, give_back, renew
+from app.teachers.inspections import InspectionClaim, claim_inspection, give_back, renew
 from app.telemetry.context import bound
 from worker.identity import owner
 from worker.inspection import inspect_teacher
@@ -89,7 +89,7 @@ class Inspector(threading.Thread):
 class ClaimKeeper:
     """Whether the claim still holds; renews it now and then."""
 
-    def __init__(self, claim: Inspection, end: threading.Event) -> None:
+    def __init__(self, claim: InspectionClaim, end: threading.Event) -> None:
         self._claim, self._end = claim, end
         self._renewed = time.monotonic()
 

@@ -1,4 +1,4 @@
-"""A job's manifest: everything that its student came from, so that it can be made again and compared."""
+"""A job's manifest: everything that its student depends on, so that it can be trained again and compared."""
 
 from __future__ import annotations
 
@@ -16,24 +16,26 @@ from app.db import read_scope
 from app.jobs.lifecycle import Claim
 from app.models import Artifact, Teacher
 from app.models.artifact import INPUTS
+from dfad_core.contract.job_result import JobResult
+from dfad_core.contract.machine import processor_name
 from worker.protocol import Message
 
 FORMAT = "dfad-manifest-1"
 
 
-def manifest(claim: Claim, result: dict[str, Any], made: list[Artifact]) -> Message:
-    """The file as a runner would send one. `spec` is pinned: it asks for what the job came down to."""
+def manifest(claim: Claim, result: JobResult, artifacts: list[Artifact]) -> Message:
+    """The file as a message of a runner. Its `spec` names the device, precision and threads of the run."""
     with read_scope() as session:
         teacher = session.get_one(Teacher, claim.teacher_id)
         file = session.get_one(Artifact, teacher.artifact_id)
         mine = (Artifact.job_id == claim.job_id, Artifact.kind.in_(INPUTS))
         inputs = list(session.scalars(select(Artifact).where(*mine)))
-    training = result.get("training", {})
+    training = result.training
     spec = {name: value for name, value in claim.resolved_spec.items() if name not in ("metadata", "keep")}
-    pinned = {name: training[name] for name in ("threads", "precision") if name in training}
-    spec["training"] = {**spec["training"], **pinned}
-    spec["device"] = str(training.get("device", spec["device"])).split(":")[0]
-    fixed = bool(training.get("complete")) and not training.get("threads_changed")
+    pinned = {"threads": training.threads, "precision": training.precision or None}
+    spec["training"] = {**spec["training"], **{name: v for name, v in pinned.items() if v is not None}}
+    spec["device"] = (training.device or str(spec["device"])).split(":")[0]
+    fixed = training.complete and not training.threads_changed
     about = {
         "format": FORMAT,
         "job_id": claim.job_id,
@@ -41,16 +43,16 @@ def manifest(claim: Claim, result: dict[str, Any], made: list[Artifact]) -> Mess
         "inputs": [{"kind": a.kind, **_file(a)} for a in inputs],
         "spec": spec,
         "seed": spec["seed"],
-        "steps": training.get("steps"),
+        "steps": training.steps,
         "repeatable": fixed and spec["budget"].get("train_seconds") is None,
-        "versions": result.get("versions", {}),
+        "versions": dict(result.versions),
         "revision": revision(),
-        "machine": {"processor": _processor(), "architecture": platform.machine()},
-        "artifacts": [{"kind": a.kind, **_file(a)} for a in made],
+        "machine": {"processor": processor_name(), "architecture": platform.machine()},
+        "artifacts": [{"kind": a.kind, **_file(a)} for a in artifacts],
     }
     content = json.dumps(about, indent=2, sort_keys=True).encode()
-    told = {"kind": "manifest", "filename": "manifest.json", "media_type": "application/json"}
-    return Message("artifact", told, content)
+    head = {"kind": "manifest", "filename": "manifest.json", "media_type": "application/json"}
+    return Message("artifact", head, content)
 
 
 def _file(artifact: Artifact) -> dict[str, Any]:
@@ -71,11 +73,3 @@ def revision() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return ran.stdout.strip()
-
-
-def _processor() -> str | None:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return None
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), None)

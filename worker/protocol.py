@@ -3,9 +3,10 @@
 `4 bytes: length of the head | head (JSON, with "bytes": length of the payload) | payload`. A reader
 that is slow makes the writer wait: the pipe is the back-pressure.
 
-Runner to supervisor: `alive`, `phase`, `progress`, `samples` (PNG), `checkpoint`, `event`, `inspection`,
-`artifact` (a finished file; of kind `student` before the evaluation, with what is known of it as `result`),
-`phase_progress` (of evaluation and export), then exactly one of `result`, `stopped` or `error`.
+Runner to supervisor: `alive`, `phase`, `progress`, `samples` (PNG), `checkpoint`, `note`, `warning`,
+`inspection`, `artifact` (a finished file; of kind `student` before the evaluation, with its `result` until
+then), `phase_progress` (of evaluation and export), then exactly one of `result`, `stopped` or `error`. The
+JSON of progress, inspection and result is that of the dataclasses in `dfad_core.contract`.
 Supervisor to runner: `start`, then at most one `stop`.
 """
 

@@ -1,12 +1,13 @@
-"""From the runner's messages to rows and artifacts. Nothing stale is ever published."""
+"""Rows and artifacts of the runner's messages. Nothing of a stale attempt is ever published."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -16,11 +17,11 @@ from app.db import database_now, read_scope, session_scope
 from app.ids import new_id
 from app.jobs.events import append_event
 from app.jobs.lifecycle import Claim, update_held
-from app.jobs.states import MOST_PERCENT
 from app.jobs.students import unpublished
 from app.models import Artifact, Job, JobMetric, Teacher
 from app.storage import IntegrityError, get_store
 from app.telemetry import counters
+from dfad_core.contract.progress import MOST_PERCENT, PhaseProgress, Progress
 from worker.protocol import Message
 
 KEPT_CHECKPOINTS = 2
@@ -143,47 +144,40 @@ def _hold(session: Session, claim: Claim, **values: Any) -> None:
         raise LeaseLost
 
 
-def record_progress(claim: Claim, data: dict[str, Any]) -> None:
+def record_progress(claim: Claim, progress: Progress) -> None:
     """One report of the loop: the row's latest figures, a point of the series, an event."""
-    step, total = data["step"], data["total_steps"]
-    percent = data.get("percent", round(100 * step / total, 2) if total else 0.0)
+    figures = {
+        "step": progress.step,
+        "total_steps": progress.total_steps,
+        "percent": progress.percent,
+        "eta_seconds": progress.eta_seconds,
+        "metrics": dict(progress.metrics),
+    }
     with session_scope() as session:
-        _hold(
-            session,
-            claim,
-            step=step,
-            total_steps=total,
-            percent=percent,
-            eta_seconds=data["eta_seconds"],
-            metrics=data["metrics"],
+        _hold(session, claim, **{**figures, "percent": progress.training_percent})
+        session.merge(
+            JobMetric(
+                job_id=claim.job_id, step=progress.step, seconds=progress.seconds, series=figures["metrics"]
+            )
         )
-        point = JobMetric(job_id=claim.job_id, step=step, seconds=data["seconds"], series=data["metrics"])
-        session.merge(point)
-        about = {
-            "step": step,
-            "total_steps": total,
-            "percent": min(percent, MOST_PERCENT),
-            "eta_seconds": data["eta_seconds"],
-            "metrics": data["metrics"],
-        }
-        append_event(session, claim.job_id, "progress", about)
+        append_event(session, claim.job_id, "progress", figures)
 
 
-def record_phase_progress(claim: Claim, data: dict[str, Any]) -> None:
+def record_phase_progress(claim: Claim, progress: PhaseProgress) -> None:
     """How far evaluation or export is: an event of the kind that training has, with `phase` in it."""
-    phase = {name: data[name] for name in ("done", "total", "unit")}
+    phase = {"done": progress.done, "total": progress.total, "unit": progress.unit}
     with session_scope() as session:
-        _hold(session, claim, phase_progress=phase, eta_seconds=data["eta_seconds"])
+        _hold(session, claim, phase_progress=phase, eta_seconds=progress.eta_seconds)
         step, total = session.execute(select(Job.step, Job.total_steps).where(Job.id == claim.job_id)).one()
-        about = {
+        figures = {
             "step": step,
             "total_steps": total,
             "percent": MOST_PERCENT,
-            "eta_seconds": data["eta_seconds"],
+            "eta_seconds": progress.eta_seconds,
             "metrics": {},
             "phase": phase,
         }
-        append_event(session, claim.job_id, "progress", about)
+        append_event(session, claim.job_id, "progress", figures)
 
 
 def record_phase(claim: Claim, phase: str) -> None:
@@ -193,12 +187,11 @@ def record_phase(claim: Claim, phase: str) -> None:
         append_event(session, claim.job_id, "phase", {"phase": phase})
 
 
-def record_event(claim: Claim, data: dict[str, Any]) -> None:
-    """A warning or note of the engine."""
-    kind = "note" if data.get("level") == "info" else "warning"
+def record_event(claim: Claim, kind: Literal["note", "warning"], data: Mapping[str, Any]) -> None:
+    """A note or warning of the engine."""
     with session_scope() as session:
         _hold(session, claim)
-        append_event(session, claim.job_id, kind, {k: v for k, v in data.items() if k != "level"})
+        append_event(session, claim.job_id, kind, dict(data))
 
 
 def fetch_teacher(teacher_id: str, target: Path) -> dict[str, Any]:

@@ -1,10 +1,10 @@
 """The runner: a process of its own for one job. It holds no secret and reaches no service.
 
-It reads commands from standard input and writes frames to a descriptor that it is told: started afresh,
-by `python -m worker.runner FD`; forked from a nursery (`worker.nursery`), by a call of `main`.
-What it is given: the folder of its own that it starts in, the teacher's file in it, a spec. The file is read
-by a child of its own behind walls (`worker.conversion`); the runner sees what that leaves. Errors of
-the engine become codes here, once; their messages name tensors and settings, never paths.
+It reads commands from standard input and writes frames to the descriptor FD: started afresh, by
+`python -m worker.runner FD`; forked from `worker.nursery`, by a call of `main`. Its input is the folder that
+it starts in, the teacher's file in that folder, and a spec. A confined child process reads the file
+(`worker.conversion`); the runner reads the converted copy alone. Errors of the engine become codes here,
+once; their messages name tensors and settings, never paths.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from dfad_core.contract.serialization import to_json
 from dfad_core.errors import DfadError, TeacherRejected
 from worker.kernel import name_process
 from worker.protocol import read_message
@@ -23,36 +24,39 @@ NAME = "dfad-runner"
 
 
 def _convert(channel: Any, data: dict[str, Any]) -> Any:
-    """The uploaded files read behind walls, before there is any thread that a fork would break."""
+    """Convert the uploaded files in a confined child, before there is any thread that a fork would break."""
     from worker.conversion import Files, convert
 
-    alone = data["mode"] == "inspect"
-    spec = data["spec"] if alone else data["spec"]["teacher"]
-    given = {name: data.get(f"{name}_path") for name in ("teacher", "initial", "labelled")}
-    files = Files(**{name: Path(path) for name, path in given.items() if path is not None})
+    inspection_only = data["mode"] == "inspect"
+    spec = data["spec"] if inspection_only else data["spec"]["teacher"]
+    paths = {name: data.get(f"{name}_path") for name in ("teacher", "initial", "labelled")}
+    files = Files(**{name: Path(path) for name, path in paths.items() if path is not None})
     threads = data.get("threads")
-    return convert(files, spec, lambda: channel.send("alive", {}), offers=alone, threads=threads)
+    return convert(files, spec, lambda: channel.send("alive", {}), offers=inspection_only, threads=threads)
 
 
 def _start(channel: Any, hooks: Any, data: dict[str, Any], converted: Any) -> None:
-    """Do what the `start` command says, with the converted files."""
+    """Carry out the `start` command with the converted files."""
     from worker import engine_job
 
     if data["mode"] == "inspect":
-        channel.send("result", {"inspection": converted.inspection})
+        channel.send("result", {"inspection": to_json(converted.inspection)})
         return
     hooks.inspection(converted.inspection)
     resume = Path(data["resume_path"]).read_bytes() if data.get("resume_path") else None
     outcome = engine_job.run(
         converted, data["spec"], hooks, resume=resume, checkpoint_seconds=data["checkpoint_seconds"]
     )
-    for made in outcome.files:
-        about = {"kind": made.kind, "filename": made.filename, "media_type": made.media_type}
-        channel.send("artifact", {**about, "step": outcome.steps}, made.content)
+    measured = outcome.measured
+    assert measured is not None, "left out only where the options say so"
+    for file in measured.files:
+        head = {"kind": file.kind, "filename": file.filename, "media_type": file.media_type}
+        channel.send("artifact", {**head, "step": measured.steps}, file.content)
+    result = to_json(measured.result)
     if outcome.error is not None:
-        channel.send("error", {**_about(outcome.error), "result": outcome.result})
+        channel.send("error", {**_about(outcome.error), "result": result})
     else:
-        channel.send("stopped" if outcome.stopped else "result", {"result": outcome.result})
+        channel.send("stopped" if measured.stopped else "result", {"result": result})
 
 
 def _about(error: DfadError) -> dict[str, Any]:
@@ -60,9 +64,9 @@ def _about(error: DfadError) -> dict[str, Any]:
 
 
 def main(out_descriptor: int) -> int:
-    """Run one job and say how it ended. Exit code 0 if that could be said."""
+    """Run one job and report how it ended. Exit code 0 if the report was sent."""
     name_process(NAME)
-    # Imported here so that a runner that is told nothing costs nothing.
+    # Imported here so that a runner without a command costs nothing.
     from worker.conversion import ReaderKilled
     from worker.hooks import Channel, PipeHooks, StopListener
 
@@ -79,7 +83,7 @@ def main(out_descriptor: int) -> int:
         listener.start()
         _start(channel, PipeHooks(channel, listener), command.data, converted)
     except ReaderKilled:
-        return 3  # without a word, as if the runner itself had been killed: its supervisor tries again
+        return 3  # without a report, as if the runner itself had been killed: its supervisor tries again
     except DfadError as error:
         channel.send("error", {**_about(error), "teacher_rejected": isinstance(error, TeacherRejected)})
     except MemoryError:

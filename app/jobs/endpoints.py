@@ -25,9 +25,11 @@ from app.openapi import json_body, multipart_body
 from app.pagination import After, Limit, page
 from app.parameters import IdempotencyKey, JobId, Prefer
 from app.reading import run_read
+from app.teachers.inspections import inspection_of
 from app.teachers.upload import content_type, read_upload, unsupported
 from app.uploads.service import completed_teacher
 from app.waiting import wait_until, wanted_wait
+from dfad_core.contract.inspection import Inspection
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
@@ -124,7 +126,7 @@ def _ended(job_id: str) -> bool:
 async def validate_job(request: Request, idempotency_key: IdempotencyKey = None) -> Validation:
     """Everything that creating the job would refuse; nothing is stored."""
     idempotency.checked_key(idempotency_key)
-    inspection: dict[str, Any] | None = None
+    inspection: Inspection | None = None
     match content_type(request):
         case "multipart/form-data":
             async with read_upload(request, spec_required=True) as upload:
@@ -154,15 +156,15 @@ def _check_inputs(spec: JobSpec, tenant_id: str) -> None:
         inputs.check(session, tenant_id, spec)
 
 
-def _resolve(spec: JobSpec, source_id: str, tenant_id: str) -> tuple[JobSpec, dict[str, Any] | None]:
-    """The spec with what is known of the teacher, and what its inspection found."""
+def _resolve(spec: JobSpec, source_id: str, tenant_id: str) -> tuple[JobSpec, Inspection | None]:
+    """The spec completed by what is known of the teacher, and the report of its inspection."""
     if source_id.startswith("upl_"):
         completed_teacher(source_id, tenant_id)
         return spec, None
     with read_scope() as session:
         resolved = service.resolve_known(session, spec, source_id, tenant_id)
         teacher = session.get(Teacher, source_id)
-        return resolved, teacher.inspection if teacher else None
+        return resolved, inspection_of(teacher) if teacher else None
 
 
 @router.get("", openapi_extra=METADATA_FILTER)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 from pydantic import BaseModel
 
@@ -12,6 +10,7 @@ from app.config import get_settings
 from app.errors import FieldProblem, InvalidBody
 from app.jobs.schemas import JobSpec
 from dfad_core.contract.evaluation_plan import EvaluationBudget, round_macs
+from dfad_core.contract.inspection import Inspection
 from dfad_core.contract.methods import get_method
 
 FLOAT_BYTES = 4
@@ -41,7 +40,7 @@ class Estimate(BaseModel):
     its teacher. Exports come on top. None before an inspection."""
 
 
-def estimate(spec: JobSpec, inspection: Mapping[str, Any] | None = None) -> Estimate:
+def estimate(spec: JobSpec, inspection: Inspection | None = None) -> Estimate:
     """The work of `budget.steps` rounds, each with its inner steps and `student_steps` of the student."""
     method, training = get_method(spec.method.name), spec.training
     rounds, updates = spec.budget.steps, training.student_steps or method.student_steps
@@ -57,44 +56,48 @@ def estimate(spec: JobSpec, inspection: Mapping[str, Any] | None = None) -> Esti
     )
 
 
-def _teacher_seconds(
-    rounds: int, inner: int, batch: int, inspection: Mapping[str, Any] | None
-) -> float | None:
-    """Each inner step takes one pass there and back, each round one more to label what it made."""
-    timing = (inspection or {}).get("timing")
-    if not timing:
+def _teacher_seconds(rounds: int, inner: int, batch: int, inspection: Inspection | None) -> float | None:
+    """Each inner step takes one pass there and back, each round one more to label its images."""
+    timing = inspection.timing if inspection is not None else None
+    if timing is None or not timing.images:
         return None
-    forward, back = float(timing["forward_milliseconds"]), float(timing["backward_milliseconds"])
-    milliseconds = rounds * (inner * (forward + back) + forward) * batch / int(timing["images"])
+    forward, back = timing.forward_milliseconds, timing.backward_milliseconds
+    milliseconds = rounds * (inner * (forward + back) + forward) * batch / timing.images
     return round(milliseconds / 1000, 1)
 
 
 def _evaluation_seconds(
-    spec: JobSpec, inner: int, updates: int, inspection: Mapping[str, Any] | None
+    spec: JobSpec, inner: int, updates: int, inspection: Inspection | None
 ) -> float | None:
-    found = inspection or {}
-    timing, teacher = found.get("timing"), int(found.get("macs") or 0)
-    shape = spec.input_shape() or (found.get("input") or {}).get("shape")
-    if not timing or not teacher or shape is None:
+    if inspection is None or inspection.timing is None or not inspection.timing.images:
         return None
-    student = _student_macs(spec, found) or teacher
+    timing, teacher, shape = inspection.timing, inspection.macs, _input_shape(spec, inspection)
+    if not teacher or shape is None:
+        return None
+    student = _student_macs(spec, inspection) or teacher
     batch, rounds = spec.training.batch_size, spec.budget.steps
     macs = round_macs(teacher, student, batch=batch, inner_steps=inner, student_steps=updates)
-    pass_seconds = float(timing["forward_milliseconds"]) / 1000 / int(timing["images"])
+    pass_seconds = timing.forward_milliseconds / 1000 / timing.images
     budget = EvaluationBudget(shape, teacher, student, macs)
     return round(budget.expected_seconds(rounds, macs / teacher * pass_seconds), 1)
 
 
-def _student_macs(spec: JobSpec, inspection: Mapping[str, Any]) -> int | None:
+def _input_shape(spec: JobSpec, inspection: Inspection | None) -> tuple[int, int, int] | None:
+    """Channels, height and width, from the spec or else from the inspection."""
+    reported = inspection.input if inspection is not None else None
+    return spec.input_shape() or (reported.shape if reported is not None else None)
+
+
+def _student_macs(spec: JobSpec, inspection: Inspection) -> int | None:
     """Of a student that the inspection offered; others are not known before a worker has built them."""
-    wanted = {"architecture": spec.student.architecture, "args": spec.student.args}
-    offered = inspection.get("students") or []
-    return next((one["macs"] for one in offered if wanted.items() <= one.items()), None)
+    wanted = (spec.student.architecture, spec.student.args)
+    offers = inspection.students or ()
+    return next((offer.macs for offer in offers if (offer.architecture, dict(offer.args)) == wanted), None)
 
 
-def memory_bytes(spec: JobSpec, inspection: Mapping[str, Any] | None = None) -> int | None:
+def memory_bytes(spec: JobSpec, inspection: Inspection | None = None) -> int | None:
     """A lower bound, from what is known: what is certain not to fit is refused before it is queued."""
-    shape = spec.input_shape() or ((inspection or {}).get("input") or {}).get("shape")
+    shape = _input_shape(spec, inspection)
     if shape is None:
         return None
     training, values = spec.training, math.prod(shape)
@@ -103,7 +106,7 @@ def memory_bytes(spec: JobSpec, inspection: Mapping[str, Any] | None = None) -> 
     images: int = training.batch_size * values * (pool * POOL_BYTES + BATCHES_AT_WORK * FLOAT_BYTES)
     width = spec.student.args.get("width", 0)
     parameters = width * values if spec.student.architecture == "mlp8" else 9 * width**2
-    teacher: int = (inspection or {}).get("bytes", 0)
+    teacher = inspection.bytes if inspection is not None else 0
     return images + teacher + parameters * FLOAT_BYTES * TRAINED_COPIES
 
 

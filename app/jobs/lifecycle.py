@@ -24,6 +24,8 @@ from app.jobs.states import LEASED, TERMINAL, Status, sources
 from app.jobs.students import publish_student
 from app.models import Job, OutboxMessage
 from app.telemetry import counters, tracing
+from dfad_core.contract.job_result import JobError, JobResult
+from dfad_core.contract.serialization import to_json
 
 RUN_JOB = "dfad.run_job"
 QUEUE = "dfad"
@@ -221,29 +223,35 @@ def set_keep(session: Session, job: Job, keep: bool) -> None:
     session.flush()
 
 
-def succeed(session: Session, claim: Claim, result: dict[str, Any]) -> bool:
+def succeed(session: Session, claim: Claim, result: JobResult) -> bool:
     """running -> succeeded, unless a cancel was asked for or the attempt is stale."""
     now = database_now(session)
     unasked = or_(Job.stop_requested.is_(None), Job.stop_requested != "cancel")
     data = {"attempt": claim.attempt}
     return _move(
-        session, claim.job_id, Status.SUCCEEDED, data, unasked, *_held(claim), result=result, **_over(now)
-    )
+        session, claim.job_id, Status.SUCCEEDED, data, unasked, *_held(claim),
+        result=to_json(result), **_over(now),
+    )  # fmt: skip
 
 
-def fail(session: Session, claim: Claim, error: dict[str, Any], result: dict[str, Any] | None = None) -> bool:
-    """running -> failed with {code, message, param?}; a partial student's result may come with it."""
+def fail(session: Session, claim: Claim, error: JobError, result: JobResult | None = None) -> bool:
+    """running -> failed; a partial student's result may come with it."""
     now = database_now(session)
-    data = {"attempt": claim.attempt, "error": error}
-    values = {"error": error, "result": result, **_over(now)}
+    data = {"attempt": claim.attempt, "error": to_json(error)}
+    values = {"error": to_json(error), "result": _json(result), **_over(now)}
     return _move(session, claim.job_id, Status.FAILED, data, *_held(claim), **values)
 
 
-def cancelled(session: Session, claim: Claim, result: dict[str, Any] | None = None) -> bool:
+def cancelled(session: Session, claim: Claim, result: JobResult | None = None) -> bool:
     """cancelling -> cancelled, by the attempt that obeyed."""
     now = database_now(session)
     data = {"attempt": claim.attempt, "reason": "asked for"}
-    return _move(session, claim.job_id, Status.CANCELLED, data, *_held(claim), result=result, **_over(now))
+    values = {"result": _json(result), **_over(now)}
+    return _move(session, claim.job_id, Status.CANCELLED, data, *_held(claim), **values)
+
+
+def _json(result: JobResult | None) -> dict[str, Any] | None:
+    return None if result is None else to_json(result)
 
 
 def paused(session: Session, claim: Claim) -> bool:
@@ -300,7 +308,7 @@ def _owe_run(session: Session, job_id: str, due: datetime) -> None:
     owe_message(session, RUN_JOB, job_id, due, queue=queue_of(device or "auto"))
 
 
-def give_up_attempt(session: Session, claim: Claim, reason: str, error: dict[str, Any]) -> str:
+def give_up_attempt(session: Session, claim: Claim, reason: str, error: JobError) -> str:
     """After a lost or crashed attempt: another one, or failed at the last. Returns what happened.
 
     A job that was to be paused is: resuming it is the next attempt.

@@ -26,8 +26,11 @@ from app.jobs.schemas import EvaluationReport, JobPatch, JobSpec, with_teacher_d
 from app.models import Job, Teacher
 from app.problems import invalid_body
 from app.teachers.files import TeacherFile
+from app.teachers.inspections import inspection_of
 from app.teachers.service import add_teacher, get_teacher
 from app.tenancy import standing
+from dfad_core.contract.job_result import JobResult, ReportedAccuracy
+from dfad_core.contract.serialization import from_json, to_json
 from dfad_core.errors import ConfigError, ShapeError
 
 logger = logging.getLogger(__name__)
@@ -142,13 +145,12 @@ def resolve_known(
 
 
 def _check_student_fits(spec: JobSpec, teacher: Teacher) -> None:
-    """Hold the student to the input that the inspection found, if there was one."""
-    found = teacher.inspection or {}
-    shape = (found.get("input") or {}).get("shape")
-    if shape is None:
+    """Hold the student to the input that the inspection reports, if there was one."""
+    report = inspection_of(teacher)
+    if report is None or report.input is None:
         return
     try:
-        spec.student.check_input(tuple(shape), found.get("num_classes"))
+        spec.student.check_input(report.input.shape, report.num_classes)
     except (ShapeError, ConfigError) as error:
         place = "" if isinstance(error, ShapeError) else f".{error.param}"
         problem = FieldProblem("/student" + place.replace(".", "/"), error.message)
@@ -231,11 +233,11 @@ def record_evaluation(job_id: str, tenant_id: str, report: EvaluationReport) -> 
         if job.result is None:
             raise ServiceError(409, "no_student", f"The job is {job.status} and has no result.")
         session.refresh(job, with_for_update=True)
-        before = list((job.result or {}).get("evaluations", []))
+        before = from_json(JobResult, job.result).evaluations or ()
         if len(before) >= MAX_EVALUATIONS:
             raise ServiceError(409, "conflict", f"A job keeps {MAX_EVALUATIONS} evaluations.")
-        told = {**report.model_dump(), "at": database_now(session).isoformat()}
-        job.result = {**(job.result or {}), "evaluations": [*before, told]}
+        new = ReportedAccuracy(**report.model_dump(), at=database_now(session).isoformat())
+        job.result = {**(job.result or {}), "evaluations": [to_json(one) for one in (*before, new)]}
 
 
 def patch(job_id: str, tenant_id: str, changes: JobPatch) -> None:

@@ -22,9 +22,6 @@ class Status(StrEnum):
 #: Nothing leaves these.
 TERMINAL = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELLED})
 
-#: Of a job that has not ended: after its training there is evaluation.
-MOST_PERCENT = 99.0
-
 #: An attempt holds a lease in these.
 LEASED = frozenset({Status.RUNNING, Status.PAUSING, Status.CANCELLING})
 

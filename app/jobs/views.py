@@ -13,10 +13,14 @@ from sqlalchemy.orm import Session
 from app.artifacts.views import ArtifactView, artifact_view
 from app.health.waiting_for import WaitingFor, waiting_jobs
 from app.jobs.lifecycle import is_terminal
-from app.jobs.states import MOST_PERCENT, Status
+from app.jobs.states import Status
 from app.models import Artifact, Job, JobEvent, Teacher
 from app.models.artifact import INPUTS
+from app.teachers.inspections import inspection_of
 from app.tenancy import standing
+from dfad_core.contract.job_result import JobError, JobResult
+from dfad_core.contract.progress import phase_percent, running_percent, training_percent
+from dfad_core.contract.serialization import from_json, to_json
 
 
 class PhaseProgress(BaseModel):
@@ -42,14 +46,6 @@ class Progress(BaseModel):
     """Of the phases evaluating and exporting, while they go on and as soon as something is counted."""
 
 
-class JobError(BaseModel):
-    """Why a job failed."""
-
-    code: str
-    message: str
-    param: str | None = None
-
-
 class JobView(BaseModel):
     """A job."""
 
@@ -71,7 +67,7 @@ class JobView(BaseModel):
     spec: dict[str, Any]
     resolved_spec: dict[str, Any]
     metrics: dict[str, float]
-    result: dict[str, Any] | None
+    result: JobResult | None
     artifacts: list[ArtifactView]
     error: JobError | None
     metadata: dict[str, str]
@@ -179,32 +175,34 @@ def _view(
         spec=job.spec,
         resolved_spec=job.resolved_spec,
         metrics=job.metrics,
-        result=job.result,
+        result=None if job.result is None else from_json(JobResult, job.result),
         artifacts=artifacts,
-        error=JobError(**job.error) if job.error else None,
+        error=from_json(JobError, job.error) if job.error else None,
         metadata=job.labels,
         urls={"self": f"/jobs/{job.id}", **{n: f"/jobs/{job.id}/{n}" for n in SUBRESOURCES}},
     )
 
 
 def _teacher(job: Job, row: Teacher) -> dict[str, Any]:
-    """What the job calls its teacher, completed by what the inspection found in the file."""
-    said, found = job.resolved_spec.get("teacher", {}), row.inspection or {}
-    blank = [name for name in ("architecture", "num_classes", "input") if said.get(name) is None]
-    filled = {name: found[name] for name in blank if name in found}
-    if "architecture" in filled:
-        filled["args"] = found.get("args", {})
-    return {"id": row.id, "filename": row.filename, "status": row.status, **said, **filled}
+    """The teacher as the job describes it, completed by the inspection of the file."""
+    spec, filled = job.resolved_spec.get("teacher", {}), {}
+    inspection = inspection_of(row)
+    if inspection is not None:
+        report = to_json(inspection)
+        names = ("architecture", "num_classes", "input")
+        filled = {name: report[name] for name in names if spec.get(name) is None}
+        if "architecture" in filled:
+            filled["args"] = report["args"]
+    return {"id": row.id, "filename": row.filename, "status": row.status, **spec, **filled}
 
 
 def _progress(job: Job) -> Progress:
     planned = job.total_steps or int(job.resolved_spec.get("budget", {}).get("steps", 0))
-    by_step = 100 * job.step / planned if planned else 0.0
-    percent = round(max(by_step, job.percent or 0.0), 2)
+    percent = training_percent(job.step, planned, (job.percent or 0.0) / 100)
     if job.status == Status.SUCCEEDED:
         percent = 100.0
     elif not is_terminal(job.status):
-        percent = min(percent, MOST_PERCENT)
+        percent = running_percent(percent)
     return Progress(
         step=job.step,
         total_steps=planned,
@@ -215,10 +213,10 @@ def _progress(job: Job) -> Progress:
 
 
 def phase_progress(counted: dict[str, Any] | None) -> PhaseProgress | None:
-    """Of what a worker has counted."""
+    """From the counts of a worker."""
     if counted is None:
         return None
-    return PhaseProgress(**counted, percent=round(100 * counted["done"] / max(1, counted["total"]), 2))
+    return PhaseProgress(**counted, percent=phase_percent(counted["done"], counted["total"]))
 
 
 def _queue_positions(session: Session, ids: list[str]) -> dict[str, int]:

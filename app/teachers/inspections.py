@@ -1,7 +1,7 @@
-"""Which teacher is inspected next, and by whom.
+"""The claims of workers on inspections, and the reports that came of them.
 
-A claim is a short lease that its worker renews. Two workers that inspect the same teacher find the same: a
-claim spares work, and guards nothing.
+A claim is a short lease that its worker renews. Two workers that inspect the same teacher get the same
+report: a claim saves work, and guards nothing.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ from sqlalchemy.orm import Session
 from app.config import get_settings
 from app.db import database_now, read_scope, session_scope
 from app.models import Teacher
+from dfad_core.contract.inspection import Inspection
+from dfad_core.contract.serialization import from_json
 
 WAITING = (Teacher.status == "inspecting", Teacher.deleted_at.is_(None))
 
 
 @dataclass(frozen=True)
-class Inspection:
+class InspectionClaim:
     """A worker's claim on the inspection of a teacher."""
 
     teacher_id: str
@@ -29,11 +31,16 @@ class Inspection:
     owner: str
 
 
+def inspection_of(teacher: Teacher) -> Inspection | None:
+    """The report on a teacher; None while there is none."""
+    return None if teacher.inspection is None else from_json(Inspection, teacher.inspection)
+
+
 def _due(now: datetime) -> tuple[ColumnElement[bool], ...]:
     return (*WAITING, Teacher.inspect_after <= now)
 
 
-def claim_inspection(owner: str) -> Inspection | None:
+def claim_inspection(owner: str) -> InspectionClaim | None:
     """Claim the teacher that waits the longest; None if none waits."""
     with read_scope() as session:
         if session.scalar(select(Teacher.id).where(*_due(database_now(session))).limit(1)) is None:
@@ -44,19 +51,19 @@ def claim_inspection(owner: str) -> Inspection | None:
         teacher = session.scalar(query.with_for_update(skip_locked=True))
         if teacher is None:
             return None
-        claim = Inspection(teacher.id, teacher.tenant_id, owner)
+        claim = InspectionClaim(teacher.id, teacher.tenant_id, owner)
         values = {"inspect_after": _expires(now), "inspector": owner}
         return claim if _change(session, claim, Teacher.inspect_after <= now, **values) else None
 
 
-def renew(claim: Inspection) -> bool:
+def renew(claim: InspectionClaim) -> bool:
     """False: it is inspected or deleted by now, or another's."""
     with session_scope() as session:
         own = Teacher.inspector == claim.owner
         return _change(session, claim, own, inspect_after=_expires(database_now(session)))
 
 
-def give_back(claim: Inspection) -> None:
+def give_back(claim: InspectionClaim) -> None:
     """Another worker may begin at once."""
     with session_scope() as session:
         own = Teacher.inspector == claim.owner
@@ -67,7 +74,7 @@ def _expires(now: datetime) -> datetime:
     return now + timedelta(seconds=get_settings().lease_seconds)
 
 
-def _change(session: Session, claim: Inspection, guard: ColumnElement[bool], **values: Any) -> bool:
+def _change(session: Session, claim: InspectionClaim, guard: ColumnElement[bool], **values: Any) -> bool:
     statement = (
         update(Teacher)
         .where(Teacher.id == claim.teacher_id, *WAITING, guard)

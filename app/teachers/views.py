@@ -10,12 +10,15 @@ from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
 from app.health.waiting_for import WaitingFor, waiting_teachers
-from app.jobs.views import JobError
 from app.models import Artifact, Teacher
+from app.teachers.inspections import inspection_of
+from dfad_core.contract.inspection import Inspection
+from dfad_core.contract.job_result import JobError
+from dfad_core.contract.serialization import from_json
 
 
 class TeacherView(BaseModel):
-    """An uploaded teacher and what its inspection found."""
+    """An uploaded teacher and the report of its inspection."""
 
     id: str
     object: str = "teacher"
@@ -25,7 +28,7 @@ class TeacherView(BaseModel):
     bytes: int
     sha256: str
     spec: dict[str, Any]
-    inspection: dict[str, Any] | None
+    inspection: Inspection | None
     error: JobError | None
     created_at: datetime
 
@@ -55,8 +58,8 @@ def _view(teacher: Teacher, artifact: Artifact, waiting_for: WaitingFor | None) 
             "bytes": artifact.bytes,
             "sha256": artifact.sha256,
             "spec": teacher.spec,
-            "inspection": teacher.inspection,
-            "error": teacher.error,
+            "inspection": inspection_of(teacher),
+            "error": from_json(JobError, teacher.error) if teacher.error else None,
             "created_at": teacher.created_at,
         }
     )

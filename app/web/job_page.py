@@ -19,6 +19,7 @@ from app.web.commands import commands
 from app.web.figures import ONE_JOB, UNDRAWN
 from app.web.rendering import page
 from app.web.timeline import Stretch, by_phase, timeline
+from dfad_core.contract.job_result import Resources
 
 router = APIRouter(include_in_schema=False)
 
@@ -103,16 +104,16 @@ def _states(session: Session, job_id: str) -> list[EventView]:
 
 def _resources(job: JobView, stretches: list[Stretch], stored_bytes: int) -> dict[str, Any]:
     """What the job took, as far as it is known by now."""
-    result = job.result or {}
-    training, taken = result.get("training") or {}, result.get("resources") or {}
+    training = job.result.training if job.result is not None else None
+    used = (job.result.resources if job.result is not None else None) or Resources()
     return {
-        "device": training.get("device"),
-        "precision": training.get("precision"),
-        "threads": training.get("threads") or job.metrics.get("threads"),
-        "memory_bytes": taken.get("peak_memory_bytes") or job.metrics.get("memory_bytes"),
-        "peak": taken.get("peak_memory_bytes") is not None,
-        "gpu_memory_bytes": taken.get("gpu_peak_memory_bytes"),
-        "teacher_queries": taken.get("teacher_queries") or job.metrics.get("teacher_queries"),
+        "device": training.device if training is not None else None,
+        "precision": training.precision if training is not None else None,
+        "threads": (training.threads if training is not None else None) or job.metrics.get("threads"),
+        "memory_bytes": used.peak_memory_bytes or job.metrics.get("memory_bytes"),
+        "peak": used.peak_memory_bytes is not None,
+        "gpu_memory_bytes": used.gpu_peak_memory_bytes,
+        "teacher_queries": used.teacher_queries or job.metrics.get("teacher_queries"),
         "stored_bytes": stored_bytes,
         "attempts": job.attempt,
         "by_phase": by_phase(stretches),

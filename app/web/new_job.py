@@ -17,7 +17,7 @@ from app.teachers.service import get_teacher
 from app.teachers.views import teacher_views
 from app.web.offers import offers
 from app.web.rendering import page
-from dfad_core.contract.catalog import ARCHITECTURES
+from dfad_core.contract.catalog import ARCHITECTURES, Architecture
 from dfad_core.contract.config import BudgetConfig
 
 router = APIRouter(include_in_schema=False)
@@ -46,26 +46,25 @@ def teacher_part(request: Request, teacher_id: TeacherId) -> Response:
 def _about(request: Request, teacher_id: str) -> dict[str, Any]:
     with read_scope() as session:
         teacher = teacher_views(session, [get_teacher(session, teacher_id, request.state.tenant_id)])[0]
-    found = teacher.inspection or {}
+    inspection = teacher.inspection
+    source = inspection.input if inspection is not None else None
     return {
         "teacher": teacher,
-        "found": found,
-        "students": _students((found.get("input") or {}).get("shape")),
-        "offers": offers(found),
+        "found": inspection,
+        "students": [] if source is None else _students(source.shape),
+        "offers": offers(inspection),
         "exports": [name for name in EXPORTS[1:] if name != "huggingface"],
         "steps": BudgetConfig().steps,
     }
 
 
-def _students(shape: list[int] | None) -> list[Any]:
-    """Architectures of the catalogue that take such images."""
-    if shape is None:
-        return []
-    found = []
+def _students(shape: tuple[int, int, int]) -> list[Architecture]:
+    """Architectures of the catalogue that take images of `shape` (C, H, W)."""
+    fitting = []
     for entry in ARCHITECTURES.values():
         try:
-            entry.check_input((shape[0], shape[1], shape[2]))
+            entry.check_input(shape)
         except ValueError:
             continue
-        found.append(entry)
-    return found
+        fitting.append(entry)
+    return fitting

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from app.jobs.estimate import estimate
 from app.jobs.schemas import JobSpec, StudentSpec
 from dfad_core.contract.config import BudgetConfig, MethodConfig, TargetConfig
+from dfad_core.contract.inspection import Inspection, MethodAdvice, Offer
 from dfad_core.contract.methods import METHODS, Method
 
 PASSES_OF_AN_UPDATE = 3
@@ -38,29 +37,30 @@ class Priced:
 class Offers:
     """What the new-job form offers."""
 
-    students: list[dict[str, Any]]
+    students: tuple[Offer, ...]
     chosen: int | None
     """Which of them is ticked."""
     methods: list[Priced]
 
 
-def offers(inspection: Mapping[str, Any]) -> Offers:
+def offers(inspection: Inspection | None) -> Offers:
     """Those of one teacher, from its inspection."""
-    students = list(inspection.get("students") or [])
-    small = [place for place, one in enumerate(students) if one["compression"] >= USUAL_COMPRESSION]
+    students = (inspection.students if inspection is not None else None) or ()
+    small = [place for place, one in enumerate(students) if one.compression >= USUAL_COMPRESSION]
     chosen = (small or [len(students) - 1])[0] if students else None
-    macs = students[chosen]["macs"] if chosen is not None else inspection.get("macs", 0) / USUAL_COMPRESSION
+    teacher_macs = inspection.macs if inspection is not None else 0
+    macs = students[chosen].macs if chosen is not None else teacher_macs / USUAL_COMPRESSION
     default = MethodConfig().name
     usual = _step_seconds(METHODS[default], inspection, macs)
-    told = {one["name"]: one for one in inspection.get("methods") or []}
+    advice = {one.name: one for one in (inspection.methods if inspection is not None else ())}
     methods = []
     for name, method in METHODS.items():
-        about = told.get(name, {"suits": True, "reason": method.summary})
+        about = advice.get(name, MethodAdvice(name, True, method.summary))
         seconds = _step_seconds(method, inspection, macs)
         work = estimate(_steps_of(name, 1), inspection)
         methods.append(
             Priced(
-                method, about["suits"], about["reason"], name == default,
+                method, about.suits, about.reason, name == default,
                 work.generator_updates, work.student_updates, seconds,
                 seconds / usual if seconds is not None and usual else None,
             )
@@ -73,16 +73,16 @@ def _steps_of(method: str, steps: int) -> JobSpec:
     return JobSpec(student=student, method=MethodConfig(method), budget=BudgetConfig(steps))
 
 
-def _step_seconds(method: Method, inspection: Mapping[str, Any], student_macs: float) -> float | None:
+def _step_seconds(method: Method, inspection: Inspection | None, student_macs: float) -> float | None:
     """The teacher's passes, and the student's as if it were a teacher of its size.
 
     What the generator itself takes is not in it.
     """
-    timing, macs = inspection.get("timing"), inspection.get("macs")
-    if not timing or not macs:
+    timing = inspection.timing if inspection is not None else None
+    if inspection is None or timing is None or not timing.images or not inspection.macs:
         return None
     # Of many steps: seconds are rounded to tenths.
     work = estimate(_steps_of(method.name, MANY), inspection)
-    forward = float(timing["forward_milliseconds"]) / 1000 / int(timing["images"])
-    student: float = work.student_images * forward * PASSES_OF_AN_UPDATE * student_macs / macs
+    forward = timing.forward_milliseconds / 1000 / timing.images
+    student = work.student_images * forward * PASSES_OF_AN_UPDATE * student_macs / inspection.macs
     return ((work.teacher_seconds or 0.0) + student) / MANY

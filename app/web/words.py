@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from jinja2 import Undefined
 from markupsafe import Markup
+
+from dfad_core.contract.job_result import ChosenStudent, JobResult
 
 
 def _none(value: Any) -> bool:
@@ -73,41 +76,44 @@ def ago(moment: datetime | None) -> str:
     )
 
 
-def fidelity(result: dict[str, Any] | None) -> str:
-    """How often the student gives the teacher's answer, on the inputs for which that was shown to tell."""
-    found = (result or {}).get("fidelity") or {}
-    shown = (result or {}).get("fidelity_proof") or found
-    told = [
+def fidelity(result: JobResult | None) -> str:
+    """How often the student answers as the teacher does, on the inputs for which that followed accuracy."""
+    if result is None:
+        return "–"
+    shown = result.fidelity_proof or result.fidelity
+    parts = [
         f"{share(value)} of {name.removeprefix('agreement_').replace('_', ' ')} inputs"
-        for name, value in found.items()
+        for name, value in result.fidelity.items()
         if name.startswith("agreement_") and name in shown and value is not None
     ]
-    return ", ".join(told) or "–"
+    return ", ".join(parts) or "–"
 
 
-def evaluation(result: dict[str, Any] | None) -> str:
-    """What the figures of fidelity rest on; empty where nothing tells."""
-    about = (result or {}).get("evaluation")
-    if not about:
+def evaluation(result: JobResult | None) -> str:
+    """The basis of the figures of fidelity; empty where it is unknown."""
+    about = result.evaluation if result is not None else None
+    if about is None:
         return ""
-    took, planned = seconds(about["seconds"]), about["images"]
-    if about["complete"]:
-        return f"{count(planned)} images of each source, in {took}"
-    by_source = about.get("measured") or {}
-    images = f"{count(sum(by_source.values()))} of {count(planned * len(by_source))} images"
-    late = about["seconds"] >= about["bound_seconds"]
-    why = f"its time, {seconds(about['bound_seconds'])}, was over" if late else "it was stopped"
-    return f"{images if by_source else 'none'}, in {took}: {why}"
+    duration = seconds(about.seconds)
+    if about.complete:
+        return f"{count(about.images)} images of each source, in {duration}"
+    by_source = about.measured
+    images = f"{count(sum(by_source.values()))} of {count(about.images * len(by_source))} images"
+    late = about.seconds >= about.bound_seconds
+    why = f"its time, {seconds(about.bound_seconds)}, was over" if late else "it was stopped"
+    return f"{images if by_source else 'none'}, in {duration}: {why}"
 
 
-def agreement(result: dict[str, Any] | None) -> str:
+def agreement(result: JobResult | None) -> str:
     """The same as one figure, for lists."""
-    found = (result or {}).get("fidelity") or {}
-    return share(found.get("trusted_agreement", found.get("agreement_procedural")))
+    figures = result.fidelity if result is not None else {}
+    return share(figures.get("trusted_agreement", figures.get("agreement_procedural")))
 
 
-def named(student: dict[str, Any]) -> str:
-    """A student of a spec in few words."""
+def named(student: Mapping[str, Any] | ChosenStudent) -> str:
+    """A student in few words: of a spec, or derived from a target."""
+    if isinstance(student, ChosenStudent):
+        student = {"architecture": student.architecture, "args": student.args}
     if student.get("architecture"):
         args = ", ".join(f"{name} {value}" for name, value in (student.get("args") or {}).items())
         return f"{student['architecture']}, {args}" if args else str(student["architecture"])

@@ -37,12 +37,25 @@ def distill(
     session: Session,
     teacher: Annotated[Path, typer.Argument(metavar="TEACHER", help="A file of yours, or one you trust.")],
     architecture: Architecture = None,
+    num_classes: Annotated[
+        int | None, typer.Option(min=2, help="The teacher's number of classes, where its file does not say.")
+    ] = None,
+    input: Annotated[
+        str | None,
+        typer.Option(metavar="JSON", help="The teacher's input: an object with shape, and mean and std."),
+    ] = None,
     student: Student = None,
     student_arg: StudentArg = None,
+    layers: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The student as a list of layers, in JSON.")
+    ] = None,
+    transformers: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The student as a transformers config.json.")
+    ] = None,
     method: Method = None,
     steps: Steps = None,
     seconds: Annotated[
-        float | None, typer.Option(min=0.1, help="End the training by the clock instead.")
+        float | None, typer.Option(min=0.1, help="End the training after this time instead.")
     ] = None,
     seed: Seed = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
@@ -52,24 +65,38 @@ def distill(
     export: Export = None,
     evaluate_on: EvaluateOn = None,
     init_from: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The student's first weights.")
+        Path | None, typer.Option(metavar="FILE", help="Initial weights of the student.")
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Write checkpoints there, and go on from the newest one."),
     ] = None,
     output: Annotated[
         Path,
         typer.Option("-o", "--output", metavar="FILE", help="The student's; the report goes beside it."),
     ] = Path("student.safetensors"),
 ) -> None:
-    """Distil on this machine, without a server. Ctrl-C ends it and keeps the student as it is."""
+    """Distil on this machine, without a server. Ctrl-C ends it and keeps the student as it is.
+
+    With --resume, the same command goes on where an interrupted run ended.
+    """
     if not teacher.is_file():
         raise UsageError(f"there is no file {teacher}")
     limits = {"max_parameters": max_parameters, "max_macs": max_macs, "max_bytes": max_bytes}
     target = {name: value for name, value in limits.items() if value is not None}
-    if (student is None) == (not target):
-        raise UsageError("name the student (--student NAME), or what it may cost (--max-parameters NUMBER)")
+    if sum((student is not None, layers is not None, transformers is not None, bool(target))) != 1:
+        text = (
+            "name the student in one way: --student NAME, --layers FILE, --transformers FILE, or limits of "
+        )
+        raise UsageError(text + "its cost (--max-parameters NUMBER)")
     single = {
         "architecture": architecture,
+        "num-classes": num_classes,
+        "input": input,
         "student": student,
         "student-args": json.dumps(student_args(student_arg or [])),
+        "layers": layers,
+        "transformers": transformers,
         "target": json.dumps(target) if target else None,
         "init-from": init_from,
         "method": method,
@@ -78,6 +105,7 @@ def distill(
         "seed": seed,
         "device": device,
         "evaluate-on": evaluate_on,
+        "resume": resume,
         "output": output / "student.safetensors" if output.is_dir() else output,
     }
     flags = [f"--{name}={value}" for name, value in single.items() if value is not None]
@@ -97,7 +125,7 @@ def export(
         typer.Option("-o", "--output", metavar="FILE", help="[default: the student's name, another ending]"),
     ] = None,
 ) -> None:
-    """Write a student in another format, compared with the original. No server is asked."""
+    """Write a student in another format, compared with the original. Needs no server."""
     if to not in ENDINGS:
         raise UsageError(f"--to is one of {', '.join(ENDINGS)}")
     if not student.is_file():
@@ -123,14 +151,14 @@ def bench(
     batch_size: Annotated[int, typer.Option(min=2, max=8192)] = 128,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
-    """Measure how many rounds of distillation this machine makes in a second. No server is asked."""
+    """Measure how many rounds of distillation this machine makes in a second. Needs no server."""
     flags = [f"--seconds={seconds}", f"--method={method}", f"--batch-size={batch_size}", f"--device={device}"]
     found, _ = _run(session, "measuring", "bench", *flags, "--", pair)
     session.tell(found, essential=f"{found['rounds_per_second']:g}", human="\n".join(display.measured(found)))
 
 
 def _run(session: Session, first: str, *arguments: str) -> tuple[dict[str, Any], bool]:
-    """Show a run of the engine's program; its result, and whether somebody has ended it early."""
+    """Show a run of the engine's program. Its result, and whether the user interrupted it."""
     quiet = session.quiet or session.as_json
     with _explained(session), Engine(*arguments) as engine, Watch(quiet=quiet, waiting_for=first) as shown:
         engine.on_interrupt = shown.stopping
@@ -142,13 +170,13 @@ def _run(session: Session, first: str, *arguments: str) -> tuple[dict[str, Any],
             return engine.result(), engine.interrupted
         except EngineFailed:
             if engine.found is not None and "student" in engine.found:
-                typer.echo(f"dfad: the student of before is in {engine.found['student']}", err=True)
+                typer.echo(f"dfad: the student until then is in {engine.found['student']}", err=True)
             raise
 
 
 @contextmanager
 def _explained(session: Session) -> Iterator[None]:
-    """The engine's own failures, as those of a server are told."""
+    """Turn the engine's failures into the exit codes and texts of a server's failures."""
     try:
         yield
     except EngineMissing as error:

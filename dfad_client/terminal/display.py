@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dfad_client.answers import Job, Json
+from dfad_client.answers import Job, Json, PhaseProgress
+from dfad_client.results import Evaluation, Inspection, JobResult, MethodAdvice
 
 PHASES = {
     "loading": "loading the teacher",
@@ -24,7 +25,7 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
-def counted(phase: Json) -> str:
+def counted(phase: PhaseProgress) -> str:
     """How far evaluation or export is: 512 of 4,096 images."""
     return f"{phase['done']:,} of {phase['total']:,} {phase['unit']}"
 
@@ -53,26 +54,26 @@ def summary(job: Job) -> list[str]:
     return lines + outcome(job.result)
 
 
-def outcome(result: Json) -> list[str]:
-    """What came out of a training."""
+def outcome(result: JobResult) -> list[str]:
+    """The result of a job in a few lines."""
     lines = []
-    for role in ("teacher", "student"):
-        part = result.get(role) or {}
-        lines.append(f"  {role:11} {part.get('architecture', '?')}, {part.get('parameters', 0):,} parameters")
+    for role, network in (("teacher", result.get("teacher")), ("student", result.get("student"))):
+        name, parameters = (network or {}).get("architecture", "?"), (network or {}).get("parameters", 0)
+        lines.append(f"  {role:11} {name}, {parameters:,} parameters")
     if result.get("compression"):
         lines.append(f"  compression {result['compression']:.1f} times fewer parameters")
     fidelity = result.get("fidelity") or {}
-    # Those alone that were seen to follow accuracy, where the service says which.
+    # Only those that followed accuracy, where the service says which.
     shown = result.get("fidelity_proof") or fidelity
     agreements = [
-        f"{fidelity[key]:.1%} of {key.removeprefix('agreement_').replace('_', ' ')}"
-        for key in fidelity
-        if key in shown and key.startswith("agreement_")
+        f"{value:.1%} of {key.removeprefix('agreement_').replace('_', ' ')}"
+        for key, value in fidelity.items()
+        if key in shown and key.startswith("agreement_") and value is not None
     ]
     if agreements:
         lines.append(f"  fidelity    agrees with the teacher on {', '.join(agreements)} inputs")
-    if result.get("evaluation"):
-        lines.append(f"  evaluation  {evaluation(result['evaluation'])}")
+    if basis := result.get("evaluation"):
+        lines.append(f"  evaluation  {evaluation(basis)}")
     measured = result.get("accuracy")
     if measured:
         on = measured.get("data", "labelled data")
@@ -81,13 +82,13 @@ def outcome(result: Json) -> list[str]:
     else:
         lines.append("  accuracy    not measured: that needs labelled data")
     for name, about in (result.get("exports") or {}).items():
-        told = about.get("error") or f"{about['bytes']:,} bytes, checked against the trained student"
-        lines.append(f"  {name:11} {told}")
+        text = about.get("error") or f"{about['bytes']:,} bytes, checked against the trained student"
+        lines.append(f"  {name:11} {text}")
     return lines
 
 
-def evaluation(about: Json) -> str:
-    """What the figures of fidelity rest on."""
+def evaluation(about: Evaluation) -> str:
+    """The basis of the figures of fidelity."""
     took = duration(about["seconds"])
     if about["complete"]:
         return f"{about['images']:,} images of each source, in {took}"
@@ -150,8 +151,8 @@ def table(jobs: list[Job]) -> list[str]:
     return ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
-def inspection(found: Json) -> list[str]:
-    """What a teacher is, in a few lines."""
+def inspection(found: Inspection) -> list[str]:
+    """The report on a teacher in a few lines."""
     shape = "x".join(str(side) for side in (found.get("input") or {}).get("shape", []))
     norms = ", ".join(f"{count} {name}" for name, count in (found.get("norms") or {}).items())
     lines = [
@@ -171,7 +172,7 @@ def inspection(found: Json) -> list[str]:
     return lines + students(found)
 
 
-def students(found: Json) -> list[str]:
+def students(found: Inspection) -> list[str]:
     """The students that the inspection offers; where it offers none, what may be asked for."""
     offered = found.get("students") or []
     if not offered:
@@ -186,7 +187,7 @@ def students(found: Json) -> list[str]:
     return lines
 
 
-def _suiting(methods: list[Json], wanted: bool) -> list[Json]:
+def _suiting(methods: list[MethodAdvice], wanted: bool) -> list[MethodAdvice]:
     return [method for method in methods if bool(method.get("suits")) is wanted]
 
 

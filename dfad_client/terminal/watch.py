@@ -92,10 +92,9 @@ class Watch:
             whole = 100 if event.type == "job.succeeded" else None
             self._bar.update(self._task, description=plain(event.type.removeprefix("job.")), completed=whole)
         elif event.type in ("warning", "note"):
-            noted = event.type == "note" or data.get("level") == "info"
-            text = data.get("message") or ("" if noted else data.get("code"))
+            text = data.get("message") or ("" if event.type == "note" else data.get("code"))
             if text:
-                self._say(f"{'note' if noted else 'warning'}: {text}")
+                self._say(f"{event.type}: {text}")
 
     def waits_for(self, text: str) -> None:
         """What the job waits for before it begins."""

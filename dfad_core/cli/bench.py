@@ -6,15 +6,15 @@ import argparse
 import os
 import platform
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
 
 import dfad_core
-from dfad_core.cli.lines import MOST_STEPS, Interrupt, Lines
+from dfad_core.cli.lines import UNLIMITED_STEPS, Interrupt, Lines
 from dfad_core.contract.catalog import get_architecture
 from dfad_core.contract.config import BudgetConfig, DistillConfig, InputConfig, MethodConfig, TrainingConfig
+from dfad_core.contract.machine import processor_name
 from dfad_core.contract.methods import get_method
 from dfad_core.errors import ConfigError, Stopped
 from dfad_core.hooks import Hooks
@@ -23,47 +23,50 @@ from dfad_core.networks.cost import cost
 from dfad_core.training.runtime import resolve
 from dfad_core.training.trainer import distill
 
-WARM_ROUNDS = 2
-"""Not counted: memory is taken and kernels are chosen in them."""
+WARM_UP_ROUNDS = 2
+"""Not counted: they allocate memory and choose kernels."""
 CLASSES = 10
-ENOUGH = "measured"
+STOP_REASON = "measured"
 
 
 class Clock(Hooks):
-    """Counts rounds after the first ones, and stops when the time is over."""
+    """Hooks that count the rounds after the warm-up and stop when the time is over."""
 
     def __init__(self, lines: Lines, interrupt: Interrupt, seconds: float) -> None:
-        self._lines, self._interrupt, self._patience = lines, interrupt, seconds
-        self._seen = 0
-        self._begun = self._told = time.perf_counter()
+        self._lines, self._interrupt, self._limit = lines, interrupt, seconds
+        self._all_rounds = 0
+        self._started = self._reported = time.perf_counter()
         self.rounds, self.seconds = 0, 0.0
 
     def should_stop(self) -> str | None:
-        """See Hooks; asked after every round."""
+        """See Hooks; called after every round."""
         self._interrupt.check()
         now = time.perf_counter()
-        self._seen += 1
-        if self._seen <= WARM_ROUNDS:
-            self._begun = now
+        self._all_rounds += 1
+        if self._all_rounds <= WARM_UP_ROUNDS:
+            self._started = now
             return None
-        self.rounds, self.seconds = self._seen - WARM_ROUNDS, now - self._begun
-        if now - self._told >= 0.5:
-            self._told = now
-            percent = min(100.0, 100 * self.seconds / self._patience)
-            self._lines.tell("progress", {"step": self.rounds, "percent": round(percent, 2)})
-        return ENOUGH if self.seconds >= self._patience else None
+        self.rounds, self.seconds = self._all_rounds - WARM_UP_ROUNDS, now - self._started
+        if now - self._reported >= 0.5:
+            self._reported = now
+            percent = min(100.0, 100 * self.seconds / self._limit)
+            self._lines.write("progress", {"step": self.rounds, "percent": round(percent, 2)})
+        return STOP_REASON if self.seconds >= self._limit else None
 
 
-def run(given: argparse.Namespace, lines: Lines, interrupt: Interrupt) -> int:
-    """Raises ConfigError for names that are not known, and ShapeError where the two do not fit."""
-    names = given.pair.split(":")
+def run(arguments: argparse.Namespace, lines: Lines, interrupt: Interrupt) -> int:
+    """Measure and write one `result` line.
+
+    Raises ConfigError for unknown names, and ShapeError where the student does not fit the teacher's input.
+    """
+    names = arguments.pair.split(":")
     if len(names) != 2:
         raise ConfigError("name a teacher and a student as TEACHER:STUDENT", param="pair")
     entries = [get_architecture(name) for name in names]
-    get_method(given.method)
-    if not 0 < given.seconds <= 3600:
+    get_method(arguments.method)
+    if not 0 < arguments.seconds <= 3600:
         raise ConfigError("measure for up to 3600 seconds", param="seconds")
-    if given.device not in ("auto", "cpu", "cuda"):
+    if arguments.device not in ("auto", "cpu", "cuda"):
         raise ConfigError("device is auto, cpu or cuda", param="device")
     source = InputConfig(entries[0].input_shape)
     networks = []
@@ -76,14 +79,14 @@ def run(given: argparse.Namespace, lines: Lines, interrupt: Interrupt) -> int:
     config = DistillConfig(
         input=source,
         num_classes=CLASSES,
-        method=MethodConfig(name=given.method),
-        budget=BudgetConfig(steps=MOST_STEPS),
-        training=TrainingConfig(batch_size=given.batch_size),
-        device=given.device,
+        method=MethodConfig(name=arguments.method),
+        budget=BudgetConfig(steps=UNLIMITED_STEPS),
+        training=TrainingConfig(batch_size=arguments.batch_size),
+        device=arguments.device,
         progress_seconds=3600,
         checkpoint_seconds=86_400,
     )
-    clock = Clock(lines, interrupt, given.seconds)
+    clock = Clock(lines, interrupt, arguments.seconds)
     teacher, student = (
         {"architecture": entry.name, "parameters": cost(network, source.shape).parameters}
         for entry, network in zip(entries, networks, strict=True)
@@ -94,17 +97,17 @@ def run(given: argparse.Namespace, lines: Lines, interrupt: Interrupt) -> int:
         distill(networks[0].eval(), networks[1], config, clock)
     except Stopped as stopped:
         threads = stopped.result.threads
-    about = {
+    data = {
         "teacher": teacher,
         "student": student,
-        "method": given.method,
-        "batch_size": given.batch_size,
+        "method": arguments.method,
+        "batch_size": arguments.batch_size,
         "rounds": clock.rounds,
         "seconds": round(clock.seconds, 3),
         "rounds_per_second": round(clock.rounds / clock.seconds, 3),
         "machine": _machine(runtime.device, threads, runtime.precision),
     }
-    lines.tell("result", about)
+    lines.write("result", data)
     return 0
 
 
@@ -113,7 +116,7 @@ def _machine(device: torch.device, threads: int, precision: str) -> dict[str, An
     return {
         "device": str(device),
         "gpu": gpu,
-        "processor": _processor(),
+        "processor": processor_name() or platform.processor() or platform.machine(),
         "processors": os.cpu_count(),
         "threads": threads,
         "precision": precision,
@@ -124,13 +127,3 @@ def _machine(device: torch.device, threads: int, precision: str) -> dict[str, An
             "python": platform.python_version(),
         },
     }
-
-
-def _processor() -> str:
-    """Its name, as Linux tells it; elsewhere what Python knows."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.machine())

@@ -3,210 +3,103 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import functools
 from pathlib import Path
-from typing import Any
 
-import torch
-from torch import nn
-
-from dfad_core.cli.lines import MOST_STEPS, Interrupt, LineHooks, Lines
-from dfad_core.contract.config import BudgetConfig, DistillConfig, MethodConfig, TargetConfig
-from dfad_core.errors import ConfigError, DfadError, DivergedError, Stopped
-from dfad_core.formats import LoadedTeacher, load_teacher
-from dfad_core.formats.export import FORMATS
-from dfad_core.formats.initial import begin_with, read_weights
-from dfad_core.formats.labelled_file import read_labelled_file
-from dfad_core.formats.safetensors import save_student
-from dfad_core.job_result import (
-    Outcome,
-    Trained,
-    later_seconds,
-    network_costs,
-    outcome,
-    student_metadata,
-)
-from dfad_core.networks import build_classifier
-from dfad_core.networks.cost import cost
-from dfad_core.networks.derive import derive_student
-from dfad_core.training.trainer import DistillResult, distill
+from dfad_core.cli.job_arguments import check_output, job_inputs, job_spec
+from dfad_core.cli.job_hooks import LineHooks
+from dfad_core.cli.lines import Interrupt, Lines
+from dfad_core.contract.serialization import to_json
+from dfad_core.errors import CheckpointError, ConfigError
+from dfad_core.formats.whole_file import write_whole
+from dfad_core.job import FOREIGN_CHECKPOINT, JobOptions, JobOutcome, run_job
+from dfad_core.job_result import Outcome
+from dfad_core.training.checkpoint_folder import DAMAGED, CheckpointFolder
 
 OK, FAILED, INTERRUPTED = 0, 1, 130
-SUFFIX = ".safetensors"
+NO_CHECKPOINTS = 86_400.0
+"""Seconds between checkpoints where there is no folder for them."""
 
 
-def run(given: argparse.Namespace, lines: Lines, interrupt: Interrupt) -> int:
-    """Train, keep the student before anything else, then measure, export and report.
+def run(arguments: argparse.Namespace, lines: Lines, interrupt: Interrupt) -> int:
+    """Train, write the student before anything else, then measure, export and report.
 
-    Raises the engine's errors.
+    With `--resume`, checkpoints go to that folder, and training goes on from the newest one in it. After an
+    interrupt nothing more is measured. Raises the engine's errors, and ConfigError (`foreign_checkpoint`)
+    where the folder holds another job's checkpoints; none of them is touched.
     """
-    _check(given)
-    hooks = LineHooks(lines, interrupt)
-    hooks.phase("loading")
-    teacher = load_teacher(given.teacher, architecture=given.architecture)
-    for note in teacher.notes:
-        hooks.event("teacher_note", {"message": note, "level": "info"})
-    config = _config(given, teacher)
-    labelled = None
-    if given.evaluate_on is not None:
-        labelled = read_labelled_file(given.evaluate_on, teacher.input, teacher.num_classes)
-    said: dict[str, Any] = {}
-    asked = _student(given, teacher, said)
-    student = _built(asked, teacher, config.seed)
-    if given.init_from is not None:
-        said["student_init"] = begin_with(student, read_weights(given.init_from))
-    interrupt.check()
-    costs = functools.cache(lambda: network_costs(teacher, student))  # once the engine knows that they fit
-
-    def as_trained(done: DistillResult, complete: bool) -> Trained:
-        return Trained(teacher, student, asked, config, done, not complete, costs(), labelled, said)
-
-    hooks.keep = lambda done, complete: _keep(as_trained(done, complete), given.output)
-    hooks.later_seconds = later_seconds(given.exports)
-    done, ended = _trained(teacher.module, student, config, hooks)
-    written = [given.output]
-    result: dict[str, Any] | None = None
-    if not interrupt.asked:
-        found = outcome(as_trained(done, ended is None), _settings(given, config, asked), hooks)
-        result = found.result
-        written += _write(found, given.output)
-    if interrupt.asked and ended is None:
-        hooks.event(
-            "not_measured", {"message": "interrupted; the student is kept, not all of it is measured"}
-        )
-    about = {
-        "student": str(given.output),
-        "report": next((str(path) for path in written if path.name.endswith("report.html")), None),
-        "files": [str(path) for path in written],
-        "partial": ended is not None,
-        "steps": done.steps,
-        "seconds": round(done.seconds, 3),
-        "result": result,
-    }
-    lines.tell("result", about)
-    return _told(ended, interrupt, lines)
-
-
-def _told(ended: DfadError | None, interrupt: Interrupt, lines: Lines) -> int:
-    """The exit code; a loss that diverged is told although there is a student of before."""
-    if isinstance(ended, DivergedError):
-        lines.tell("error", {"code": ended.code, "message": ended.message, "param": None})
-        return FAILED
-    return INTERRUPTED if interrupt.asked else OK
-
-
-def _check(given: argparse.Namespace) -> None:
-    """What can be known before torch has anything to do."""
-    if given.output.suffix != SUFFIX:
-        raise ConfigError(f"the student is a {SUFFIX} file", param="output")
-    if given.output.exists() and given.teacher.exists() and given.output.samefile(given.teacher):
-        raise ConfigError("the student would overwrite its teacher; name another file", param="output")
-    if unknown := set(given.exports) - {"safetensors", *FORMATS}:
-        text = f"unknown format {min(unknown)!r} (known: {', '.join(FORMATS)})"
-        raise ConfigError(text, param="exports")
-    given.output.parent.mkdir(parents=True, exist_ok=True)
-
-
-def _config(given: argparse.Namespace, teacher: LoadedTeacher) -> DistillConfig:
-    budget = BudgetConfig(steps=given.steps) if given.steps is not None else BudgetConfig()
-    if given.seconds is not None:
-        steps = given.steps if given.steps is not None else MOST_STEPS
-        budget = BudgetConfig(steps=steps, train_seconds=given.seconds)
-    return DistillConfig(
-        input=teacher.input,
-        num_classes=teacher.num_classes,
-        method=MethodConfig(name=given.method),
-        budget=budget,
-        device=_device(given.device),
-        seed=given.seed,
+    spec = job_spec(arguments)
+    check_output(arguments)
+    folder = None if arguments.resume is None else CheckpointFolder(arguments.resume)
+    resume = None if folder is None else _newest(folder, lines)
+    step = folder.newest_step() if folder is not None and resume is not None else None
+    hooks = LineHooks(lines, interrupt, arguments.output, folder, step)
+    options = JobOptions(
+        checkpoint_seconds=NO_CHECKPOINTS if folder is None else arguments.checkpoint_seconds,
         progress_seconds=0.5,
-        # Nobody goes on with what a closed terminal left; the student itself is kept.
-        checkpoint_seconds=86_400,
+        refuse_foreign_checkpoint=True,
+        measure_after_stop=False,
     )
-
-
-def _device(name: str) -> Any:
-    if name not in ("auto", "cpu", "cuda"):
-        raise ConfigError("device is auto, cpu or cuda", param="device")
-    return name
-
-
-def _student(given: argparse.Namespace, teacher: LoadedTeacher, said: dict[str, Any]) -> dict[str, Any]:
-    """Architecture and arguments, as named or derived from what it may cost."""
-    if (given.student is None) == (given.target is None):
-        raise ConfigError("name a student or what it may cost", param="student")
-    if given.student is not None:
-        return {"architecture": given.student, "args": dict(given.student_args)}
-    chosen = derive_student(
-        TargetConfig(**given.target),
-        teacher=teacher.architecture,
-        teacher_args=teacher.args,
-        teacher_cost=cost(teacher.module, teacher.input.shape),
-        num_classes=teacher.num_classes,
-        input_shape=teacher.input.shape,
-    )
-    said["student_chosen"] = dataclasses.asdict(chosen)
-    return {"architecture": chosen.architecture, "args": chosen.args}
-
-
-def _built(asked: dict[str, Any], teacher: LoadedTeacher, seed: int) -> nn.Module:
-    torch.manual_seed(seed)
-    return build_classifier(
-        asked["architecture"],
-        num_classes=teacher.num_classes,
-        input_shape=teacher.input.shape,
-        args=asked["args"],
-    )
-
-
-def _trained(
-    teacher: nn.Module, student: nn.Module, config: DistillConfig, hooks: LineHooks
-) -> tuple[DistillResult, DfadError | None]:
-    """What came out, and what ended it early if something did. Raises where nothing came out."""
     try:
-        return distill(teacher, student, config, hooks), None
-    except (Stopped, DivergedError) as early:
-        if early.result is None:
+        outcome = run_job(job_inputs(arguments), spec, hooks, resume=resume, options=options)
+    except CheckpointError as error:
+        if error.code != FOREIGN_CHECKPOINT:
             raise
-        return early.result, early
+        text = (
+            f"{arguments.resume} holds the checkpoints of another job: other teacher, student, settings or "
+            "version. Give the same options as in that run, or another folder."
+        )
+        raise ConfigError(text, code=error.code, param="resume") from error
+    _report(outcome, arguments, hooks, lines, step)
+    if outcome.error is not None:
+        lines.write("error", {"code": outcome.error.code, "message": outcome.error.message, "param": None})
+        return FAILED
+    return INTERRUPTED if interrupt.requested else OK
 
 
-def _keep(trained: Trained, path: Path) -> None:
-    """The student first: whatever happens to evaluation, exports and report, it is there."""
-    about = student_metadata(trained)
-    save_student(
-        path,
-        trained.student,
-        architecture=about.architecture,
-        args=about.args,
-        num_classes=about.num_classes,
-        input=about.input,
-        extra=about.extra,
+def _newest(folder: CheckpointFolder, lines: Lines) -> bytes | None:
+    """The newest sound checkpoint, with a warning for each that is damaged."""
+
+    def warn(path: Path, error: CheckpointError) -> None:
+        text = f"{path.name}: {error.message}; it is not used, and renamed to end in {DAMAGED}"
+        lines.write("warning", {"code": "checkpoint_unusable", "message": text})
+
+    return folder.load(warn)
+
+
+def _report(
+    outcome: JobOutcome, arguments: argparse.Namespace, hooks: LineHooks, lines: Lines, step: int | None
+) -> None:
+    """Write the files beside the student, and the line `result`."""
+    training, measured = outcome.training, outcome.measured
+    files = [arguments.output, *(_write(measured, arguments.output) if measured is not None else [])]
+    if outcome.complete and (measured is None or measured.stopped):
+        text = "interrupted; the student is kept, not all of it is measured"
+        hooks.warn("not_measured", {"message": text})
+    if not outcome.complete and outcome.error is None and arguments.resume is not None:
+        text = f"interrupted at step {training.steps}; the same command goes on from there"
+        hooks.note("interrupted", {"step": training.steps, "message": text})
+    lines.write(
+        "result",
+        {
+            "student": str(arguments.output),
+            "report": next((str(path) for path in files if path.name.endswith("report.html")), None),
+            "files": [str(path) for path in files],
+            "partial": not outcome.complete,
+            "resumed_from": step if outcome.resumed else None,
+            "steps": training.steps,
+            "seconds": round(training.seconds, 3),
+            "result": None if measured is None else to_json(measured.result),
+        },
     )
 
 
-def _settings(given: argparse.Namespace, config: DistillConfig, asked: dict[str, Any]) -> dict[str, Any]:
-    """What was asked for, as a job's spec would say it."""
-    return {
-        "student": asked,
-        "method": dataclasses.asdict(config.method),
-        "budget": dataclasses.asdict(config.budget),
-        "training": dataclasses.asdict(config.training),
-        "exports": list(given.exports),
-        "device": config.device,
-        "seed": config.seed,
-    }
-
-
-def _write(found: Outcome, student: Path) -> list[Path]:
-    """The other files beside the student; named after it unless it has the usual name."""
-    written = []
-    for made in found.files:
-        name = made.filename
+def _write(measured: Outcome, student: Path) -> list[Path]:
+    """Write the other files beside the student, named after it unless it has the usual name; their paths."""
+    paths = []
+    for file in measured.files:
+        name = file.filename
         if student.stem != "student":
             name = name.replace("student", student.stem, 1) if "student" in name else f"{student.stem}.{name}"
-        path = student.with_name(name)
-        path.write_bytes(made.content)
-        written.append(path)
-    return written
+        paths.append(student.with_name(name))
+        write_whole(paths[-1], file.content)
+    return paths

@@ -12,27 +12,32 @@ from dfad_core.formats.metadata import StudentMetadata
 from dfad_core.formats.safetensors import load_student
 
 
-def run(given: argparse.Namespace, lines: Lines) -> int:
-    """Raises TeacherRejected for what is no student, ExportError where the format cannot be had.
+def run(arguments: argparse.Namespace, lines: Lines) -> int:
+    """Raises TeacherRejected for a file that is no student, ExportError where the format cannot be written.
 
     Eight bits are calibrated on procedural images: the generator that the student learned from is gone.
     """
-    student = load_student(given.student)
+    student = load_student(arguments.student)
     metadata = student.dfad_metadata
     assert isinstance(metadata, StudentMetadata)
     faults: list[str] = []
-    made = export(
-        [given.to],
+    exports = export(
+        [arguments.to],
         student,
         None,
         metadata,
         held_out_images(metadata.input.shape, 0, None, 0),
         failed=lambda _name, why: faults.append(why),
     )
-    if not made:
-        raise ExportError(faults[0], param=given.to)
-    given.output.parent.mkdir(parents=True, exist_ok=True)
-    given.output.write_bytes(made[0].content)
-    about = {"path": str(given.output), "format": given.to, "bytes": len(made[0].content), **made[0].figures}
-    lines.tell("result", about)
+    if not exports:
+        raise ExportError(faults[0], param=arguments.to)
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    arguments.output.write_bytes(exports[0].content)
+    data = {
+        "path": str(arguments.output),
+        "format": arguments.to,
+        "bytes": len(exports[0].content),
+        **exports[0].figures,
+    }
+    lines.write("result", data)
     return 0

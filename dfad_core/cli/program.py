@@ -1,4 +1,4 @@
-"""The program's arguments, and how each of its ends is told."""
+"""The program's arguments, its commands and its exit codes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 
 def parser() -> argparse.ArgumentParser:
-    """Of all commands."""
+    """The parser of all commands."""
     top = argparse.ArgumentParser(prog="python -m dfad_core", description="The engine, without a server.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _distill(commands.add_parser("distill", help="train a student"))
@@ -38,51 +38,61 @@ def parser() -> argparse.ArgumentParser:
 def _distill(command: argparse.ArgumentParser) -> None:
     command.add_argument("teacher", type=Path)
     command.add_argument("--architecture", help="the teacher's, where its file does not say")
-    command.add_argument("--student")
+    command.add_argument("--num-classes", type=int, help="the teacher's, likewise")
+    command.add_argument(
+        "--input", type=json.loads, metavar="JSON", help="the teacher's: shape, and mean and std where known"
+    )
+    command.add_argument("--student", help="architecture of the student")
     command.add_argument("--student-args", type=json.loads, default={}, metavar="JSON")
-    command.add_argument("--target", type=json.loads, metavar="JSON", help="what the student may cost")
-    command.add_argument("--init-from", type=Path)
+    command.add_argument("--layers", type=Path, metavar="FILE", help="the student as a list of layers, JSON")
+    command.add_argument("--transformers", type=Path, metavar="FILE", help="the student as a config, JSON")
+    command.add_argument("--target", type=json.loads, metavar="JSON", help="limits of the student's cost")
+    command.add_argument("--init-from", type=Path, metavar="FILE", help="the student's initial weights")
     command.add_argument("--method", default="best")
     command.add_argument("--steps", type=int)
     command.add_argument("--seconds", type=float)
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--device", default="auto")
     command.add_argument("--export", action="append", default=[], dest="exports")
-    command.add_argument("--evaluate-on", type=Path)
+    command.add_argument("--evaluate-on", type=Path, metavar="FILE", help="labelled images")
+    command.add_argument(
+        "--resume", type=Path, metavar="FOLDER", help="write checkpoints there, and go on from the newest"
+    )
+    command.add_argument("--checkpoint-seconds", type=float, default=60.0, help="between two checkpoints")
     command.add_argument("--output", type=Path, default=Path("student.safetensors"))
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Run one command; its exit code: 1 where the work failed, 2 where it could not be begun."""
-    given = parser().parse_args(arguments)
+def main(argv: Sequence[str]) -> int:
+    """Run one command and return its exit code: 1 where the work failed, 2 where it could not begin."""
+    arguments = parser().parse_args(argv)
     lines = Lines(sys.stdout)
-    if given.command == "names":
-        lines.tell("result", {"architectures": list(ARCHITECTURES), "methods": list(METHODS)})
+    if arguments.command == "names":
+        lines.write("result", {"architectures": list(ARCHITECTURES), "methods": list(METHODS)})
         return OK
     interrupt = Interrupt()
     try:
-        return _run(given, lines, interrupt)
+        return _run(arguments, lines, interrupt)
     except KeyboardInterrupt:
-        lines.tell("error", {"code": "interrupted", "message": "Interrupted.", "param": None})
+        lines.write("error", {"code": "interrupted", "message": "Interrupted.", "param": None})
         return INTERRUPTED
     except DfadError as error:
-        lines.tell("error", {"code": error.code, "message": error.message, "param": error.param})
+        lines.write("error", {"code": error.code, "message": error.message, "param": error.param})
         return USAGE if isinstance(error, ConfigError | ShapeError | EvaluationRejected) else FAILED
     except OSError as error:
         text = f"{error.filename or 'file'}: {error.strerror or error}"
-        lines.tell("error", {"code": "file", "message": text, "param": None})
+        lines.write("error", {"code": "file", "message": text, "param": None})
         return USAGE
 
 
-def _run(given: argparse.Namespace, lines: Lines, interrupt: Interrupt) -> int:
-    if given.command == "distill":
+def _run(arguments: argparse.Namespace, lines: Lines, interrupt: Interrupt) -> int:
+    if arguments.command == "distill":
         from dfad_core.cli.distill import run
 
-        return run(given, lines, interrupt)
-    if given.command == "export":
+        return run(arguments, lines, interrupt)
+    if arguments.command == "export":
         from dfad_core.cli.export import run as export
 
-        return export(given, lines)
+        return export(arguments, lines)
     from dfad_core.cli.bench import run as bench
 
-    return bench(given, lines, interrupt)
+    return bench(arguments, lines, interrupt)

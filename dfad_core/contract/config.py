@@ -7,8 +7,9 @@ The service makes its JSON Schemas from these same classes, so a parameter is wr
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from dfad_core.contract.bounds import Range, check_ranges
 from dfad_core.errors import ConfigError
@@ -51,6 +52,33 @@ class InputConfig:
                 raise ConfigError(f"{name} must be finite and small", param=name)
         if self.std is not None and not all(v > 1e-6 for v in self.std):
             raise ConfigError("std must be positive", param="std")
+
+    @classmethod
+    def from_json(cls, data: Any) -> InputConfig:
+        """Build it from an object of JSON: `shape`, and `mean` and `std` where they are known.
+
+        Other entries are ignored: a later version may write more. Raises ConfigError, whose `param` is the
+        entry at fault.
+        """
+        if not isinstance(data, Mapping):
+            raise ConfigError("must be an object with a `shape`", param="input")
+        shape = data.get("shape")
+        if not isinstance(shape, list | tuple) or len(shape) != 3 or any(type(n) is not int for n in shape):
+            raise ConfigError("must be three whole numbers: channels, height, width", param="shape")
+        return cls(tuple(shape), _numbers(data, "mean"), _numbers(data, "std"))
+
+
+def _numbers(data: Mapping[str, Any], name: str) -> tuple[float, ...] | None:
+    """The list of numbers `data[name]`; None where there is none. Raises ConfigError."""
+    values = data.get(name)
+    if values is None:
+        return None
+    if not isinstance(values, list | tuple) or any(type(v) not in (int, float) for v in values):
+        raise ConfigError("must be a list of numbers", param=name)
+    try:
+        return tuple(float(v) for v in values)
+    except OverflowError as error:
+        raise ConfigError("must be finite and small", param=name) from error
 
 
 @dataclass(frozen=True)

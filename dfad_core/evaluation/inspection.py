@@ -1,4 +1,4 @@
-"""What a teacher is like, before anybody trains with it."""
+"""The inspection of a teacher: what the network is, before anybody trains with it."""
 
 from __future__ import annotations
 
@@ -6,80 +6,100 @@ import math
 import time
 from collections import Counter
 from dataclasses import asdict
-from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from dfad_core.contract.inspection import Inspection, MethodAdvice, NoiseAnswers, Offer, PassTimes
 from dfad_core.contract.methods import METHODS
+from dfad_core.formats import LoadedTeacher
 from dfad_core.networks.batch_norm import bn_layers
 from dfad_core.networks.cost import cost
+from dfad_core.networks.derive import offered_students
 
 NORMS = (
     nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm2d, nn.RMSNorm,
 )  # fmt: skip
-IMAGES, NUMBERS = 16, 2**17
-"""How many images are tried: at most, and as many as make so many numbers, but two: they cost memory."""
+MAX_IMAGES, MAX_NUMBERS = 16, 2**17
+"""Largest batch, in images and in numbers, for memory; two images in any case."""
 TIMED_PASSES = 3
-"""The fastest counts: another's work on the machine makes passes slower, never faster."""
-SURE = 0.9
-"""Mean confidence on noise from which a teacher tells little apart there."""
+"""The fastest counts: other programs make passes slower, never faster."""
+HIGH_CONFIDENCE = 0.9
+"""Mean confidence on noise from which a teacher hardly tells one input from another."""
 
 
-def inspected(module: nn.Module, shape: tuple[int, int, int], num_classes: int) -> dict[str, Any]:
-    """Costs, norm layers, one pass forward and back over noise, and which methods suit; eval mode throughout.
+def inspect_teacher(teacher: LoadedTeacher, *, offers: bool) -> Inspection:
+    """Costs, norm layers, a pass forward and back over noise, and methods that suit; eval mode throughout.
 
-    `decided` is how sure the teacher is of noise (mean of its largest probability, 1/classes to 1), and how
-    many classes it sees there. `gradient` is whether an input's gradient is finite and not zero: without one
-    no generator can learn. Times are of this machine, with as many threads as are set.
+    With `offers` it names students as well, which takes up to a second. Times are of this machine, with as
+    many threads as are set. The teacher stays as it is.
     """
-    bn = len(bn_layers(module))
-    count = max(2, min(IMAGES, NUMBERS // math.prod(shape)))
+    module, shape = teacher.module, teacher.input.shape
+    count = max(2, min(MAX_IMAGES, MAX_NUMBERS // math.prod(shape)))
     x_BCHW = torch.randn(count, *shape, generator=torch.Generator().manual_seed(0)).requires_grad_(True)
-    _gradient(module(x_BCHW), x_BCHW)  # the first pass of a network takes many times as long as any other
-    forwards, backwards = [], []
+    logits_BK, gradient, timing = _passes(module, x_BCHW)
+    answers = _noise_answers(logits_BK, teacher.num_classes)
+    network, bn = cost(module, shape), len(bn_layers(module))
+    return Inspection(
+        architecture=teacher.architecture,
+        args=teacher.args,
+        num_classes=teacher.num_classes,
+        input=teacher.input,
+        format=teacher.file_format,
+        **asdict(network),
+        bn_layers=bn,
+        norms=dict(Counter(type(m).__name__ for m in module.modules() if isinstance(m, NORMS))),
+        bn_statistics=bn > 0,
+        gradient=gradient,
+        decided=answers,
+        timing=timing,
+        methods=_advice(bn > 0, gradient, answers.confidence),
+        students=_offers(teacher, network.parameters) if offers else None,
+        notes=tuple(teacher.notes),
+    )
+
+
+def _passes(module: nn.Module, x_BCHW: Tensor) -> tuple[Tensor, bool, PassTimes]:
+    """Logits (B, K), whether the inputs have a gradient, and the times of both passes."""
+    _has_gradient(module(x_BCHW), x_BCHW)  # the first pass of a network takes many times as long as any other
+    forward_seconds, backward_seconds = [], []
     for _ in range(TIMED_PASSES):
-        begun = time.perf_counter()
+        start = time.perf_counter()
         logits_BK = module(x_BCHW)
-        forwards.append(time.perf_counter() - begun)
-        begun = time.perf_counter()
-        gradient = _gradient(logits_BK, x_BCHW)
-        backwards.append(time.perf_counter() - begun)
-    forward, backward = min(forwards), min(backwards)
-    probabilities_BK = torch.softmax(logits_BK.detach().float(), 1)
-    confidence = float(probabilities_BK.max(1).values.mean())
-    return {
-        **asdict(cost(module, shape)),
-        "bn_layers": bn,
-        "norms": dict(Counter(type(m).__name__ for m in module.modules() if isinstance(m, NORMS))),
-        "bn_statistics": bn > 0,
-        "gradient": gradient,
-        "decided": {
-            "confidence": round(confidence, 4),
-            "classes": len(set(probabilities_BK.argmax(1).tolist())),
-            "of": min(num_classes, count),
-        },
-        "timing": {
-            "images": count,
-            "threads": torch.get_num_threads(),
-            "forward_milliseconds": round(1000 * forward, 2),
-            "backward_milliseconds": round(1000 * backward, 2),
-        },
-        "methods": _methods(bn > 0, gradient, confidence),
-    }
+        forward_seconds.append(time.perf_counter() - start)
+        start = time.perf_counter()
+        gradient = _has_gradient(logits_BK, x_BCHW)
+        backward_seconds.append(time.perf_counter() - start)
+    timing = PassTimes(
+        images=len(x_BCHW),
+        threads=torch.get_num_threads(),
+        forward_milliseconds=round(1000 * min(forward_seconds), 2),
+        backward_milliseconds=round(1000 * min(backward_seconds), 2),
+    )
+    return logits_BK.detach(), gradient, timing
 
 
-def _gradient(logits_BK: torch.Tensor, x_BCHW: torch.Tensor) -> bool:
+def _has_gradient(logits_BK: Tensor, x_BCHW: Tensor) -> bool:
+    """Whether the inputs' gradient is finite and not zero."""
     try:
-        (found,) = torch.autograd.grad(logits_BK.float().logsumexp(1).sum(), x_BCHW)
+        (gradient_BCHW,) = torch.autograd.grad(logits_BK.float().logsumexp(1).sum(), x_BCHW)
     except RuntimeError:
         return False
-    return bool(torch.isfinite(found).all()) and bool(found.abs().max() > 0)
+    return bool(torch.isfinite(gradient_BCHW).all()) and bool(gradient_BCHW.abs().max() > 0)
 
 
-def _methods(has_bn: bool, gradient: bool, confidence: float) -> list[dict[str, Any]]:
-    """Every method of the catalogue: whether it suits such a teacher, and why."""
-    told = []
+def _noise_answers(logits_BK: Tensor, num_classes: int) -> NoiseAnswers:
+    probabilities_BK = torch.softmax(logits_BK.float(), 1)
+    return NoiseAnswers(
+        confidence=round(float(probabilities_BK.max(1).values.mean()), 4),
+        classes=len(set(probabilities_BK.argmax(1).tolist())),
+        of=min(num_classes, len(logits_BK)),
+    )
+
+
+def _advice(has_bn: bool, gradient: bool, confidence: float) -> tuple[MethodAdvice, ...]:
+    """Each method of the catalogue: whether it suits such a teacher, and why."""
+    advice = []
     for name, method in METHODS.items():
         suits, reason = True, method.summary
         learns = method.inner_steps > 0
@@ -87,7 +107,7 @@ def _methods(has_bn: bool, gradient: bool, confidence: float) -> list[dict[str, 
             suits, reason = False, "the teacher gives no gradient that a generator could learn from"
         elif method.needs_bn and not has_bn:
             suits, reason = False, "it is guided by batch-norm statistics, and the teacher has none"
-        elif name == "noise" and confidence > SURE:
+        elif name == "noise" and confidence > HIGH_CONFIDENCE:
             suits, reason = False, "the teacher gives nearly the same sure answer to all noise"
         elif name == "best":
             reason = (
@@ -95,5 +115,25 @@ def _methods(has_bn: bool, gradient: bool, confidence: float) -> list[dict[str, 
                 if has_bn
                 else "without batch norm, procedural images did best where it could be measured"
             )
-        told.append({"name": name, "suits": suits, "reason": reason})
-    return told
+        advice.append(MethodAdvice(name, suits, reason))
+    return tuple(advice)
+
+
+def _offers(teacher: LoadedTeacher, teacher_parameters: int) -> tuple[Offer, ...]:
+    """Students of several sizes."""
+    students = offered_students(
+        teacher=teacher.architecture,
+        teacher_args=teacher.args,
+        teacher_parameters=teacher_parameters,
+        num_classes=teacher.num_classes,
+        input_shape=teacher.input.shape,
+    )
+    return tuple(
+        Offer(
+            student.architecture,
+            student.args,
+            **asdict(student.cost),
+            compression=round(teacher_parameters / student.cost.parameters, 2),
+        )
+        for student in students
+    )

@@ -48,12 +48,7 @@ def read_converted(path: Path) -> LoadedTeacher:
     tensors, metadata = read_safetensors(path)
     try:
         about = json.loads(metadata[KEY])
-        channels, height, width = (int(n) for n in about["input"]["shape"])
-        mean, std = (
-            None if about["input"][k] is None else tuple(map(float, about["input"][k]))
-            for k in ("mean", "std")
-        )
-        given = InputConfig((channels, height, width), mean, std)
+        given = InputConfig.from_json(about["input"])
         name, args, classes = str(about["architecture"]), dict(about["args"]), int(about["num_classes"])
         notes = [str(note) for note in about["notes"]]
         graph = None if about["graph"] is None else Graph.from_json(about["graph"])

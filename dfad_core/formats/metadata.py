@@ -12,7 +12,7 @@ from dfad_core.contract.config import InputConfig
 
 KEY = "dfad"
 MAX_NUMBER = 100_000
-"""Most classes that a file may claim; sides and channels have closer bounds of their own."""
+"""Most classes that a file may claim."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,9 @@ class StudentMetadata:
             return None
         try:
             data = json.loads(metadata[KEY])
-            given, args = data["input"], dict(data["args"])
+            source, args = InputConfig.from_json(data["input"]), dict(data["args"])
             entry = get_architecture(data["architecture"])
             entry.check_args(args)
-            channels, height, width = (_integer(side) for side in given["shape"])
-            mean, std = (None if given[k] is None else tuple(map(float, given[k])) for k in ("mean", "std"))
-            source = InputConfig((channels, height, width), mean, std)
             extra = dict(data.get("extra", {}))
             return cls(entry.name, args, _integer(data["num_classes"]), source, extra)
         except (KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from torch import nn
 from dfad_core.contract.config import InputConfig
 from dfad_core.errors import TeacherRejected
 from dfad_core.formats.metadata import StudentMetadata
+from dfad_core.formats.whole_file import write_whole
 
 
 def student_bytes(module: nn.Module, metadata: StudentMetadata) -> bytes:
@@ -34,28 +33,7 @@ def save_student(
 ) -> None:
     """Write `module` to `path`, whole or not at all."""
     metadata = StudentMetadata(architecture, dict(args or {}), num_classes, input, dict(extra or {}))
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        # "x" refuses to follow or overwrite anything that is there.
-        with temporary.open("xb") as file:
-            file.write(student_bytes(module, metadata))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    write_whole(Path(path), student_bytes(module, metadata))
 
 
 def load_student(path: str | Path) -> nn.Module:

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import prod
 
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from dfad_core.contract.job_result import NetworkCost
+
 FLOPS_OF_A_MAC = 2
 
 
-@dataclass(frozen=True)
-class Cost:
-    """Of one network for one input."""
-
-    parameters: int
-    bytes: int
-    """Of all its tensors, buffers included."""
-    macs: int
-    """Multiply-accumulates of convolutions, matrix products and attention for one input."""
+Cost = NetworkCost
 
 
 def cost(module: nn.Module, shape: tuple[int, int, int]) -> Cost:

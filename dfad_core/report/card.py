@@ -8,16 +8,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dfad_core.contract.job_result import Evaluation, JobResult
 from dfad_core.evaluation import proof
 from dfad_core.report.curves import curves_svg
 
 TEMPLATE = "card.html.j2"
 MOST_BARS = 200
-"""Classes that can be told apart in a picture as wide as the page."""
+"""Largest number of classes with a bar each: more do not fit into the page's width."""
 
 
 def render_report(
-    result: Mapping[str, Any],
+    result: JobResult,
     *,
     history: Sequence[Mapping[str, float]],
     samples_png: bytes | None,
@@ -26,15 +27,15 @@ def render_report(
     title: str,
     proven: Mapping[str, Mapping[str, float]] | None = None,
 ) -> str:
-    """The page. `result` is a job's result; names in it are untrusted text and are escaped.
+    """The page. Names in `result` are untrusted text and are escaped.
 
-    `earlier_png` are pictures of before with their steps; `settings` is the job's resolved spec.
-    The page asks no other host for anything. Accuracy stands in it only if `result["accuracy"]` does,
-    with the data that it was measured on. Of fidelity only the figures stand in it that were seen to follow
-    accuracy (`evaluation.proof`), with how closely they did; `proven` replaces what is committed there.
+    `earlier_png` are earlier pictures with their steps; `settings` is the job's resolved spec. The page loads
+    nothing from another host. It shows accuracy only where `result.accuracy` has any, with the data that it
+    was measured on. It shows only figures of fidelity that followed accuracy (`evaluation.proof`), with how
+    closely they did; `proven` replaces the committed ones.
     """
     trusted = proof.proven() if proven is None else proven
-    shown = {name: value for name, value in (result["fidelity"] or {}).items() if name in trusted}
+    shown = {name: value for name, value in result.fidelity.items() if name in trusted and value is not None}
     from jinja2 import Environment, FileSystemLoader
 
     environment = Environment(
@@ -44,27 +45,27 @@ def render_report(
         title=title,
         result=result,
         fidelity=shown,
-        evaluation=_evaluation(result.get("evaluation")),
-        batches=list(result["teacher"].get("latency_milliseconds") or ("1", "64")),
+        evaluation=_evaluation(result.evaluation),
+        batches=list(result.teacher.latency_milliseconds or ("1", "64")),
         proven=trusted,
         threshold=proof.THRESHOLD,
         curves=curves_svg(history),
         samples=_embedded(samples_png) if samples_png else None,
         earlier=[(step, _embedded(picture)) for step, picture in earlier_png],
         settings=None if settings is None else json.dumps(settings, indent=2, sort_keys=True),
-        bars=_bars(result.get("class_histogram")),
+        bars=_bars(result.class_histogram),
     )
 
 
-def _evaluation(about: Mapping[str, Any] | None) -> str:
-    """What the figures of fidelity rest on."""
-    if not about:
+def _evaluation(evaluation: Evaluation | None) -> str:
+    """The basis of the figures of fidelity, in words."""
+    if evaluation is None:
         return ""
-    took = f"{about['seconds']:.1f} s"
-    if about["complete"]:
-        return f"{about['images']:,} images of each source, in {took}"
-    by_source = ", ".join(f"{images:,} of {source}" for source, images in about["measured"].items()) or "none"
-    return f"fewer images than planned ({about['images']:,} of each source): {by_source}, in {took}"
+    duration = f"{evaluation.seconds:.1f} s"
+    if evaluation.complete:
+        return f"{evaluation.images:,} images of each source, in {duration}"
+    by_source = ", ".join(f"{images:,} of {name}" for name, images in evaluation.measured.items()) or "none"
+    return f"fewer images than planned ({evaluation.images:,} of each source): {by_source}, in {duration}"
 
 
 def _embedded(picture: bytes) -> str:

@@ -46,10 +46,15 @@ class Monitor:
         self._sums[name] = value.clone() if known is None else known.add_(value)
         self._counts[name] = self._counts.get(name, 0) + 1
 
-    def event(self, kind: str, data: dict[str, Any]) -> None:
-        """Tell the hooks and remember it for the result."""
-        self.events.append({"kind": kind, "step": self._run.clock.step, **data})
-        self._hooks.event(kind, data)
+    def note(self, code: str, data: dict[str, Any]) -> None:
+        """A note for the hooks and for the result."""
+        self.events.append({"kind": code, "step": self._run.clock.step, "level": "info", **data})
+        self._hooks.note(code, data)
+
+    def warn(self, code: str, data: dict[str, Any]) -> None:
+        """A warning for the hooks and for the result."""
+        self.events.append({"kind": code, "step": self._run.clock.step, **data})
+        self._hooks.warn(code, data)
 
     def after_step(self, newest: Batch) -> None:
         """Report progress and samples if their time has come."""
@@ -95,7 +100,7 @@ class Monitor:
             kind = self._collapse.look(metrics["class_entropy"], metrics["sample_distance"])
         if kind is not None:
             names = ("class_entropy", "sample_distance")
-            self.event(kind, {name: metrics[name] for name in names})
+            self.warn(kind, {name: metrics[name] for name in names})
         self._hooks.progress(
             Progress(
                 clock.step,

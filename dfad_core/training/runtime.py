@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import math
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
 from dfad_core.contract.config import DistillConfig
+from dfad_core.contract.machine import usable_processors
 from dfad_core.data.random_streams import seeded
 from dfad_core.errors import ConfigError
-
-_CGROUP_ROOT = Path("/sys/fs/cgroup")
-_CGROUP_OF_SELF = Path("/proc/self/cgroup")
 
 
 @dataclass(frozen=True)
@@ -57,55 +52,6 @@ def computes_bfloat16(device: torch.device) -> bool:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
-
-
-def usable_processors() -> int:
-    """Processors this process may use: its affinity mask, cut by the control group's CPU quota."""
-    has_mask = hasattr(os, "sched_getaffinity")  # Linux
-    count = len(os.sched_getaffinity(0)) if has_mask else os.cpu_count() or 1
-    quota = _cgroup_quota()
-    return count if quota is None else max(1, min(count, math.ceil(quota)))
-
-
-def _cgroup_quota() -> float | None:
-    """CPUs granted by the tightest control group above this process; None: no limit is set."""
-    try:
-        lines = _CGROUP_OF_SELF.read_text().splitlines()
-    except OSError:
-        return None
-    quotas = []
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        version_2 = controllers == ""
-        if not version_2 and "cpu" not in controllers.split(","):
-            continue
-        root = _CGROUP_ROOT if version_2 else _CGROUP_ROOT / "cpu"
-        read = _quota_v2 if version_2 else _quota_v1
-        folder = root / path.lstrip("/")
-        for group in (folder, *folder.parents):
-            if not group.is_relative_to(root):
-                break
-            quota = read(group)
-            if quota is not None:
-                quotas.append(quota)
-    return min(quotas, default=None)
-
-
-def _quota_v2(group: Path) -> float | None:
-    try:
-        limit, period = (group / "cpu.max").read_text().split()
-    except (OSError, ValueError):
-        return None
-    return None if limit == "max" else int(limit) / int(period)
-
-
-def _quota_v1(group: Path) -> float | None:
-    try:
-        limit = int((group / "cpu.cfs_quota_us").read_text())
-        period = int((group / "cpu.cfs_period_us").read_text())
-    except (OSError, ValueError):
-        return None
-    return None if limit <= 0 else limit / period
 
 
 @contextlib.contextmanager

@@ -56,10 +56,9 @@ class Trial:
     """Whether the number was another one before."""
 
     def about(self) -> dict[str, Any]:
-        """The trial as an event for people and programs."""
+        """The figures of the trial, and a sentence."""
         one, every = (round(1000 * seconds, 2) for seconds in (self.one_seconds, self.all_seconds))
         return {
-            "level": "info",
             "threads": self.threads,
             "available": self.available,
             "one_milliseconds": one,

@@ -132,7 +132,7 @@ def distill(
             _warn_of_size(monitor, teacher, student)
             _report_pool(monitor, run)
             if run.thread_choice is not None:
-                monitor.event("threads_chosen", run.thread_choice.try_first().about())
+                monitor.note("threads_chosen", run.thread_choice.try_first().about())
             run.clock.start()
         else:
             state = group.mine(checkpoint.unpack(resume, job)["processes"])
@@ -267,7 +267,7 @@ def _look_at_threads(run: RunState, monitor: Monitor, round_seconds: float) -> N
     with region("trials of threads"):
         trial = run.thread_choice.after_round(round_seconds)
     if trial is not None and trial.changed:
-        monitor.event("threads_changed", trial.about())
+        monitor.note("threads_changed", trial.about())
 
 
 def _checkpoint(run: RunState, monitor: Monitor, hooks: Hooks, job: bytes) -> None:
@@ -348,7 +348,7 @@ def _report_pool(monitor: Monitor, run: RunState) -> None:
             f"The pool keeps {run.pool.capacity} batches: the method's {wanted} would take {size:.1f} GiB "
             "at this image and batch size."
         )
-        monitor.event("pool_bounded", {"level": "info", "batches": run.pool.capacity, "message": text})
+        monitor.note("pool_bounded", {"batches": run.pool.capacity, "message": text})
 
 
 def _warn_of_size(monitor: Monitor, teacher: nn.Module, student: nn.Module) -> None:
@@ -357,4 +357,4 @@ def _warn_of_size(monitor: Monitor, teacher: nn.Module, student: nn.Module) -> N
         for name, network in (("student", student), ("teacher", teacher))
     }
     if sizes["student_parameters"] > sizes["teacher_parameters"]:
-        monitor.event("student_larger_than_teacher", sizes)
+        monitor.warn("student_larger_than_teacher", sizes)

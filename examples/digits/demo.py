@@ -127,11 +127,13 @@ def write_report(
     job: Job, series: list[dict[str, float]], picture: bytes | None, scores: dict[str, float | str]
 ) -> None:
     """demo/samples.png and demo/report.html: the job's own report, with the accuracy measured here."""
+    from dfad_core.contract.job_result import JobResult
+    from dfad_core.contract.serialization import from_json
     from dfad_core.report.card import render_report
 
     OUT.mkdir(exist_ok=True)
     assert job.result is not None
-    result = {**job.result, "accuracy": scores}
+    result = from_json(JobResult, {**job.result, "accuracy": scores})
     title = "Handwritten digits: cnn8 of width 20 to cnn8 of width 9"
     page = render_report(result, history=series, samples_png=picture, title=title)
     (OUT / "report.html").write_text(page, encoding="utf-8")

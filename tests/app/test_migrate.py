@@ -13,6 +13,8 @@ from app.jobs import lifecycle
 from app.migrate import downgrade, upgrade
 from app.models import Artifact, Job, JobEvent, Teacher
 from app.storage import get_store
+from dfad_core.contract.job_result import JobResult
+from dfad_core.contract.serialization import from_json
 
 
 def test_migrated_tables_are_the_models(each_database):
@@ -44,7 +46,7 @@ def test_back_and_forward_with_rows(each_database, stored_jobs):
         claim = lifecycle.claim(session, running, "w")
         lifecycle.request_pause(session, paused, "local")
         ended = lifecycle.claim(session, over, "w")
-        assert lifecycle.succeed(session, ended, {"compression": 4.0})
+        assert lifecycle.succeed(session, ended, from_json(JobResult, {"compression": 4.0}))
         # The one that brought the bytes is gone; another still shares them.
         artifact_id = session.get_one(Teacher, first).artifact_id
         session.delete(session.get_one(Artifact, artifact_id))
@@ -63,7 +65,7 @@ def test_back_and_forward_with_rows(each_database, stored_jobs):
                 artifact = session.get_one(Artifact, session.get_one(Teacher, teacher_id).artifact_id)
                 assert b"".join(get_store().read(artifact.blob_id, 0, artifact.bytes)) == data
     with session_scope() as session:  # and life goes on
-        assert lifecycle.succeed(session, claim, {})
+        assert lifecycle.succeed(session, claim, from_json(JobResult, {}))
         assert lifecycle.claim(session, queued, "w")
     downgrade("base")
     assert set(inspect(get_engine()).get_table_names()) == {"alembic_version"}

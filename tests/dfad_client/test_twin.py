@@ -1,4 +1,4 @@
-"""The synchronous client is the asynchronous one without `await`: neither can change alone."""
+"""Modules of the client that are made from others: the synchronous twin, and the types of results."""
 
 from __future__ import annotations
 
@@ -8,17 +8,26 @@ from typing import Any
 
 import pytest
 
-TOOL = Path(__file__).parents[2] / "tools" / "sync_twin.py"
+TOOLS = Path(__file__).parents[2] / "tools"
 
 
-@pytest.fixture(scope="module")
-def tool() -> Any:
-    spec = importlib.util.spec_from_file_location("sync_twin", TOOL)
+def loaded(name: str) -> Any:
+    spec = importlib.util.spec_from_file_location(name, TOOLS / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def tool() -> Any:
+    return loaded("sync_twin")
+
+
+def test_types_of_results_are_those_of_the_contract() -> None:
+    made = loaded("client_answers")
+    assert made.TARGET.read_text(encoding="utf-8") == made.written(), "run `make format`"
 
 
 def test_what_is_committed_is_what_the_tool_makes(tool: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -12,7 +13,14 @@ from dfad_core.contract.config import DistillConfig, InputConfig
 from dfad_core.formats import LoadedTeacher, int8
 from dfad_core.formats.labelled import Labelled
 from dfad_core.hooks import Hooks, PhaseProgress
-from dfad_core.job_result import Trained, later_seconds, network_costs, outcome, student_file, student_result
+from dfad_core.job_result import (
+    TrainedStudent,
+    later_seconds,
+    network_costs,
+    outcome,
+    student_file,
+    student_result,
+)
 from dfad_core.networks import build_classifier
 from dfad_core.networks.cost import Cost
 from dfad_core.training.trainer import DistillResult
@@ -33,8 +41,8 @@ class Watching(Hooks):
     def phase(self, name: str) -> None:
         self.now = name
 
-    def event(self, kind: str, data: dict[str, Any]) -> None:
-        self.events.append((kind, data))
+    def warn(self, code: str, data: Mapping[str, object]) -> None:
+        self.events.append((code, data))
 
     def phase_progress(self, progress: PhaseProgress) -> None:
         self.reports.append(progress)
@@ -45,7 +53,7 @@ class Watching(Hooks):
 
 
 @pytest.fixture
-def trained() -> Trained:
+def trained() -> TrainedStudent:
     """A perceptron of a perceptron, as if it had been trained."""
     torch.manual_seed(0)
     networks = [
@@ -56,7 +64,7 @@ def trained() -> Trained:
     done = DistillResult(networks[1].eval(), steps=3, seconds=1.0, threads=1)
     done.evaluation = {"images": 64, "measured": {}, "seconds": 1.0, "bound_seconds": 60.0, "complete": True}
     spec = {"architecture": "mlp8", "args": {"width": 8}}
-    return Trained(
+    return TrainedStudent(
         teacher, networks[1], spec, DistillConfig(source, device="cpu"), done, False,
         network_costs(teacher, networks[1]),
     )  # fmt: skip
@@ -65,14 +73,15 @@ def trained() -> Trained:
 SPEC = {"exports": ["safetensors", "onnx", "int8"], "seed": 0}
 
 
-def test_every_batch_after_training_is_a_sign_of_life(trained: Trained) -> None:
+def test_every_batch_after_training_is_a_sign_of_life(trained: TrainedStudent) -> None:
     hooks = Watching()
     images, labels = torch.randn(600, *SHAPE), torch.zeros(600, dtype=torch.int64)
     labelled = Labelled(images, labels, trained.teacher.input, "mine")
     found = outcome(_with(trained, labelled=labelled), SPEC, hooks)
     assert not found.stopped
-    assert found.result["accuracy"]["images"] == 600
-    assert sum(found.result["class_histogram"]) == 256
+    assert found.result.accuracy is not None
+    assert found.result.accuracy.images == 600
+    assert sum(found.result.class_histogram or ()) == 256
     assert [made.kind for made in found.files[:2]] == ["student_onnx", "student_int8"]
     assert not any(made.kind == "student" for made in found.files), "that one went to the hooks"
     # Each timed pass, each batch of both accuracies, of the histogram and of the held-out images.
@@ -81,7 +90,9 @@ def test_every_batch_after_training_is_a_sign_of_life(trained: Trained) -> None:
     assert hooks.asked["exporting"] >= 3 * 5 + 128 // int8.CALIBRATION_BATCH
 
 
-def test_measured_and_exported_with_the_threads_of_training(trained: Trained, monkeypatch: Any) -> None:
+def test_measured_and_exported_with_the_threads_of_training(
+    trained: TrainedStudent, monkeypatch: Any
+) -> None:
     number, used = [4], set()
     monkeypatch.setattr(torch, "get_num_threads", lambda: number[0])
     monkeypatch.setattr(torch, "set_num_threads", lambda threads: number.__setitem__(0, threads))
@@ -91,39 +102,41 @@ def test_measured_and_exported_with_the_threads_of_training(trained: Trained, mo
             used.add((self.now, torch.get_num_threads()))
             return super().should_stop()
 
-    found = outcome(_with(trained, done=dataclasses.replace(trained.done, threads=3)), SPEC, Looking())
+    found = outcome(
+        _with(trained, training=dataclasses.replace(trained.training, threads=3)), SPEC, Looking()
+    )
     assert used == {("evaluating", 3), ("exporting", 3)}
-    assert found.result["training"]["threads"] == 3
+    assert found.result.training.threads == 3
     assert torch.get_num_threads() == 4
 
 
 @pytest.mark.parametrize("at", [0, 3])
-def test_a_stop_while_measuring_leaves_out_the_rest(trained: Trained, at: int) -> None:
+def test_a_stop_while_measuring_leaves_out_the_rest(trained: TrainedStudent, at: int) -> None:
     hooks = Watching("evaluating", at)
     found = outcome(trained, SPEC, hooks)
     assert found.stopped
     assert hooks.now == "evaluating"
-    assert (found.result["exports"], found.result["accuracy"]) == ({}, None)
-    assert found.result["student"]["parameters"] > 0
+    assert (found.result.exports, found.result.accuracy) == ({}, None)
+    assert found.result.student.parameters > 0
     assert {made.kind for made in found.files} <= {"report", "samples"}
 
 
-def test_a_stop_while_exporting_keeps_the_formats_that_are_there(trained: Trained) -> None:
+def test_a_stop_while_exporting_keeps_the_formats_that_are_there(trained: TrainedStudent) -> None:
     whole = Watching()
     outcome(trained, {**SPEC, "exports": ["onnx"]}, whole)
     found = outcome(trained, SPEC, Watching("exporting", whole.asked["exporting"] + 2))
     assert found.stopped
     assert [made.kind for made in found.files if made.kind != "report"] == ["student_onnx"]
-    assert list(found.result["exports"]) == ["onnx"]
+    assert list(found.result.exports) == ["onnx"]
 
 
-def test_a_stop_that_was_obeyed_in_training_is_not_obeyed_again(trained: Trained) -> None:
+def test_a_stop_that_was_obeyed_in_training_is_not_obeyed_again(trained: TrainedStudent) -> None:
     found = outcome(_with(trained, stopped=True), {**SPEC, "exports": []}, Watching("evaluating"))
     assert found.stopped
-    assert found.result["teacher"]["latency_milliseconds"]
+    assert found.result.teacher.latency_milliseconds
 
 
-def test_a_stop_within_the_quantiser_is_no_failed_export(trained: Trained, monkeypatch: Any) -> None:
+def test_a_stop_within_the_quantiser_is_no_failed_export(trained: TrainedStudent, monkeypatch: Any) -> None:
     hooks, reader = Watching(), int8._Images.get_next
 
     def stopping(self: Any) -> Any:
@@ -133,35 +146,34 @@ def test_a_stop_within_the_quantiser_is_no_failed_export(trained: Trained, monke
     monkeypatch.setattr(int8._Images, "get_next", stopping)
     found = outcome(trained, SPEC, hooks)
     assert found.stopped
-    assert "int8" not in found.result["exports"]
+    assert "int8" not in found.result.exports
     assert not hooks.events
 
 
-def test_costly_networks_are_timed_and_asked_for_few_images(trained: Trained) -> None:
+def test_costly_networks_are_timed_and_asked_for_few_images(trained: TrainedStudent) -> None:
     heavy = dict.fromkeys(("teacher", "student"), Cost(1, 4, 10**12))
     found = outcome(_with(trained, costs=heavy), {**SPEC, "exports": ["onnx"]}, Watching())
-    assert list(found.result["teacher"]["latency_milliseconds"]) == ["1"]
-    assert sum(found.result["class_histogram"]) == 16
-    assert found.result["exports"]["onnx"]["images"] == 2 * 16
+    assert list(found.result.teacher.latency_milliseconds) == ["1"]
+    assert sum(found.result.class_histogram or ()) == 16
+    assert found.result.exports["onnx"].images == 2 * 16
 
 
-def test_what_is_known_before_anything_is_measured(trained: Trained) -> None:
+def test_what_is_known_before_anything_is_measured(trained: TrainedStudent) -> None:
     known = student_result(trained)
     measured = outcome(trained, {**SPEC, "exports": []}, Watching()).result
-    assert known.keys() == measured.keys()
-    assert (known["student"]["parameters"], known["accuracy"]) == (measured["student"]["parameters"], None)
-    assert len(student_file(trained).content) > known["student"]["bytes"]
+    assert (known.student.parameters, known.accuracy) == (measured.student.parameters, None)
+    assert len(student_file(trained).content) > known.student.bytes
     assert later_seconds(["safetensors", "onnx"]) > later_seconds(["safetensors"]) > 0
 
 
-def test_a_report_of_what_was_not_measured_can_be_read(trained: Trained) -> None:
+def test_a_report_of_what_was_not_measured_can_be_read(trained: TrainedStudent) -> None:
     pytest.importorskip("jinja2")
-    trained.done.evaluation.update(complete=False, measured={"noise": 8, "procedural": 0})
-    trained.done.fidelity = {"agreement_noise": 0.5}
+    trained.training.evaluation.update(complete=False, measured={"noise": 8, "procedural": 0})
+    trained.training.fidelity = {"agreement_noise": 0.5}
     found = outcome(trained, SPEC, Watching("evaluating"))
     (page,) = [made.content.decode() for made in found.files if made.kind == "report"]
     assert "fewer images than planned (64 of each source): 8 of noise, 0 of procedural" in page
 
 
-def _with(trained: Trained, **changes: Any) -> Trained:
+def _with(trained: TrainedStudent, **changes: Any) -> TrainedStudent:
     return dataclasses.replace(trained, **changes)

@@ -19,6 +19,8 @@ from app.db import read_scope
 from app.dispatch import send_due
 from app.models import Artifact, JobEvent, OutboxMessage
 from benchmarks.services import Postgres, free_port
+from dfad_core.contract.job_result import JobResult
+from dfad_core.contract.serialization import from_json
 
 LIGHT = "benchmarks.chaos_worker"
 ROOT = Path(__file__).resolve().parents[2]
@@ -241,7 +243,7 @@ def test_a_cancel_racing_the_end_five_hundred_times(database, stored_jobs):
     for claim in claims:
         start.wait()
         with session_scope() as session:
-            finished = lifecycle.succeed(session, claim, {})
+            finished = lifecycle.succeed(session, claim, from_json(JobResult, {}))
         if not finished:
             with session_scope() as session:
                 lifecycle.cancelled(session, claim)

@@ -5,11 +5,21 @@ import sys
 import time
 from pathlib import Path
 
+from dfad_core.contract.job_result import JobResult
+from dfad_core.contract.serialization import from_json, to_json
 from worker.hooks import Channel, StopListener
 from worker.protocol import read_message
 
 STEPS = 10
-KNOWN = {"student": {"parameters": 3}, "training": {"steps": STEPS, "complete": True}}
+
+
+def result(steps, *, resumed=0, complete=True, **figures):
+    """A job's result whose training took as many seconds as the step at which it resumed."""
+    training = {"steps": steps, "seconds": resumed, "complete": complete}
+    return to_json(from_json(JobResult, {"student": {"parameters": 3}, "training": training, **figures}))
+
+
+KNOWN = result(STEPS)
 STUDENT = {"kind": "student", "filename": "student.safetensors", "step": 7}
 
 
@@ -23,15 +33,15 @@ def train(channel, listener, resumed):
         channel.send("checkpoint", {"step": step}, str(step).encode())
         time.sleep(0.05)
     channel.send("artifact", STUDENT, b"half a student")
-    channel.send("stopped", {"result": {"steps": step}})
+    channel.send("stopped", {"result": result(step, complete=False)})
 
 
 def finish(channel, listener, resumed):
     """A whole student at once; its metadata tells where it began."""
     channel.send("samples", {"step": 1}, b"png")
-    channel.send("event", {"code": "collapse_suspected", "message": "hm"})
+    channel.send("warning", {"code": "collapse_suspected", "message": "hm"})
     channel.send("artifact", STUDENT, b"a student")
-    channel.send("result", {"result": {"resumed": resumed}})
+    channel.send("result", {"result": result(STEPS, resumed=resumed)})
 
 
 def finish_when_told(channel, listener, resumed):
@@ -94,7 +104,7 @@ def diverge_late(channel, listener, resumed):
     """The loss goes wrong after some training: the student until then comes with the error."""
     channel.send("artifact", STUDENT, b"half a student")
     about = {"code": "diverged", "message": "the loss is not finite", "param": "student"}
-    channel.send("error", {**about, "result": {"steps": 7}})
+    channel.send("error", {**about, "result": result(7, complete=False)})
 
 
 def _trained(channel, resumed):
@@ -138,7 +148,7 @@ def evaluate_until_told(channel, listener, resumed):
     while listener.reason is None:
         channel.send("alive")
         time.sleep(0.02)
-    channel.send("stopped", {"result": {**KNOWN, "fidelity": {}}})
+    channel.send("stopped", {"result": result(STEPS, fidelity={"agreement_noise": 0.5})})
 
 
 def evaluate(channel, listener, resumed):
@@ -146,7 +156,7 @@ def evaluate(channel, listener, resumed):
     _trained(channel, resumed)
     channel.send("phase", {"phase": "exporting"})
     channel.send("artifact", {"kind": "report", "filename": "report.html"}, b"a report")
-    channel.send("result", {"result": {**KNOWN, "resumed": resumed}})
+    channel.send("result", {"result": result(STEPS, resumed=resumed)})
 
 
 def crash_at_once(channel, listener, resumed):

@@ -18,12 +18,13 @@ SCRIPT = """
 import os, signal, sys
 sys.path.insert(0, {root!r})
 from pathlib import Path
-from worker import conversion, engine_job
+from dfad_core import job
+from worker import conversion
 
 def load(path, spec):
     {act}
 
-engine_job.load = load
+job.read_teacher = load
 if {outside}:
     from worker import sandbox
     sandbox.confine = lambda folder, size: os.kill(os.getpid(), signal.SIGKILL)

@@ -10,9 +10,9 @@ from app.db import database_now, read_scope, session_scope
 from app.jobs import lifecycle
 from app.models import Artifact, Job
 from app.storage import get_store
+from tests.worker.scripted_runner import KNOWN
 from worker import publish, sweeper
 
-KNOWN = {"student": {"parameters": 3}, "training": {"steps": 10, "complete": True}}
 KEPT = "Training was finished; its student is kept"
 
 
@@ -111,7 +111,7 @@ def test_a_second_attempt_only_evaluates_and_there_is_one_student(scripted, atte
     act(job_id, "evaluate")
     assert attempt(job_id) == "succeeded"
     row = kept(job_id, partial=False)
-    assert (row.result["resumed"], row.error) == (10, None)
+    assert (row.result["training"]["seconds"], row.error) == (10, None)
     assert steps_trained(stored_jobs, job_id) == [10]
     assert {k: len(v) for k, v in stored_jobs.artifacts(job_id).items()} == {
         "student": 1, "report": 1, "manifest": 1,
@@ -133,7 +133,7 @@ def test_a_cancel_is_obeyed_in_evaluation_and_keeps_the_student(scripted, attemp
     ask(job_id, "cancel")
     assert ended() == "cancelled"
     row = kept(job_id)
-    assert row.result == {**KNOWN, "fidelity": {}}
+    assert row.result == {**KNOWN, "fidelity": {"agreement_noise": 0.5}}
 
 
 def test_a_cancel_of_an_evaluation_that_hangs_keeps_the_student(scripted, attempt, stored_jobs, kept):
@@ -167,7 +167,7 @@ def test_a_pause_in_evaluation_goes_on_from_the_last_step(scripted, attempt, sto
     act(job_id, "evaluate")
     ask(job_id, "resume")
     assert attempt(job_id) == "succeeded"
-    assert kept(job_id, partial=False).result["resumed"] == 10
+    assert kept(job_id, partial=False).result["training"]["seconds"] == 10
 
 
 def test_a_paused_job_that_is_cancelled_keeps_its_student(scripted, attempt, stored_jobs):

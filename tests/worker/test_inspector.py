@@ -22,7 +22,7 @@ with open({log!r}, "a") as log:
     log.write(f"{{data['threads']}}\\n")
 if {hangs} and (data["threads"] > 1 or {hangs} == 2):
     time.sleep(600)
-write_message(out, Message("result", {{"inspection": {{"threads": data["threads"]}}}}))
+write_message(out, Message("result", {{"inspection": {{"timing": {{"threads": data["threads"]}}}}}}))
 """
 
 

@@ -72,7 +72,7 @@ def test_cancel_keeps_the_partial_student(scripted, attempt, stored_jobs, orphan
     artifacts = stored_jobs.artifacts(job_id)
     assert [a.partial for a in artifacts["student"]] == [True]
     assert "checkpoint" not in artifacts
-    assert stored_jobs.row(job_id).result["steps"] >= 2
+    assert stored_jobs.row(job_id).result["training"]["steps"] >= 2
     assert [e.type for e in stored_jobs.events(job_id)][-1] == "job.cancelled"
     assert not orphans()
 
@@ -109,7 +109,7 @@ def test_pause_keeps_the_checkpoint_and_resume_goes_on(scripted, attempt, stored
     assert not orphans()
     resume(job_id, act="finish")
     assert attempt(job_id) == "succeeded"
-    assert stored_jobs.row(job_id).result == {"resumed": kept["checkpoint"][-1].step}
+    assert stored_jobs.row(job_id).result["training"]["seconds"] == kept["checkpoint"][-1].step
 
 
 def test_pause_of_a_runner_that_hangs_kills_it(scripted, attempt, stored_jobs):
@@ -197,7 +197,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(scripted, attempt, sto
         spec = {**stored_jobs.row(job_id).resolved_spec, "metadata": {"act": "finish"}}
         session.execute(update(Job).where(Job.id == job_id).values(resolved_spec=spec))
     assert attempt(job_id) == "succeeded"
-    assert stored_jobs.row(job_id).result == {"resumed": before.step}
+    assert stored_jobs.row(job_id).result["training"]["seconds"] == before.step
     assert "checkpoint" not in stored_jobs.artifacts(job_id)
 
 
@@ -235,7 +235,8 @@ def test_an_error_after_some_training_keeps_the_partial_student(scripted, attemp
     job_id = scripted("diverge_late")
     assert attempt(job_id) == "failed"
     row = stored_jobs.row(job_id)
-    assert (row.error["code"], row.error["param"], row.result) == ("diverged", "student", {"steps": 7})
+    assert (row.error["code"], row.error["param"]) == ("diverged", "student")
+    assert (row.result["training"]["steps"], row.result["training"]["complete"]) == (7, False)
     assert [a.partial for a in stored_jobs.artifacts(job_id)["student"]] == [True]
 
 

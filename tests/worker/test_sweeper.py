@@ -11,6 +11,8 @@ from app.db import database_now, read_scope, session_scope
 from app.jobs import lifecycle
 from app.models import ArtifactChunk, WorkerBeat
 from app.storage import get_store
+from dfad_core.contract.job_result import JobError, JobResult
+from dfad_core.contract.serialization import from_json
 from worker import sweeper
 from worker.protocol import Message
 from worker.publish import publish_now
@@ -70,8 +72,8 @@ def test_checkpoints_of_jobs_that_succeeded_go(database, stored_jobs):
         publish_now(claim, Message("checkpoint", {"step": 1}, b"state"), "checkpoint")
         with session_scope() as session:
             if end == "succeeded":
-                lifecycle.succeed(session, claim, {})
+                lifecycle.succeed(session, claim, from_json(JobResult, {}))
             elif end == "failed":
-                lifecycle.fail(session, claim, {"code": "worker_lost", "message": "gone"})
+                lifecycle.fail(session, claim, JobError("worker_lost", "gone"))
     sweeper.sweep()
     assert [end for end, job_id in ids.items() if stored_jobs.artifacts(job_id)] == ["failed", None]

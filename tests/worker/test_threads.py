@@ -5,28 +5,35 @@ import os
 import pytest
 
 from app.config import Settings
+from dfad_core.contract import machine
 from worker import threads
+
+V1 = "4:cpu,cpuacct:/docker/x\n"
 
 
 @pytest.mark.parametrize(
-    ("files", "expected"),
+    ("group", "files", "expected"),
     [
-        ({}, 64),
-        ({"cpu.max": "max 100000\n"}, 64),
-        ({"cpu.max": "400000 100000\n"}, 4),
-        ({"cpu.max": "150000 100000\n"}, 2),
-        ({"cpu.max": "10000 100000\n"}, 1),
-        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 64),
-        ({"cpu/cpu.cfs_quota_us": "300000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 3),
+        ("0::/\n", {}, 64),
+        ("0::/\n", {"cpu.max": "max 100000\n"}, 64),
+        ("0::/\n", {"cpu.max": "400000 100000\n"}, 4),
+        ("0::/\n", {"cpu.max": "150000 100000\n"}, 2),
+        ("0::/\n", {"cpu.max": "10000 100000\n"}, 1),
+        # A service of systemd: the quota is set on its own group, below the root.
+        ("0::/system.slice/worker\n", {"system.slice/worker/cpu.max": "300000 100000\n"}, 3),
+        (V1, {"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 64),
+        (V1, {"cpu/cpu.cfs_quota_us": "300000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 3),
     ],
 )
-def test_share_of_a_container(tmp_path, monkeypatch, files, expected):
+def test_share_of_a_container(tmp_path, monkeypatch, group, files, expected):
     for name in [n for n in os.environ if n.startswith("DFAD_")]:
         monkeypatch.delenv(name)
-    (tmp_path / "cpu").mkdir()
     for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    monkeypatch.setattr(threads, "CGROUP", tmp_path)
+    (tmp_path / "self").write_text(group)
+    monkeypatch.setattr(machine, "CGROUP_ROOT", tmp_path)
+    monkeypatch.setattr(machine, "CGROUP_OF_SELF", tmp_path / "self")
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
     assert threads.runner_threads(Settings()) == expected
     assert threads.runner_threads(Settings(local_workers=2)) == max(1, expected // 2)

@@ -7,6 +7,9 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from dfad_core.contract.job_result import JobResult
+from dfad_core.contract.serialization import from_json
+
 SPEC: dict[str, Any] = {"student": {"architecture": "mlp8"}, "budget": {"steps": 5}}
 Submit = Callable[..., Any]
 
@@ -53,9 +56,9 @@ def finished() -> Callable[..., Any]:
             now = database_now(session)
             if partial:
                 lifecycle.request_cancel(session, job_id, held.tenant_id)
-                assert lifecycle.cancelled(session, held, {"compression": 4.0})
+                assert lifecycle.cancelled(session, held, from_json(JobResult, {"compression": 4.0}))
             else:
-                assert lifecycle.succeed(session, held, {"compression": 4.0})
+                assert lifecycle.succeed(session, held, from_json(JobResult, {"compression": 4.0}))
             session.add(Artifact(
                 id=artifact_id, tenant_id=held.tenant_id, job_id=job_id, kind="student", partial=partial,
                 filename="student.safetensors", media_type="application/octet-stream", bytes=stored.bytes,

@@ -10,6 +10,8 @@ import pytest
 from sqlalchemy import select
 from starlette.testclient import TestClient
 
+from dfad_core.contract.job_result import JobError
+
 Submit = Callable[..., Any]
 Finished = Callable[..., None]
 
@@ -355,7 +357,7 @@ def test_creation_can_wait_for_the_end(client: TestClient, submit: Submit) -> No
             time.sleep(0.05)
         held = claimed(waiting[0]["id"])
         with session_scope() as session:
-            fail(session, held, {"code": "diverged", "message": "not a number", "param": None})
+            fail(session, held, JobError("diverged", "not a number"))
 
     worker = threading.Thread(target=run_what_comes)
     worker.start()
@@ -481,3 +483,48 @@ def test_progress_of_a_budget_in_seconds(client: TestClient, submit: Submit) -> 
         job = session.get_one(Job, job_id)
         job.step, job.percent = 100, 75.0
     assert client.get(f"/jobs/{job_id}").json()["progress"]["percent"] == 75
+
+
+def test_job_and_event_agree_where_the_steps_are_done_before_the_time(
+    client: TestClient, submit: Submit
+) -> None:
+    """500 of 1,000 steps after 20 of 100 s: tried, the event said 20 % and the job 50 %."""
+    from dfad_core.contract.progress import Progress
+    from worker.publish import record_progress
+
+    job_id = submit({"budget": {"steps": 1000, "train_seconds": 100}}).json()["id"]
+    report = Progress(step=500, total_steps=1000, seconds=20.0, eta_seconds=20.0, fraction=0.2)
+    record_progress(claimed(job_id), report)
+    event = client.get(f"/jobs/{job_id}/events").json()["data"][-1]
+    job = client.get(f"/jobs/{job_id}").json()
+    assert (event["type"], event["data"]["percent"]) == ("progress", 50.0)
+    assert job["progress"]["percent"] == report.percent == 50.0
+
+
+def test_a_result_and_an_inspection_of_an_earlier_version_are_shown(
+    client: TestClient, submit: Submit
+) -> None:
+    from app.db import session_scope
+    from app.models import Job, Teacher
+
+    job = submit().json()
+    with session_scope() as session:
+        row = session.get_one(Job, job["id"])
+        row.status = "cancelled"
+        row.result = {"compression": 3, "movers": 1, "evaluation": {}, "student": {"architecture": "mlp8"}}
+        teacher = session.get_one(Teacher, job["teacher"]["id"])
+        teacher.status = "ready"
+        teacher.inspection = {
+            "architecture": "mlp8",
+            "num_classes": 3,
+            "input": {"shape": [1, 8, 8]},
+            "of_old": 1,
+        }
+    result = client.get(f"/jobs/{job['id']}").json()["result"]
+    assert (result["compression"], result["student"]["architecture"]) == (3.0, "mlp8")
+    assert (result["evaluation"], result["training"]["steps"]) == (None, 0)
+    assert client.get(f"/ui/jobs/{job['id']}").status_code == 200
+    inspection = client.get(f"/teachers/{job['teacher']['id']}").json()["inspection"]
+    assert inspection["input"] == {"shape": [1, 8, 8], "mean": None, "std": None}
+    assert inspection["notes"] == []
+    assert client.get(f"/ui/new?teacher={job['teacher']['id']}").status_code == 200

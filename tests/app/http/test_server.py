@@ -15,6 +15,8 @@ import httpx
 import pytest
 
 from benchmarks.services import free_port
+from dfad_core.contract.job_result import JobResult
+from dfad_core.contract.serialization import from_json
 
 SPEC = json.dumps({"student": {"architecture": "mlp8"}, "budget": {"steps": 5}})
 MIB = 2**20
@@ -92,7 +94,7 @@ def succeed(held: Any) -> None:
     from app.jobs import lifecycle
 
     with session_scope() as session:
-        assert lifecycle.succeed(session, held, {})
+        assert lifecycle.succeed(session, held, from_json(JobResult, {}))
 
 
 STREAM = {"Accept": "text/event-stream"}

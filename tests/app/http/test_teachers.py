@@ -4,6 +4,10 @@ from typing import Any
 
 from starlette.testclient import TestClient
 
+from dfad_core.contract.inspection import Inspection
+from dfad_core.contract.job_result import JobError
+from dfad_core.contract.serialization import from_json
+
 
 def post(client: TestClient, spec: str = "{}", content: bytes = b"PK\x03\x04weights") -> Any:
     return client.post("/teachers", files={"teacher": ("t.pt", content), "spec": (None, spec)})
@@ -30,7 +34,7 @@ def test_a_rejected_teacher_takes_no_jobs(client: TestClient) -> None:
     from worker.inspection import record_inspection
 
     teacher_id = post(client).json()["id"]
-    record_inspection(teacher_id, {"error": {"code": "corrupt_file", "message": "damaged"}})
+    record_inspection(teacher_id, JobError("corrupt_file", "damaged"))
     teacher = client.get(f"/teachers/{teacher_id}").json()
     assert (teacher["status"], teacher["error"]["code"]) == ("rejected", "corrupt_file")
     answer = client.post("/jobs", json={"teacher_id": teacher_id, "student": {"architecture": "mlp8"}})
@@ -90,7 +94,8 @@ def test_a_student_is_held_to_the_inspected_input(client: TestClient) -> None:
     from worker.inspection import record_inspection
 
     teacher_id = post(client).json()["id"]
-    record_inspection(teacher_id, {"inspection": {"architecture": "mlp8", "input": {"shape": [1, 8, 8]}}})
+    report = {"architecture": "mlp8", "num_classes": 10, "input": {"shape": [1, 8, 8]}}
+    record_inspection(teacher_id, from_json(Inspection, report))
     body = {"teacher_id": teacher_id, "student": {"architecture": "lenet5"}}
     answer = client.post("/jobs", json=body)
     assert (answer.status_code, answer.json()["code"]) == (422, "shape_mismatch")

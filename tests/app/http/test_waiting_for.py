@@ -6,6 +6,8 @@ from typing import Any
 
 from starlette.testclient import TestClient
 
+from dfad_core.contract.job_result import JobError
+
 Submit = Callable[..., Any]
 NONE_ALIVE = "Waiting for a worker: none is alive."
 
@@ -69,7 +71,7 @@ def test_a_teacher(client: TestClient) -> None:
     assert claimed is not None
     assert said(client, f"/teachers/{claimed.teacher_id}") == ("reading", "A worker is reading the file.")
     assert "A worker is reading the file." in client.get(f"/ui/new?teacher={claimed.teacher_id}").text
-    record_inspection(claimed.teacher_id, {"error": {"code": "corrupt_file", "message": "damaged"}})
+    record_inspection(claimed.teacher_id, JobError("corrupt_file", "damaged"))
     assert client.get(f"/teachers/{claimed.teacher_id}").json()["waiting_for"] is None
     codes = {
         row["id"]: (row["waiting_for"] or {}).get("code") for row in client.get("/teachers").json()["data"]

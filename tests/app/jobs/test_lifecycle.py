@@ -9,8 +9,14 @@ from app.errors import InvalidTransition, NotFound
 from app.jobs import lifecycle
 from app.jobs.states import TERMINAL, Status
 from app.models import Job
+from dfad_core.contract.job_result import JobError, JobResult
+from dfad_core.contract.serialization import from_json, to_json
 
-ERROR = {"code": "engine_error", "message": "it broke"}
+ERROR = JobError("engine_error", "it broke")
+
+
+def result(compression):
+    return from_json(JobResult, {"compression": compression})
 
 
 def test_submit_queues_with_event_and_message(jobs):
@@ -71,21 +77,21 @@ def test_a_lapsed_lease_is_not_renewed(jobs):
 
 def test_success_and_failure_end_the_lease(jobs):
     won, lost = jobs.run(), jobs.run()
-    assert jobs.do(lifecycle.succeed, won, {"compression": 4})
+    assert jobs.do(lifecycle.succeed, won, result(4))
     assert jobs.do(lifecycle.fail, lost, ERROR)
     for claim, status in ((won, "succeeded"), (lost, "failed")):
         row = jobs.row(claim.job_id)
         assert (row.status, row.phase, row.lease_owner, row.lease_expires_at) == (status, None, None, None)
         assert row.finished_at is not None
         assert jobs.events(claim.job_id)[-1] == f"job.{status}"
-    assert jobs.row(won.job_id).result == {"compression": 4}
-    assert jobs.row(lost.job_id).error == ERROR
+    assert jobs.row(won.job_id).result["compression"] == 4
+    assert jobs.row(lost.job_id).error == to_json(ERROR)
 
 
 def test_nothing_follows_an_end(jobs):
     claim = jobs.run()
-    assert jobs.do(lifecycle.succeed, claim, {})
-    assert not jobs.do(lifecycle.succeed, claim, {"late": True})
+    assert jobs.do(lifecycle.succeed, claim, from_json(JobResult, {}))
+    assert not jobs.do(lifecycle.succeed, claim, result(5))
     assert not jobs.do(lifecycle.fail, claim, ERROR)
     assert not jobs.do(lifecycle.cancelled, claim)
     assert not jobs.do(lifecycle.requeue, claim, "late", delay=0)
@@ -109,7 +115,7 @@ def test_a_stale_fence_changes_nothing(jobs):
     before = jobs.events(old.job_id)
     assert jobs.do(lifecycle.heartbeat, old) == lifecycle.Beat(alive=False)
     assert not jobs.do(lifecycle.update_held, old, step=99)
-    assert not jobs.do(lifecycle.succeed, old, {"stale": True})
+    assert not jobs.do(lifecycle.succeed, old, result(5))
     assert not jobs.do(lifecycle.fail, old, ERROR)
     assert not jobs.do(lifecycle.cancelled, old)
     assert not jobs.do(lifecycle.requeue, old, "stale", delay=0)
@@ -146,7 +152,7 @@ def test_giving_up_fails_at_the_last_attempt(jobs):
         if ends[-1] == "requeued":
             jobs.lapse(job_id)
     assert ends == ["requeued", "requeued", "failed"]
-    assert jobs.row(job_id).error == ERROR
+    assert jobs.row(job_id).error == to_json(ERROR)
 
 
 def test_back_off_doubles_with_jitter(home):
@@ -207,11 +213,11 @@ def test_cancel_of_a_running_job_is_asked_for_then_obeyed(jobs):
     for _ in range(2):
         job: Job = jobs.do(lifecycle.request_cancel, claim.job_id, jobs.tenant)
         assert (job.status, job.stop_requested, job.fence) == ("cancelling", "cancel", claim.fence)
-    assert not jobs.do(lifecycle.succeed, claim, {})
+    assert not jobs.do(lifecycle.succeed, claim, from_json(JobResult, {}))
     assert not jobs.do(lifecycle.fail, claim, ERROR)
-    assert jobs.do(lifecycle.cancelled, claim, {"partial": True})
+    assert jobs.do(lifecycle.cancelled, claim, result(6))
     row = jobs.row(claim.job_id)
-    assert (row.status, row.result, row.stop_requested) == ("cancelled", {"partial": True}, None)
+    assert (row.status, row.result["compression"], row.stop_requested) == ("cancelled", 6, None)
     assert jobs.events(claim.job_id)[-2:] == ["job.cancelling", "job.cancelled"]
 
 
@@ -230,7 +236,7 @@ def test_a_cancel_racing_the_finish_ends_once(jobs, round_):
 
     def finish() -> bool:
         start.wait()
-        return bool(jobs.do(lifecycle.succeed, claim, {}))
+        return bool(jobs.do(lifecycle.succeed, claim, from_json(JobResult, {})))
 
     def cancel() -> bool:
         start.wait()
@@ -266,7 +272,7 @@ def test_a_move_that_rolls_back_leaves_no_event(jobs):
     claim = jobs.run()
 
     def torn(session: object) -> None:
-        lifecycle.succeed(session, claim, {})
+        lifecycle.succeed(session, claim, from_json(JobResult, {}))
         raise RuntimeError("the power went")
 
     with pytest.raises(RuntimeError):

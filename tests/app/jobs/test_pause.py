@@ -9,6 +9,8 @@ from app.db import database_now, read_scope, session_scope
 from app.errors import InvalidTransition, NotFound
 from app.jobs import lifecycle
 from app.models import Job, OutboxMessage
+from dfad_core.contract.job_result import JobError, JobResult
+from dfad_core.contract.serialization import from_json
 
 
 def paused(jobs):
@@ -77,14 +79,14 @@ def test_the_reaper_pauses_what_was_to_be_paused(jobs):
 def test_a_crash_while_pausing_pauses(jobs):
     claim = jobs.run()
     jobs.do(lifecycle.request_pause, claim.job_id, jobs.tenant)
-    error = {"code": "runner_crashed", "message": "it died"}
+    error = JobError("runner_crashed", "it died")
     assert jobs.do(lifecycle.give_up_attempt, claim, "died", error) == "paused"
 
 
 def test_a_result_that_was_on_its_way_counts(jobs):
     claim = jobs.run()
     jobs.do(lifecycle.request_pause, claim.job_id, jobs.tenant)
-    assert jobs.do(lifecycle.succeed, claim, {})
+    assert jobs.do(lifecycle.succeed, claim, from_json(JobResult, {}))
     assert jobs.row(claim.job_id).status == "succeeded"
 
 
@@ -104,7 +106,7 @@ def test_what_cannot_be(jobs):
     jobs.do(lifecycle.request_pause, claim.job_id, jobs.tenant)
     with pytest.raises(InvalidTransition, match="pausing"):
         jobs.do(lifecycle.request_resume, claim.job_id, jobs.tenant)
-    assert jobs.do(lifecycle.succeed, claim, {})
+    assert jobs.do(lifecycle.succeed, claim, from_json(JobResult, {}))
     for move in (lifecycle.request_pause, lifecycle.request_resume):
         with pytest.raises(InvalidTransition, match="succeeded"):
             jobs.do(move, claim.job_id, jobs.tenant)

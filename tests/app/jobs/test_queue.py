@@ -7,6 +7,8 @@ from app.config import get_settings
 from app.db import session_scope
 from app.jobs import lifecycle
 from app.jobs.queue import claim_next, next_waiting
+from dfad_core.contract.job_result import JobResult
+from dfad_core.contract.serialization import from_json
 
 EVERY = ("auto", "cpu", "cuda")
 
@@ -35,7 +37,7 @@ def test_tenants_take_turns_on_one_device(jobs):
     served = []
     while (claim := take()) is not None:
         served.append(claim.tenant_id)
-        jobs.do(lifecycle.succeed, claim, {})
+        jobs.do(lifecycle.succeed, claim, from_json(JobResult, {}))
     assert sorted(served[:3]) == ["a", "b", "c"]
     assert sorted(served[3:5]) == ["a", "b"]
     assert served[5] == "a"

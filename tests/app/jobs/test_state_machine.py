@@ -26,9 +26,11 @@ from app.errors import InvalidTransition
 from app.jobs import lifecycle
 from app.jobs.states import LEASED, MOVES, TERMINAL, Status
 from app.models import Job, JobEvent, OutboxMessage, Teacher
+from dfad_core.contract.job_result import JobError, JobResult
+from dfad_core.contract.serialization import from_json
 
 ENDS = {"job.succeeded", "job.failed", "job.cancelled"}
-ERROR = {"code": "engine_error", "message": "it broke"}
+ERROR = JobError("engine_error", "it broke")
 
 
 class Lives(RuleBasedStateMachine):
@@ -86,7 +88,12 @@ class Lives(RuleBasedStateMachine):
     @rule(claim=claims)
     def succeed(self, claim):
         allowed = self._current(claim) and self.expected[claim.job_id] != Status.CANCELLING
-        self._to(claim.job_id, Status.SUCCEEDED, self.jobs.do(lifecycle.succeed, claim, {}), allowed)
+        self._to(
+            claim.job_id,
+            Status.SUCCEEDED,
+            self.jobs.do(lifecycle.succeed, claim, from_json(JobResult, {})),
+            allowed,
+        )
 
     @rule(claim=claims)
     def fail(self, claim):

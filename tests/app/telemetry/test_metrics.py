@@ -14,6 +14,8 @@ from app.config import get_settings
 from app.db import database_now, session_scope
 from app.jobs import lifecycle
 from app.models import Job
+from dfad_core.contract.job_result import JobResult
+from dfad_core.contract.serialization import from_json
 
 
 def told(client: TestClient) -> dict[tuple[str, ...], float]:
@@ -55,7 +57,7 @@ def test_jobs_and_queue(each_database: str) -> None:
         assert 2.9 < found["dfad_step_seconds",] < 4
         assert found["dfad_job_retries",] == 2
         with session_scope() as session:
-            assert lifecycle.succeed(session, held, {})
+            assert lifecycle.succeed(session, held, from_json(JobResult, {}))
         found = told(client)
         assert found["dfad_job_duration_seconds_count", "succeeded"] == 1
         assert 29 < found["dfad_job_duration_seconds_sum", "succeeded"] < 40

@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from dfad_core.contract.job_result import JobError, JobResult
+from dfad_core.contract.serialization import from_json
 from tests.app.http.conftest import finished, submit
 
 __all__ = ["finished", "submit"]
@@ -105,7 +107,7 @@ def test_an_evaluation_is_counted_and_a_student_without_figures_is_shown(
             filename="student.safetensors", bytes=3, sha256="0" * 64, created_at=database_now(session),
             details={"complete": True, "result": None},
         ))  # fmt: skip
-        assert lifecycle.fail(session, held, {"code": "hung", "message": "It hung."})
+        assert lifecycle.fail(session, held, JobError("hung", "It hung."))
     page = client.get(f"/ui/jobs/{job_id}").text
     assert "It hung. Training was finished; its student is kept" in page
     assert "Download the partial student" in page
@@ -136,7 +138,7 @@ def test_a_result_says_what_its_figures_rest_on(
     with session_scope() as session:
         held = lifecycle.claim(session, job_id, "w")
         assert held is not None
-        assert lifecycle.succeed(session, held, result)
+        assert lifecycle.succeed(session, held, from_json(JobResult, result))
     assert text in client.get(f"/ui/jobs/{job_id}").text
 
 

@@ -31,6 +31,7 @@ from app.webhooks.delivery import AT_ONCE_A_TENANT, LEASE_FACTOR, claim_due, del
 from app.webhooks.schemas import WebhookPatch
 from app.webhooks.secrets import SecretUnreadable, new_secret, seal, unseal
 from app.webhooks.sending import Outcome
+from dfad_core.contract.job_result import JobError
 from tests.app.webhooks.conftest import Receiver
 
 Hook = Callable[..., str]
@@ -72,7 +73,7 @@ def job(each_database: str, stored_jobs: Any) -> Callable[[], str]:
         with session_scope() as session:
             claim = lifecycle.claim(session, job_id, "w")
             assert claim is not None
-            assert lifecycle.fail(session, claim, {"code": "corrupt_file", "message": "/secret/path"})
+            assert lifecycle.fail(session, claim, JobError("corrupt_file", "/secret/path"))
         return job_id
 
     return run

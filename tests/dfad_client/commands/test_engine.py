@@ -112,6 +112,24 @@ def test_options_reach_the_engine(run: Any, program: Program) -> None:
     assert '--target={"max_bytes": 9}' in program.arguments
 
 
+def test_files_that_describe_a_student_and_a_folder_of_checkpoints_reach_the_engine(
+    run: Any, program: Program
+) -> None:
+    program.says(
+        ("note", {"code": "resumed", "message": "training goes on from step 2"}), ("result", DISTILLED)
+    )
+    shape = '{"shape": [1, 8, 8]}'
+    done = run(
+        "distill", "t.pt", "--layers", "l.json", "--resume", "f", "--num-classes", "7", "--input", shape
+    )
+    assert done.exit_code == 0
+    assert "note: training goes on from step 2" in done.stderr
+    for flag in ("--layers=l.json", "--resume=f", "--num-classes=7", f"--input={shape}"):
+        assert flag in program.arguments
+    assert run("distill", "t.pt", "--transformers", "c.json").exit_code == 0
+    assert "--transformers=c.json" in program.arguments
+
+
 def test_lines_for_programs(run: Any, program: Program) -> None:
     program.says(("progress", {"step": 1, "percent": 25.0}), ("result", DISTILLED))
     done = run("distill", "t.pt", "--student", "mlp8", "--json")
@@ -126,6 +144,7 @@ def test_lines_for_programs(run: Any, program: Program) -> None:
         ("absent.pt --student mlp8", "no file"),
         ("t.pt", "name the student"),
         ("t.pt --student mlp8 --max-bytes 9", "name the student"),
+        ("t.pt --layers l.json --transformers c.json", "name the student"),
         ("t.pt --student mlp8 --student-arg width", "NAME=INTEGER"),
     ],
 )

@@ -12,23 +12,7 @@ import pytest
 import torch
 
 from dfad_core import load_student
-from dfad_core.cli import program
 from dfad_core.cli.lines import finite
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Any:
-    """Run a command in `tmp_path`; its exit code and lines."""
-    handlers: dict[int, Any] = {}
-    monkeypatch.setattr("signal.signal", handlers.__setitem__)
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: str) -> tuple[int, list[dict[str, Any]]]:
-        code = program.main(arguments)
-        return code, [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-
-    call.handlers = handlers  # type: ignore[attr-defined]
-    return call
 
 
 def test_from_a_teacher_to_a_student_and_on(run: Any, tiny_teacher: Path, tmp_path: Path) -> None:
@@ -124,7 +108,7 @@ def test_the_first_signal_keeps_the_student_the_second_ends_at_once(run: Any, ti
     interrupt = Interrupt()
     (handler,) = set(run.handlers.values())
     handler(2, None)
-    assert interrupt.asked
+    assert interrupt.requested
     with pytest.raises(KeyboardInterrupt):
         handler(2, None)
     with pytest.raises(KeyboardInterrupt):
@@ -134,6 +118,13 @@ def test_the_first_signal_keeps_the_student_the_second_ends_at_once(run: Any, ti
 @pytest.mark.parametrize(
     ("arguments", "code", "error"),
     [
+        (["--student=mlp8", "--layers=layers.json"], 2, "file"),
+        (["--layers=TEACHER"], 2, "invalid_config"),
+        (["--transformers=TEACHER"], 2, "invalid_config"),
+        (["--student=mlp8", "--resume=TEACHER"], 2, "invalid_config"),
+        (["--student=mlp8", '--input={"shape": [1, 8]}'], 2, "invalid_config"),
+        (["--student=mlp8", '--input={"shape": [1, 8, 8], "deviation": [1]}'], 2, "invalid_config"),
+        (["--student=mlp8", "--num-classes=7"], 1, "architecture_mismatch"),
         (["--student=nope"], 2, "unknown_architecture"),
         (["--student=resnet18", "--export=tflite"], 2, "invalid_config"),
         (["--student=lenet5"], 2, "shape_mismatch"),
@@ -154,6 +145,51 @@ def test_what_is_refused(run: Any, tiny_teacher: Path, arguments: list[str], cod
     found, lines = run("distill", str(tiny_teacher), "--steps=1", *given)
     assert (found, lines[-1]["type"], lines[-1]["data"]["code"]) == (code, "error", error)
     assert tiny_teacher.read_bytes() == before
+
+
+def test_a_student_of_layers(run: Any, tiny_teacher: Path, tmp_path: Path) -> None:
+    layers = [{"type": "flatten"}, {"type": "linear", "features": 6}, {"type": "relu"}, {"type": "linear"}]
+    (tmp_path / "layers.json").write_text(json.dumps(layers))
+    code, lines = run("distill", str(tiny_teacher), "--layers=layers.json", "--steps=1")
+    assert code == 0
+    assert lines[-1]["data"]["result"]["student"]["architecture"] == "layers"
+    student = load_student("student.safetensors")
+    assert sum(p.numel() for p in student.parameters()) == 64 * 6 + 6 + 6 * 10 + 10
+    (tmp_path / "layers.json").write_text(json.dumps([*layers, {"type": "linear", "features": 3}]))
+    code, lines = run("distill", str(tiny_teacher), "--layers=layers.json", "--steps=1")
+    assert (code, lines[-1]["data"]["param"]) == (2, "layers.4")
+    (tmp_path / "layers.json").write_text("{}")
+    code, lines = run("distill", str(tiny_teacher), "--layers=layers.json")
+    assert (code, lines[-1]["data"]["param"]) == (2, "layers")
+    assert "must hold a list" in lines[-1]["data"]["message"]
+
+
+def test_a_student_of_a_transformers_config(run: Any, tiny_teacher: Path, tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    config = {
+        "model_type": "resnet",
+        "depths": [1],
+        "hidden_sizes": [8],
+        "embedding_size": 8,
+        "layer_type": "basic",
+    }
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    arguments = ("--transformers=config.json", "--steps=1", "--export=huggingface")
+    code, lines = run("distill", str(tiny_teacher), *arguments)
+    assert code == 0
+    data = lines[-1]["data"]
+    assert data["result"]["student"]["architecture"] == "transformers"
+    assert "student.zip" in data["files"]
+    assert load_student("student.safetensors")(torch.zeros(1, 1, 8, 8)).shape == (1, 10)
+
+
+def test_options_of_the_teacher_reach_the_student(run: Any, tiny_teacher: Path) -> None:
+    source = '--input={"shape": [1, 8, 8], "mean": [0.5], "std": [0.25]}'
+    given = ("--architecture=mlp8", "--num-classes=10", source)
+    code, _ = run("distill", str(tiny_teacher), "--student=mlp8", "--steps=1", *given)
+    assert code == 0
+    read = load_student("student.safetensors").dfad_metadata.input
+    assert (read.shape, read.mean, read.std) == ((1, 8, 8), (0.5,), (0.25,))
 
 
 def test_a_file_that_is_no_teacher_or_no_student(run: Any, tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 from typing import Any
 
+from dfad_core.contract.job_result import JobResult
+from dfad_core.contract.serialization import from_json, to_json
 from dfad_core.report.card import render_report
 
 
-def result(**changes: Any) -> dict[str, Any]:
+def result(**changes: Any) -> JobResult:
     side = {"architecture": "<script>alert(1)</script>", "parameters": 10, "bytes": 40, "macs": 100}
-    return {
+    document = {
         "teacher": side,
         "student": {**side, "architecture": "mlp8"},
         "compression": 4.5,
@@ -21,6 +23,7 @@ def result(**changes: Any) -> dict[str, Any]:
         "versions": {"torch": "2"},
         **changes,
     }  # fmt: skip
+    return from_json(JobResult, document)
 
 
 HISTORY = [{"seconds": float(i), "student_loss": 1.0 / (i + 1), "agreement": 0.1 * i} for i in range(5)]
@@ -46,10 +49,10 @@ def test_accuracy_names_its_data() -> None:
 
 def test_what_the_figures_rest_on_and_times_of_any_batch() -> None:
     about = {"images": 64, "measured": {}, "seconds": 41.2, "bound_seconds": 60.0, "complete": True}
-    found = result(evaluation=about)
-    for who in ("teacher", "student"):
-        found[who] = {**found[who], "latency_milliseconds": {"1": 2.5, "8": 19.25}}
-    page = render_report(found, history=[], samples_png=None, title="t")
+    document = to_json(result(evaluation=about))
+    for role in ("teacher", "student"):
+        document[role]["latency_milliseconds"] = {"1": 2.5, "8": 19.25}
+    page = render_report(from_json(JobResult, document), history=[], samples_png=None, title="t")
     assert "Measured on 64 images of each source, in 41.2 s." in page
     assert "ms, batch 8" in page
     assert "19.25" in page
@@ -57,7 +60,7 @@ def test_what_the_figures_rest_on_and_times_of_any_batch() -> None:
 
 
 def test_a_partial_student_says_so() -> None:
-    training = {**result()["training"], "complete": False}
+    training = {**to_json(result().training), "complete": False}
     assert "Partial." in render_report(result(training=training), history=[], samples_png=None, title="t")
 
 

@@ -33,7 +33,9 @@ def test_a_torn_one_is_set_aside_and_the_one_before_taken(tmp_path: Path, length
     folder.save(1, _sealed(1))
     newest = folder.save(2, _sealed(2))
     newest.write_bytes(newest.read_bytes()[:length])
-    assert _number(folder.load()) == 1
+    damaged: list[Path] = []
+    assert _number(folder.load(lambda path, _error: damaged.append(path))) == 1
+    assert damaged == [newest]
     assert newest.with_suffix(".damaged").exists()
     assert _number(folder.load()) == 1
 
@@ -48,11 +50,17 @@ def test_one_changed_bit_is_noticed(tmp_path: Path) -> None:
     assert _number(folder.load()) == 1
 
 
-def test_a_run_begun_anew_keeps_what_it_saves(tmp_path: Path) -> None:
-    folder = CheckpointFolder(tmp_path, keep=1)
+@pytest.mark.parametrize("keep", [1, 2])
+def test_a_run_that_starts_anew_goes_on_from_what_it_saved(tmp_path: Path, keep: int) -> None:
+    """Seen before: the checkpoint of the run that was given up had the higher step, and was loaded again."""
+    folder = CheckpointFolder(tmp_path, keep)
     for step in (8, 9):
         folder.save(step, _sealed(step))
-    assert folder.save(1, _sealed(1)).exists()
+    folder.save(1, _sealed(1))
+    assert _number(folder.load()) == 1
+    folder.save(2, _sealed(2))
+    assert _number(folder.load()) == folder.newest_step() == 2
+    assert len(list(tmp_path.iterdir())) == keep
 
 
 def test_another_owner_written_over_is_damage(tmp_path: Path) -> None:
@@ -83,9 +91,10 @@ def test_a_failed_write_leaves_what_was_there(
     assert _number(folder.load()) == 1
 
 
-def test_what_a_dead_writer_left_is_ignored_and_tidied(tmp_path: Path) -> None:
+def test_what_a_dead_writer_left_goes_and_the_users_own_files_stay(tmp_path: Path) -> None:
     folder = CheckpointFolder(tmp_path)
-    (tmp_path / "tmpabc.unfinished").write_bytes(b"half")
+    (tmp_path / ".step-000000000002.dfad.0a.unfinished").write_bytes(b"half")
+    (tmp_path / "novel.unfinished").write_bytes(b"Once")
     assert folder.load() is None
     folder.save(3, _sealed(3))
-    assert [p.name for p in tmp_path.iterdir()] == ["step-000000000003.dfad"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["novel.unfinished", "step-000000000003.dfad"]

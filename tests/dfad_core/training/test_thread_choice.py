@@ -182,8 +182,8 @@ class Witness(Hooks):
         self.events, self.metrics, self.saved, self._stop_at = [], [], None, stop_at
         self._step = 0
 
-    def event(self, kind, data):
-        self.events.append((kind, data))
+    def note(self, code, data):
+        self.events.append((code, data))
 
     def progress(self, progress):
         self.metrics.append(progress.metrics)

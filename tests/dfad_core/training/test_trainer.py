@@ -1,4 +1,5 @@
 import copy
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ class Witness(Hooks):
         self.reports: list[Progress] = []
         self.grids: list[np.ndarray] = []
         self.checkpoints: dict[int, bytes] = {}
-        self.events: list[tuple[str, dict[str, Any]]] = []
+        self.events: list[tuple[str, Mapping[str, Any]]] = []
         self.asked = 0
 
     def phase(self, name: str) -> None:
@@ -35,8 +36,11 @@ class Witness(Hooks):
     def checkpoint(self, step: int, data: bytes) -> None:
         self.checkpoints[step] = data
 
-    def event(self, kind: str, data: dict[str, Any]) -> None:
-        self.events.append((kind, data))
+    def note(self, code: str, data: Mapping[str, object]) -> None:
+        self.events.append((code, data))
+
+    def warn(self, code: str, data: Mapping[str, object]) -> None:
+        self.events.append((code, data))
 
     def should_stop(self) -> str | None:
         self.asked += 1

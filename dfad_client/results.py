@@ -1,0 +1,304 @@
+# Made from dfad_core/contract by `python tools/client_answers.py`: change that, and run it.
+"""Results and inspections as the service writes them. Those of earlier versions may lack entries."""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+Setting = bool | int | float | str | None
+"""One JSON value that is neither a list nor an object."""
+
+
+class InputConfig(TypedDict, total=False):
+    """What one input of teacher and student looks like."""
+
+    shape: list[int]
+    """Channels, height, width."""
+    mean: list[float] | None
+    """Per-channel mean that the teacher's preprocessing subtracts; None: unknown (taken as 0)."""
+    std: list[float] | None
+    """Per-channel deviation that the teacher's preprocessing divides by; None: unknown (1)."""
+
+
+class NoiseAnswers(TypedDict, total=False):
+    """How the teacher classifies standard normal noise."""
+
+    confidence: float
+    """Mean of its largest probability, 1/classes to 1."""
+    classes: int
+    """Number of different classes among its answers."""
+    of: int
+    """Largest number of classes that there could have been."""
+
+
+class PassTimes(TypedDict, total=False):
+    """Times of one batch on the machine that inspected the teacher."""
+
+    images: int
+    """Size of the batch."""
+    threads: int
+    """Number of CPU threads."""
+    forward_milliseconds: float
+    """One forward pass of the batch."""
+    backward_milliseconds: float
+    """One backward pass to the inputs."""
+
+
+class MethodAdvice(TypedDict, total=False):
+    """Whether a method suits the teacher."""
+
+    name: str
+    """A method of the catalogue."""
+    suits: bool
+    """False: the method cannot work with this teacher."""
+    reason: str
+    """One sentence."""
+
+
+class Offer(TypedDict, total=False):
+    """A student for the teacher, with its cost."""
+
+    architecture: str
+    """Name in the catalogue."""
+    args: dict[str, Any]
+    """Arguments of the architecture."""
+    parameters: int
+    """Number of parameters."""
+    bytes: int
+    """Of all its tensors, buffers included."""
+    macs: int
+    """Multiply-accumulates for one input."""
+    compression: float
+    """The teacher's parameters divided by the student's."""
+
+
+class Inspection(TypedDict, total=False):
+    """What an uploaded teacher is."""
+
+    architecture: str
+    """Name in the catalogue, or `onnx` and the like for a network that is not in it."""
+    args: dict[str, Any]
+    """Arguments of the architecture."""
+    num_classes: int
+    """Number of logits."""
+    input: InputConfig | None
+    """Shape and normalisation of its images."""
+    format: str
+    """Format of the file."""
+    parameters: int
+    """Number of parameters."""
+    bytes: int
+    """Of all its tensors, buffers included."""
+    macs: int
+    """Multiply-accumulates for one input."""
+    bn_layers: int
+    """Number of batch-norm layers."""
+    norms: dict[str, int]
+    """Number of normalisation layers of each kind."""
+    bn_statistics: bool
+    """Whether the network has batch-norm statistics."""
+    gradient: bool
+    """Whether an input's gradient is finite and not zero: without one no generator can learn."""
+    decided: NoiseAnswers | None
+    """How it classifies noise."""
+    timing: PassTimes | None
+    """How long its passes take."""
+    methods: list[MethodAdvice]
+    """Each method of the catalogue."""
+    students: list[Offer] | None
+    """Students of several sizes; absent from the inspection that a job makes, which has its student."""
+    notes: list[str]
+    """What the reader of the file assumed, a sentence each."""
+
+
+class NetworkFigures(TypedDict, total=False):
+    """Size and speed of one network."""
+
+    architecture: str
+    """Name in the catalogue, or `onnx` and the like for a network that is not in it."""
+    parameters: int
+    """Number of parameters."""
+    bytes: int
+    """Of all its tensors, buffers included."""
+    macs: int
+    """Multiply-accumulates for one input."""
+    latency_milliseconds: dict[str, float] | None
+    """Median time of a forward pass by batch size, on the device of the training; None: not measured."""
+
+
+class Evaluation(TypedDict, total=False):
+    """What the figures of fidelity rest on."""
+
+    images: int
+    """Planned number of images of each source."""
+    measured: dict[str, int]
+    """Number of images of each source that were used."""
+    seconds: float
+    """Time of the evaluation."""
+    bound_seconds: float
+    """Time after which the evaluation is cut off."""
+    complete: bool
+    """Whether all that was planned was measured."""
+
+
+class Accuracy(TypedDict, total=False):
+    """Share of right answers on labelled data that came with the job, 0 to 1."""
+
+    teacher: float
+    """The teacher's."""
+    student: float
+    """The student's."""
+    images: int
+    """Number of labelled images."""
+    data: str
+    """Name of the data."""
+    notes: list[str]
+    """What the reader of the data assumed, a sentence each."""
+
+
+class ReportedAccuracy(TypedDict, total=False):
+    """Accuracy that a user measured elsewhere, on data that the service does not have; 0 to 1."""
+
+    data: str
+    """Name of the data, in the user's words."""
+    images: int | None
+    """Number of images, where the user gave it."""
+    teacher: float | None
+    """The teacher's, where the user gave it."""
+    student: float
+    """The student's."""
+    at: str
+    """When it was reported, RFC 3339."""
+
+
+class ExportResult(TypedDict, total=False):
+    """One exported format: what was checked of its file, or why there is none."""
+
+    bytes: int | None
+    """Size of the file."""
+    opset: int | None
+    """ONNX operator set."""
+    tolerance: float | None
+    """Largest allowed difference of logits, relative to the largest logit."""
+    max_difference: float | None
+    """Largest difference of a logit from the PyTorch student's."""
+    agreement_with_student: float | None
+    """Share of images with the same class as the PyTorch student, 0 to 1."""
+    images: int | None
+    """Number of images of the check."""
+    agreement_with_teacher: float | None
+    """Share of images with the same class as the teacher, 0 to 1; int8 only."""
+    calibration_images: int | None
+    """Number of images that set the ranges of activations; int8 only."""
+    error: str | None
+    """Why the format is not offered."""
+
+
+class NetworkCost(TypedDict, total=False):
+    """Cost of one network for one input."""
+
+    parameters: int
+    """Number of parameters."""
+    bytes: int
+    """Of all its tensors, buffers included."""
+    macs: int
+    """Multiply-accumulates of convolutions, matrix products and attention."""
+
+
+class ChosenStudent(TypedDict, total=False):
+    """The student that was derived from a target."""
+
+    architecture: str
+    """Name in the catalogue."""
+    args: dict[str, Any]
+    """Arguments of the architecture."""
+    cost: NetworkCost
+    """Its cost."""
+
+
+class InitialWeightsMatch(TypedDict, total=False):
+    """Which tensors of the initial weights fitted the student."""
+
+    taken: int
+    """Number of tensors that were copied."""
+    of: int
+    """Number of tensors of the student."""
+    missing: list[str]
+    """Tensors of the student that the file does not have; the first of them."""
+    other_shape: list[str]
+    """Tensors of the file with another shape; the first of them."""
+    unknown: list[str]
+    """Tensors of the file that the student does not have; the first of them."""
+
+
+class Training(TypedDict, total=False):
+    """How the student was trained."""
+
+    method: str
+    """Name of the method."""
+    weights: dict[str, Setting]
+    """The method with every weight and switch filled in."""
+    steps: int
+    """Finished rounds."""
+    seconds: float
+    """Training time, interrupted runs included."""
+    device: str
+    """`cpu` or `cuda:N`."""
+    precision: str
+    """`float32` or `bfloat16`."""
+    threads: int | None
+    """Number of CPU threads at the end."""
+    threads_changed: bool
+    """Whether the number changed between two rounds: such a run is not repeatable to the bit."""
+    seed: int
+    """Seed of every random stream."""
+    complete: bool
+    """False: training was stopped or diverged, and the student is partial."""
+
+
+class Resources(TypedDict, total=False):
+    """What the run used."""
+
+    peak_memory_bytes: int | None
+    """Largest resident memory of the process."""
+    gpu_peak_memory_bytes: int | None
+    """Largest memory that was allocated on the GPU; None without one."""
+    teacher_queries: float | None
+    """Number of images that the teacher classified."""
+
+
+class JobResult(TypedDict, total=False):
+    """The result of a job. What was not measured is None or empty."""
+
+    teacher: NetworkFigures
+    """The teacher."""
+    student: NetworkFigures
+    """The student."""
+    compression: float
+    """The teacher's parameters divided by the student's."""
+    training: Training
+    """How the student was trained."""
+    fidelity: dict[str, float | None]
+    """Agreement with the teacher on synthetic inputs that were not trained on, by figure and source."""
+    fidelity_proof: dict[str, dict[str, float]]
+    """Figures that followed accuracy where it could be measured: rank correlation by data set."""
+    evaluation: Evaluation | None
+    """What `fidelity` rests on; None where training was stopped."""
+    accuracy: Accuracy | None
+    """On labelled data that came with the job; None without any."""
+    evaluations: list[ReportedAccuracy] | None
+    """Accuracy that users reported after the job."""
+    class_histogram: list[int] | None
+    """Number of synthetic images that the teacher assigns to each class."""
+    exports: dict[str, ExportResult]
+    """Formats beside safetensors."""
+    student_chosen: ChosenStudent | None
+    """The student of a job that named a target."""
+    student_init: InitialWeightsMatch | None
+    """Of a job that named initial weights."""
+    resources: Resources | None
+    """What the run used."""
+    events: list[dict[str, Setting]]
+    """Notes and warnings of the training: `kind`, `step`, and figures of their own."""
+    versions: dict[str, str]
+    """Version of the engine, PyTorch and Python."""

@@ -1,0 +1,105 @@
+"""The inspection report of a teacher: what the network is, and which methods and students suit it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from dfad_core.contract.config import InputConfig
+from dfad_core.contract.serialization import ABSENT, Document
+
+
+@dataclass(frozen=True)
+class NoiseAnswers:
+    """How the teacher classifies standard normal noise."""
+
+    confidence: float
+    """Mean of its largest probability, 1/classes to 1."""
+    classes: int
+    """Number of different classes among its answers."""
+    of: int
+    """Largest number of classes that there could have been."""
+
+
+@dataclass(frozen=True)
+class PassTimes:
+    """Times of one batch on the machine that inspected the teacher."""
+
+    images: int
+    """Size of the batch."""
+    threads: int
+    """Number of CPU threads."""
+    forward_milliseconds: float
+    """One forward pass of the batch."""
+    backward_milliseconds: float
+    """One backward pass to the inputs."""
+
+
+@dataclass(frozen=True)
+class MethodAdvice:
+    """Whether a method suits the teacher."""
+
+    name: str
+    """A method of the catalogue."""
+    suits: bool
+    """False: the method cannot work with this teacher."""
+    reason: str
+    """One sentence."""
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A student for the teacher, with its cost."""
+
+    architecture: str
+    """Name in the catalogue."""
+    args: Mapping[str, object]
+    """Arguments of the architecture."""
+    parameters: int
+    """Number of parameters."""
+    bytes: int
+    """Of all its tensors, buffers included."""
+    macs: int
+    """Multiply-accumulates for one input."""
+    compression: float
+    """The teacher's parameters divided by the student's."""
+
+
+@dataclass(frozen=True)
+class Inspection(Document):
+    """What an uploaded teacher is."""
+
+    architecture: str
+    """Name in the catalogue, or `onnx` and the like for a network that is not in it."""
+    args: Mapping[str, object]
+    """Arguments of the architecture."""
+    num_classes: int
+    """Number of logits."""
+    input: InputConfig | None
+    """Shape and normalisation of its images."""
+    format: str
+    """Format of the file."""
+    parameters: int
+    """Number of parameters."""
+    bytes: int
+    """Of all its tensors, buffers included."""
+    macs: int
+    """Multiply-accumulates for one input."""
+    bn_layers: int
+    """Number of batch-norm layers."""
+    norms: Mapping[str, int] = field(default_factory=dict)
+    """Number of normalisation layers of each kind."""
+    bn_statistics: bool = False
+    """Whether the network has batch-norm statistics."""
+    gradient: bool = True
+    """Whether an input's gradient is finite and not zero: without one no generator can learn."""
+    decided: NoiseAnswers | None = None
+    """How it classifies noise."""
+    timing: PassTimes | None = None
+    """How long its passes take."""
+    methods: tuple[MethodAdvice, ...] = ()
+    """Each method of the catalogue."""
+    students: tuple[Offer, ...] | None = field(default=None, metadata=ABSENT)
+    """Students of several sizes; absent from the inspection that a job makes, which has its student."""
+    notes: tuple[str, ...] = ()
+    """What the reader of the file assumed, a sentence each."""

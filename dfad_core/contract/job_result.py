@@ -1,0 +1,224 @@
+"""The result of a job: both networks, what was measured of the student, and how it was trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from dfad_core.contract.serialization import ABSENT, Document, Setting
+
+
+@dataclass(frozen=True)
+class JobError:
+    """Why a job failed, or a teacher was rejected."""
+
+    code: str
+    """Stable name of the reason, in snake case."""
+    message: str
+    """A sentence or two."""
+    param: str | None = field(default=None, metadata=ABSENT)
+    """The setting or tensor at fault."""
+
+
+@dataclass(frozen=True)
+class NetworkFigures:
+    """Size and speed of one network."""
+
+    architecture: str
+    """Name in the catalogue, or `onnx` and the like for a network that is not in it."""
+    parameters: int
+    """Number of parameters."""
+    bytes: int
+    """Of all its tensors, buffers included."""
+    macs: int
+    """Multiply-accumulates for one input."""
+    latency_milliseconds: Mapping[str, float] | None = None
+    """Median time of a forward pass by batch size, on the device of the training; None: not measured."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What the figures of fidelity rest on."""
+
+    images: int
+    """Planned number of images of each source."""
+    measured: Mapping[str, int]
+    """Number of images of each source that were used."""
+    seconds: float
+    """Time of the evaluation."""
+    bound_seconds: float
+    """Time after which the evaluation is cut off."""
+    complete: bool
+    """Whether all that was planned was measured."""
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Share of right answers on labelled data that came with the job, 0 to 1."""
+
+    teacher: float
+    """The teacher's."""
+    student: float
+    """The student's."""
+    images: int
+    """Number of labelled images."""
+    data: str
+    """Name of the data."""
+    notes: tuple[str, ...] = ()
+    """What the reader of the data assumed, a sentence each."""
+
+
+@dataclass(frozen=True)
+class ReportedAccuracy:
+    """Accuracy that a user measured elsewhere, on data that the service does not have; 0 to 1."""
+
+    data: str
+    """Name of the data, in the user's words."""
+    images: int | None
+    """Number of images, where the user gave it."""
+    teacher: float | None
+    """The teacher's, where the user gave it."""
+    student: float
+    """The student's."""
+    at: str
+    """When it was reported, RFC 3339."""
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """One exported format: what was checked of its file, or why there is none."""
+
+    bytes: int | None = field(default=None, metadata=ABSENT)
+    """Size of the file."""
+    opset: int | None = field(default=None, metadata=ABSENT)
+    """ONNX operator set."""
+    tolerance: float | None = field(default=None, metadata=ABSENT)
+    """Largest allowed difference of logits, relative to the largest logit."""
+    max_difference: float | None = field(default=None, metadata=ABSENT)
+    """Largest difference of a logit from the PyTorch student's."""
+    agreement_with_student: float | None = field(default=None, metadata=ABSENT)
+    """Share of images with the same class as the PyTorch student, 0 to 1."""
+    images: int | None = field(default=None, metadata=ABSENT)
+    """Number of images of the check."""
+    agreement_with_teacher: float | None = field(default=None, metadata=ABSENT)
+    """Share of images with the same class as the teacher, 0 to 1; int8 only."""
+    calibration_images: int | None = field(default=None, metadata=ABSENT)
+    """Number of images that set the ranges of activations; int8 only."""
+    error: str | None = field(default=None, metadata=ABSENT)
+    """Why the format is not offered."""
+
+
+@dataclass(frozen=True)
+class NetworkCost:
+    """Cost of one network for one input."""
+
+    parameters: int
+    """Number of parameters."""
+    bytes: int
+    """Of all its tensors, buffers included."""
+    macs: int
+    """Multiply-accumulates of convolutions, matrix products and attention."""
+
+
+@dataclass(frozen=True)
+class ChosenStudent:
+    """The student that was derived from a target."""
+
+    architecture: str
+    """Name in the catalogue."""
+    args: Mapping[str, object]
+    """Arguments of the architecture."""
+    cost: NetworkCost
+    """Its cost."""
+
+
+@dataclass(frozen=True)
+class InitialWeightsMatch:
+    """Which tensors of the initial weights fitted the student."""
+
+    taken: int
+    """Number of tensors that were copied."""
+    of: int
+    """Number of tensors of the student."""
+    missing: tuple[str, ...] = ()
+    """Tensors of the student that the file does not have; the first of them."""
+    other_shape: tuple[str, ...] = ()
+    """Tensors of the file with another shape; the first of them."""
+    unknown: tuple[str, ...] = ()
+    """Tensors of the file that the student does not have; the first of them."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """How the student was trained."""
+
+    method: str
+    """Name of the method."""
+    weights: Mapping[str, Setting]
+    """The method with every weight and switch filled in."""
+    steps: int
+    """Finished rounds."""
+    seconds: float
+    """Training time, interrupted runs included."""
+    device: str
+    """`cpu` or `cuda:N`."""
+    precision: str
+    """`float32` or `bfloat16`."""
+    threads: int | None = None
+    """Number of CPU threads at the end."""
+    threads_changed: bool = False
+    """Whether the number changed between two rounds: such a run is not repeatable to the bit."""
+    seed: int = 0
+    """Seed of every random stream."""
+    complete: bool = False
+    """False: training was stopped or diverged, and the student is partial."""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What the run used."""
+
+    peak_memory_bytes: int | None = None
+    """Largest resident memory of the process."""
+    gpu_peak_memory_bytes: int | None = None
+    """Largest memory that was allocated on the GPU; None without one."""
+    teacher_queries: float | None = None
+    """Number of images that the teacher classified."""
+
+
+@dataclass(frozen=True)
+class JobResult(Document):
+    """The result of a job. What was not measured is None or empty."""
+
+    teacher: NetworkFigures
+    """The teacher."""
+    student: NetworkFigures
+    """The student."""
+    compression: float
+    """The teacher's parameters divided by the student's."""
+    training: Training
+    """How the student was trained."""
+    fidelity: Mapping[str, float | None] = field(default_factory=dict)
+    """Agreement with the teacher on synthetic inputs that were not trained on, by figure and source."""
+    fidelity_proof: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Figures that followed accuracy where it could be measured: rank correlation by data set."""
+    evaluation: Evaluation | None = None
+    """What `fidelity` rests on; None where training was stopped."""
+    accuracy: Accuracy | None = None
+    """On labelled data that came with the job; None without any."""
+    evaluations: tuple[ReportedAccuracy, ...] | None = field(default=None, metadata=ABSENT)
+    """Accuracy that users reported after the job."""
+    class_histogram: tuple[int, ...] | None = None
+    """Number of synthetic images that the teacher assigns to each class."""
+    exports: Mapping[str, ExportResult] = field(default_factory=dict)
+    """Formats beside safetensors."""
+    student_chosen: ChosenStudent | None = field(default=None, metadata=ABSENT)
+    """The student of a job that named a target."""
+    student_init: InitialWeightsMatch | None = field(default=None, metadata=ABSENT)
+    """Of a job that named initial weights."""
+    resources: Resources | None = None
+    """What the run used."""
+    events: tuple[Mapping[str, Setting], ...] = ()
+    """Notes and warnings of the training: `kind`, `step`, and figures of their own."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """Version of the engine, PyTorch and Python."""

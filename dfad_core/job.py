@@ -1,0 +1,275 @@
+"""`run_job`: a job from its files to its outcome. The one pipeline of the worker and of `dfad distill`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from dfad_core.contract import layer_list, transformers_config
+from dfad_core.contract.config import DistillConfig
+from dfad_core.contract.job_result import ChosenStudent, InitialWeightsMatch
+from dfad_core.contract.job_spec import JobSpec, StudentSpec, TeacherSpec
+from dfad_core.contract.serialization import from_json, to_json
+from dfad_core.errors import CheckpointError, DivergedError, Stopped, TeacherRejected
+from dfad_core.formats import LoadedTeacher, load_teacher
+from dfad_core.formats.converted import read_converted
+from dfad_core.formats.initial import begin_with, read_weights
+from dfad_core.formats.labelled import Labelled, read_labelled
+from dfad_core.formats.labelled_file import read_labelled_file
+from dfad_core.formats.safetensors_file import read_safetensors
+from dfad_core.hooks import JobHooks
+from dfad_core.job_result import (
+    Outcome,
+    TrainedStudent,
+    later_seconds,
+    network_costs,
+    outcome,
+    student_file,
+    student_result,
+)
+from dfad_core.networks import build_classifier
+from dfad_core.networks.cost import Cost, cost
+from dfad_core.networks.derive import derive_student
+from dfad_core.training.trainer import DistillResult, distill
+
+FOREIGN_CHECKPOINT = "foreign_checkpoint"
+"""Code of a CheckpointError: the checkpoint is sound, and another job's."""
+
+
+@dataclass(frozen=True)
+class JobInputs:
+    """The files of a job."""
+
+    teacher: Path
+    initial: Path | None = None
+    """Weights that the student begins with."""
+    labelled: Path | None = None
+    """Labelled images that accuracy is measured on."""
+    converted: bool = False
+    """The files are this project's own copies of the uploads (`dfad_core.formats.converted`)."""
+
+
+@dataclass(frozen=True)
+class JobOptions:
+    """How a caller runs a job. Nothing here changes the student."""
+
+    checkpoint_seconds: float = 60.0
+    progress_seconds: float = 1.0
+    refuse_foreign_checkpoint: bool = False
+    """Raise the error of a checkpoint that is another job's, instead of starting anew."""
+    measure_after_stop: bool = True
+    """Measure, export and report what there is of a student although a stop was wanted."""
+    settings: Mapping[str, Any] | None = None
+    """What the report prints as the job's settings; None: the spec."""
+
+
+@dataclass(frozen=True)
+class JobOutcome:
+    """What a job leaves, beside the student, which `JobHooks.keep_student` got."""
+
+    training: DistillResult
+    complete: bool
+    """Training came to its end; otherwise the student is partial."""
+    resumed: bool
+    """Training went on from the checkpoint."""
+    measured: Outcome | None
+    """Result and files; None where a stop came first and `measure_after_stop` is false."""
+    error: DivergedError | None = None
+    """Why the student is partial, where no stop was wanted."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A student that can be built: an architecture of the catalogue and its arguments."""
+
+    architecture: str
+    args: dict[str, Any]
+    chosen: ChosenStudent | None = None
+    """The same with its cost, where a target was given."""
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """Everything that is ready before training."""
+
+    teacher: LoadedTeacher
+    student: nn.Module
+    network: Network
+    config: DistillConfig
+    labelled: Labelled | None
+    initial: InitialWeightsMatch | None = None
+    """Which of the initial weights fitted, where there were any."""
+
+    @cached_property
+    def costs(self) -> dict[str, Cost]:
+        """Cost of both networks. Not asked before the engine has seen that they fit the input."""
+        return network_costs(self.teacher, self.student)
+
+    def trained(self, result: DistillResult, complete: bool) -> TrainedStudent:
+        """What measuring, exporting and reporting start from."""
+        network = {"architecture": self.network.architecture, "args": self.network.args}
+        return TrainedStudent(
+            self.teacher, self.student, network, self.config, result, not complete, self.costs,
+            self.labelled, self.network.chosen, self.initial,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Training:
+    """How training ended."""
+
+    result: DistillResult
+    ended_by: Stopped | DivergedError | None
+    resumed: bool = False
+
+
+def run_job(
+    inputs: JobInputs,
+    spec: JobSpec,
+    hooks: JobHooks,
+    *,
+    resume: bytes | None = None,
+    options: JobOptions | None = None,
+) -> JobOutcome:
+    """Load the files, choose and build the student, distil, measure, export and report.
+
+    `resume` is a checkpoint of the same job. One that cannot be used leads to the event
+    `checkpoint_unusable` and a fresh start. The student goes to `hooks.keep_student` as soon as training is
+    over. A stop, and a loss that diverged after some training, are outcomes and not errors.
+
+    Raises TeacherRejected, EvaluationRejected, ConfigError and ShapeError for files and settings that cannot
+    be used, Stopped or DivergedError where nothing was trained, and CheckpointError (`foreign_checkpoint`)
+    where the options ask for it.
+    """
+    options = options or JobOptions()
+    prepared = _prepare(inputs, spec, hooks, options)
+
+    def keep(result: DistillResult, complete: bool) -> None:
+        trained = prepared.trained(result, complete)
+        hooks.keep_student(student_file(trained), result.steps, student_result(trained), complete=complete)
+
+    hooks.on_student_ready, hooks.later_seconds = keep, later_seconds(spec.exports)
+    training = _distil(prepared, hooks, resume, options)
+    ended_by, complete = training.ended_by, training.ended_by is None
+    measured = None
+    if options.measure_after_stop or hooks.should_stop() is None:
+        settings = options.settings if options.settings is not None else spec.to_json()
+        exports = {"exports": list(spec.exports)}
+        measured = outcome(prepared.trained(training.result, complete), {**settings, **exports}, hooks)
+    error = ended_by if isinstance(ended_by, DivergedError) else None
+    return JobOutcome(training.result, complete, training.resumed, measured, error)
+
+
+def _prepare(inputs: JobInputs, spec: JobSpec, hooks: JobHooks, options: JobOptions) -> _Prepared:
+    hooks.phase("loading")
+    teacher = (
+        read_converted(inputs.teacher) if inputs.converted else read_teacher(inputs.teacher, spec.teacher)
+    )
+    for note in teacher.notes:
+        hooks.note("teacher_note", {"message": note})
+    config = DistillConfig(
+        input=teacher.input,
+        num_classes=teacher.num_classes,
+        method=spec.method,
+        budget=spec.budget,
+        training=spec.training,
+        device=cast(Any, spec.device),  # JobSpec has checked it
+        seed=spec.seed,
+        checkpoint_seconds=options.checkpoint_seconds,
+        progress_seconds=options.progress_seconds,
+    )
+    labelled = None
+    if inputs.labelled is not None:
+        read = read_labelled if inputs.converted else read_labelled_file
+        labelled = read(inputs.labelled, teacher.input, teacher.num_classes)
+    network = choose_student(spec.student, teacher)
+    if network.chosen is not None:
+        hooks.note("student_chosen", to_json(network.chosen))
+    torch.manual_seed(config.seed)
+    student = build_classifier(
+        network.architecture,
+        num_classes=teacher.num_classes,
+        input_shape=teacher.input.shape,
+        args=network.args,
+    )
+    initial = None
+    if inputs.initial is not None:
+        weights = read_safetensors(inputs.initial)[0] if inputs.converted else read_weights(inputs.initial)
+        initial = from_json(InitialWeightsMatch, begin_with(student, weights))
+        hooks.note("student_init", to_json(initial))
+    return _Prepared(teacher, student, network, config, labelled, initial)
+
+
+def read_teacher(path: Path, spec: TeacherSpec) -> LoadedTeacher:
+    """The teacher in the uploaded file `path`. Raises TeacherRejected or ConfigError."""
+    teacher = load_teacher(
+        path,
+        architecture=spec.architecture,
+        num_classes=spec.num_classes,
+        input=spec.input,
+        args=spec.args or None,
+    )
+    if spec.format not in ("auto", teacher.file_format):
+        text = f"The file is {teacher.file_format}, not {spec.format}."
+        raise TeacherRejected(text, code="unsupported_format", param="format")
+    return teacher
+
+
+def choose_student(spec: StudentSpec, teacher: LoadedTeacher) -> Network:
+    """The student as named, as a list of layers or a config, or the largest of the family within a target.
+
+    Raises ConfigError `target_unreachable` with what the smallest one would take.
+    """
+    if spec.layers is not None:
+        return Network(layer_list.NAME, {layer_list.NAME: spec.layers})
+    if spec.transformers is not None:
+        return Network(transformers_config.NAME, {"config": spec.transformers})
+    if spec.target is None:
+        assert spec.architecture is not None, "StudentSpec names one of four"
+        return Network(spec.architecture, dict(spec.args))
+    chosen = derive_student(
+        spec.target,
+        teacher=teacher.architecture,
+        teacher_args=teacher.args,
+        teacher_cost=cost(teacher.module, teacher.input.shape),
+        num_classes=teacher.num_classes,
+        input_shape=teacher.input.shape,
+    )
+    return Network(
+        chosen.architecture, chosen.args, ChosenStudent(chosen.architecture, chosen.args, chosen.cost)
+    )
+
+
+def _distil(prepared: _Prepared, hooks: JobHooks, resume: bytes | None, options: JobOptions) -> _Training:
+    """Train, from the checkpoint where it can be used."""
+    if resume is None:
+        return _train(prepared, hooks, None)
+    student = prepared.student
+    start = {name: tensor.clone() for name, tensor in student.state_dict().items()}
+    try:
+        return _train(prepared, hooks, resume)
+    except CheckpointError as error:
+        if options.refuse_foreign_checkpoint and error.code == FOREIGN_CHECKPOINT:
+            raise
+        message = f"{error.message}; training starts anew"
+        hooks.warn("checkpoint_unusable", {"message": message})
+    student.load_state_dict(start)  # a part of the checkpoint may have been taken over
+    return _train(prepared, hooks, None)
+
+
+def _train(prepared: _Prepared, hooks: JobHooks, resume: bytes | None) -> _Training:
+    """Training until its end, a stop or a loss that diverged. Raises the latter two without a student."""
+    resumed = resume is not None
+    try:
+        result = distill(prepared.teacher.module, prepared.student, prepared.config, hooks, resume=resume)
+    except (Stopped, DivergedError) as early:
+        if early.result is None:
+            raise
+        return _Training(early.result, early, resumed)
+    return _Training(result, None, resumed)
