@@ -11,16 +11,32 @@ from pydantic import BaseModel
 from app.config import get_settings
 from app.health.service import live_workers
 from app.jobs.schemas import EXPORTS, MAX_LABELS, JobSpec
-from dfad_core.contract.catalog import ARCHITECTURES, METHODS
+from dfad_core.contract.architectures import ARCHITECTURES
+from dfad_core.contract.catalog import METHODS
 
 router = APIRouter(tags=["capabilities"])
+
+
+class ArchitectureView(BaseModel):
+    """An architecture of the catalogue, without where its class lies."""
+
+    name: str
+    title: str
+    source: str
+    input_shape: tuple[int, int, int]
+    min_side: int
+    fixed_sides: tuple[int, ...]
+    args: dict[str, dict[str, float | None]]
+    """Integer arguments with their bounds."""
+    usual_width: int | None
+    family: str
 
 
 class Capabilities(BaseModel):
     """Everything that a job may name, and the limits."""
 
     methods: list[dict[str, Any]]
-    architectures: list[dict[str, Any]]
+    architectures: list[ArchitectureView]
     formats: dict[str, list[str]]
     devices: list[str]
     limits: dict[str, float]
@@ -36,7 +52,7 @@ def capabilities() -> Capabilities:
     devices = {device for worker in live_workers() for device in worker.details.get("devices", [])}
     return Capabilities(
         methods=[{**dataclasses.asdict(m), "parameters": parameters} for m in METHODS.values()],
-        architectures=[dataclasses.asdict(a) for a in ARCHITECTURES.values()],
+        architectures=[ArchitectureView(**dataclasses.asdict(row)) for row in ARCHITECTURES.values()],
         formats={
             "teacher": ["safetensors", "state_dict_pt", "onnx", "huggingface"],
             "student": list(EXPORTS),

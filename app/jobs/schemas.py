@@ -16,7 +16,8 @@ from pydantic import (
 
 from app.text import storable
 from dfad_core.contract import layer_list, transformers_config
-from dfad_core.contract.catalog import ARCHITECTURES, TIMM, get_architecture, get_method
+from dfad_core.contract.architectures import ARCHITECTURES, TIMM, get_architecture
+from dfad_core.contract.catalog import get_method
 from dfad_core.contract.config import BudgetConfig, InputConfig, MethodConfig, TargetConfig, TrainingConfig
 from dfad_core.errors import ConfigError, OneLogitRejected, ShapeError
 

@@ -17,7 +17,7 @@ from app.teachers.service import get_teacher
 from app.teachers.views import teacher_views
 from app.web.offers import offers
 from app.web.rendering import page
-from dfad_core.contract.catalog import ARCHITECTURES
+from dfad_core.contract.architectures import ARCHITECTURES
 from dfad_core.contract.config import BudgetConfig
 
 router = APIRouter(include_in_schema=False)

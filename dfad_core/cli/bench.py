@@ -13,7 +13,8 @@ import torch
 
 import dfad_core
 from dfad_core.cli.lines import MOST_STEPS, Interrupt, Lines
-from dfad_core.contract.catalog import get_architecture, get_method
+from dfad_core.contract.architectures import get_architecture
+from dfad_core.contract.catalog import get_method
 from dfad_core.contract.config import BudgetConfig, DistillConfig, InputConfig, MethodConfig, TrainingConfig
 from dfad_core.errors import ConfigError, Stopped
 from dfad_core.hooks import Hooks

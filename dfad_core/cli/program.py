@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dfad_core.cli.lines import Interrupt, Lines
-from dfad_core.contract.catalog import ARCHITECTURES, METHODS
+from dfad_core.contract.architectures import ARCHITECTURES
+from dfad_core.contract.catalog import METHODS
 from dfad_core.errors import ConfigError, DfadError, EvaluationRejected, ShapeError
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130

@@ -9,7 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dfad_core.contract.catalog import ARCHITECTURES, LAYERS, TRANSFORMERS, Architecture, get_architecture
+from dfad_core.contract.architectures import (
+    ARCHITECTURES,
+    LAYERS,
+    TRANSFORMERS,
+    Architecture,
+    get_architecture,
+)
 from dfad_core.contract.config import MAX_CHANNELS
 from dfad_core.errors import ConfigError, ShapeError, TeacherRejected
 from dfad_core.networks import build_classifier

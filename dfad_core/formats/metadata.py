@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from dfad_core.contract.catalog import get_architecture
+from dfad_core.contract.architectures import get_architecture
 from dfad_core.contract.config import InputConfig
 
 KEY = "dfad"

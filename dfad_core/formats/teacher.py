@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from dfad_core.contract.catalog import get_architecture
+from dfad_core.contract.architectures import get_architecture
 from dfad_core.contract.config import InputConfig
 from dfad_core.errors import OneLogitRejected, TeacherRejected
 from dfad_core.formats.detect import detect_format

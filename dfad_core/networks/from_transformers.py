@@ -43,7 +43,7 @@ def classifier_class(about: Any) -> Any:
 
 
 def build_transformers(
-    config: Mapping[str, Any], *, num_classes: int, input_shape: tuple[int, int, int]
+    num_classes: int, input_shape: tuple[int, int, int], *, config: Mapping[str, Any]
 ) -> Logits:
     """Freshly initialised; the config's image size and channels are those of `input_shape` unless given.
 

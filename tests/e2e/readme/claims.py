@@ -29,7 +29,8 @@ from app.config import Settings
 from app.jobs.schemas import EXPORTS, EvaluationReport, JobSpec
 from dfad_client import profiles
 from dfad_client.cli import app as command_line
-from dfad_core.contract.catalog import ARCHITECTURES, METHODS, TIMM
+from dfad_core.contract.architectures import ARCHITECTURES, TIMM
+from dfad_core.contract.catalog import METHODS
 
 ROOT = Path(__file__).resolve().parents[3]
 #: Words that name nothing of this project's surface, or that a sentence around them explains.
