@@ -15,11 +15,12 @@ from torch import Tensor, nn
 import dfad_core
 from dfad_core.contract.config import DistillConfig
 from dfad_core.contract.evaluation_plan import images_within
+from dfad_core.contract.formats import DEFAULT, EXPORTS, FORMATS
 from dfad_core.errors import DivergedError, Stopped
 from dfad_core.evaluation.measure import measure
 from dfad_core.evaluation.proof import proven
 from dfad_core.formats import LoadedTeacher
-from dfad_core.formats.export import TYPICAL_SECONDS, Export, export
+from dfad_core.formats.export import Export, export
 from dfad_core.formats.labelled import Labelled
 from dfad_core.formats.metadata import StudentMetadata
 from dfad_core.formats.safetensors import student_bytes
@@ -33,8 +34,6 @@ from dfad_core.training.trainer import DistillResult
 
 REPORT_SECONDS = 2.0
 """About what latencies of small networks and the report take."""
-STREAM = "application/octet-stream"
-SUFFIXES = {"onnx": ".onnx", "pt2": ".pt2", "int8": ".int8.onnx", "huggingface": ".zip"}
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ def network_costs(teacher: LoadedTeacher, student: nn.Module) -> dict[str, Cost]
 
 def later_seconds(exports: Sequence[str]) -> float:
     """About what exports and report take after evaluation."""
-    return REPORT_SECONDS + sum(TYPICAL_SECONDS.get(name, 0.0) for name in exports)
+    return REPORT_SECONDS + sum(FORMATS[name].typical_seconds for name in exports)
 
 
 def student_metadata(trained: Trained) -> StudentMetadata:
@@ -108,8 +107,13 @@ def student_metadata(trained: Trained) -> StudentMetadata:
 
 def student_file(trained: Trained) -> Produced:
     """The student as safetensors, for `Hooks.student_ready`: it is not among the files of `outcome`."""
-    content = student_bytes(trained.student, student_metadata(trained))
-    return Produced("student", "student.safetensors", STREAM, content)
+    return _produced(DEFAULT, student_bytes(trained.student, student_metadata(trained)))
+
+
+def _produced(name: str, content: bytes) -> Produced:
+    """The student's file in one format."""
+    row = FORMATS[name]
+    return Produced(row.artifact_kind, f"student{row.suffix}", row.media_type, content)
 
 
 def outcome(trained: Trained, spec: dict[str, Any], hooks: Hooks) -> Outcome:
@@ -135,7 +139,7 @@ def _export(
     trained: Trained, exports: Sequence[str], hooks: Hooks, synthetic_BCHW: Tensor, found: Outcome
 ) -> None:
     """Formats beside safetensors into the outcome's files and result. Raises Stopped."""
-    names = [name for name in exports if name in SUFFIXES]
+    names = [name for name in exports if name in EXPORTS]
     pace = Pace(
         hooks,
         "exporting",
@@ -146,8 +150,7 @@ def _export(
     )
 
     def ready(made: Export) -> None:
-        name = f"student{SUFFIXES[made.name]}"
-        found.files.append(Produced(f"student_{made.name}", name, STREAM, made.content))
+        found.files.append(_produced(made.name, made.content))
         found.result["exports"][made.name] = {"bytes": len(made.content), **made.figures}
         pace(1)
 
