@@ -153,8 +153,7 @@ def _child(files: Files, spec: dict[str, Any], writing: int, offers: bool, threa
     """Behind the walls. Every end is an answer, or a crash."""
     from dfad_core.formats.converted import write_converted
     from dfad_core.formats.initial import read_weights
-    from dfad_core.formats.labelled import write_labelled
-    from dfad_core.formats.labelled_file import read_labelled_file
+    from dfad_core.formats.labelled import read_labelled_file, write_labelled
     from worker import engine_job
     from worker.kernel import die_with_parent
     from worker.sandbox import confine

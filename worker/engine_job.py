@@ -25,7 +25,7 @@ from dfad_core.formats import LoadedTeacher, load_teacher
 from dfad_core.formats.converted import read_converted
 from dfad_core.formats.initial import begin_with
 from dfad_core.formats.labelled import read_labelled
-from dfad_core.formats.safetensors_file import read_safetensors
+from dfad_core.formats.safetensors import read_safetensors
 from dfad_core.job_result import (
     Outcome,
     Trained,

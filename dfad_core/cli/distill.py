@@ -13,11 +13,11 @@ from torch import nn
 
 from dfad_core.cli.lines import MOST_STEPS, Interrupt, LineHooks, Lines
 from dfad_core.contract.config import BudgetConfig, DistillConfig, MethodConfig, TargetConfig
+from dfad_core.contract.formats import EXPORTS, STUDENT_FORMATS
 from dfad_core.errors import ConfigError, DfadError, DivergedError, Stopped
 from dfad_core.formats import LoadedTeacher, load_teacher
-from dfad_core.formats.export import FORMATS
 from dfad_core.formats.initial import begin_with, read_weights
-from dfad_core.formats.labelled_file import read_labelled_file
+from dfad_core.formats.labelled import read_labelled_file
 from dfad_core.formats.safetensors import save_student
 from dfad_core.job_result import (
     Outcome,
@@ -102,8 +102,8 @@ def _check(given: argparse.Namespace) -> None:
         raise ConfigError(f"the student is a {SUFFIX} file", param="output")
     if given.output.exists() and given.teacher.exists() and given.output.samefile(given.teacher):
         raise ConfigError("the student would overwrite its teacher; name another file", param="output")
-    if unknown := set(given.exports) - {"safetensors", *FORMATS}:
-        text = f"unknown format {min(unknown)!r} (known: {', '.join(FORMATS)})"
+    if unknown := set(given.exports) - set(STUDENT_FORMATS):
+        text = f"unknown format {min(unknown)!r} (known: {', '.join(EXPORTS)})"
         raise ConfigError(text, param="exports")
     given.output.parent.mkdir(parents=True, exist_ok=True)
 
