@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 
 from dfad_core.cli.lines import Lines
-from dfad_core.errors import ExportError
+from dfad_core.contract.formats import EXPORTS, FORMATS
+from dfad_core.errors import ConfigError, ExportError
 from dfad_core.evaluation.suite import held_out_images
 from dfad_core.formats.export import export
 from dfad_core.formats.metadata import StudentMetadata
@@ -13,15 +14,19 @@ from dfad_core.formats.safetensors import load_student
 
 
 def run(given: argparse.Namespace, lines: Lines) -> int:
-    """Raises TeacherRejected for what is no student, ExportError where the format cannot be had.
+    """Raises ConfigError for an unknown format, TeacherRejected for a file that is no student, ExportError
+    where the format cannot be had.
 
     Eight bits are calibrated on procedural images: the generator that the student learned from is gone.
     """
+    if given.to not in EXPORTS:
+        raise ConfigError(f"unknown format {given.to!r} (known: {', '.join(EXPORTS)})", param="to")
+    output = given.output or given.student.with_name(given.student.stem + FORMATS[given.to].suffix)
     student = load_student(given.student)
     metadata = student.dfad_metadata
     assert isinstance(metadata, StudentMetadata)
     faults: list[str] = []
-    made = export(
+    exports = export(
         [given.to],
         student,
         None,
@@ -29,10 +34,10 @@ def run(given: argparse.Namespace, lines: Lines) -> int:
         held_out_images(metadata.input.shape, 0, None, 0),
         failed=lambda _name, why: faults.append(why),
     )
-    if not made:
+    if not exports:
         raise ExportError(faults[0], param=given.to)
-    given.output.parent.mkdir(parents=True, exist_ok=True)
-    given.output.write_bytes(made[0].content)
-    about = {"path": str(given.output), "format": given.to, "bytes": len(made[0].content), **made[0].figures}
-    lines.tell("result", about)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_bytes(exports[0].content)
+    size = len(exports[0].content)
+    lines.tell("result", {"path": str(output), "format": given.to, "bytes": size, **exports[0].figures})
     return 0
