@@ -24,7 +24,7 @@ CALIBRATION_BATCH = 16
 def write(task: ExportTask) -> tuple[bytes, dict[str, Any]]:
     """The student's ONNX file quantised, and how often it agrees with the student and its teacher.
 
-    Without a teacher nothing is said of that agreement. Raises ExportError.
+    Without a teacher there is no figure of that agreement. Raises ExportError.
     """
     content = _quantised(task.needed["onnx"], task.calibration_BCHW, task.between)
     with signs_of_life(task.between):
@@ -39,7 +39,7 @@ def write(task: ExportTask) -> tuple[bytes, dict[str, Any]]:
 
 
 class _Images:
-    """The quantiser's view of synthetic images: one batch after the other, then None."""
+    """Synthetic images as the quantiser's data reader: one batch after the other, then None."""
 
     def __init__(self, x_BCHW: Tensor, between: Between) -> None:
         channels, height, width = x_BCHW.shape[1:]

@@ -56,7 +56,7 @@ class Source:
 
 @dataclass
 class LoadedTeacher:
-    """A teacher, and what its file and the caller said of it."""
+    """A teacher as its file and the caller describe it."""
 
     module: nn.Module
     """In eval mode: (B, C, H, W) float32 -> logits (B, num_classes)."""

@@ -34,7 +34,7 @@ BATCH = 256
 """Images in a batch, fewer where they are large."""
 MAX_IMAGES = 1_000_000
 MAX_NUMBERS = 2 * 2**30
-"""Of all images together."""
+"""Numbers in all images together."""
 MAX_IMAGE_PIXELS = 64 * 2**20
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 IMAGE_NAMES, LABEL_NAMES = ("images", "image", "x", "x_test", "data"), ("labels", "label", "y", "y_test")
@@ -42,7 +42,7 @@ IMAGE_NAMES, LABEL_NAMES = ("images", "image", "x", "x_test", "data"), ("labels"
 
 @dataclass(frozen=True)
 class Labelled:
-    """Images and their classes."""
+    """Images and their labels."""
 
     images_NCHW: Tensor
     """uint8: pixels, 0 to 255. float32: in the teacher's normalised space already."""
@@ -53,7 +53,7 @@ class Labelled:
 
     @property
     def count(self) -> int:
-        """Of images."""
+        """Number of images."""
         return len(self.labels_N)
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
@@ -76,7 +76,7 @@ class Labelled:
 
 
 def write_labelled(labelled: Labelled, path: Path) -> None:
-    """What `read_labelled` reads."""
+    """Write the file that `read_labelled` reads."""
     description = json.dumps({"name": labelled.name, "notes": labelled.notes})
     tensors = {"images": labelled.images_NCHW.contiguous(), "labels": labelled.labels_N.contiguous()}
     save_file(tensors, path, {KEY: description})

@@ -30,7 +30,7 @@ PLACEHOLDER_CLASSES = 10
 
 
 def strip_prefixes(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Without the prefixes that DataParallel, torch.compile and wrappers put before every name."""
+    """`tensors` without the prefixes that DataParallel, torch.compile and wrappers put before every name."""
     stripped = dict(tensors)
     changed = True
     while changed:
@@ -42,9 +42,9 @@ def strip_prefixes(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return stripped
 
 
-def without_bookkeeping(tensors: Mapping[str, Tensor], wanted: Iterable[str]) -> dict[str, Tensor]:
-    """Without batch counters that are not `wanted`, which some writers leave out; all else stays."""
-    names = set(wanted)
+def without_bookkeeping(tensors: Mapping[str, Tensor], state: Iterable[str]) -> dict[str, Tensor]:
+    """`tensors` without batch counters that are not in `state`, as some writers leave them out."""
+    names = set(state)
     return {n: t for n, t in tensors.items() if n in names or not n.endswith("num_batches_tracked")}
 
 
@@ -64,7 +64,7 @@ def differences(tensors: Mapping[str, Tensor], module: nn.Module) -> list[str]:
 
 
 def some(names: list[str]) -> str:
-    """The first of them, and how many more there are."""
+    """The first MAX_LISTED names, and how many more there are."""
     rest = len(names) - MAX_LISTED
     return ", ".join(names[:MAX_LISTED]) + (f" and {rest} more" if rest > 0 else "")
 

@@ -1,4 +1,4 @@
-"""What a student's file says of itself."""
+"""The metadata in a student's file: its architecture, its arguments and its input."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from dfad_core.contract.config import InputConfig
 
 KEY = "dfad"
 MAX_NUMBER = 100_000
-"""Most classes that a file may claim; sides and channels have closer bounds of their own."""
+"""Most classes in a file's metadata; sides and channels have closer bounds of their own."""
 
 
 @dataclass(frozen=True)
 class StudentMetadata:
-    """Enough to build the network again and to feed it rightly."""
+    """What it takes to build the network again and to normalise its input."""
 
     architecture: str
     args: dict[str, Any]
@@ -36,14 +36,15 @@ class StudentMetadata:
             return None
         try:
             data = json.loads(metadata[KEY])
-            given, args = data["input"], dict(data["args"])
-            entry = get_architecture(data["architecture"])
-            entry.check_args(args)
-            channels, height, width = (_integer(side) for side in given["shape"])
-            mean, std = (None if given[k] is None else tuple(map(float, given[k])) for k in ("mean", "std"))
-            source = InputConfig((channels, height, width), mean, std)
+            args = dict(data["args"])
+            row = get_architecture(data["architecture"])
+            row.check_args(args)
+            shape, mean, std = (data["input"][key] for key in ("shape", "mean", "std"))
+            channels, height, width = (_integer(side) for side in shape)
+            mean, std = (None if value is None else tuple(map(float, value)) for value in (mean, std))
+            input = InputConfig((channels, height, width), mean, std)
             extra = dict(data.get("extra", {}))
-            return cls(entry.name, args, _integer(data["num_classes"]), source, extra)
+            return cls(row.name, args, _integer(data["num_classes"]), input, extra)
         except (KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise ValueError("the metadata of this project is garbled") from error
 

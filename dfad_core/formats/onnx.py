@@ -71,21 +71,21 @@ def rebuild(document: Any, tensors: Mapping[str, Tensor], shape: tuple[int, int,
 
 def _shape(parsed: OnnxNetwork, input: InputConfig | None) -> tuple[int, int, int]:
     """(C, H, W) of the caller's `input`, which must be the file's where the file fixes it."""
-    wanted = input.shape if input is not None else parsed.shape
+    shape = input.shape if input is not None else parsed.shape
     fixed = parsed.shape
-    if any(f is not None and w is not None and f != w for f, w in zip(fixed, wanted, strict=True)):
+    if any(f is not None and s is not None and f != s for f, s in zip(fixed, shape, strict=True)):
         raise TeacherRejected(
-            f"The graph takes images of {list(fixed)}, not {list(wanted)}.",
+            f"The graph takes images of {list(fixed)}, not {list(shape)}.",
             code="architecture_mismatch",
             param="input",
         )
-    if None in wanted:
+    if None in shape:
         raise TeacherRejected(
             "The graph leaves the size of an image open; name the input's shape.",
             code="input_required",
             param="input",
         )
-    channels, height, width = (int(side or 0) for side in wanted)
+    channels, height, width = (int(side or 0) for side in shape)
     return channels, height, width
 
 
