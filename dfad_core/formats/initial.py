@@ -23,7 +23,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """The tensors of a file in a format with `tensors_only`. Raises TeacherRejected with the usual codes."""
     file_format = detect_format(path)
     if not FORMATS[file_format].tensors_only:
-        text = "A student begins with a safetensors file or a state dict."
+        titles = [row.title for row in FORMATS.values() if row.tensors_only]
+        text = f"A student begins with {' or '.join(titles)}."
         raise TeacherRejected(text, code="unsupported_format", param="student.init_from")
     tensors, _ = tensor_reader(file_format).read_tensors(path)
     check_layouts(tensors)
