@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dfad_core.contract.config import InputConfig
-from dfad_core.contract.formats import FORMATS, TEACHER_FORMATS
+from dfad_core.contract.formats import FORMATS
 from dfad_core.errors import ConfigError, TeacherRejected
 from dfad_core.formats.interface import LoadedTeacher, Source, network_reader
 from dfad_core.formats.match import build_with
@@ -53,7 +53,8 @@ def read_converted(path: Path) -> LoadedTeacher:
         classes, file_format = int(description["num_classes"]), str(description["file_format"])
         notes = [str(note) for note in description["notes"]]
         document = description["document"]
-        if file_format not in TEACHER_FORMATS or (document is not None and FORMATS[file_format].tensors_only):
+        row = FORMATS[file_format]
+        if not row.reads or (document is not None and row.tensors_only):
             raise ValueError("no such network in such a format")
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError, ConfigError) as error:
         raise TeacherRejected("The converted teacher is garbled.", code="corrupt_file") from error

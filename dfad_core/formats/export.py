@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
-from dfad_core.contract.formats import EXPORTS, FORMATS
+from dfad_core.contract.formats import DEFAULT, FORMATS
 from dfad_core.errors import ExportError
 from dfad_core.formats.interface import Export, ExportTask, writer
 from dfad_core.formats.metadata import StudentMetadata
@@ -25,8 +25,8 @@ def required(names: Sequence[str]) -> list[str]:
         if name not in ordered:
             ordered.append(name)
 
-    for name in EXPORTS:
-        if name in names:
+    for name in FORMATS:
+        if name in names and name != DEFAULT:
             add(name)
     return ordered
 
