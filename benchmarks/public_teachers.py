@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from benchmarks.chaos_stack import Stack, wait_until_ready
 from benchmarks.record import RESULTS, append
 from dfad_core.evaluation.accuracy import accuracy
-from dfad_core.formats.check import run_onnx
+from dfad_core.formats.onnx import run_onnx
 from examples.digits.data import MEAN, STD, digits
 
 FILE = RESULTS / "public_teachers.jsonl"

@@ -25,7 +25,9 @@ class Capabilities(TypedDict, total=False):
     architectures: list[Json]
     """Name, title, input, arguments with their bounds."""
     formats: dict[str, list[str]]
-    """Of `teacher` and `student`."""
+    """Names, of `teacher` and `student`."""
+    file_formats: list[Json]
+    """Name, title, suffix, whether it `reads` teachers and `writes` students, what it needs."""
     devices: list[str]
     """Of the workers that are alive: `cpu`, `cuda`."""
     limits: dict[str, float]

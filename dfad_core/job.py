@@ -20,9 +20,8 @@ from dfad_core.errors import CheckpointError, DivergedError, Stopped, TeacherRej
 from dfad_core.formats import LoadedTeacher, load_teacher
 from dfad_core.formats.converted import read_converted
 from dfad_core.formats.initial import begin_with, read_weights
-from dfad_core.formats.labelled import Labelled, read_labelled
-from dfad_core.formats.labelled_file import read_labelled_file
-from dfad_core.formats.safetensors_file import read_safetensors
+from dfad_core.formats.labelled import Labelled, read_labelled, read_labelled_file
+from dfad_core.formats.safetensors import read_safetensors
 from dfad_core.hooks import JobHooks
 from dfad_core.job_result import (
     Outcome,

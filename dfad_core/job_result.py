@@ -15,6 +15,7 @@ from torch import Tensor, nn
 import dfad_core
 from dfad_core.contract.config import DistillConfig
 from dfad_core.contract.evaluation_plan import images_within
+from dfad_core.contract.formats import DEFAULT, EXPORTS, FORMATS
 from dfad_core.contract.job_result import (
     ChosenStudent,
     Evaluation,
@@ -30,7 +31,7 @@ from dfad_core.errors import DivergedError, Stopped
 from dfad_core.evaluation.measure import Measurements, Subjects, measure
 from dfad_core.evaluation.proof import proven
 from dfad_core.formats import LoadedTeacher
-from dfad_core.formats.export import TYPICAL_SECONDS, Export, export
+from dfad_core.formats.export import Export, export
 from dfad_core.formats.labelled import Labelled
 from dfad_core.formats.metadata import StudentMetadata
 from dfad_core.formats.safetensors import student_bytes
@@ -44,8 +45,6 @@ from dfad_core.training.trainer import DistillResult
 
 REPORT_SECONDS = 2.0
 """About the time of the report and of the latencies of small networks."""
-STREAM = "application/octet-stream"
-SUFFIXES = {"onnx": ".onnx", "pt2": ".pt2", "int8": ".int8.onnx", "huggingface": ".zip"}
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ def network_costs(teacher: LoadedTeacher, student: nn.Module) -> dict[str, Cost]
 
 def later_seconds(exports: Sequence[str]) -> float:
     """About the time of exports and report, which follow evaluation."""
-    return REPORT_SECONDS + sum(TYPICAL_SECONDS.get(name, 0.0) for name in exports)
+    return REPORT_SECONDS + sum(FORMATS[name].typical_seconds for name in exports)
 
 
 def student_metadata(trained: TrainedStudent) -> StudentMetadata:
@@ -122,8 +121,13 @@ def student_metadata(trained: TrainedStudent) -> StudentMetadata:
 
 def student_file(trained: TrainedStudent) -> OutputFile:
     """The student as safetensors, for `Hooks.student_ready`: it is not among the files of `outcome`."""
-    content = student_bytes(trained.student, student_metadata(trained))
-    return OutputFile("student", "student.safetensors", STREAM, content)
+    return _student_file(DEFAULT, student_bytes(trained.student, student_metadata(trained)))
+
+
+def _student_file(name: str, content: bytes) -> OutputFile:
+    """The student's file in one format."""
+    row = FORMATS[name]
+    return OutputFile(row.artifact_kind, f"student{row.suffix}", row.media_type, content)
 
 
 def outcome(trained: TrainedStudent, spec: Mapping[str, Any], hooks: Hooks) -> Outcome:
@@ -179,7 +183,7 @@ class _Exports:
     def make(self, exports: Sequence[str], synthetic_BCHW: Tensor) -> None:
         """Raises Stopped; formats that were ready before stay."""
         trained = self._trained
-        names = [name for name in exports if name in SUFFIXES]
+        names = [name for name in exports if name in EXPORTS]
         pace = Pace(
             self._hooks,
             "exporting",
@@ -190,8 +194,7 @@ class _Exports:
         )
 
         def ready(made: Export) -> None:
-            name = f"student{SUFFIXES[made.name]}"
-            self.files.append(OutputFile(f"student_{made.name}", name, STREAM, made.content))
+            self.files.append(_student_file(made.name, made.content))
             figures = {"bytes": len(made.content), **made.figures}
             self.results[made.name] = from_json(ExportResult, figures)
             pace(1)

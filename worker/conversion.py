@@ -158,8 +158,7 @@ def _child(files: Files, spec: dict[str, Any], writing: int, offers: bool, threa
     from dfad_core.evaluation.inspection import inspect_teacher
     from dfad_core.formats.converted import write_converted
     from dfad_core.formats.initial import read_weights
-    from dfad_core.formats.labelled import write_labelled
-    from dfad_core.formats.labelled_file import read_labelled_file
+    from dfad_core.formats.labelled import read_labelled_file, write_labelled
     from worker.kernel import die_with_parent
     from worker.sandbox import confine
     from worker.walls import NEEDED

@@ -10,19 +10,56 @@ from pydantic import BaseModel
 
 from app.config import get_settings
 from app.health.service import live_workers
-from app.jobs.schemas import EXPORTS, MAX_LABELS, JobSpec
-from dfad_core.contract.catalog import ARCHITECTURES
+from app.jobs.schemas import MAX_LABELS, JobSpec
+from dfad_core.contract.architectures import ARCHITECTURES
+from dfad_core.contract.formats import FORMATS, STUDENT_FORMATS, TEACHER_FORMATS
 from dfad_core.contract.methods import METHODS, Method
 
 router = APIRouter(tags=["capabilities"])
+
+
+class ArchitectureView(BaseModel):
+    """An architecture of the catalogue, without where its class lies."""
+
+    name: str
+    title: str
+    source: str
+    input_shape: tuple[int, int, int]
+    min_side: int
+    fixed_sides: tuple[int, ...]
+    args: dict[str, dict[str, float | None]]
+    """Integer arguments with their bounds."""
+    usual_width: int | None
+    family: str
+
+
+class FormatView(BaseModel):
+    """A file format of the catalogue, without where its code lies."""
+
+    name: str
+    title: str
+    extra: str | None
+    reads: bool
+    """Whether a teacher may come in it."""
+    writes: bool
+    """Whether a student can be had in it."""
+    suffix: str
+    """Ending of a student's file name."""
+    media_type: str
+    needs: tuple[str, ...]
+    """Formats that it is made from."""
+    student: str | None
+    """The field of a job's `student` that it takes; null: a student of any kind."""
 
 
 class Capabilities(BaseModel):
     """Everything that a job may name, and the limits."""
 
     methods: list[dict[str, Any]]
-    architectures: list[dict[str, Any]]
+    architectures: list[ArchitectureView]
     formats: dict[str, list[str]]
+    """Names, of `teacher` and `student`."""
+    file_formats: list[FormatView]
     devices: list[str]
     limits: dict[str, float]
     spec_schema: dict[str, Any]
@@ -37,11 +74,12 @@ def capabilities() -> Capabilities:
     devices = {device for worker in live_workers() for device in worker.details.get("devices", [])}
     return Capabilities(
         methods=[{**_described(m), "parameters": parameters} for m in METHODS.values()],
-        architectures=[dataclasses.asdict(a) for a in ARCHITECTURES.values()],
+        architectures=[ArchitectureView(**dataclasses.asdict(row)) for row in ARCHITECTURES.values()],
         formats={
-            "teacher": ["safetensors", "state_dict_pt", "onnx", "huggingface"],
-            "student": list(EXPORTS),
+            "teacher": list(TEACHER_FORMATS),
+            "student": list(STUDENT_FORMATS),
         },
+        file_formats=[FormatView(**dataclasses.asdict(row)) for row in FORMATS.values()],
         devices=sorted(devices),
         limits={
             "upload_bytes": settings.max_upload_bytes,

@@ -21,18 +21,18 @@ from app.errors import FieldProblem, InvalidBody, ServiceError
 from app.jobs import service
 from app.jobs.event_stream import events_after, stream
 from app.jobs.lifecycle import is_terminal
-from app.jobs.schemas import EXPORTS
 from app.jobs.series import readings, with_peaks
 from app.jobs.views import EventList, MetricsView
 from app.models import Artifact
 from app.parameters import JobId
 from app.reading import run_read
+from dfad_core.contract.formats import DEFAULT, FORMATS, STUDENT_FORMATS
 
 router = APIRouter(prefix="/jobs/{job_id}", tags=["jobs"])
 
 GRACE_SECONDS = 2.0
 """From the server's end until streams are cut; they need a moment to close in good order."""
-STUDENT_KINDS = {name: "student" if name == "safetensors" else f"student_{name}" for name in EXPORTS}
+STUDENT_KINDS = {name: FORMATS[name].artifact_kind for name in STUDENT_FORMATS}
 
 
 def _owned(request: Request, job_id: str) -> None:
@@ -122,7 +122,7 @@ def list_artifacts(request: Request, job_id: JobId) -> ArtifactList:
 
 
 @router.get("/student", response_class=Response, responses=bytes_as(), openapi_extra=PARTS_OF_BYTES)
-def download_student(request: Request, job_id: JobId, format: str = "safetensors") -> Response:
+def download_student(request: Request, job_id: JobId, format: str = DEFAULT) -> Response:
     """The student's bytes; a partial one says so in the header `DFAD-Partial: true`."""
     if format not in STUDENT_KINDS:
         problem = FieldProblem("/format", f"one of {', '.join(STUDENT_KINDS)}")

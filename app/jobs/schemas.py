@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -16,8 +16,9 @@ from pydantic import (
 
 from app.text import storable
 from dfad_core.contract import layer_list, transformers_config
-from dfad_core.contract.catalog import ARCHITECTURES, TIMM, get_architecture
+from dfad_core.contract.architectures import ARCHITECTURES, TIMM, get_architecture
 from dfad_core.contract.config import BudgetConfig, InputConfig, MethodConfig, TargetConfig, TrainingConfig
+from dfad_core.contract.formats import DEFAULT, FORMATS, STUDENT_FORMATS, TEACHER_FORMATS
 from dfad_core.contract.methods import get_method
 from dfad_core.errors import ConfigError, OneLogitRejected, ShapeError
 
@@ -29,8 +30,12 @@ Labels = Annotated[dict[LabelName, Label], Field(max_length=MAX_LABELS)]
 # Described as a choice; `get_architecture` refuses others with a code of its own.
 _NAMES = [{"enum": list(ARCHITECTURES)}, {"pattern": f"^{TIMM}[a-z0-9_]{{1,80}}$"}]
 ArchitectureName = Annotated[str, Field(json_schema_extra={"anyOf": _NAMES})]
-ExportName = Literal["safetensors", "onnx", "pt2", "int8", "huggingface"]
-EXPORTS: tuple[ExportName, ...] = ("safetensors", "onnx", "pt2", "int8", "huggingface")
+if TYPE_CHECKING:
+    ExportName = str
+    TeacherFormat = str
+else:  # choices that a type checker cannot know: the catalogue's names
+    ExportName = Literal[STUDENT_FORMATS]
+    TeacherFormat = Literal[("auto", *TEACHER_FORMATS)]
 Args = Annotated[dict[str, int], Field(max_length=8)]
 
 
@@ -62,7 +67,7 @@ def _no_one_logit(num_classes: Any) -> Any:
 class TeacherSpec(Strict):
     """What the uploaded file is; whatever is left out is read from the file."""
 
-    format: Literal["auto", "safetensors", "state_dict_pt", "onnx", "huggingface"] = "auto"
+    format: TeacherFormat = "auto"
     architecture: ArchitectureName | None = None
     args: Args = {}
     num_classes: Annotated[int, Field(ge=2, le=100_000), BeforeValidator(_no_one_logit)] | None = None
@@ -154,7 +159,7 @@ class JobSpec(Strict):
     budget: BudgetConfig = Field(default_factory=BudgetConfig)
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     evaluation: EvaluationSpec = Field(default_factory=EvaluationSpec)
-    exports: Annotated[list[ExportName], Field(max_length=5)] = ["safetensors"]
+    exports: Annotated[list[ExportName], Field(max_length=len(STUDENT_FORMATS))] = [DEFAULT]
     """Formats of the student; safetensors is always among them."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
@@ -165,7 +170,7 @@ class JobSpec(Strict):
     @field_validator("exports")
     @classmethod
     def _with_safetensors(cls, names: list[ExportName]) -> list[ExportName]:
-        return [name for name in EXPORTS if name == "safetensors" or name in names]
+        return [name for name in STUDENT_FORMATS if name == DEFAULT or name in names]
 
     @field_validator("method")
     @classmethod
@@ -175,8 +180,10 @@ class JobSpec(Strict):
 
     @model_validator(mode="after")
     def _student_fits(self) -> JobSpec:
-        if "huggingface" in self.exports and self.student.transformers is None:
-            raise ConfigError("huggingface needs a student from a transformers config", param="exports")
+        for name in self.exports:
+            kind = FORMATS[name].student
+            if kind is not None and getattr(self.student, kind) is None:
+                raise ConfigError(f"{name} needs a student from a {kind} config", param="exports")
         shape = self.input_shape()
         if shape is not None:
             try:

@@ -10,15 +10,15 @@ from sqlalchemy import select
 
 from app.config import get_settings
 from app.db import read_scope
-from app.jobs.schemas import EXPORTS
 from app.models import Teacher
 from app.parameters import TeacherId
 from app.teachers.service import get_teacher
 from app.teachers.views import teacher_views
 from app.web.offers import offers
 from app.web.rendering import page
-from dfad_core.contract.catalog import ARCHITECTURES, Architecture
+from dfad_core.contract.architectures import ARCHITECTURES, Architecture
 from dfad_core.contract.config import BudgetConfig
+from dfad_core.contract.formats import EXPORTS, FORMATS, accepted
 
 router = APIRouter(include_in_schema=False)
 
@@ -34,7 +34,15 @@ def new_page(request: Request, teacher: str | None = None) -> Response:
         query = query.where(Teacher.status == "ready").order_by(Teacher.id.desc()).limit(KNOWN_TEACHERS)
         known = list(session.scalars(query))
     limit = get_settings().max_upload_bytes
-    return page(request, "new.html", known=known, architectures=ARCHITECTURES, limit=limit, **about)
+    return page(
+        request,
+        "new.html",
+        known=known,
+        architectures=ARCHITECTURES,
+        formats=accepted(),
+        limit=limit,
+        **about,
+    )
 
 
 @router.get("/ui/teachers/{teacher_id}")
@@ -53,7 +61,8 @@ def _about(request: Request, teacher_id: str) -> dict[str, Any]:
         "found": inspection,
         "students": [] if source is None else _students(source.shape),
         "offers": offers(inspection),
-        "exports": [name for name in EXPORTS[1:] if name != "huggingface"],
+        # The page offers students by name or cost alone.
+        "exports": [name for name in EXPORTS if FORMATS[name].student is None],
         "steps": BudgetConfig().steps,
     }
 

@@ -11,8 +11,7 @@ from dfad_client.commands.jobs import JobId
 from dfad_client.commands.shared import Session
 from dfad_client.commands.spec import UsageError
 from dfad_client.terminal.bars import transfer
-
-ENDINGS = {"huggingface": ".zip", "int8": ".int8.onnx"}
+from dfad_client.terminal.completion import complete_format
 
 
 def download(
@@ -24,7 +23,7 @@ def download(
     ] = None,
     kind: Annotated[str, typer.Option(help="student, report, manifest or samples (the newest).")] = "student",
     format: Annotated[
-        str, typer.Option(help="Of the student: safetensors, onnx, pt2, int8, huggingface.")
+        str, typer.Option(help="The student's, one of the job's exports.", autocompletion=complete_format)
     ] = "safetensors",
 ) -> None:
     """Fetch the student, verified against its SHA-256."""
@@ -36,8 +35,8 @@ def download(
             if not found:
                 raise UsageError(f"{job_id} has no artifact of kind {kind!r} (yet)")
             artifact = found[-1]
-        ending = ENDINGS.get(format if kind == "student" else "", Path(artifact.filename or "").suffix)
-        name = job_id + ("" if kind == "student" else f".{kind}") + ending
+        suffix = "".join(Path(artifact.filename or "").suffixes)
+        name = job_id + ("" if kind == "student" else f".{kind}") + suffix
         target = output or Path(name)
         with transfer(target.name, quiet=session.quiet or session.as_json) as listener:
             path = client.jobs.download(artifact, target, on_progress=listener)

@@ -27,10 +27,8 @@ from dfad_client.commands.shared import Exit, Session
 from dfad_client.commands.spec import UsageError, student_args
 from dfad_client.local.engine_process import Engine, EngineFailed, EngineMissing
 from dfad_client.terminal import display
-from dfad_client.terminal.completion import complete_method
+from dfad_client.terminal.completion import complete_format, complete_method
 from dfad_client.terminal.watch import Watch
-
-ENDINGS = {"onnx": ".onnx", "pt2": ".pt2", "int8": ".int8.onnx", "huggingface": ".zip"}
 
 
 def distill(
@@ -119,19 +117,17 @@ def distill(
 def export(
     session: Session,
     student: Annotated[Path, typer.Argument(metavar="STUDENT", help="A student's .safetensors file.")],
-    to: Annotated[str, typer.Option(help="onnx, pt2, int8 or huggingface.")],
+    to: Annotated[str, typer.Option(help="The format, e.g. onnx.", autocompletion=complete_format)],
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", metavar="FILE", help="[default: the student's name, another ending]"),
     ] = None,
 ) -> None:
     """Write a student in another format, compared with the original. Needs no server."""
-    if to not in ENDINGS:
-        raise UsageError(f"--to is one of {', '.join(ENDINGS)}")
     if not student.is_file():
         raise UsageError(f"there is no file {student}")
-    target = output or student.with_name(student.stem + ENDINGS[to])
-    found, _ = _run(session, "exporting", "export", f"--to={to}", f"--output={target}", "--", str(student))
+    flags = [f"--to={to}", *([f"--output={output}"] if output else [])]
+    found, _ = _run(session, "exporting", "export", *flags, "--", str(student))
     agrees = f"agrees with the student on {found['agreement_with_student']:.1%} of {found['images']} images"
     session.tell(
         found,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dfad_client.terminal.completion import complete_architecture, complete_method
+from dfad_client.terminal.completion import complete_architecture, complete_format, complete_method
 
 Architecture = Annotated[
     str | None,
@@ -32,7 +32,11 @@ MaxMacs = Annotated[int | None, typer.Option(help="Likewise, in multiply-accumul
 MaxBytes = Annotated[int | None, typer.Option(help="Likewise, in bytes of weights.")]
 Export = Annotated[
     list[str] | None,
-    typer.Option(help="onnx, pt2, int8 or huggingface, beside safetensors; repeatable."),
+    typer.Option(
+        metavar="FORMAT",
+        help="A format beside safetensors, e.g. onnx; repeatable.",
+        autocompletion=complete_format,
+    ),
 ]
 EvaluateOn = Annotated[
     Path | None,

@@ -33,7 +33,7 @@ IN_PARTS_BYTES = 32 * 2**20
 def submit(
     session: Session,
     teacher: Annotated[
-        str, typer.Argument(metavar="TEACHER", help="A .safetensors, .pt or .pth file, or tch_…")
+        str, typer.Argument(metavar="TEACHER", help="A model file, or tch_… of an earlier one")
     ],
     architecture: Architecture = None,
     student: Student = None,

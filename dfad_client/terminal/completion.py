@@ -33,6 +33,11 @@ def complete_method(incomplete: str) -> list[str]:
     return [name for name in _names("methods") if name.startswith(incomplete)]
 
 
+def complete_format(incomplete: str) -> list[str]:
+    """Formats that a student can be had in."""
+    return [name for name in _names("formats") if name.startswith(incomplete)]
+
+
 def complete_profile(incomplete: str) -> list[str]:
     """Profiles of the file."""
     with suppress(DfadClientError):
@@ -46,6 +51,9 @@ def _names(kind: str) -> Iterator[str]:
         yield from engine_process.names().get(kind, [])
         return
     with suppress(DfadClientError), Client(timeout_seconds=PATIENCE_SECONDS, retries=0) as client:
-        found = client.capabilities()
-        known = found.get("architectures", []) if kind == "architectures" else found.get("methods", [])
-        yield from (str(entry["name"]) for entry in known)
+        catalogue = client.capabilities()
+        if kind == "formats":
+            yield from catalogue.get("formats", {}).get("student", [])
+            return
+        rows = catalogue.get("architectures", []) if kind == "architectures" else catalogue.get("methods", [])
+        yield from (str(row["name"]) for row in rows)

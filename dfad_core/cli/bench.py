@@ -12,7 +12,7 @@ import torch
 
 import dfad_core
 from dfad_core.cli.lines import UNLIMITED_STEPS, Interrupt, Lines
-from dfad_core.contract.catalog import get_architecture
+from dfad_core.contract.architectures import get_architecture
 from dfad_core.contract.config import BudgetConfig, DistillConfig, InputConfig, MethodConfig, TrainingConfig
 from dfad_core.contract.machine import processor_name
 from dfad_core.contract.methods import get_method

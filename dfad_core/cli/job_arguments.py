@@ -9,9 +9,9 @@ from typing import Any
 
 from dfad_core.cli.lines import UNLIMITED_STEPS
 from dfad_core.contract.config import BudgetConfig, MethodConfig
+from dfad_core.contract.formats import EXPORTS, STUDENT_FORMATS
 from dfad_core.contract.job_spec import JobSpec, StudentSpec, TeacherSpec
 from dfad_core.errors import ConfigError
-from dfad_core.formats.export import FORMATS
 from dfad_core.job import JobInputs
 
 SUFFIX = ".safetensors"
@@ -25,8 +25,8 @@ def job_inputs(arguments: argparse.Namespace) -> JobInputs:
 
 def job_spec(arguments: argparse.Namespace) -> JobSpec:
     """Everything else that decides what the student is. Raises ConfigError, OSError for a missing file."""
-    if unknown := set(arguments.exports) - {"safetensors", *FORMATS}:
-        text = f"unknown format {min(unknown)!r} (known: {', '.join(FORMATS)})"
+    if unknown := set(arguments.exports) - set(STUDENT_FORMATS):
+        text = f"unknown format {min(unknown)!r} (known: {', '.join(EXPORTS)})"
         raise ConfigError(text, param="exports")
     source = arguments.input
     if isinstance(source, dict) and (entries := set(source) - INPUT_ENTRIES):

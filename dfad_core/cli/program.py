@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dfad_core.cli.lines import Interrupt, Lines
-from dfad_core.contract.catalog import ARCHITECTURES
+from dfad_core.contract.architectures import ARCHITECTURES
+from dfad_core.contract.formats import EXPORTS
 from dfad_core.contract.methods import METHODS
 from dfad_core.errors import ConfigError, DfadError, EvaluationRejected, ShapeError
 
@@ -23,15 +24,15 @@ def parser() -> argparse.ArgumentParser:
     _distill(commands.add_parser("distill", help="train a student"))
     export = commands.add_parser("export", help="write a student in another format")
     export.add_argument("student", type=Path)
-    export.add_argument("--to", required=True, choices=("onnx", "pt2", "int8", "huggingface"))
-    export.add_argument("--output", type=Path, required=True)
+    export.add_argument("--to", required=True, metavar="FORMAT", help=", ".join(EXPORTS))
+    export.add_argument("--output", type=Path, help="default: the student's name with the format's suffix")
     bench = commands.add_parser("bench", help="measure how fast this machine distils")
     bench.add_argument("pair", metavar="TEACHER:STUDENT")
     bench.add_argument("--seconds", type=float, default=5.0)
     bench.add_argument("--method", default="best")
     bench.add_argument("--batch-size", type=int, default=128)
     bench.add_argument("--device", default="auto")
-    commands.add_parser("names", help="architectures and methods")
+    commands.add_parser("names", help="architectures, methods and formats")
     return top
 
 
@@ -67,7 +68,8 @@ def main(argv: Sequence[str]) -> int:
     arguments = parser().parse_args(argv)
     lines = Lines(sys.stdout)
     if arguments.command == "names":
-        lines.write("result", {"architectures": list(ARCHITECTURES), "methods": list(METHODS)})
+        names = {"architectures": list(ARCHITECTURES), "methods": list(METHODS), "formats": list(EXPORTS)}
+        lines.write("result", names)
         return OK
     interrupt = Interrupt()
     try:

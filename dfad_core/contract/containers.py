@@ -1,4 +1,4 @@
-"""What kind of file a model comes in, by its first bytes.
+"""The container that a model file comes in, by its first bytes: an archive, or a format of its own.
 
 The service's edge and the reader share this look, so that the edge refuses only what the reader would refuse.
 No torch is imported here.
@@ -6,27 +6,16 @@ No torch is imported here.
 
 from __future__ import annotations
 
-from typing import Literal
-
+from dfad_core.contract.formats import FORMATS, accepted
 from dfad_core.errors import TeacherRejected
-
-Container = Literal["zip", "tar", "gzip", "safetensors", "legacy_torch", "onnx", "pickle"]
 
 HEAD_BYTES = 512
 """All that `container_of` looks at: the first block of a tar."""
 ZIP, GZIP = b"PK\x03\x04", b"\x1f\x8b"
 TAR, TAR_OFFSET = b"ustar", 257
-SAFETENSORS_LENGTH_BYTES = 8
-"""Of the number before a safetensors header, which is JSON."""
 LEGACY_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 """The pickled number that torch.save wrote first before it wrote zip archives."""
-ONNX_VERSIONS = range(3, 64)
-"""Of the format itself; the first field of every file, behind its tag 8."""
 PICKLE_PROTOCOLS = (b"\x02", b"\x03", b"\x04", b"\x05")
-ACCEPTED = (
-    "a safetensors file, a PyTorch state dict (.pt or .pth), an ONNX model or a Hugging Face folder "
-    "(zip or tar)"
-)
 LFS_POINTER = b"version https://git-lfs"
 OTHERS = (
     (b"\x89PNG\r\n", "a PNG image"),
@@ -46,21 +35,20 @@ OTHERS = (
 """First bytes of what people send by mistake, and its name."""
 
 
-def container_of(head: bytes) -> Container | None:
-    """The container of a file that begins with `head`: its first HEAD_BYTES, or all of it. None: unknown.
+def container_of(head: bytes) -> str | None:
+    """`zip`, `tar`, `gzip`, the name of a format, `legacy_torch` or `pickle`; None: unknown.
 
-    What is named may still be damaged or refused; what is not is refused by every reader of models.
+    `head` is the file's first HEAD_BYTES, or all of it. What is named may still be damaged or
+    refused; what is not is refused by every reader of models.
     """
-    begins_json = head[SAFETENSORS_LENGTH_BYTES:].startswith(b"{")
-    looks: tuple[tuple[Container, bool], ...] = (
+    looks = (
         # A zip by its beginning alone, as torch.load does: a zip behind something else would be checked
         # and the something else would be read.
         ("zip", head.startswith(ZIP)),
         ("tar", head[TAR_OFFSET:].startswith(TAR)),
         ("gzip", head.startswith(GZIP)),
-        ("safetensors", begins_json and len(head) > SAFETENSORS_LENGTH_BYTES + 1),
+        *((row.name, row.begins(head)) for row in FORMATS.values() if row.begins is not None),
         ("legacy_torch", head.startswith(LEGACY_TORCH)),
-        ("onnx", len(head) > 2 and head[0] == 8 and head[1] in ONNX_VERSIONS),
         ("pickle", head.startswith(b"\x80") and head[1:2] in PICKLE_PROTOCOLS),
     )
     return next((name for name, holds in looks if holds), None)
@@ -76,7 +64,7 @@ def unknown_container(head: bytes) -> TeacherRejected:
         kind = next((name for magic, name in OTHERS if head.startswith(magic)), "") or _text(head)
         if kind == "a web page":
             hint = " A link to a file often leads to a page about it: download the file itself."
-    text = f"The file is {kind}, not {ACCEPTED}." if kind else f"The file is not {ACCEPTED}."
+    text = f"The file is {kind}, not {accepted()}." if kind else f"The file is not {accepted()}."
     return TeacherRejected(text + hint, code="unsupported_format")
 
 

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
 from dfad_core.contract import layer_list, transformers_config
-from dfad_core.contract.catalog import get_architecture
+from dfad_core.contract.architectures import get_architecture
 from dfad_core.contract.config import BudgetConfig, InputConfig, MethodConfig, TargetConfig, TrainingConfig
 from dfad_core.errors import ConfigError
 

@@ -1,5 +1,13 @@
 """File formats: reading teachers, students and labelled images, and writing students."""
 
-from dfad_core.formats.teacher import LoadedTeacher, load_teacher
+import importlib
+
+from dfad_core.contract.formats import FORMATS
+from dfad_core.formats.interface import LoadedTeacher
+from dfad_core.formats.teacher import load_teacher
+
+# Now and not at the first file: a process that reads uploaded files can open none of this package any more.
+for _row in FORMATS.values():
+    importlib.import_module(_row.module)
 
 __all__ = ["LoadedTeacher", "load_teacher"]

@@ -1,22 +1,25 @@
-"""Whether an exported student answers as the PyTorch one does, before anybody is offered it."""
+"""Comparing an exported student with the trained one, before anybody is offered it.
+
+`_BCHW`: batch, channels, height, width; `_NK`: images, classes.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dfad_core.contract.evaluation_plan import batch_size
 from dfad_core.errors import ExportError
-from dfad_core.formats.onnx import INPUT, OUTPUT
 from dfad_core.pace import Between, nothing
 
 TOLERANCE = 1e-4
 """Largest difference of a logit, as a share of the largest logit (at least of 1)."""
 BATCH = 64
-"""Images at a time, fewer where they are large."""
+"""Images in a batch, fewer where they are large."""
 Run = Callable[[Tensor], Tensor]
 
 
@@ -36,6 +39,14 @@ class Comparison:
         """Whether the difference is rounding alone."""
         return self.max_difference <= TOLERANCE * max(1.0, self.largest_logit)
 
+    def figures(self) -> dict[str, Any]:
+        """Of an exported student and the trained one, as a job's result has them."""
+        return {
+            "max_difference": self.max_difference,
+            "agreement_with_student": self.agreement,
+            "images": self.images,
+        }
+
 
 def compare(first: Run, second: Run, x_BCHW: Tensor, between: Between = nothing) -> Comparison:
     """On inputs in the normalised space, and as many of N(0, 1) noise; batches of several sizes.
@@ -52,7 +63,7 @@ def compare(first: Run, second: Run, x_BCHW: Tensor, between: Between = nothing)
             with torch.no_grad():
                 pairs.append((first(x).float().cpu(), second(x).float().cpu()))
             between()
-    one_NK, other_NK = (torch.cat(answers) for answers in zip(*pairs, strict=True))
+    one_NK, other_NK = (torch.cat(logits) for logits in zip(*pairs, strict=True))
     if one_NK.shape != other_NK.shape or not bool(torch.isfinite(other_NK).all()):
         raise ExportError("The exported student gives no logits like the trained one's.")
     return Comparison(
@@ -67,21 +78,9 @@ def require_same(
     name: str, module: nn.Module, exported: Run, x_BCHW: Tensor, between: Between = nothing
 ) -> Comparison:
     """`compare`; raises ExportError where the two differ by more than rounding."""
-    found = compare(module.eval(), exported, x_BCHW, between)
-    if not found.within_tolerance:
+    comparison = compare(module.eval(), exported, x_BCHW, between)
+    if not comparison.within_tolerance:
         raise ExportError(
-            f"As {name} the student answers otherwise (by up to {found.max_difference:.2g}).", param=name
+            f"As {name} the student answers otherwise (by up to {comparison.max_difference:.2g}).", param=name
         )
-    return found
-
-
-def run_onnx(content: bytes) -> Run:
-    """ONNX Runtime over the file's content, on the CPU."""
-    import onnxruntime
-
-    onnxruntime.disable_telemetry_events()
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    return lambda x_BCHW: torch.from_numpy(session.run([OUTPUT], {INPUT: x_BCHW.numpy()})[0])
+    return comparison

@@ -1,7 +1,7 @@
 """A teacher as this project writes it for itself: tensors and plain data, nothing that was uploaded.
 
-Whoever reads files from strangers runs in a guarded process and leaves this; whoever trains reads only this.
-It is not trusted either: names, shapes and the graph are checked again.
+A process that reads uploaded files is confined and leaves this file; a process that trains reads only this.
+It is not trusted either: names, shapes and the network's description are checked again.
 """
 
 from __future__ import annotations
@@ -15,53 +15,51 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dfad_core.contract.config import InputConfig
+from dfad_core.contract.formats import FORMATS
 from dfad_core.errors import ConfigError, TeacherRejected
-from dfad_core.formats.huggingface_teacher import HuggingFaceSource, build_huggingface, checked_config
+from dfad_core.formats.interface import LoadedTeacher, Source, network_reader
 from dfad_core.formats.match import build_with
-from dfad_core.formats.onnx_teacher import Source
-from dfad_core.formats.safetensors_file import read_safetensors
-from dfad_core.formats.teacher import LoadedTeacher
-from dfad_core.networks.onnx_graph import Graph, build_graph
+from dfad_core.formats.safetensors import read_safetensors
 
 KEY = "dfad_teacher"
 
 
 def write_converted(teacher: LoadedTeacher, path: Path) -> None:
     """Everything that `read_converted` needs to build the same teacher."""
-    about: dict[str, Any] = {
+    description: dict[str, Any] = {
         "architecture": teacher.architecture,
         "args": teacher.args,
         "num_classes": teacher.num_classes,
         "input": asdict(teacher.input),
         "file_format": teacher.file_format,
         "notes": teacher.notes,
-        "graph": teacher.source.graph.to_json() if isinstance(teacher.source, Source) else None,
-        "huggingface": dict(teacher.source.config) if isinstance(teacher.source, HuggingFaceSource) else None,
+        "document": None if teacher.source is None else teacher.source.document,
     }
-    tensors = teacher.module.state_dict() if teacher.source is None else teacher.source.tensors
-    kept: dict[str, Tensor] = {name: t.detach().clone().contiguous() for name, t in tensors.items()}
-    save_file(kept, path, {"format": "pt", KEY: json.dumps(about)})
+    state = teacher.module.state_dict() if teacher.source is None else teacher.source.tensors
+    tensors: dict[str, Tensor] = {name: t.detach().clone().contiguous() for name, t in state.items()}
+    save_file(tensors, path, {"format": "pt", KEY: json.dumps(description)})
 
 
 def read_converted(path: Path) -> LoadedTeacher:
     """The teacher in eval mode. Raises TeacherRejected for a file that `write_converted` did not write."""
     tensors, metadata = read_safetensors(path)
     try:
-        about = json.loads(metadata[KEY])
-        given = InputConfig.from_json(about["input"])
-        name, args, classes = str(about["architecture"]), dict(about["args"]), int(about["num_classes"])
-        notes = [str(note) for note in about["notes"]]
-        graph = None if about["graph"] is None else Graph.from_json(about["graph"])
+        description = json.loads(metadata[KEY])
+        input = InputConfig.from_json(description["input"])
+        architecture, args = str(description["architecture"]), dict(description["args"])
+        classes, file_format = int(description["num_classes"]), str(description["file_format"])
+        notes = [str(note) for note in description["notes"]]
+        document = description["document"]
+        row = FORMATS[file_format]
+        if not row.reads or (document is not None and row.tensors_only):
+            raise ValueError("no such network in such a format")
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError, ConfigError) as error:
         raise TeacherRejected("The converted teacher is garbled.", code="corrupt_file") from error
-    source: Source | HuggingFaceSource | None = None
+    source: Source | None = None
     module: nn.Module
-    if about.get("huggingface") is not None:
-        source = HuggingFaceSource(checked_config(about["huggingface"]), tensors)
-        module = build_huggingface(source.config, tensors, given.shape)
-    elif graph is None:
-        module = build_with(tensors, name, num_classes=classes, input_shape=given.shape, args=args)
+    if document is None:
+        module = build_with(tensors, architecture, num_classes=classes, input_shape=input.shape, args=args)
     else:
-        source = Source(graph, tensors)
-        module = build_graph(graph, tensors, given.shape)
-    return LoadedTeacher(module, name, args, classes, given, str(about["file_format"]), notes, source)
+        source = Source(document, tensors)
+        module = network_reader(file_format).rebuild(document, tensors, input.shape)
+    return LoadedTeacher(module, architecture, args, classes, input, file_format, notes, source)

@@ -1,4 +1,8 @@
-"""A student from a config of transformers as the folder that its own library loads, in a zip file."""
+"""Hugging Face folders in a zip or tar: teachers, read as data alone, and students.
+
+The network is one of transformers' own image classifiers. Code that a folder brings is never looked at.
+A student is written as the folder that transformers loads, in a zip file.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import io
 import json
 import tempfile
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,40 +18,296 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from dfad_core.errors import ExportError
+from dfad_core.contract.config import InputConfig
+from dfad_core.contract.containers import ZIP
+from dfad_core.contract.transformers_config import LABELS, MODEL_TYPES, bounded
+from dfad_core.errors import ConfigError, ExportError, OneLogitRejected, TeacherRejected
+from dfad_core.formats import state_dict
+from dfad_core.formats.archive import Folder
+from dfad_core.formats.check import TOLERANCE, require_same
+from dfad_core.formats.detect import detect_format
+from dfad_core.formats.interface import ExportTask, Hints, LoadedTeacher, Source
+from dfad_core.formats.match import check_layouts, some
 from dfad_core.formats.metadata import StudentMetadata
-from dfad_core.networks.from_transformers import Logits, auto_config
+from dfad_core.formats.safetensors import read_safetensors
+from dfad_core.networks.from_transformers import Logits, auto_config, classifier_class
+from dfad_core.pace import signs_of_life
 
-CONFIG, WEIGHTS, PREPROCESSOR = "config.json", "model.safetensors", "preprocessor_config.json"
-BEGINNING = (1980, 1, 1, 0, 0, 0)
-"""Of time, for zip files: the same student gives the same bytes."""
+CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+PICKLED = "pytorch_model.bin"
+MAX_JSON_BYTES = 16 * 2**20
+MAX_CLASSES = 100_000
+MAX_SHARING = 1.5
+"""Most parameters for each stored number: some networks share weights that are stored once."""
+ZIP_TIMESTAMP = (1980, 1, 1, 0, 0, 0)
+"""Fixed, so that equal students give byte-identical archives."""
 
 
-def huggingface_bytes(student: nn.Module, metadata: StudentMetadata) -> bytes:
+def recognises(path: Path) -> bool:
+    """Whether the archive is a folder with a config.json.
+
+    Raises TeacherRejected: the codes of `Folder`, for a tar and for a zip with a file of that name.
+    """
+    with path.open("rb") as file:
+        zipped = file.read(len(ZIP)) == ZIP
+    if zipped:
+        try:
+            with zipfile.ZipFile(path) as archive:
+                names = [entry.filename for entry in archive.infolist()]
+        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+            return False
+        # Without such a name it may be a state dict, whose archives have rules of their own.
+        if not any(name.rpartition("/")[2] == CONFIG for name in names):
+            return False
+    return CONFIG in Folder(path).names
+
+
+def load(path: Path, hints: Hints) -> LoadedTeacher:
+    """The network that the config describes, with the folder's weights.
+
+    Raises TeacherRejected: `remote_code_refused`, `unsupported_architecture` with the model type,
+    `architecture_mismatch` where weights and config are not each other's, `one_logit`, `structure_limit`,
+    `corrupt_file`.
+    """
+    hints.refuse_architecture("A Hugging Face folder")
+    folder = Folder(path)
+    config = checked_config(_read_json(folder, CONFIG))
+    preprocessor = _read_json(folder, PREPROCESSOR) if PREPROCESSOR in folder.names else {}
+    input = hints.input or _input(config, preprocessor)
+    module = _build(config, _weights(folder, path.parent), input.shape)
+    classes = int(config["num_labels"])
+    hints.check_classes("The folder", classes)
+    notes = [] if input.mean is not None else ["no preprocessor_config.json: mean and std are not known"]
+    unread = sorted(n for n in folder.names if n.endswith((".py", ".bin", ".pkl", ".pt", ".pth")))
+    if WEIGHTS not in folder.names and INDEX not in folder.names:
+        unread.remove(PICKLED)
+    if unread:
+        notes.append(f"not read: {', '.join(unread)[:200]}")
+    architecture = f"huggingface:{config['model_type']}"
+    source = Source(config, module.net.state_dict())
+    return LoadedTeacher(module, architecture, {}, classes, input, notes=notes, source=source)
+
+
+def rebuild(document: Any, tensors: Mapping[str, Tensor], shape: tuple[int, int, int]) -> nn.Module:
+    """The network of a Source; its document is the checked config. Raises TeacherRejected."""
+    if not isinstance(document, Mapping):
+        raise TeacherRejected("The network's config is garbled.", code="corrupt_file")
+    return _build(checked_config(document), tensors, shape)
+
+
+def checked_config(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a config.json that the network is built from: plain values that transformers knows for
+    the model type, and `num_labels`. Raises TeacherRejected."""
+    if "auto_map" in raw:
+        text = "The folder's network is code of its own (auto_map), which is never run; export it to ONNX."
+        raise TeacherRejected(text, code="remote_code_refused", param="auto_map")
+    if raw.get("quantization_config") is not None:
+        raise TeacherRejected(
+            "Quantised folders are not read.", code="tensor_layout", param="quantization_config"
+        )
+    kind = raw.get("model_type")
+    if kind not in MODEL_TYPES:
+        text = f"The model type {str(kind)[:64]} is not read."
+        raise TeacherRejected(text, code="unsupported_architecture", param="model_type")
+    labels = raw.get("id2label") or {}
+    classes = len(labels) if isinstance(labels, Mapping) and labels else raw.get("num_labels", 2)
+    if classes == 1:
+        raise OneLogitRejected
+    if type(classes) is not int or not 2 <= classes <= MAX_CLASSES:
+        raise TeacherRejected(
+            "The config has no sound number of classes.", code="corrupt_file", param="id2label"
+        )
+    defaults = _auto_config().for_model(str(kind)).to_dict()
+    names = [n for n in raw if n in defaults and n not in (*LABELS, "dtype", "torch_dtype")]
+    try:
+        settings = {name: bounded(name, raw[name]) for name in names}
+    except ConfigError as error:
+        raise TeacherRejected(error.message, code="structure_limit", param=error.param) from error
+    return {**settings, "model_type": kind, "num_labels": classes}
+
+
+def _build(config: Mapping[str, Any], tensors: Mapping[str, Tensor], shape: tuple[int, int, int]) -> Logits:
+    """The network with `tensors` as its weights, under the file's names or those of transformers today, in
+    eval mode.
+
+    Memory is asked for only where the file holds as much. Raises TeacherRejected.
+    """
+    check_layouts(tensors)
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            text = f"The weights of {name[:200]} are not finite."
+            raise TeacherRejected(text, code="nonfinite_weights", param=name[:200])
+    try:
+        model, faults = _filled(config, tensors)
+        module = Logits(model).eval()
+        with torch.no_grad():
+            answer = module(torch.zeros(1, *shape)) if not faults else None
+    except MemoryError:
+        raise
+    # Whatever the classes of transformers raise for a config that cannot be.
+    except Exception as error:
+        text = "The config describes no network that takes these images."
+        raise TeacherRejected(text, code="architecture_mismatch", param="config") from error
+    if faults:
+        text = f"The weights are not those of the config: {'; '.join(faults)}."
+        raise TeacherRejected(text, code="architecture_mismatch", param="weights")
+    if answer is None or answer.shape != (1, config["num_labels"]):
+        text = "The network gives no row of logits."
+        raise TeacherRejected(text, code="architecture_mismatch", param="config")
+    return module
+
+
+def _filled(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> tuple[nn.Module, list[str]]:
+    """The network, and what keeps the weights from being its own."""
+    settings = _auto_config().for_model(**config)
+    network = classifier_class(settings)
+    with torch.device("meta"):
+        empty = network(settings)
+    needed = sum(p.numel() for p in empty.parameters())
+    stored = sum(t.numel() for t in tensors.values())
+    if needed > MAX_SHARING * stored:
+        return empty, [f"{needed} parameters instead of {stored}"]
+    model, loading = network.from_pretrained(
+        None,
+        config=settings,
+        state_dict=dict(tensors),
+        ignore_mismatched_sizes=True,
+        output_loading_info=True,
+        dtype=torch.float32,
+    )
+    lists = {
+        kind: sorted(map(str, loading[f"{kind}_keys"])) for kind in ("missing", "unexpected", "mismatched")
+    }
+    return model, [f"{kind}: {some(names)}" for kind, names in lists.items() if names]
+
+
+def _auto_config() -> Any:
+    try:
+        return auto_config()
+    except ImportError as error:
+        text = "Hugging Face folders need the package transformers, which is not installed here."
+        raise TeacherRejected(text, code="unsupported_format", param="format") from error
+
+
+def _read_json(folder: Folder, name: str) -> dict[str, Any]:
+    content = folder.read(name, MAX_JSON_BYTES)
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise TeacherRejected(f"{name} is not JSON.", code="corrupt_file", param=name) from error
+    if not isinstance(value, dict):
+        raise TeacherRejected(f"{name} holds no object.", code="corrupt_file", param=name)
+    return value
+
+
+def _weights(folder: Folder, scratch: Path) -> dict[str, Tensor]:
+    """All tensors of the folder, unpacked into `scratch` one file at a time."""
+    if WEIGHTS in folder.names:
+        names = [WEIGHTS]
+    elif INDEX in folder.names:
+        shards = _read_json(folder, INDEX).get("weight_map")
+        if not isinstance(shards, dict) or not all(isinstance(shard, str) for shard in shards.values()):
+            raise TeacherRejected("The index of the weights is garbled.", code="corrupt_file", param=INDEX)
+        names = sorted(set(shards.values()))
+        missing = [name for name in names if name not in folder.names]
+        if missing:
+            text = f"The archive has no {missing[0][:200]}, which its index names."
+            raise TeacherRejected(text, code="corrupt_file", param=INDEX)
+    elif PICKLED in folder.names:
+        return _pickled(folder, scratch)
+    else:
+        text = "The folder has no model.safetensors and no pytorch_model.bin."
+        raise TeacherRejected(text, code="unsupported_format", param=WEIGHTS)
+    weights: dict[str, Tensor] = {}
+    shard = scratch / "shard.safetensors"
+    for name in names:
+        try:
+            folder.copy(name, shard)
+            tensors, _ = read_safetensors(shard)
+        finally:
+            shard.unlink(missing_ok=True)  # the mapping stays as long as the tensors
+        if set(tensors) & set(weights):
+            raise TeacherRejected("Two files hold the same tensor.", code="corrupt_file", param=INDEX)
+        weights |= tensors
+    return weights
+
+
+def _pickled(folder: Folder, scratch: Path) -> dict[str, Tensor]:
+    """The weights as torch.save wrote them: tensors alone, and no code in the pickle is run."""
+    path = scratch / "weights.pt"
+    try:
+        folder.copy(PICKLED, path)
+        if detect_format(path) != "state_dict_pt":
+            text = "The folder's pytorch_model.bin is not what torch.save writes."
+            raise TeacherRejected(text, code="corrupt_file", param=PICKLED)
+        return state_dict.read_tensors(path)[0]
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _input(config: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> InputConfig:
+    """Size, mean and std as the preprocessor would have them, the config's size without one."""
+    channels = config.get("num_channels", 3)
+    side = _sides(preprocessor.get("crop_size")) if preprocessor.get("do_center_crop", True) else None
+    side = side or _sides(preprocessor.get("size")) or _sides(config.get("image_size")) or (224, 224)
+    mean = std = None
+    if preprocessor and preprocessor.get("do_normalize", True):
+        mean, std = (preprocessor.get(name) for name in ("image_mean", "image_std"))
+    try:
+        mean, std = (None if v is None else tuple(float(x) for x in v) for v in (mean, std))
+        return InputConfig((int(channels), *side), mean, std)
+    except (ConfigError, TypeError, ValueError) as error:
+        text = "The preprocessor's size, mean or std cannot be used; name the teacher's input."
+        raise TeacherRejected(text, code="input_required", param="input") from error
+
+
+def _sides(size: Any) -> tuple[int, int] | None:
+    if isinstance(size, Mapping):
+        edge = size.get("shortest_edge")
+        size = [size.get("height", edge), size.get("width", edge)]
+    if isinstance(size, list) and len(size) == 2 and all(type(side) is int for side in size):
+        return size[0], size[1]
+    return (size, size) if type(size) is int else None
+
+
+def write(task: ExportTask) -> tuple[bytes, dict[str, Any]]:
+    """A zip of config.json, model.safetensors and preprocessor_config.json, as transformers loads it.
+
+    Raises ExportError for a student that is no network of transformers.
+    """
+    with signs_of_life(task.between):
+        content = _student_bytes(task.student, task.metadata)
+        loaded = _read_back(content)
+    comparison = require_same("huggingface", task.student, loaded, task.checked_BCHW, task.between)
+    return content, {"tolerance": TOLERANCE, **comparison.figures()}
+
+
+def _student_bytes(student: nn.Module, metadata: StudentMetadata) -> bytes:
     """A zip of config.json, model.safetensors and preprocessor_config.json.
 
     Raises ExportError for a student that is no network of transformers.
     """
     if not isinstance(student, Logits):
         raise ExportError("The student is no network of transformers.", param="huggingface")
-    about: Any = student.net.config
-    config = about.to_dict() | {"architectures": [type(student.net).__name__]}
+    settings: Any = student.net.config
+    config = settings.to_dict() | {"architectures": [type(student.net).__name__]}
     config.pop("_name_or_path", None)
     tensors = {n: t.detach().cpu().contiguous() for n, t in student.net.state_dict().items()}
     files = {
-        CONFIG: _json(config),
+        CONFIG: _to_json(config),
         WEIGHTS: save(tensors, {"format": "pt"}),
-        PREPROCESSOR: _json(_preprocessor(metadata)),
+        PREPROCESSOR: _to_json(_preprocessor(metadata)),
     }
-    into = io.BytesIO()
-    with zipfile.ZipFile(into, "w") as archive:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
         for name, content in files.items():
-            archive.writestr(zipfile.ZipInfo(name, BEGINNING), content)
-    return into.getvalue()
+            archive.writestr(zipfile.ZipInfo(name, ZIP_TIMESTAMP), content)
+    return buffer.getvalue()
 
 
-def read_huggingface(content: bytes) -> nn.Module:
-    """What transformers itself loads from the zip, as images to logits, in eval mode."""
+def _read_back(content: bytes) -> nn.Module:
+    """The network that transformers itself loads from the zip: images to logits, in eval mode."""
     auto_config()
     from transformers import AutoModelForImageClassification
 
@@ -57,13 +318,13 @@ def read_huggingface(content: bytes) -> nn.Module:
         model = AutoModelForImageClassification.from_pretrained(
             folder, local_files_only=True, dtype=torch.float32
         )
-        # The weights may be mapped from the file that goes now.
+        # The weights may be mapped from the file, which is deleted next.
         state: dict[str, Tensor] = {n: t.clone() for n, t in model.state_dict().items()}
         model.load_state_dict(state, assign=True)
     return Logits(model).eval()
 
 
-def _json(value: object) -> bytes:
+def _to_json(value: object) -> bytes:
     return json.dumps(value, indent=2, sort_keys=True).encode() + b"\n"
 
 

@@ -9,31 +9,33 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dfad_core.contract.formats import FORMATS
 from dfad_core.errors import TeacherRejected
 from dfad_core.formats.detect import detect_format
+from dfad_core.formats.interface import tensor_reader
 from dfad_core.formats.match import check_layouts, strip_prefixes
-from dfad_core.formats.safetensors_file import read_safetensors
-from dfad_core.formats.state_dict import read_state_dict_pt
 
-SHOWN = 20
+MAX_LISTED = 20
 """Names in a report."""
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file or a state dict. Raises TeacherRejected with the usual codes."""
+    """The tensors of a file in a format with `tensors_only`. Raises TeacherRejected with the usual codes."""
     file_format = detect_format(path)
-    if file_format not in ("safetensors", "state_dict_pt"):
-        text = "A student begins with a safetensors file or a state dict."
+    if not FORMATS[file_format].tensors_only:
+        titles = [row.title for row in FORMATS.values() if row.tensors_only]
+        text = f"A student begins with {' or '.join(titles)}."
         raise TeacherRejected(text, code="unsupported_format", param="student.init_from")
-    tensors = read_state_dict_pt(path)[0] if file_format == "state_dict_pt" else read_safetensors(path)[0]
+    tensors, _ = tensor_reader(file_format).read_tensors(path)
     check_layouts(tensors)
     return strip_prefixes(tensors)
 
 
 def begin_with(student: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Take over what has the name and the shape of one of the student's own; what was and was not.
+    """Copy into the student every tensor that has the name and shape of one of its own.
 
-    Raises TeacherRejected (`init_mismatch`) where nothing fits, `nonfinite_weights` for no numbers.
+    Returns how many were taken, and names that were not. Raises TeacherRejected: `init_mismatch` where
+    nothing fits, `nonfinite_weights` for values that are no finite numbers.
     """
     state = student.state_dict()
     taken, other_shape, unknown = [], [], []
@@ -57,7 +59,7 @@ def begin_with(student: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, A
     return {
         "taken": len(taken),
         "of": len(state),
-        "missing": missing[:SHOWN],
-        "other_shape": other_shape[:SHOWN],
-        "unknown": unknown[:SHOWN],
+        "missing": missing[:MAX_LISTED],
+        "other_shape": other_shape[:MAX_LISTED],
+        "unknown": unknown[:MAX_LISTED],
     }

@@ -13,14 +13,33 @@ from torch import Tensor
 
 from dfad_core.contract.evaluation_plan import batch_size
 from dfad_core.errors import ExportError, Stopped
-from dfad_core.formats.onnx import INPUT
-from dfad_core.pace import Between, nothing, signs_of_life
+from dfad_core.formats.check import compare
+from dfad_core.formats.interface import ExportTask
+from dfad_core.formats.onnx import INPUT, run_onnx
+from dfad_core.pace import Between, signs_of_life
 
 CALIBRATION_BATCH = 16
 
 
+def write(task: ExportTask) -> tuple[bytes, dict[str, Any]]:
+    """The student's ONNX file quantised, and how often it agrees with the student and its teacher.
+
+    Without a teacher there is no figure of that agreement. Raises ExportError.
+    """
+    content = _quantised(task.needed["onnx"], task.calibration_BCHW, task.between)
+    with signs_of_life(task.between):
+        run = run_onnx(content)
+    # No tolerance: eight bits do change answers. How many is what its user has to know.
+    figures = compare(task.student.eval(), run, task.checked_BCHW, task.between).figures()
+    if task.teacher is not None:
+        comparison = compare(task.teacher.eval(), run, task.checked_BCHW, task.between)
+        figures["agreement_with_teacher"] = comparison.agreement
+    figures["calibration_images"] = len(task.calibration_BCHW)
+    return content, figures
+
+
 class _Images:
-    """The quantiser's view of synthetic images: one batch after the other, then None."""
+    """Synthetic images as the quantiser's data reader: one batch after the other, then None."""
 
     def __init__(self, x_BCHW: Tensor, between: Between) -> None:
         channels, height, width = x_BCHW.shape[1:]
@@ -34,7 +53,7 @@ class _Images:
         return None if batch is None else {INPUT: batch.numpy()}
 
 
-def int8_bytes(onnx_content: bytes, calibration_BCHW: Tensor, between: Between = nothing) -> bytes:
+def _quantised(onnx_content: bytes, calibration_BCHW: Tensor, between: Between) -> bytes:
     """The ONNX student with weights (by channel) and activations in eight bits, as QDQ operators.
 
     `calibration_BCHW` are synthetic inputs that show which range each activation takes. `between` is called
@@ -46,22 +65,24 @@ def int8_bytes(onnx_content: bytes, calibration_BCHW: Tensor, between: Between =
     reader = type("Images", (_Images, CalibrationDataReader), {})(calibration_BCHW, between)
     root = logging.getLogger()
     level = root.level
-    root.setLevel(logging.ERROR)  # the quantiser talks on the root logger
+    root.setLevel(logging.ERROR)  # the quantiser logs to the root logger
     try:
         with tempfile.TemporaryDirectory() as name, signs_of_life(between):
-            plain, ready, done = (Path(name) / f"{what}.onnx" for what in ("plain", "ready", "done"))
+            plain, prepared, quantised = (
+                Path(name) / f"{what}.onnx" for what in ("plain", "prepared", "quantised")
+            )
             plain.write_bytes(onnx_content)
-            quant_pre_process(str(plain), str(ready), skip_symbolic_shape=True)
+            quant_pre_process(str(plain), str(prepared), skip_symbolic_shape=True)
             quantize_static(
-                str(ready),
-                str(done),
+                str(prepared),
+                str(quantised),
                 reader,
                 quant_format=QuantFormat.QDQ,
                 per_channel=True,
                 activation_type=QuantType.QInt8,
                 weight_type=QuantType.QInt8,
             )
-            return done.read_bytes()
+            return quantised.read_bytes()
     except Stopped:
         raise
     # As with the exporters: whatever its passes raise.

@@ -1,29 +1,48 @@
-"""Labelled images that a user gave to measure accuracy with. Nothing is trained or chosen on them."""
+"""Labelled images for measuring accuracy: an npz, a zip of class folders or parquet. Nothing is trained or
+chosen on them.
+
+A user's file is read by a confined process (`read_labelled_file`), which leaves tensors for the one that
+measures (`write_labelled`, `read_labelled`).
+
+`_NCHW`: images, channels, height, width; `_BCHW`: one batch of them; `_N`: images.
+"""
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Iterator
+import warnings
+import zipfile
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor
 
 from dfad_core.contract.config import InputConfig
 from dfad_core.contract.evaluation_plan import batch_size
 from dfad_core.errors import EvaluationRejected, TeacherRejected
-from dfad_core.formats.safetensors_file import read_safetensors
+from dfad_core.formats.safetensors import read_safetensors
 
 KEY = "dfad_labelled"
 BATCH = 256
-"""Images at a time, fewer where they are large."""
+"""Images in a batch, fewer where they are large."""
+MAX_IMAGES = 1_000_000
+MAX_NUMBERS = 2 * 2**30
+"""Numbers in all images together."""
+MAX_IMAGE_PIXELS = 64 * 2**20
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+IMAGE_NAMES, LABEL_NAMES = ("images", "image", "x", "x_test", "data"), ("labels", "label", "y", "y_test")
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """Images and their classes."""
+    """Images and their labels."""
 
     images_NCHW: Tensor
     """uint8: pixels, 0 to 255. float32: in the teacher's normalised space already."""
@@ -34,7 +53,7 @@ class Labelled:
 
     @property
     def count(self) -> int:
-        """Of images."""
+        """Number of images."""
         return len(self.labels_N)
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
@@ -57,23 +76,182 @@ class Labelled:
 
 
 def write_labelled(labelled: Labelled, path: Path) -> None:
-    """What `read_labelled` reads."""
-    about = json.dumps({"name": labelled.name, "notes": labelled.notes})
+    """Write the file that `read_labelled` reads."""
+    description = json.dumps({"name": labelled.name, "notes": labelled.notes})
     tensors = {"images": labelled.images_NCHW.contiguous(), "labels": labelled.labels_N.contiguous()}
-    save_file(tensors, path, {KEY: about})
+    save_file(tensors, path, {KEY: description})
 
 
 def read_labelled(path: Path, input: InputConfig, num_classes: int) -> Labelled:
     """Raises EvaluationRejected for a file that `write_labelled` did not write for such a teacher."""
     try:
         tensors, strings = read_safetensors(path)
-        about = json.loads(strings[KEY])
+        description = json.loads(strings[KEY])
         images, labels = tensors["images"], tensors["labels"]
-        sound = images.dtype in (torch.uint8, torch.float32) and labels.dtype == torch.int64
-        sound = sound and tuple(images.shape) == (len(labels), *input.shape) and len(labels) > 0
-        if not sound or int(labels.min()) < 0 or int(labels.max()) >= num_classes:
+        valid = images.dtype in (torch.uint8, torch.float32) and labels.dtype == torch.int64
+        valid = valid and tuple(images.shape) == (len(labels), *input.shape) and len(labels) > 0
+        if not valid or int(labels.min()) < 0 or int(labels.max()) >= num_classes:
             raise ValueError
-        notes = tuple(str(note) for note in about["notes"])
-        return Labelled(images, labels, input, str(about["name"]), notes)
+        notes = tuple(str(note) for note in description["notes"])
+        return Labelled(images, labels, input, str(description["name"]), notes)
     except (KeyError, TypeError, ValueError, RecursionError, TeacherRejected) as error:
         raise EvaluationRejected("The labelled data are garbled.") from error
+
+
+def read_labelled_file(path: Path, input: InputConfig, num_classes: int) -> Labelled:
+    """The images as `input` wants them and their classes.
+
+    Raises EvaluationRejected (`bad_evaluation_data`) with what is wrong, `evaluation_limit` for too much.
+    """
+    with path.open("rb") as file:
+        magic = file.read(4)
+    try:
+        if magic == b"PAR1":
+            return _checked(_decoded(_parquet(path), input), input, num_classes, "parquet")
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                names = archive.namelist()
+                if any(name.endswith(".npy") for name in names):
+                    return _checked(_npz(path, input), input, num_classes, "npz")
+                return _checked(
+                    _decoded(_folders(archive, names, num_classes), input), input, num_classes, "folders"
+                )
+    except EvaluationRejected:
+        raise
+    except MemoryError:
+        raise EvaluationRejected("The labelled data need too much memory.", code="evaluation_limit") from None
+    # Whatever numpy, Pillow and pyarrow say of a broken file.
+    except Exception as error:
+        raise EvaluationRejected("The labelled data cannot be read.") from error
+    raise EvaluationRejected("Labelled data are an npz, a zip of class folders, or parquet.")
+
+
+def _checked(
+    contents: tuple[Tensor, Tensor, list[str]], input: InputConfig, num_classes: int, kind: str
+) -> Labelled:
+    images, labels, notes = contents
+    if len(labels) == 0 or len(images) != len(labels):
+        raise EvaluationRejected(f"There are {len(images)} images and {len(labels)} labels.")
+    if int(labels.min()) < 0 or int(labels.max()) >= num_classes:
+        raise EvaluationRejected(f"Labels are 0 to {num_classes - 1}; there are others.")
+    return Labelled(images, labels, input, f"{len(labels)} labelled images ({kind})", tuple(notes))
+
+
+def _npz(path: Path, input: InputConfig) -> tuple[Tensor, Tensor, list[str]]:
+    with np.load(path, allow_pickle=False) as arrays:
+        lower = {name.lower(): name for name in arrays.files}
+        names = [next((lower[n] for n in known if n in lower), None) for known in (IMAGE_NAMES, LABEL_NAMES)]
+        if names[0] is None or names[1] is None:
+            raise EvaluationRejected('The npz needs the arrays "images" and "labels".')
+        images, labels = arrays[names[0]], arrays[names[1]]
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise EvaluationRejected("The labels are no row of whole numbers.")
+    if images.size > MAX_NUMBERS or len(labels) > MAX_IMAGES:
+        raise EvaluationRejected("There are more images than are read.", code="evaluation_limit")
+    notes = []
+    images = _channels_first(images, input)
+    if images.dtype.kind == "f":
+        if not np.isfinite(images).all():
+            raise EvaluationRejected("Some images have numbers that are not finite.")
+        notes.append("The images are floating point: taken as normalised already.")
+        tensor = torch.from_numpy(np.ascontiguousarray(images, dtype=np.float32))
+    elif images.dtype == np.uint8:
+        tensor = torch.from_numpy(np.ascontiguousarray(images))
+        notes += _unknown_scale(input)
+    else:
+        raise EvaluationRejected("Images are uint8 (0 to 255) or floating point (normalised).")
+    return tensor, torch.from_numpy(labels.astype(np.int64)), notes
+
+
+def _channels_first(images: NDArray[Any], input: InputConfig) -> NDArray[Any]:
+    channels, height, width = input.shape
+    if images.shape[1:] == (channels, height, width):
+        return images
+    if images.shape[1:] == (height, width, channels):
+        return images.transpose(0, 3, 1, 2)
+    if channels == 1 and images.shape[1:] == (height, width):
+        return images[:, None]
+    text = f"The images are {list(images.shape[1:])}; the teacher takes {list(input.shape)}."
+    raise EvaluationRejected(text)
+
+
+def _folders(archive: zipfile.ZipFile, names: Iterable[str], num_classes: int) -> Iterator[tuple[bytes, int]]:
+    """A picture's class is the folder it lies in: its number, or its place in the alphabet."""
+    pictures = [
+        n for n in names if n.lower().endswith(PICTURE_SUFFIXES) and not PurePosixPath(n).name.startswith(".")
+    ]
+    folders = sorted({PurePosixPath(name).parent.name for name in pictures})
+    if not folders or "" in folders:
+        raise EvaluationRejected("The zip has no folders of pictures, one for each class.")
+    if all(folder.isdecimal() for folder in folders):
+        classes = {folder: int(folder) for folder in folders}
+    elif len(folders) == num_classes:
+        classes = {folder: number for number, folder in enumerate(folders)}
+    else:
+        raise EvaluationRejected(f"There are {len(folders)} class folders for {num_classes} classes.")
+    total = sum(archive.getinfo(name).file_size for name in pictures)
+    if total > MAX_NUMBERS:
+        raise EvaluationRejected("The pictures unpack to more than is read.", code="evaluation_limit")
+    for name in pictures:
+        yield archive.read(name), classes[PurePosixPath(name).parent.name]
+
+
+def _parquet(path: Path) -> Iterator[tuple[bytes, int]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    file = pq.ParquetFile(path)
+    if file.metadata.num_rows > MAX_IMAGES:
+        raise EvaluationRejected("There are more images than are read.", code="evaluation_limit")
+    columns = {name.lower(): name for name in file.schema_arrow.names}
+    image, label = (
+        next((columns[n] for n in known if n in columns), None)
+        for known in (("image", "img", "images"), ("label", "labels", "y"))
+    )
+    if image is None or label is None:
+        raise EvaluationRejected('The parquet file needs the columns "image" and "label".')
+    for batch in file.iter_batches(batch_size=256, columns=[image, label]):
+        pictures = batch.column(batch.schema.get_field_index(image))
+        if pa.types.is_struct(pictures.type):
+            pictures = pictures.field("bytes")
+        labels = batch.column(batch.schema.get_field_index(label))
+        for picture, number in zip(pictures.to_pylist(), labels.to_pylist(), strict=True):
+            if not isinstance(picture, bytes) or type(number) is not int:
+                raise EvaluationRejected("A row is not an image's bytes and a whole number.")
+            yield picture, number
+
+
+def _decoded(rows: Iterable[tuple[bytes, int]], input: InputConfig) -> tuple[Tensor, Tensor, list[str]]:
+    from PIL import Image
+
+    Image.MAX_IMAGE_PIXELS = MAX_IMAGE_PIXELS
+    channels, height, width = input.shape
+    if channels not in (1, 3):
+        raise EvaluationRejected(f"Pictures have one or three channels; the teacher takes {channels}.")
+    mode = "L" if channels == 1 else "RGB"
+    images: list[Tensor] = []
+    labels: list[int] = []
+    resized = 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        for content, label in rows:
+            if len(images) >= MAX_IMAGES or len(images) * channels * height * width > MAX_NUMBERS:
+                raise EvaluationRejected("There are more images than are read.", code="evaluation_limit")
+            with Image.open(io.BytesIO(content), formats=("PNG", "JPEG", "BMP", "WEBP")) as picture:
+                pixels = picture.convert(mode)
+            if pixels.size != (width, height):
+                resized += 1
+                pixels = pixels.resize((width, height), Image.Resampling.BILINEAR)
+            array = np.asarray(pixels, dtype=np.uint8)
+            images.append(torch.from_numpy(array.copy()).reshape(height, width, channels).permute(2, 0, 1))
+            labels.append(label)
+    if not images:
+        raise EvaluationRejected("There are no images.")
+    notes = [f"{resized} images were resized to {width}x{height}."] if resized else []
+    return torch.stack(images).contiguous(), torch.tensor(labels), notes + _unknown_scale(input)
+
+
+def _unknown_scale(input: InputConfig) -> list[str]:
+    if input.mean is not None and input.std is not None:
+        return []
+    return ["The teacher's mean and std are not known: pixels were taken as 0 to 1."]

@@ -9,9 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dfad_core.contract.catalog import ARCHITECTURES, LAYERS, TRANSFORMERS, Architecture, get_architecture
-from dfad_core.contract.config import MAX_CHANNELS
+from dfad_core.contract.architectures import (
+    ARCHITECTURES,
+    LAYERS,
+    TRANSFORMERS,
+    Architecture,
+    get_architecture,
+)
+from dfad_core.contract.config import MAX_CHANNELS, InputConfig
 from dfad_core.errors import ConfigError, ShapeError, TeacherRejected
+from dfad_core.formats.interface import Hints, LoadedTeacher
+from dfad_core.formats.metadata import StudentMetadata
 from dfad_core.networks import build_classifier
 
 PREFIXES = ("module.", "_orig_mod.", "model.")
@@ -22,41 +30,41 @@ PLACEHOLDER_CLASSES = 10
 
 
 def strip_prefixes(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Without the prefixes that DataParallel, torch.compile and wrappers put before every name."""
-    found = dict(tensors)
+    """`tensors` without the prefixes that DataParallel, torch.compile and wrappers put before every name."""
+    stripped = dict(tensors)
     changed = True
     while changed:
         changed = False
         for prefix in PREFIXES:
-            if found and all(name.startswith(prefix) for name in found):
-                found = {name[len(prefix) :]: tensor for name, tensor in found.items()}
+            if stripped and all(name.startswith(prefix) for name in stripped):
+                stripped = {name[len(prefix) :]: tensor for name, tensor in stripped.items()}
                 changed = True
-    return found
+    return stripped
 
 
-def without_bookkeeping(tensors: Mapping[str, Tensor], wanted: Iterable[str]) -> dict[str, Tensor]:
-    """Without batch counters, which some writers leave out; all else stays to be judged."""
-    known = set(wanted)
-    return {n: t for n, t in tensors.items() if n in known or not n.endswith("num_batches_tracked")}
+def without_bookkeeping(tensors: Mapping[str, Tensor], state: Iterable[str]) -> dict[str, Tensor]:
+    """`tensors` without batch counters that are not in `state`, as some writers leave them out."""
+    names = set(state)
+    return {n: t for n, t in tensors.items() if n in names or not n.endswith("num_batches_tracked")}
 
 
 def differences(tensors: Mapping[str, Tensor], module: nn.Module) -> list[str]:
     """What keeps `tensors` from being the state of `module`: missing, unexpected, mis-shaped names."""
-    wanted = module.state_dict()
-    given = without_bookkeeping(tensors, wanted)
-    missing = [n for n in wanted if n not in given and not n.endswith("num_batches_tracked")]
-    unexpected = [n for n in given if n not in wanted]
+    state = module.state_dict()
+    tensors = without_bookkeeping(tensors, state)
+    missing = [n for n in state if n not in tensors and not n.endswith("num_batches_tracked")]
+    unexpected = [n for n in tensors if n not in state]
     misshaped = [
-        f"{n} {list(given[n].shape)} instead of {list(wanted[n].shape)}"
-        for n in wanted
-        if n in given and given[n].shape != wanted[n].shape
+        f"{n} {list(tensors[n].shape)} instead of {list(state[n].shape)}"
+        for n in state
+        if n in tensors and tensors[n].shape != state[n].shape
     ]
-    named = (("missing", missing), ("unexpected", unexpected), ("mis-shaped", misshaped))
-    return [f"{kind}: {some(names)}" for kind, names in named if names]
+    kinds = (("missing", missing), ("unexpected", unexpected), ("mis-shaped", misshaped))
+    return [f"{kind}: {some(names)}" for kind, names in kinds if names]
 
 
 def some(names: list[str]) -> str:
-    """The first of them, and how many more there are."""
+    """The first MAX_LISTED names, and how many more there are."""
     rest = len(names) - MAX_LISTED
     return ", ".join(names[:MAX_LISTED]) + (f" and {rest} more" if rest > 0 else "")
 
@@ -67,15 +75,15 @@ def _weights(architecture: str) -> tuple[tuple[str, int], ...]:
 
     A file's own order says nothing: safetensors files are sorted by name.
     """
-    entry = get_architecture(architecture)
-    state = build_meta(architecture, PLACEHOLDER_CLASSES, entry.input_shape, {}).state_dict()
+    row = get_architecture(architecture)
+    state = build_meta(architecture, PLACEHOLDER_CLASSES, row.input_shape, {}).state_dict()
     return tuple((name, t.dim()) for name, t in state.items() if t.dim() in (2, 4))
 
 
 def _weight(tensors: Mapping[str, Tensor], names: Iterable[str]) -> Tensor | None:
     """The tensor under the first of `names`, if it is a weight at all."""
-    found = tensors.get(next(iter(names)))
-    return found if found is not None and found.dim() in (2, 4) else None
+    tensor = tensors.get(next(iter(names)))
+    return tensor if tensor is not None and tensor.dim() in (2, 4) else None
 
 
 def head_classes(architecture: Architecture, tensors: Mapping[str, Tensor]) -> int | None:
@@ -123,20 +131,21 @@ def infer_architecture(
     tensors: Mapping[str, Tensor], num_classes: int | None, shape: tuple[int, int, int] | None
 ) -> tuple[str, dict[str, int]] | None:
     """The one catalogue entry whose state has exactly these names and shapes, with its arguments."""
-    found: list[tuple[str, dict[str, int]]] = []
+    fitting: list[tuple[str, dict[str, int]]] = []
     for architecture in ARCHITECTURES.values():
         classes = num_logits(architecture, tensors, num_classes)
         if classes is None:
             continue
         args = infer_args(architecture, tensors)
-        given = shape or default_shape(architecture, tensors)
         try:
-            module = build_meta(architecture.name, classes, given, args)
+            module = build_meta(
+                architecture.name, classes, shape or default_shape(architecture, tensors), args
+            )
         except (ShapeError, ConfigError):
             continue
         if not differences(tensors, module):
-            found.append((architecture.name, args))
-    return found[0] if len(found) == 1 else None
+            fitting.append((architecture.name, args))
+    return fitting[0] if len(fitting) == 1 else None
 
 
 def closest(
@@ -158,7 +167,51 @@ def closest(
         if shared:
             faults = "; ".join(differences(tensors, module)) or "nothing differs"
             ranked.append((shared, f"{architecture.name} ({faults})"))
-    return [told for _, told in sorted(ranked, key=lambda entry: -entry[0])[:3]]
+    return [text for _, text in sorted(ranked, key=lambda entry: -entry[0])[:3]]
+
+
+def load_fitting(
+    tensors: Mapping[str, Tensor], hints: Hints, metadata: StudentMetadata | None, notes: list[str]
+) -> LoadedTeacher:
+    """The network of the catalogue with `tensors` as its state: named by the caller, by the file's own
+    `metadata`, or the only one that they fit.
+
+    Raises TeacherRejected: `architecture_required` where none is named and not exactly one fits, and the
+    codes of `check_layouts` and `build_with`; ConfigError for an unknown architecture.
+    """
+    check_layouts(tensors)
+    tensors = strip_prefixes(tensors)
+    architecture, args = hints.architecture, hints.args
+    num_classes, input = hints.num_classes, hints.input
+    if metadata is not None and architecture in (None, metadata.architecture):
+        architecture, args = metadata.architecture, args or metadata.args
+        num_classes, input = num_classes or metadata.num_classes, input or metadata.input
+    elif architecture is None:
+        architecture, args = _inferred(tensors, num_classes, input.shape if input else None)
+        notes = [*notes, f"inferred architecture {architecture}"]
+    row = get_architecture(architecture)
+    args = dict(args or infer_args(row, tensors))
+    shape = input.shape if input else default_shape(row, tensors)
+    classes = num_logits(row, tensors, num_classes)
+    module = build_with(tensors, architecture, num_classes=classes, input_shape=shape, args=args)
+    assert classes is not None, "a network that fits has a head"
+    return LoadedTeacher(module, architecture, args, classes, input or InputConfig(shape), notes=notes)
+
+
+def _inferred(
+    tensors: Mapping[str, Tensor], num_classes: int | None, shape: tuple[int, int, int] | None
+) -> tuple[str, dict[str, int]]:
+    """`infer_architecture`; raises TeacherRejected with the closest entries where it knows none."""
+    inferred = infer_architecture(tensors, num_classes, shape)
+    if inferred is None:
+        near = closest(tensors, num_classes, shape)
+        raise TeacherRejected(
+            "The file does not say which architecture it is, and its weights fit none or several "
+            f"of the catalogue; name it.{' The closest: ' if near else ''}{' '.join(near)}",
+            code="architecture_required",
+            param="architecture",
+        )
+    return inferred
 
 
 def build_meta(name: str, classes: int, shape: tuple[int, int, int], args: Mapping[str, Any]) -> nn.Module:

@@ -1,4 +1,4 @@
-"""What a student's file says of itself."""
+"""The metadata in a student's file: its architecture, its arguments and its input."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from dfad_core.contract.catalog import get_architecture
+from dfad_core.contract.architectures import get_architecture
 from dfad_core.contract.config import InputConfig
 
 KEY = "dfad"
 MAX_NUMBER = 100_000
-"""Most classes that a file may claim."""
+"""Most classes in a file's metadata; sides and channels have closer bounds of their own."""
 
 
 @dataclass(frozen=True)
 class StudentMetadata:
-    """Enough to build the network again and to feed it rightly."""
+    """What it takes to build the network again and to normalise its input."""
 
     architecture: str
     args: dict[str, Any]
@@ -36,11 +36,11 @@ class StudentMetadata:
             return None
         try:
             data = json.loads(metadata[KEY])
-            source, args = InputConfig.from_json(data["input"]), dict(data["args"])
-            entry = get_architecture(data["architecture"])
-            entry.check_args(args)
+            input, args = InputConfig.from_json(data["input"]), dict(data["args"])
+            row = get_architecture(data["architecture"])
+            row.check_args(args)
             extra = dict(data.get("extra", {}))
-            return cls(entry.name, args, _integer(data["num_classes"]), source, extra)
+            return cls(row.name, args, _integer(data["num_classes"]), input, extra)
         except (KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise ValueError("the metadata of this project is garbled") from error
 

@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import torch
 from torch import nn
 
 from dfad_core.errors import ExportError
+from dfad_core.formats.check import TOLERANCE, require_same
+from dfad_core.formats.interface import ExportTask
 from dfad_core.formats.metadata import KEY, StudentMetadata
-from dfad_core.formats.onnx import EXAMPLE_BATCH
+from dfad_core.pace import signs_of_life
 
 METADATA_FILE = f"{KEY}.json"
+EXAMPLE_BATCH = 2
+"""With 1 the exporter would take the batch for fixed."""
 
 
-def pt2_bytes(module: nn.Module, metadata: StudentMetadata) -> bytes:
+def write(task: ExportTask) -> tuple[bytes, dict[str, Any]]:
+    """The program, loaded again and compared. Raises ExportError for a network that cannot be exported."""
+    with signs_of_life(task.between):
+        content = _student_bytes(task.student, task.metadata)
+        loaded = torch.export.load(io.BytesIO(content)).module()
+    comparison = require_same("pt2", task.student, loaded, task.checked_BCHW, task.between)
+    return content, {"tolerance": TOLERANCE, **comparison.figures()}
+
+
+def _student_bytes(module: nn.Module, metadata: StudentMetadata) -> bytes:
     """What `torch.export.load` reads, for any batch size, with the metadata as extra file `dfad.json`.
 
     Raises ExportError for a network that cannot be exported.

@@ -1,18 +1,89 @@
-"""Students as safetensors files that carry their architecture."""
+"""Safetensors: reading tensors and teachers, and students as files that carry their architecture."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save
-from torch import nn
+import safetensors
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
 
 from dfad_core.contract.config import InputConfig
+from dfad_core.contract.formats import DEFAULT, SAFETENSORS_LENGTH_BYTES
 from dfad_core.errors import TeacherRejected
+from dfad_core.formats.detect import detect_format
+from dfad_core.formats.interface import Hints, LoadedTeacher
+from dfad_core.formats.match import build_with, load_fitting
 from dfad_core.formats.metadata import StudentMetadata
 from dfad_core.formats.whole_file import write_whole
+
+MAX_HEADER_BYTES = 100_000_000
+
+
+def recognises(path: Path) -> bool:
+    """Raises TeacherRejected (`corrupt_file`) for a header that is longer than the file or than is read."""
+    most = min(MAX_HEADER_BYTES, path.stat().st_size - SAFETENSORS_LENGTH_BYTES)
+    with path.open("rb") as file:
+        header_bytes = int.from_bytes(file.read(SAFETENSORS_LENGTH_BYTES), "little")
+    if header_bytes > most:
+        raise TeacherRejected("The safetensors header is longer than it may be.", code="corrupt_file")
+    return True
+
+
+def load(path: Path, hints: Hints) -> LoadedTeacher:
+    """A network of the catalogue: the one that the file's metadata name, or the one that its tensors fit.
+
+    Raises TeacherRejected: the codes of `read_safetensors` and `load_fitting`.
+    """
+    tensors, strings = read_safetensors(path)
+    if not tensors:
+        raise TeacherRejected("The file holds no tensor.", code="unsupported_format")
+    notes: list[str] = []
+    metadata = None
+    try:
+        metadata = StudentMetadata.from_strings(strings)
+    except ValueError:
+        notes.append("its dfad metadata cannot be read and is ignored")
+    return load_fitting(tensors, hints, metadata, notes)
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], list[str]]:
+    """The tensors by name, and no notes: nothing is left out. Raises TeacherRejected (`corrupt_file`)."""
+    return read_safetensors(path)[0], []
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of the file. Raises TeacherRejected (`corrupt_file`)."""
+    _refuse_duplicate_keys(path)
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = dict(file.metadata() or {})
+        return load_file(path), metadata
+    except (safetensors.SafetensorError, OSError, ValueError, KeyError) as error:
+        raise TeacherRejected(
+            "The safetensors file is damaged or incomplete.", code="corrupt_file"
+        ) from error
+
+
+def _refuse_duplicate_keys(path: Path) -> None:
+    """The library takes the last of two equal names; which one was meant nobody knows."""
+
+    def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        entries = dict(pairs)
+        if len(entries) != len(pairs):
+            raise TeacherRejected("The safetensors header names a tensor twice.", code="corrupt_file")
+        return entries
+
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(SAFETENSORS_LENGTH_BYTES), "little")
+        header = file.read(length)
+    try:
+        json.loads(header, object_pairs_hook=unique)
+    except (ValueError, RecursionError) as error:
+        raise TeacherRejected("The safetensors header is not valid JSON.", code="corrupt_file") from error
 
 
 def student_bytes(module: nn.Module, metadata: StudentMetadata) -> bytes:
@@ -37,23 +108,21 @@ def save_student(
 
 
 def load_student(path: str | Path) -> nn.Module:
-    """The network in the file, in eval mode; `module.dfad_metadata` holds what the file says.
+    """The network in the file, in eval mode; `module.dfad_metadata` holds the file's StudentMetadata.
 
     Raises TeacherRejected: `unsupported_format` for a file that this project did not write, else the
     codes of `load_teacher`.
     """
-    from dfad_core.formats.detect import detect_format
-    from dfad_core.formats.match import build_with
-    from dfad_core.formats.safetensors_file import read_safetensors
-
     path = Path(path)
-    if detect_format(path) != "safetensors":
+    if detect_format(path) != DEFAULT:
         raise TeacherRejected("Students are safetensors files.", code="unsupported_format")
     tensors, strings = read_safetensors(path)
     try:
         metadata = StudentMetadata.from_strings(strings)
     except ValueError as error:
-        raise TeacherRejected("What the file says of itself is garbled.", code="corrupt_file") from error
+        raise TeacherRejected(
+            "The metadata of the student's file are garbled.", code="corrupt_file"
+        ) from error
     if metadata is None:
         raise TeacherRejected("The file does not say which student it is.", code="unsupported_format")
     module = build_with(

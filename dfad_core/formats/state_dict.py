@@ -1,9 +1,10 @@
-"""State dicts written by torch.save."""
+"""State dicts written by torch.save: zip archives with a pickle of tensors."""
 
 from __future__ import annotations
 
 import pickle
 import struct
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,10 @@ import torch
 from torch import Tensor
 
 from dfad_core.errors import TeacherRejected
+from dfad_core.formats.interface import Hints, LoadedTeacher
+from dfad_core.formats.match import load_fitting
 
+MAX_ZIP_ENTRIES = 100_000
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "ema", "module", "teacher", "weights")
 """Names under which training scripts keep the weights beside optimizer and epoch."""
 
@@ -23,13 +27,58 @@ BROKEN = (
     ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, OSError,
     RuntimeError, TypeError, ValueError, struct.error,
 )  # fmt: skip
-"""What PyTorch's reader raises on garbled pickles; found by garbling them."""
+"""What PyTorch's reader raises on garbled pickles, as garbling them showed."""
 
 
-def read_state_dict_pt(path: Path) -> tuple[dict[str, Tensor], list[str]]:
+_EXPORT_HINT = "Save the weights instead: torch.save(model.state_dict(), 'teacher.pt')."
+
+
+def recognises(path: Path) -> bool:
+    """True for a zip archive that PyTorch may read; TeacherRejected for every other one.
+
+    `corrupt_file` for entries that are damaged, duplicate, overlapping or outside of the archive,
+    `format_refused` for TorchScript and .pt2, which are code, `compressed_archive`, and
+    `unsupported_format` for an archive of something else.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise TeacherRejected("The file is a damaged zip archive.", code="corrupt_file") from error
+    names = [entry.filename for entry in entries]
+    if len(names) > MAX_ZIP_ENTRIES or len(set(names)) != len(names):
+        raise TeacherRejected("The archive has duplicate or too many entries.", code="corrupt_file")
+    if any(name.startswith("/") or ".." in name.split("/") for name in names):
+        raise TeacherRejected("The archive has entries outside of itself.", code="corrupt_file")
+    inner = [name.partition("/")[2] for name in names]
+    if any(n == "constants.pkl" or n.startswith("code/") for n in inner):
+        raise TeacherRejected(f"TorchScript is code and is not run. {_EXPORT_HINT}", code="format_refused")
+    if any(n == "archive_format" or n.startswith(("models/", "data/weights/")) for n in [*names, *inner]):
+        raise TeacherRejected(f".pt2 files are not read. {_EXPORT_HINT}", code="format_refused")
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+        raise TeacherRejected("Compressed archives are not read.", code="compressed_archive")
+    if sum(entry.file_size for entry in entries) > path.stat().st_size:
+        raise TeacherRejected("The archive's entries overlap.", code="corrupt_file")
+    if "data.pkl" not in inner:
+        raise TeacherRejected("The zip archive holds no PyTorch state dict.", code="unsupported_format")
+    return True
+
+
+def load(path: Path, hints: Hints) -> LoadedTeacher:
+    """A network of the catalogue that the tensors fit.
+
+    Raises TeacherRejected: the codes of `read_tensors` and `load_fitting`.
+    """
+    tensors, notes = read_tensors(path)
+    return load_fitting(tensors, hints, None, notes)
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], list[str]]:
     """The tensors of the file and notes on what was left out. Code in the pickle is never run.
 
-    Raises TeacherRejected: `unsafe_pickle`, `corrupt_file`, `structure_limit`, `unsupported_format`.
+    `path` must be one that `recognises` accepted: of an archive that it refuses torch.load would read more
+    than tensors. Raises TeacherRejected: `unsafe_pickle`, `corrupt_file`, `structure_limit`,
+    `unsupported_format`.
     """
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
@@ -52,11 +101,11 @@ def _check_structure(loaded: Any) -> None:
 
     A pickle of a few hundred bytes can hold lists that hold each other twice, sixty times over.
     """
-    seen, waiting = 0, [(loaded, 0)]
+    visited, waiting = 0, [(loaded, 0)]
     while waiting:
         value, depth = waiting.pop()
-        seen += 1
-        if seen > MAX_ENTRIES or depth > MAX_DEPTH:
+        visited += 1
+        if visited > MAX_ENTRIES or depth > MAX_DEPTH:
             raise TeacherRejected("The file nests more values than are read.", code="structure_limit")
         if isinstance(value, Mapping):
             waiting += [(part, depth + 1) for pair in value.items() for part in pair]

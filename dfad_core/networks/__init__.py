@@ -1,40 +1,30 @@
-"""Networks: the catalogue's classifiers, the generator, and what is found inside them."""
+"""Networks: the catalogue's classifiers, the generator, and what is measured and found inside them."""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cache
 from typing import Any
 
 from torch import nn
 
-from dfad_core.contract import layer_list, transformers_config
-from dfad_core.contract.catalog import TIMM, get_architecture
-from dfad_core.networks.classifiers.cifar_resnet import CifarResNet
-from dfad_core.networks.classifiers.lenet import LeNet5
-from dfad_core.networks.classifiers.mobilenet_v2 import MobileNetV2
-from dfad_core.networks.classifiers.resnet3x3 import ResNet3x3
-from dfad_core.networks.classifiers.small import Cnn8, Mlp8
-from dfad_core.networks.classifiers.vgg import Vgg11
-from dfad_core.networks.classifiers.wide_resnet import WideResNet
-from dfad_core.networks.from_timm import build_timm
-from dfad_core.networks.from_transformers import build_transformers
-from dfad_core.networks.layered import build_layers
+from dfad_core.contract.architectures import ARCHITECTURES, LAYERS, TRANSFORMERS, get_architecture
 
-_BUILDERS: Mapping[str, Callable[..., nn.Module]] = {
-    "lenet5": LeNet5,
-    "lenet5_half": partial(LeNet5, half=True),
-    **{f"resnet{depth}": partial(CifarResNet, depth=depth) for depth in (8, 20, 32, 56)},
-    **{f"resnet{depth}": partial(ResNet3x3, depth=depth) for depth in (18, 34)},
-    **{
-        f"wrn_{depth}_{width}": partial(WideResNet, depth=depth, width=width)
-        for depth, width in ((16, 1), (16, 2), (40, 1), (40, 2))
-    },
-    "vgg11_bn": Vgg11,
-    "mobilenet_v2": MobileNetV2,
-    "mlp8": Mlp8,
-    "cnn8": Cnn8,
-}
+Builder = Callable[..., nn.Module]
+
+
+@cache
+def _builder(path: str) -> Builder:
+    """The class or function at `module:name`, which a row of the catalogue names."""
+    module, _, name = path.partition(":")
+    builder: Builder = getattr(importlib.import_module(module), name)
+    return builder
+
+
+# Now and not at the first call: a process that reads uploaded files can open none of this package any more.
+for _row in (*ARCHITECTURES.values(), LAYERS, TRANSFORMERS, get_architecture("timm:any")):
+    _builder(_row.network)
 
 
 def build_classifier(
@@ -51,12 +41,5 @@ def build_classifier(
     architecture = get_architecture(name)
     architecture.check_args(args or {})
     architecture.check_input(input_shape)
-    if name == layer_list.NAME:
-        layers = (args or {})[layer_list.NAME]
-        return build_layers(layers, num_classes=num_classes, input_shape=input_shape)
-    if name == transformers_config.NAME:
-        config = (args or {})["config"]
-        return build_transformers(config, num_classes=num_classes, input_shape=input_shape)
-    if name.startswith(TIMM):
-        return build_timm(name.removeprefix(TIMM), num_classes=num_classes, input_shape=input_shape)
-    return _BUILDERS[name](num_classes, input_shape, **(args or {}))
+    build = _builder(architecture.network)
+    return build(num_classes, input_shape, **architecture.settings, **(args or {}))

@@ -1,43 +1,27 @@
-"""A student of the teacher's own family, within what its user can afford."""
+"""A student of the teacher's own family, as large as its user's limits allow."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-from dfad_core.contract.catalog import get_architecture
+from dfad_core.contract.architectures import ARCHITECTURES, Architecture, get_architecture
 from dfad_core.contract.config import TargetConfig
 from dfad_core.errors import ConfigError, ShapeError
 from dfad_core.networks import build_classifier
 from dfad_core.networks.cost import Cost, cost
 
-FAMILIES: tuple[tuple[str, ...], ...] = (
-    ("resnet56", "resnet32", "resnet20", "resnet8"),
-    ("resnet34", "resnet18"),
-    ("vgg11_bn",),
-    ("mobilenet_v2",),
-    ("cnn8",),
-    ("mlp8",),
-)
-"""Each from deep to shallow; all of them come in any width."""
-RELATIVES: Mapping[str, tuple[str, ...]] = {
-    "lenet5": ("lenet5_half",),
-    "wrn_16_2": ("wrn_16_1",),
-    "wrn_40_1": ("wrn_16_1",),
-    "wrn_40_2": ("wrn_40_1", "wrn_16_2", "wrn_16_1"),
-}
-"""Smaller ones of families that come in few sizes."""
-STRANGERS = ("resnet34", "resnet18", "resnet56", "resnet32", "resnet20", "resnet8", "cnn8")
-"""For a teacher that the catalogue does not know."""
 WIDTHS = (
     *(512, 384, 256, 192, 128, 96, 80, 64, 56, 48, 40, 32, 28, 24, 22, 20, 18),
     # Among narrow networks one channel more is a tenth more of parameters: none is left out.
     *range(16, 0, -1),
 )
+COMPRESSIONS = (2, 4, 10)
+"""Compressions for which a student is offered."""
 
 
 @dataclass(frozen=True)
@@ -64,30 +48,27 @@ def derive_student(
     """
     smallest: Derived | None = None
     best: Derived | None = None
-    fitted = ""
+    settled = ""
     for name, args in _candidates(teacher, teacher_args):
-        if name == fitted:
+        if name == settled:
             continue  # widths fall: the first that fits is the largest of its depth
         network = _on_meta(name, args, num_classes, input_shape)
         if network is None:
             continue
-        found = Derived(name, args, cost(network, input_shape))
-        if smallest is None or found.cost.parameters < smallest.cost.parameters:
-            smallest = found
-        if found.cost.parameters >= teacher_cost.parameters or not target.allows(
-            found.cost.parameters, found.cost.macs, found.cost.bytes
-        ):
+        candidate = Derived(name, args, cost(network, input_shape))
+        size = candidate.cost
+        if smallest is None or size.parameters < smallest.cost.parameters:
+            smallest = candidate
+        if size.parameters >= teacher_cost.parameters:
             continue
-        fitted = name
-        if best is None or (found.cost.parameters, found.cost.macs) > (best.cost.parameters, best.cost.macs):
-            best = found
+        if not target.allows(size.parameters, size.macs, size.bytes):
+            continue
+        settled = name
+        if best is None or (size.parameters, size.macs) > (best.cost.parameters, best.cost.macs):
+            best = candidate
     if best is None:
         raise ConfigError(_unreachable(smallest), code="target_unreachable", param="student.target")
     return best
-
-
-OFFERED = (2, 4, 10)
-"""Compressions for which a student is offered."""
 
 
 def offered_students(
@@ -98,7 +79,7 @@ def offered_students(
     num_classes: int,
     input_shape: tuple[int, int, int],
 ) -> list[Derived]:
-    """For each compression of OFFERED the largest network of the family that is as small; none twice.
+    """For each of COMPRESSIONS the largest network of the family that is as small; each network once.
 
     Nothing is allocated; only those that are offered are counted in full, which takes longer than the rest.
     """
@@ -107,16 +88,16 @@ def offered_students(
         network = _on_meta(name, args, num_classes, input_shape)
         if network is not None:
             sized.append((sum(p.numel() for p in network.parameters()), name, args))
-    found: dict[int, Derived] = {}
-    for compression in OFFERED:
+    offers: dict[int, Derived] = {}
+    for compression in COMPRESSIONS:
         fitting = [one for one in sized if one[0] * compression <= teacher_parameters]
         if not fitting:
             break
         parameters, name, args = max(fitting, key=lambda one: one[0])
         network = _on_meta(name, args, num_classes, input_shape)
-        if parameters not in found and network is not None:
-            found[parameters] = Derived(name, args, cost(network, input_shape))
-    return list(found.values())
+        if parameters not in offers and network is not None:
+            offers[parameters] = Derived(name, args, cost(network, input_shape))
+    return list(offers.values())
 
 
 def _on_meta(
@@ -141,22 +122,34 @@ def _unreachable(smallest: Derived | None) -> str:
 
 
 def _candidates(teacher: str, args: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    for name in RELATIVES.get(teacher, ()):
-        yield name, {}
-    if teacher in RELATIVES:
-        return
-    family = next((f for f in FAMILIES if teacher in f), STRANGERS)
-    depths = family[family.index(teacher) :] if teacher in family else family
-    widest = args.get("width") or _usual_width(teacher)
-    for name in depths:
-        usual = get_architecture(name).usual_width
+    """Names and arguments of possible students, the widest first where an architecture comes in widths."""
+    row = _row(teacher)
+    widest = args.get("width") or (row.usual_width if row is not None else None)
+    for candidate in _family(row):
+        if "width" not in candidate.args:
+            yield candidate.name, {}
+            continue
         for width in WIDTHS:
             if widest is None or width <= widest:
-                yield name, {} if width == usual else {"width": width}
+                yield candidate.name, {} if width == candidate.usual_width else {"width": width}
 
 
-def _usual_width(name: str) -> int | None:
+def _family(teacher: Architecture | None) -> list[Architecture]:
+    """The teacher's family from its own rank down; the general architectures where there is no such family.
+
+    A teacher that comes in one width alone is not among its own students.
+    """
+    rows = ARCHITECTURES.values()
+    if teacher is not None and teacher.family:
+        relatives = [r for r in rows if r.family == teacher.family and r.rank <= teacher.rank]
+        relatives = [r for r in relatives if r is not teacher or "width" in r.args]
+        if relatives:
+            return sorted(relatives, key=lambda r: -r.rank)
+    return [r for r in rows if r.general]
+
+
+def _row(name: str) -> Architecture | None:
     try:
-        return get_architecture(name).usual_width
+        return get_architecture(name)
     except ConfigError:
         return None

@@ -1,4 +1,4 @@
-"""Networks of timm, where it is installed. Names alone: weights never come from anywhere but the user."""
+"""Networks of timm, where it is installed. By name only: weights never come from anywhere but the user."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import nn
 from dfad_core.errors import ConfigError
 
 
-def build_timm(name: str, *, num_classes: int, input_shape: tuple[int, int, int]) -> nn.Module:
+def build_timm(num_classes: int, input_shape: tuple[int, int, int], *, name: str) -> nn.Module:
     """Freshly initialised. `name` is without the prefix `timm:`.
 
     Raises ConfigError (`unknown_architecture`) where timm is missing or does not know the name.
@@ -20,12 +20,12 @@ def build_timm(name: str, *, num_classes: int, input_shape: tuple[int, int, int]
     except ImportError as error:
         text = "architectures of timm need the package timm, which is not installed here"
         raise ConfigError(text, code="unknown_architecture", param="architecture") from error
-    given: dict[str, Any] = {"pretrained": False, "num_classes": num_classes, "in_chans": input_shape[0]}
+    options: dict[str, Any] = {"pretrained": False, "num_classes": num_classes, "in_chans": input_shape[0]}
     try:
         try:
-            model: nn.Module = timm.create_model(name, img_size=input_shape[1:], **given)
-        except TypeError:  # of a network that takes any size
-            model = timm.create_model(name, **given)
+            model: nn.Module = timm.create_model(name, img_size=input_shape[1:], **options)
+        except TypeError:  # a network that takes any size has no such option
+            model = timm.create_model(name, **options)
     except Exception as error:
         text = f"timm builds no {name!r} here"
         raise ConfigError(text, code="unknown_architecture", param="architecture") from error

@@ -34,40 +34,40 @@ def auto_config() -> Any:
     return AutoConfig
 
 
-def classifier_class(about: Any) -> Any:
+def classifier_class(settings: Any) -> Any:
     """The class that classifies images by a config object of transformers."""
     from transformers import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING
 
-    kinds: Any = MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING[type(about)]
+    kinds: Any = MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING[type(settings)]
     return kinds[0] if isinstance(kinds, tuple) else kinds
 
 
 def build_transformers(
-    config: Mapping[str, Any], *, num_classes: int, input_shape: tuple[int, int, int]
+    num_classes: int, input_shape: tuple[int, int, int], *, config: Mapping[str, Any]
 ) -> Logits:
-    """Freshly initialised; the config's image size and channels are those of `input_shape` unless given.
+    """Freshly initialised; image size and channels are those of `input_shape` unless the config has its own.
 
     Raises ConfigError where transformers is missing or the config describes no network, ShapeError where the
     network does not take such images.
     """
     channels, height, width = input_shape
     try:
-        known = auto_config().for_model(config["model_type"]).to_dict()
+        defaults = auto_config().for_model(config["model_type"]).to_dict()
     except ImportError as error:
         text = "students of transformers need the package transformers, which is not installed here"
         raise ConfigError(text, code="unknown_architecture", param="config.model_type") from error
-    unknown = sorted(set(config) - set(known))
+    unknown = sorted(set(config) - set(defaults))
     if unknown:
         raise ConfigError(f"{config['model_type']} has no such setting", param=f"config.{unknown[0]}")
     usual = {"num_channels": channels, "image_size": height if height == width else (height, width)}
-    given = {name: value for name, value in usual.items() if name in known} | dict(config)
+    values = {name: value for name, value in usual.items() if name in defaults} | dict(config)
     try:
-        about = auto_config().for_model(**given, num_labels=num_classes)
-        kind = classifier_class(about)
+        settings = auto_config().for_model(**values, num_labels=num_classes)
+        network = classifier_class(settings)
         with torch.device("meta"):
-            count = sum(p.numel() for p in kind(about).parameters())
+            count = sum(p.numel() for p in network(settings).parameters())
         # On the CPU, whatever device surrounds this: transformers fills some buffers as it builds.
-        model = kind(about) if count <= MAX_PARAMETERS else None
+        model = network(settings) if count <= MAX_PARAMETERS else None
     # Whatever the classes of transformers raise for a config that cannot be.
     except Exception as error:
         text = "the config describes no network"
@@ -79,9 +79,9 @@ def build_transformers(
     device = next(module.parameters()).device
     try:
         with torch.no_grad():
-            answer = module.eval()(torch.zeros(2, *input_shape, device=device))
+            logits = module.eval()(torch.zeros(2, *input_shape, device=device))
     except Exception as error:
         raise ShapeError(f"the network does not take images of {input_shape}", param="shape") from error
-    if answer.shape != (2, num_classes):
+    if logits.shape != (2, num_classes):
         raise ShapeError("the network gives no row of logits", param="shape")
     return module.train()

@@ -32,7 +32,7 @@ class Residual(nn.Sequential):
 
 
 def build_layers(
-    layers: Sequence[Mapping[str, Any]], *, num_classes: int, input_shape: tuple[int, int, int]
+    num_classes: int, input_shape: tuple[int, int, int], *, layers: Sequence[Mapping[str, Any]]
 ) -> nn.Module:
     """(B, C, H, W) to logits (B, num_classes). Raises ConfigError with the place of what does not fit."""
     checked = layer_list.checked(layers, input_shape, num_classes)

@@ -178,9 +178,11 @@ def test_list_show_cancel(run: Any, server: Any, fake: Any) -> None:
 
 def test_download(run: Any, server: Any, fake: Any, tmp_path: Path) -> None:
     things = [fake.artifact(), fake.artifact(id="art_2", kind="report", filename="report.html", partial=True)]
+    things.append(fake.artifact(id="art_3", kind="student_int8", filename="student.int8.onnx"))
     server.on("GET", "/jobs/job_1/artifacts", httpx2.Response(200, json={"data": things}))
-    for name in ("art_1", "art_2"):
+    for name in ("art_1", "art_2", "art_3"):
         server.on("GET", f"/artifacts/{name}", httpx2.Response(200, content=fake.BYTES))
+    assert run("download", "job_1", "--format", "int8").stdout.startswith("job_1.int8.onnx: ")
     assert run("download", "job_1").stdout.startswith("job_1.safetensors: ")
     assert "partial" in run("download", "job_1", "--kind", "report").stdout
     told = json.loads(run("download", "job_1", "-o", "s.safetensors", "--json").stdout)

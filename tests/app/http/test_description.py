@@ -165,6 +165,15 @@ def test_shown_bodies_are_taken(client: TestClient) -> None:
                 assert answer.status_code in (200, 201, 404), (path, answer.text)
 
 
+def test_choices_of_formats_reach_the_schema(client: TestClient) -> None:
+    schemas = client.get("/openapi.json").json()["components"]["schemas"]
+    exports = schemas["JobSpec"]["properties"]["exports"]
+    assert exports["items"]["enum"] == ["safetensors", "onnx", "pt2", "int8", "huggingface"]
+    assert exports["maxItems"] == 5
+    teacher = schemas["TeacherSpec"]["properties"]["format"]["enum"]
+    assert set(teacher) == {"auto", "safetensors", "state_dict_pt", "onnx", "huggingface"}
+
+
 def test_bounds_reach_the_schema(client: TestClient) -> None:
     schemas = client.get("/openapi.json").json()["components"]["schemas"]
     steps = schemas["BudgetConfig"]["properties"]["steps"]
@@ -179,6 +188,12 @@ def test_capabilities(client: TestClient) -> None:
     assert "bn_weight" in found["methods"][0]["parameters"]["properties"]
     cnn8 = next(a for a in found["architectures"] if a["name"] == "cnn8")
     assert (cnn8["input_shape"], cnn8["args"]["width"]["le"]) == ([1, 8, 8], 512)
+    formats = {row["name"]: row for row in found["file_formats"]}
+    assert {name for name, row in formats.items() if row["reads"]} == set(found["formats"]["teacher"])
+    assert {name for name, row in formats.items() if row["writes"]} == set(found["formats"]["student"])
+    assert formats["int8"]["suffix"] == ".int8.onnx"
+    # Where a class or a reader lies is nobody's business.
+    assert "dfad_core." not in str([found["architectures"], found["file_formats"]])
     assert found["devices"] == []
 
 

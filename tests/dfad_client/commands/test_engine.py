@@ -211,10 +211,18 @@ def test_export(run: Any, program: Program) -> None:
     done = run("export", "t.pt", "--to", "int8")
     assert done.exit_code == 0
     assert "agrees with the student on 99.0% of 128 images" in done.stdout
-    assert program.arguments == ["export", "--to=int8", "--output=t.int8.onnx", "--", "t.pt"]
-    assert run("export", "t.pt", "--to", "onnx", "-q").stdout == "t.int8.onnx\n"
-    assert run("export", "t.pt", "--to", "tflite").exit_code == 2
+    assert program.arguments == ["export", "--to=int8", "--", "t.pt"]
+    assert run("export", "t.pt", "--to", "onnx", "-o", "s.onnx", "-q").stdout == "t.int8.onnx\n"
+    assert program.arguments == ["export", "--to=onnx", "--output=s.onnx", "--", "t.pt"]
     assert run("export", "absent", "--to", "onnx").exit_code == 2
+
+
+def test_the_engine_knows_the_formats(run: Any, program: Program) -> None:
+    about = {"code": "invalid_config", "message": "unknown format 'tflite' (known: onnx)", "param": "to"}
+    program.says(("error", about), exit_code=2)
+    done = run("export", "t.pt", "--to", "tflite")
+    assert done.exit_code == 2
+    assert "known: onnx" in done.stderr
 
 
 def test_bench(run: Any, program: Program) -> None:

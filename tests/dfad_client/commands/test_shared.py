@@ -9,6 +9,8 @@ from typing import Any
 import httpx2
 import pytest
 
+from dfad_client.local import engine_process
+
 KEY = {
     "id": "key_1",
     "tenant_id": "local",
@@ -106,6 +108,21 @@ def test_completion_scripts_and_words(run: Any, ready: Any, monkeypatch: pytest.
     assert done.stdout.split() == ["job_1"]
     ready.on("GET", "/jobs", httpx2.ConnectError("refused"))
     assert run(env={"_DFAD_COMPLETE": "complete_bash"}, prog_name="dfad").stdout.strip() == ""
+
+
+def test_formats_are_completed_from_the_server(
+    run: Any, server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client has no list of its own."""
+    monkeypatch.setattr(engine_process, "missing_packages", lambda: ["torch"])
+    formats = {"student": ["safetensors", "int8", "int4"], "teacher": ["in"]}
+    server.on("GET", "/capabilities", httpx2.Response(200, json={"formats": formats}))
+    for command in ("download job_1 --format", "submit t.pt --export", "export s.safetensors --to"):
+        words = f"dfad {command} i"
+        monkeypatch.setenv("COMP_WORDS", words)
+        monkeypatch.setenv("COMP_CWORD", str(len(words.split()) - 1))
+        done = run(env={"_DFAD_COMPLETE": "complete_bash"}, prog_name="dfad")
+        assert done.stdout.split() == ["int8", "int4"], command
 
 
 def test_what_others_name_steers_no_terminal(run: Any, server: Any, fake: Any) -> None:

@@ -35,6 +35,11 @@ def test_from_a_teacher_to_a_student_and_on(run: Any, tiny_teacher: Path, tmp_pa
     assert code == 0
     assert lines[-1]["data"]["agreement_with_student"] == 1.0
     assert (tmp_path / "out" / "s.pt2").stat().st_size == lines[-1]["data"]["bytes"]
+    code, lines = run("export", "student.safetensors", "--to=pt2")
+    assert (code, lines[-1]["data"]["path"]) == (0, "student.pt2")
+    assert (tmp_path / "student.pt2").stat().st_size == lines[-1]["data"]["bytes"]
+    code, lines = run("export", "student.safetensors", "--to=tflite")
+    assert (code, lines[-1]["data"]["code"], lines[-1]["data"]["param"]) == (2, "invalid_config", "to")
 
 
 def test_the_student_is_written_before_it_is_evaluated(
@@ -215,6 +220,7 @@ def test_names_need_no_torch(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     code, lines = run("names")
     assert code == 0
     assert "resnet18" in lines[0]["data"]["architectures"]
+    assert "onnx" in lines[0]["data"]["formats"]
 
 
 def test_json_has_no_nan() -> None:

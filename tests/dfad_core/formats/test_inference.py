@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from dfad_core.contract.catalog import ARCHITECTURES
+from dfad_core.contract.architectures import ARCHITECTURES
 from dfad_core.contract.config import InputConfig
 from dfad_core.errors import TeacherRejected
 from dfad_core.formats import load_teacher

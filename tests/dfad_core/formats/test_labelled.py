@@ -15,8 +15,7 @@ from PIL import Image
 
 from dfad_core.contract.config import InputConfig
 from dfad_core.errors import EvaluationRejected
-from dfad_core.formats.labelled import read_labelled, write_labelled
-from dfad_core.formats.labelled_file import read_labelled_file
+from dfad_core.formats.labelled import read_labelled, read_labelled_file, write_labelled
 
 RGB = InputConfig((3, 8, 8), (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 GREY = InputConfig((1, 8, 8))

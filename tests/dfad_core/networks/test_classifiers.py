@@ -1,9 +1,12 @@
 """The catalogue's networks: published sizes, shapes, gradients."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
-from dfad_core.contract.catalog import ARCHITECTURES
+from dfad_core.contract.architectures import ARCHITECTURES
 from dfad_core.errors import ConfigError, ShapeError
 from dfad_core.networks import build_classifier
 
@@ -106,3 +109,16 @@ def test_unknown_architecture() -> None:
     with pytest.raises(ConfigError) as caught:
         build_classifier("os.system", num_classes=10, input_shape=(1, 8, 8))
     assert caught.value.code == "unknown_architecture"
+
+
+def test_building_imports_nothing_of_this_package() -> None:
+    """A reader of uploaded files builds networks where it can open no file of the package any more."""
+    code = (
+        "import sys; from dfad_core.networks import build_classifier, ARCHITECTURES\n"
+        "before = set(sys.modules)\n"
+        "for name, row in ARCHITECTURES.items():\n"
+        "    build_classifier(name, num_classes=2, input_shape=row.input_shape,"
+        " args={'width': 2} if 'width' in row.args else {})\n"
+        "sys.exit(sum(m.startswith('dfad_core') for m in set(sys.modules) - before))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

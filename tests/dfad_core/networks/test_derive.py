@@ -48,6 +48,11 @@ def test_what_is_derived_keeps_to_its_target(
     assert TargetConfig(**target).allows(found.cost.parameters, found.cost.macs, found.cost.bytes)
 
 
+def test_a_deeper_relative_is_no_student_though_it_has_fewer_parameters() -> None:
+    """WRN-40-1 has 0.56 M parameters and WRN-16-2 has 0.69 M."""
+    assert derive({"max_parameters": 600_000}, "wrn_16_2", (3, 32, 32)).architecture == "wrn_16_1"
+
+
 def test_a_wide_target_still_gives_a_smaller_network() -> None:
     found = derive({"max_parameters": 10**9}, "cnn8", (1, 8, 8), width=20)
     assert found.args["width"] == 18

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dfad_core.contract.catalog import ARCHITECTURES
+from dfad_core.contract.architectures import ARCHITECTURES
 from dfad_core.networks import build_classifier
 from dfad_core.networks.stages import Stage, StageTap, find_stages, match_stages
 

@@ -26,10 +26,11 @@ from pydantic import ValidationError
 
 import dfad_client
 from app.config import Settings
-from app.jobs.schemas import EXPORTS, EvaluationReport, JobSpec
+from app.jobs.schemas import EvaluationReport, JobSpec
 from dfad_client import profiles
 from dfad_client.cli import app as command_line
-from dfad_core.contract.catalog import ARCHITECTURES, TIMM
+from dfad_core.contract.architectures import ARCHITECTURES, TIMM
+from dfad_core.contract.formats import STUDENT_FORMATS
 from dfad_core.contract.methods import METHODS
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -60,8 +61,8 @@ WORDS = {
 VALUES: dict[str, Any] = {
     "--architecture": ARCHITECTURES,
     "--student": ARCHITECTURES,
-    "--export": EXPORTS,
-    "--format": EXPORTS,
+    "--export": STUDENT_FORMATS,
+    "--format": STUDENT_FORMATS,
     "--method": METHODS,
     "--kind": ("student", "report", "manifest", "samples"),
 }
@@ -309,7 +310,7 @@ def a_known_name(text: str) -> bool:
         return True
     fields = {*JobSpec.model_fields, "dfad", "error.code"}
     loaders = {".safetensors", ".pt", ".pth"}
-    return text in {*METHODS, *ARCHITECTURES, *EXPORTS, *extras, *fields, *loaders, f"{TIMM}<name>"}
+    return text in {*METHODS, *ARCHITECTURES, *STUDENT_FORMATS, *extras, *fields, *loaders, f"{TIMM}<name>"}
 
 
 def a_figure(text: str) -> bool:

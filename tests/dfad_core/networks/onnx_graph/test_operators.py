@@ -14,7 +14,7 @@ onnxruntime = pytest.importorskip("onnxruntime")
 
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
-from dfad_core.formats.onnx_file import read_onnx  # noqa: E402
+from dfad_core.formats.onnx_parser import read_onnx  # noqa: E402
 from dfad_core.networks.onnx_graph import build_graph  # noqa: E402
 from dfad_core.networks.onnx_graph.operators import OPERATORS  # noqa: E402
 

@@ -1,4 +1,4 @@
-"""ONNX files, read as data: no code of the file runs, and no other file is opened."""
+"""Parsing ONNX files as data: no code of the file runs, and no other file is opened."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ if TYPE_CHECKING:
 
 MAX_TENSORS = 100_000
 MAX_INTEGERS = 2**20
-"""In one constant that is no weight."""
+"""Most integers in one constant that is no weight."""
 STANDARD = ("", "ai.onnx")
 SOFTMAX = ("Softmax", "LogSoftmax")
 
 
 @dataclass
 class OnnxNetwork:
-    """What the file holds."""
+    """The contents of an ONNX file."""
 
     graph: Graph
     tensors: dict[str, Tensor]
     shape: tuple[int | None, int | None, int | None]
-    """Of an image, (C, H, W), as far as the file says."""
+    """(C, H, W) of an image; None where the file leaves a size open."""
     output: str
-    """The file's own name of what it gives."""
+    """Name of the file's own output."""
     softmax: str | None
-    """The operator after the logits, which the graph leaves out."""
+    """Operator behind the logits, which the graph leaves out: `Softmax`, `LogSoftmax` or None."""
     notes: list[str] = field(default_factory=list)
 
 
@@ -70,22 +70,22 @@ def _refuse_external(model: onnx.ModelProto) -> None:
 
 
 def _all_tensors(model: onnx.ModelProto) -> list[Any]:
-    found = list(model.graph.initializer)
+    tensors = list(model.graph.initializer)
     graphs: list[Any] = [model.graph, *model.functions]
     while graphs:
         graph = graphs.pop()
-        found += getattr(graph, "initializer", [])
+        tensors += getattr(graph, "initializer", [])
         for node in graph.node:
             for attribute in node.attribute:
-                found += [attribute.t, *attribute.tensors]
+                tensors += [attribute.t, *attribute.tensors]
                 graphs += [attribute.g, *attribute.graphs] if attribute.HasField("g") else attribute.graphs
-        if len(found) > MAX_TENSORS or len(graphs) > MAX_NODES:
+        if len(tensors) > MAX_TENSORS or len(graphs) > MAX_NODES:
             raise TeacherRejected("The graph has more tensors than are read.", code="structure_limit")
-    return found
+    return tensors
 
 
 def _inlined(model: onnx.ModelProto) -> onnx.ModelProto:
-    """With the bodies of the file's own functions in the place of their calls."""
+    """The model with the bodies of its own functions in place of their calls."""
     import onnx.inliner
 
     calls = sum(len(f.node) for f in model.functions) * max(len(model.graph.node), 1)
@@ -125,15 +125,15 @@ def _read(model: onnx.ModelProto) -> OnnxNetwork:
 
 
 def _network(
-    given: onnx.ValueInfoProto, outputs: list[str], nodes: list[Node], tensors: dict[str, Tensor], opset: int
+    images: onnx.ValueInfoProto, outputs: list[str], nodes: list[Node], tensors: dict[str, Tensor], opset: int
 ) -> OnnxNetwork:
-    dims = [d.dim_value if d.HasField("dim_value") else None for d in given.type.tensor_type.shape.dim]
+    dims = [d.dim_value if d.HasField("dim_value") else None for d in images.type.tensor_type.shape.dim]
     if len(dims) != 4:
         text = f"The graph takes tensors of {len(dims)} dimensions, not images (B, C, H, W)."
         raise TeacherRejected(text, code="architecture_mismatch")
     batch, *shape = (size if size is not None and size > 0 else None for size in dims)
     notes = []
-    name = given.name
+    name = images.name
     if shape[2] in (1, 3) and shape[0] not in (1, 3):  # channels last, as TensorFlow writes
         shape = [shape[2], shape[0], shape[1]]
         nodes.insert(0, Node("Transpose", ("channels first",), (name,), {"perm": [0, 2, 3, 1]}))
@@ -141,14 +141,14 @@ def _network(
         notes.append("takes channels last; the teacher here takes them first")
     output = "logits" if "logits" in outputs else outputs[0]
     maker = {result: node for node in nodes for result in node.outputs}
-    given_output, softmax = output, None
+    last, softmax = output, None
     if output in maker and maker[output].op in SOFTMAX:
         softmax, output = maker[output].op, maker[output].inputs[0]
         notes.append(f"ended with {softmax}, which is left out: a student learns from logits")
     used = {n for node in nodes for n in node.inputs}
     graph = Graph(name, output, tuple(nodes), opset, batch)
-    kept = {key: tensor for key, tensor in tensors.items() if key in used or key == output}
-    return OnnxNetwork(graph, kept, (shape[0], shape[1], shape[2]), given_output, softmax, notes)
+    weights = {key: tensor for key, tensor in tensors.items() if key in used or key == output}
+    return OnnxNetwork(graph, weights, (shape[0], shape[1], shape[2]), last, softmax, notes)
 
 
 def _constant(node: onnx.NodeProto) -> Tensor:
@@ -169,18 +169,18 @@ def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
     import onnx
 
     kinds = onnx.AttributeProto
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for a in node.attribute:
         if a.type in (kinds.FLOAT, kinds.INT):
-            found[a.name] = a.f if a.type == kinds.FLOAT else a.i
+            values[a.name] = a.f if a.type == kinds.FLOAT else a.i
         elif a.type in (kinds.FLOATS, kinds.INTS):
-            found[a.name] = list(a.floats if a.type == kinds.FLOATS else a.ints)
+            values[a.name] = list(a.floats if a.type == kinds.FLOATS else a.ints)
         elif a.type == kinds.STRING:
-            found[a.name] = a.s.decode("utf-8", "replace")[:4096]
+            values[a.name] = a.s.decode("utf-8", "replace")[:4096]
         elif a.type == kinds.TENSOR and node.op_type == "ConstantOfShape":
             value = tensor_of(a.t)
-            found["value"] = float(value.flatten()[0]) if value.numel() else 0.0
-            found["integer"] = int(not value.is_floating_point())
+            values["value"] = float(value.flatten()[0]) if value.numel() else 0.0
+            values["integer"] = int(not value.is_floating_point())
         else:
             name = node.op_type[:64]
             raise TeacherRejected(
@@ -188,13 +188,13 @@ def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
                 code="unsupported_op",
                 param=name,
             )
-    return found
+    return values
 
 
 def tensor_of(proto: onnx.TensorProto) -> Tensor:
     """A tensor of the file: float32, int64 or bool. Raises TeacherRejected.
 
-    Its sizes are held against the bytes that are there before anything is allocated.
+    Its sizes are compared with the stored bytes before anything is allocated.
     """
     import onnx
     from onnx import numpy_helper
@@ -208,13 +208,12 @@ def tensor_of(proto: onnx.TensorProto) -> Tensor:
         raise TeacherRejected("A tensor has a type that is not read.", code="tensor_layout", param=proto.name)
     if any(d < 0 for d in proto.dims) or len(proto.dims) > 8:
         raise TeacherRejected("A tensor has impossible sizes.", code="corrupt_file", param=proto.name)
-    values = prod(proto.dims)
-    there = (
+    stored = (
         len(proto.raw_data) / sizes[proto.data_type]
         if proto.HasField("raw_data")
         else max(len(proto.float_data), len(proto.int32_data), len(proto.int64_data), len(proto.double_data))
     )
-    if values != there:
+    if prod(proto.dims) != stored:
         raise TeacherRejected(
             "A tensor does not have the bytes that its sizes ask for.", code="corrupt_file", param=proto.name
         )

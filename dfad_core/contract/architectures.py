@@ -1,0 +1,205 @@
+"""The catalogue of networks: one row an architecture. Torch-free: a service reads it without the engine.
+
+A new architecture is its file in `dfad_core/networks/classifiers` and its row here: names, bounds, the class
+that is built and the students that are derived for it all come from the row. A test holds each row's network
+to the published number of parameters.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dfad_core.contract import layer_list, transformers_config
+from dfad_core.contract.bounds import Range
+from dfad_core.errors import ConfigError, ShapeError
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One row of the catalogue."""
+
+    name: str
+    title: str
+    source: str
+    """Paper the network and its parameter count come from."""
+    input_shape: tuple[int, int, int]
+    """Default input: channels, height, width."""
+    min_side: int
+    """Smallest height and width it accepts."""
+    fixed_sides: tuple[int, ...] = ()
+    """If not empty, the only square sides it accepts."""
+    args: Mapping[str, Range] = field(default_factory=dict)
+    """Integer arguments of the constructor with their bounds."""
+    usual_width: int | None = None
+    """Default of the argument `width`; None where it has to be read from a file's tensors."""
+    network: str = ""
+    """`module:name` of the class or function that builds it, imported with `dfad_core.networks`; called as
+    `network(num_classes, input_shape, **settings, **args)`."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Arguments of `network` that are part of the architecture, such as its depth."""
+    family: str = ""
+    """Students are derived for a teacher from the members of its family."""
+    rank: int = 0
+    """Size within the family: a student's rank is at most its teacher's."""
+    general: bool = False
+    """Whether students of this architecture are derived for teachers without a family."""
+
+    def check_input(self, shape: tuple[int, int, int]) -> None:
+        """Raise ShapeError when inputs of `shape` (C, H, W) do not fit."""
+        _, height, width = shape
+        if self.fixed_sides and (height != width or height not in self.fixed_sides):
+            sides = " or ".join(f"{s}x{s}" for s in self.fixed_sides)
+            raise ShapeError(f"{self.name} takes {sides} inputs", param="shape")
+        if min(height, width) < self.min_side:
+            raise ShapeError(
+                f"{self.name} needs inputs of at least {self.min_side}x{self.min_side}",
+                param="shape",
+            )
+
+    def check_args(self, args: Mapping[str, Any]) -> None:
+        """Raise ConfigError (param = the argument) on an unknown or out-of-bounds argument."""
+        for name, value in args.items():
+            bound = self.args.get(name)
+            if bound is None:
+                known = ", ".join(self.args) or "none"
+                raise ConfigError(f"{self.name} has no argument {name!r} (known: {known})", param=name)
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise ConfigError(f"{name} must be an integer", param=name)
+            problem = bound.problem(value)
+            if problem:
+                raise ConfigError(f"{name} {problem}", param=name)
+
+
+def _width(most: int, least: int = 1) -> dict[str, Range]:
+    return {"width": Range(ge=least, le=most)}
+
+
+_HE = "He et al. 2016, arXiv 1512.03385"
+_WRN = "Zagoruyko and Komodakis 2016, arXiv 1605.07146"
+_LECUN = "LeCun et al. 1998"
+_GREY_32, _RGB_32, _GREY_8 = (1, 32, 32), (3, 32, 32), (1, 8, 8)
+_CLASSIFIERS = "dfad_core.networks.classifiers"
+
+_ROWS = (
+    *(
+        Architecture(
+            name, title, _LECUN, _GREY_32, min_side=28, fixed_sides=(28, 32),
+            network=f"{_CLASSIFIERS}.lenet:LeNet5", settings={"half": half}, family="lenet",
+            rank=0 if half else 1,
+        )
+        for name, title, half in (
+            ("lenet5", "LeNet-5", False), ("lenet5_half", "LeNet-5, half the width", True),
+        )
+    ),
+    *(
+        Architecture(
+            f"resnet{depth}", f"ResNet-{depth} (CIFAR)", _HE, _RGB_32, min_side=8, args=_width(256),
+            usual_width=16, network=f"{_CLASSIFIERS}.cifar_resnet:CifarResNet", settings={"depth": depth},
+            family="cifar_resnet", rank=depth, general=True,
+        )
+        for depth in (8, 20, 32, 56)
+    ),
+    *(
+        Architecture(
+            f"resnet{depth}", f"ResNet-{depth}, 3x3 stem", _HE, _RGB_32, min_side=8, args=_width(256),
+            usual_width=64, network=f"{_CLASSIFIERS}.resnet3x3:ResNet3x3", settings={"depth": depth},
+            family="resnet3x3", rank=depth, general=True,
+        )
+        for depth in (18, 34)
+    ),
+    *(
+        Architecture(
+            f"wrn_{depth}_{width}", f"WRN-{depth}-{width}", _WRN, _RGB_32, min_side=8,
+            network=f"{_CLASSIFIERS}.wide_resnet:WideResNet", settings={"depth": depth, "width": width},
+            family="wide_resnet", rank=10 * depth + width,
+        )
+        for depth, width in ((16, 1), (16, 2), (40, 1), (40, 2))
+    ),
+    Architecture(
+        "vgg11_bn", "VGG-11 with BN", "Simonyan and Zisserman 2015", _RGB_32, min_side=32, args=_width(256),
+        usual_width=64, network=f"{_CLASSIFIERS}.vgg:Vgg11", family="vgg",
+    ),
+    Architecture(
+        "mobilenet_v2", "MobileNetV2, CIFAR stem", "Sandler et al. 2018", _RGB_32, min_side=8,
+        args=_width(256, least=2), usual_width=32, network=f"{_CLASSIFIERS}.mobilenet_v2:MobileNetV2",
+        family="mobilenet_v2",
+    ),
+    Architecture(
+        "mlp8", "Two-layer perceptron", "-", _GREY_8, min_side=8, args=_width(4096),
+        network=f"{_CLASSIFIERS}.small:Mlp8", family="mlp",
+    ),
+    Architecture(
+        "cnn8", "Three 3x3 convolutions with BN", "-", _GREY_8, min_side=8, args=_width(512),
+        network=f"{_CLASSIFIERS}.small:Cnn8", family="cnn", general=True,
+    ),
+)  # fmt: skip
+
+ARCHITECTURES: Mapping[str, Architecture] = {row.name: row for row in _ROWS}
+
+
+@dataclass(frozen=True)
+class LayerList(Architecture):
+    """Any network of the layers that `dfad_core.contract.layer_list` knows; its one argument is the list."""
+
+    def check_args(self, args: Mapping[str, Any]) -> None:
+        """Raise ConfigError for a list that no input fits."""
+        if set(args) != {layer_list.NAME}:
+            raise ConfigError("its one argument is `layers`", param=layer_list.NAME)
+        layer_list.checked(args[layer_list.NAME])
+
+
+@dataclass(frozen=True)
+class TransformersNetwork(Architecture):
+    """An image classifier of transformers, of the types known here; its one argument is the config."""
+
+    def check_args(self, args: Mapping[str, Any]) -> None:
+        """Raise ConfigError for a config that describes no network."""
+        if set(args) != {"config"} or not isinstance(args["config"], Mapping):
+            raise ConfigError("its one argument is `config`", param="config")
+        transformers_config.checked(args["config"])
+
+
+LAYERS = LayerList(
+    layer_list.NAME, "A list of layers", "-", _RGB_32, 1, network="dfad_core.networks.layered:build_layers"
+)
+TRANSFORMERS = TransformersNetwork(
+    transformers_config.NAME,
+    "An image classifier of transformers",
+    "-",
+    (3, 224, 224),
+    1,
+    network="dfad_core.networks.from_transformers:build_transformers",
+)
+TIMM = "timm:"
+_TIMM_NAME = re.compile(r"[a-z0-9_]{1,80}")
+
+
+def get_architecture(name: str) -> Architecture:
+    """The row called `name`, `layers`, `transformers` or `timm:<name>`.
+
+    Raises ConfigError (`unknown_architecture`). Whether timm has a network of that name is known only where
+    timm is installed.
+    """
+    if name == layer_list.NAME:
+        return LAYERS
+    if name == transformers_config.NAME:
+        return TRANSFORMERS
+    if name.startswith(TIMM) and _TIMM_NAME.fullmatch(timm_name := name.removeprefix(TIMM)):
+        return Architecture(
+            name,
+            f"{timm_name} of timm",
+            "-",
+            (3, 224, 224),
+            1,
+            network="dfad_core.networks.from_timm:build_timm",
+            settings={"name": timm_name},
+        )
+    try:
+        return ARCHITECTURES[name]
+    except KeyError:
+        raise ConfigError(
+            f"unknown architecture {name!r}", code="unknown_architecture", param="architecture"
+        ) from None

@@ -1,0 +1,174 @@
+"""What the file of a format has, and what passes between it and the rest of the engine.
+
+A row of `dfad_core.contract.formats` with `reads` names a module with the functions of TensorReader or
+NetworkReader, one with `writes` a module with those of Writer. `reader` and `writer` import it.
+
+`_BCHW`: batch, channels, height, width.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from torch import Tensor, nn
+
+from dfad_core.contract.config import InputConfig
+from dfad_core.contract.formats import DEFAULT, FORMATS, Format
+from dfad_core.errors import TeacherRejected
+from dfad_core.formats.metadata import StudentMetadata
+from dfad_core.pace import Between, nothing
+
+
+@dataclass(frozen=True)
+class Hints:
+    """What the caller of `load_teacher` says of the file. None: what the file says of itself holds."""
+
+    architecture: str | None = None
+    num_classes: int | None = None
+    input: InputConfig | None = None
+    args: Mapping[str, Any] | None = None
+
+    def refuse_architecture(self, what: str) -> None:
+        """Raise TeacherRejected (`architecture_mismatch`) where one is named: `what` holds the network."""
+        if self.architecture is not None:
+            text = f"{what} is its own architecture; name none."
+            raise TeacherRejected(text, code="architecture_mismatch", param="architecture")
+
+    def check_classes(self, what: str, classes: int) -> None:
+        """Raise TeacherRejected (`architecture_mismatch`) where another number of classes is named."""
+        if self.num_classes not in (None, classes):
+            text = f"{what} knows {classes} classes, not {self.num_classes}."
+            raise TeacherRejected(text, code="architecture_mismatch", param="num_classes")
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a network outside of the catalogue was built from, so that another process can build it again."""
+
+    document: Any
+    """Plain JSON: the network's description, as `NetworkReader.rebuild` takes it."""
+    tensors: Mapping[str, Tensor]
+
+
+@dataclass
+class LoadedTeacher:
+    """A teacher as its file and the caller describe it."""
+
+    module: nn.Module
+    """In eval mode: (B, C, H, W) float32 -> logits (B, num_classes)."""
+    architecture: str
+    args: dict[str, Any]
+    num_classes: int
+    input: InputConfig
+    file_format: str = ""
+    """A name of `TEACHER_FORMATS`."""
+    notes: list[str] = field(default_factory=list)
+    """What was left out or assumed while reading, in sentences for the user."""
+    source: Source | None = None
+    """None for an architecture of the catalogue."""
+
+
+class Reader(Protocol):
+    """A module that reads teachers. Nothing in a file is trusted: it is data, never code that is run."""
+
+    def recognises(self, path: Path) -> bool:
+        """Whether a file whose first bytes or archive are the format's is one.
+
+        Raises TeacherRejected for one that is, and is damaged or refused.
+        """
+        ...
+
+    def load(self, path: Path, hints: Hints) -> LoadedTeacher:
+        """The teacher in a file that `recognises` accepted. Raises TeacherRejected."""
+        ...
+
+
+class TensorReader(Reader, Protocol):
+    """Of a format with `tensors_only`."""
+
+    def read_tensors(self, path: Path) -> tuple[dict[str, Tensor], list[str]]:
+        """The file's tensors, and notes on what was left out. Raises TeacherRejected."""
+        ...
+
+
+class NetworkReader(Reader, Protocol):
+    """Of a format that holds the network as well; it gives its teachers a Source."""
+
+    def rebuild(self, document: Any, tensors: Mapping[str, Tensor], shape: tuple[int, int, int]) -> nn.Module:
+        """The network of a Source, for inputs of `shape` (C, H, W), in eval mode.
+
+        The document has been in another process's hands: it is checked again. Raises TeacherRejected.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class ExportTask:
+    """A student to write, and what to check it with."""
+
+    student: nn.Module
+    """On the CPU, in eval mode."""
+    teacher: nn.Module | None
+    metadata: StudentMetadata
+    calibration_BCHW: Tensor
+    """Synthetic inputs that show which range activations take."""
+    checked_BCHW: Tensor
+    """Other synthetic inputs, on which the written student is compared."""
+    needed: Mapping[str, bytes]
+    """The student in the formats that the row `needs`, by their names."""
+    between: Between = nothing
+    """Called between two batches and while an exporter runs; may raise Stopped."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """A student's file and how far it is from the trained student."""
+
+    name: str
+    content: bytes
+    figures: dict[str, Any] = field(default_factory=dict)
+
+
+class Writer(Protocol):
+    """A module that writes students."""
+
+    def write(self, task: ExportTask) -> tuple[bytes, dict[str, Any]]:
+        """The file's content and the figures of its check.
+
+        Raises ExportError where the student cannot be had in this format or answers otherwise in it, and
+        ModuleNotFoundError where the format's extra is not installed.
+        """
+        ...
+
+
+def reader(name: str) -> Reader:
+    """The reader of a format of `TEACHER_FORMATS`."""
+    return cast("Reader", _module(name))
+
+
+def tensor_reader(name: str) -> TensorReader:
+    """The reader of a format with `tensors_only`."""
+    assert FORMATS[name].tensors_only
+    return cast("TensorReader", _module(name))
+
+
+def network_reader(name: str) -> NetworkReader:
+    """The reader of a format that holds networks."""
+    assert FORMATS[name].reads
+    assert not FORMATS[name].tensors_only
+    return cast("NetworkReader", _module(name))
+
+
+def writer(name: str) -> Writer:
+    """The writer of a format of `EXPORTS`."""
+    assert name != DEFAULT, "every student has it; see `dfad_core.formats.safetensors.student_bytes`"
+    return cast("Writer", _module(name))
+
+
+def _module(name: str) -> Any:
+    row: Format = FORMATS[name]
+    return importlib.import_module(row.module)
