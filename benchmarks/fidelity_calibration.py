@@ -27,8 +27,8 @@ from torch import Tensor, nn
 
 from benchmarks import mnist
 from benchmarks.data import DataMissing, data_dir, data_file
-from benchmarks.record import RESULTS, append
-from benchmarks.table import read
+from benchmarks.machine_load import MachineLoad
+from benchmarks.record import RESULTS, append, read
 from dfad_core.contract.catalog import METHODS
 from dfad_core.contract.config import BudgetConfig, DistillConfig, InputConfig, MethodConfig, TrainingConfig
 from dfad_core.evaluation import proof
@@ -82,8 +82,9 @@ def play(dataset: str, parts: Setup, method: str, steps: int, seed: int) -> None
         device="cpu",
         seed=seed,
     )
-    start = time.monotonic()
+    load, start = MachineLoad(), time.monotonic()
     result = distill(teacher, student_of(), config)
+    others = load.figures()
     figures = {
         "benchmark": "fidelity_calibration",
         "dataset": dataset,
@@ -93,6 +94,7 @@ def play(dataset: str, parts: Setup, method: str, steps: int, seed: int) -> None
         "seconds": round(time.monotonic() - start, 1),
         "accuracy": round(accuracy(result.student, x, y), 4),
         "teacher_accuracy": round(accuracy(teacher, x, y), 4),
+        **others,
         "signals": {name: round(value, 6) for name, value in result.fidelity.items()},
     }
     line = append(FILE, figures, torch.device("cpu"))

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from benchmarks.bystanders import Bystanders
+from benchmarks.machine_load import MachineLoad, warning
 from benchmarks.record import RESULTS, append
 from examples.digits.demo import SMALLEST_SHARE, TEACHER, service
 
@@ -90,14 +90,14 @@ def main(arguments: list[str] | None = None) -> int:
     folder = Path(tempfile.mkdtemp(prefix="dfad-first-"))
     try:
         student = folder / "student.safetensors"
-        others = Bystanders(children=True)
+        load = MachineLoad(children=True)
         started = time.monotonic()
         with service(folder / "data") as url:
             offered = in_chromium(url, student)
             seconds = time.monotonic() - started
-            busy, warning = others.processors(), others.warning()
-        if warning is not None:
-            print(warning, file=sys.stderr)
+            others = load.figures()
+        if (sentence := warning(others)) is not None:
+            print(sentence, file=sys.stderr)
         found = {"seconds": round(seconds, 1), "student_bytes": student.stat().st_size, **score(student)}
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -108,7 +108,7 @@ def main(arguments: list[str] | None = None) -> int:
                 "benchmark": "first_student",
                 **found,
                 "offered": offered,
-                "others_processors": round(busy or 0.0, 2),
+                **others,
             },
             torch.device("cpu"),
         )

@@ -16,7 +16,7 @@ from torch import nn
 from benchmarks.paper_table import NORMALISATION
 from benchmarks.plain import STUDENT_STEPS
 from benchmarks.step_time import Case, engine_config, measure, now, time_engine
-from benchmarks.work import petaflop
+from benchmarks.work import Work
 from dfad_core.contract.catalog import get_method
 from dfad_core.contract.config import BudgetConfig, DistillConfig, InputConfig, MethodConfig, TrainingConfig
 from dfad_core.errors import Stopped
@@ -226,10 +226,10 @@ def _ratios(seconds: dict[str, float]) -> dict[str, float]:
 def _tflops(case: Case, seconds: dict[str, float]) -> dict[str, float]:
     """10^12 operations a second of the engine, by the count of `benchmarks.work`."""
     found = {}
+    work = Work(engine_config(case, 0), *case.networks())
     for name, fresh in (("engine", STUDENT_STEPS), ("engine_with_pool", 1), ("engine_with_graphs", 1)):
-        config = engine_config(case, 0)
-        work = petaflop(config, *case.networks(), 1, fresh * case.batch_size)
-        found[f"{name}_tflops"] = float(f"{1000 * work / (STUDENT_STEPS * seconds[f'{name}_seconds']):.4g}")
+        pflop = work.petaflop(1, fresh * case.batch_size)
+        found[f"{name}_tflops"] = float(f"{1000 * pflop / (STUDENT_STEPS * seconds[f'{name}_seconds']):.4g}")
     return found
 
 

@@ -18,15 +18,17 @@ from torch import Tensor, nn
 from benchmarks import teacher_shards, teacher_training
 from benchmarks.data import data_dir, data_file, load_images, normalise
 from benchmarks.gpu_pass_parts import Scale, release
+from benchmarks.machine_load import MachineLoad
 from benchmarks.paper_table import Split
+from benchmarks.recipe_facts import recipe_facts
 from benchmarks.snapshots import Snapshot, Snapshots, same_network
 from benchmarks.step_time import now
-from benchmarks.work import petaflop
-from dfad_core.contract.catalog import get_method
+from benchmarks.work import Work, updates_a_round
 from dfad_core.contract.config import BudgetConfig, DistillConfig, MethodConfig, TrainingConfig
 from dfad_core.errors import DfadError
 from dfad_core.evaluation.accuracy import accuracy
 from dfad_core.networks import build_classifier
+from dfad_core.networks.batch_norm import bn_layers
 from dfad_core.training.trainer import DistillResult, distill
 
 SEED = 0
@@ -243,41 +245,46 @@ def _distilled(
         seed=SEED,
     )
     module, spare = run.network(name), run.network(name).to(run.device)
+    facts = recipe_facts(method, teacher_has_bn=bool(bn_layers(taught)))
+    work = Work(config, taught, module)
     curve: list[dict[str, Any]] = []
 
-    def scored(shot: Snapshot) -> None:
-        point = _point(shot.seconds, shot.step, shot.queries, run.score(same_network(spare, shot.weights)))
-        curve.append(point)
-        tell({"tenth": int(10 * shot.seconds / seconds), "method": method, **point})
+    def point(seconds: float, step: int, queries: int, share: float) -> dict[str, Any]:
+        pflop = float(f"{work.petaflop(step, queries):.4g}")
+        figures = {"seconds": round(seconds, 2), "step": step, "queries": queries}
+        return {**figures, "pflop": pflop, "accuracy": share}
 
+    def scored(shot: Snapshot) -> None:
+        share = run.score(same_network(spare, shot.weights))
+        curve.append(point(shot.seconds, shot.step, shot.queries, share))
+        tell({"tenth": int(10 * shot.seconds / seconds), "method": method, **curve[-1]})
+
+    load = MachineLoad()
     result = distill(taught, module, config, Tenths(module, seconds, scored))
-    queries = int(result.metrics["teacher_queries"])
-    final = run.score(result.student)
-    curve.append(_point(result.seconds, result.steps, queries, final))
-    took = time.monotonic() - start
-    run.closing_seconds = max(run.closing_seconds, 1.2 * (took - result.seconds))
+    others = load.figures()
+    queries, final = int(result.metrics["teacher_queries"]), run.score(result.student)
+    curve.append(point(result.seconds, result.steps, queries, final))
+    run.closing_seconds = max(run.closing_seconds, 1.2 * (time.monotonic() - start - result.seconds))
     return {
         "student_accuracy": final,
         "budget_seconds": seconds,
         "training_seconds": round(result.seconds, 2),
         "steps": result.steps,
-        **_amounts(config, taught, result, queries),
+        "updates_a_round": updates_a_round(config),
+        **_rates(config, result, curve[-1]["pflop"]),
+        "teacher_queries": queries,
+        **facts,
+        **others,
         "curve": curve,
         "fidelity": {source: round(value, 5) for source, value in result.fidelity.items()},
     }
 
 
-def _point(seconds: float, step: int, queries: int, share: float) -> dict[str, Any]:
-    return {"seconds": round(seconds, 2), "step": step, "queries": queries, "accuracy": share}
-
-
-def _amounts(config: DistillConfig, taught: nn.Module, result: DistillResult, queries: int) -> dict[str, Any]:
-    """Images shown to the student and arithmetic done, a second of training."""
-    updates = result.steps * get_method(config.method.name).student_steps
-    pflop = petaflop(config, taught.cpu(), result.student.cpu(), result.steps, queries)
+def _rates(config: DistillConfig, result: DistillResult, pflop: float) -> dict[str, Any]:
+    """Images shown to the student and arithmetic done, per second of training."""
+    images = result.steps * updates_a_round(config) * config.training.batch_size
     return {
-        "presentations_per_second": round(updates * config.training.batch_size / result.seconds, 1),
-        "teacher_queries": queries,
-        "pflop": float(f"{pflop:.4g}"),
+        "presentations_per_second": round(images / result.seconds, 1),
+        "pflop": pflop,
         "tflops": float(f"{1000 * pflop / result.seconds:.4g}"),
     }

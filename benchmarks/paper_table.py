@@ -25,18 +25,19 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks import teacher_training
-from benchmarks.bystanders import Bystanders
 from benchmarks.data import DataMissing, data_dir, data_file, load_folder, load_images, normalise
-from benchmarks.record import RESULTS, append, revision
-from benchmarks.snapshots import Snapshots, same_network
-from benchmarks.table import read
-from benchmarks.work import petaflop
+from benchmarks.machine_load import MachineLoad
+from benchmarks.recipe_facts import recipe_facts
+from benchmarks.record import RESULTS, append, read, revision
+from benchmarks.snapshots import Snapshot, Snapshots, same_network
+from benchmarks.work import Work, updates_a_round
 from dfad_core.contract.catalog import METHODS
 from dfad_core.contract.config import BudgetConfig, DistillConfig, InputConfig, MethodConfig, TrainingConfig
 from dfad_core.errors import DfadError
 from dfad_core.evaluation.accuracy import accuracy
 from dfad_core.formats import load_teacher
 from dfad_core.networks import build_classifier
+from dfad_core.networks.batch_norm import bn_layers
 from dfad_core.profiling import TraceHooks, profiled
 from dfad_core.training.distributed import current_group, from_environment
 from dfad_core.training.runtime import resolve
@@ -157,29 +158,35 @@ def find_row(settings: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return None
 
 
-def scored(teacher: nn.Module, result: DistillResult, snapshots: Snapshots, data: Data) -> dict[str, Any]:
-    """Accuracies on the test split: of the teacher, of the final student, and on the way."""
+def scored(
+    teacher: nn.Module, work: Work, result: DistillResult, snapshots: Snapshots, data: Data
+) -> dict[str, Any]:
+    """Accuracies on the test split as fields of the row.
+
+    Of the teacher, of the final student, over time (`curve`), at doubling amounts of work (`checkpoints`).
+    """
     x, y = data.test.images_BCHW, data.test.labels_B
     spare = copy.deepcopy(result.student)
-    curve = [
-        {
-            "seconds": round(shot.seconds, 1),
-            "step": shot.step,
-            "queries": shot.queries,
-            "accuracy": accuracy(same_network(spare, shot.weights), x, y),
-        }
-        for shot in snapshots.taken
-    ]
-    taught, learnt = accuracy(teacher.cpu(), x, y), accuracy(result.student, x, y)
-    queries = int(result.metrics["teacher_queries"])
-    curve.append(
-        {"seconds": round(result.seconds, 1), "step": result.steps, "queries": queries, "accuracy": learnt}
-    )
+
+    def point(seconds: float, step: int, queries: int, share: float) -> dict[str, Any]:
+        pflop = float(f"{work.petaflop(step, queries):.4g}")
+        figures = {"seconds": round(seconds, 1), "step": step, "queries": queries}
+        return {**figures, "pflop": pflop, "accuracy": share}
+
+    def of_shot(shot: Snapshot) -> dict[str, Any]:
+        share = accuracy(same_network(spare, shot.weights), x, y)
+        return point(shot.seconds, shot.step, shot.queries, share)
+
+    of_teacher, of_student = accuracy(teacher.cpu(), x, y), accuracy(result.student, x, y)
+    last = point(result.seconds, result.steps, int(result.metrics["teacher_queries"]), of_student)
     return {
-        "teacher_accuracy": round(taught, 4),
-        "student_accuracy": round(learnt, 4),
-        "gap": round(taught - learnt, 4),
-        "curve": curve,
+        "teacher_accuracy": round(of_teacher, 4),
+        "student_accuracy": round(of_student, 4),
+        "gap": round(of_teacher - of_student, 4),
+        "curve": [*map(of_shot, snapshots.taken), last],
+        "checkpoints": [*map(of_shot, snapshots.checkpoints)],
+        "pflop": last["pflop"],
+        "tflops": float(f"{1000 * last['pflop'] / result.seconds:.3g}"),
     }
 
 
@@ -240,8 +247,11 @@ def play(options: argparse.Namespace) -> dict[str, Any] | None:
     teacher, teacher_seconds = get_teacher(options, teacher_name, data, device)
     torch.manual_seed(options.seed)
     student = build_classifier(student_name, num_classes=data.num_classes, input_shape=data.input.shape)
-    snapshots = Snapshots(student, options.seconds or float(options.steps or 900))
-    others = Bystanders()
+    facts = recipe_facts(options.method, teacher_has_bn=bool(bn_layers(teacher)))
+    work = Work(config, teacher, student)
+    seconds = options.seconds or float(options.steps or 900)
+    snapshots = Snapshots(student, seconds, updates_a_round=updates_a_round(config))
+    load = MachineLoad()
     start = time.monotonic()
     if options.profile:
         with profiled() as profile, TraceHooks(options.profile, snapshots) as hooks:
@@ -249,30 +259,28 @@ def play(options: argparse.Namespace) -> dict[str, Any] | None:
         print(profile.table())
         return None
     result = distill(teacher, student, config, snapshots)
-    took = time.monotonic() - start
+    elapsed = time.monotonic() - start
     if current_group().rank > 0:
         return None
-    pflop = petaflop(config, teacher, student, result.steps, int(result.metrics["teacher_queries"]))
-    busy = others.processors()
     figures = {
         "benchmark": "paper_table",
         "dataset": f"{options.dataset}-test",
         "pair": options.pair,
         "method": options.method,
+        **facts,
         "budget_seconds": options.seconds,
-        **scored(teacher, result, snapshots, data),
-        "seconds": round(took, 1),
+        **load.figures(),
+        **scored(teacher, work, result, snapshots, data),
+        "seconds": round(elapsed, 1),
         "teacher_seconds": round(teacher_seconds, 3),
         "seed": options.seed,
         "steps": result.steps,
-        "pflop": float(f"{pflop:.4g}"),
-        "tflops": float(f"{1000 * pflop / took:.3g}"),
+        "updates_a_round": updates_a_round(config),
         "processes": current_group().size,
-        "others_processors": None if busy is None else round(busy, 2),
         "fidelity": {name: round(value, 5) for name, value in result.fidelity.items()},
         "settings": settings_of(options),
     }
-    torch.set_num_threads(result.threads)  # what the line says of the machine
+    torch.set_num_threads(result.threads)  # the number that the line records
     return append(RESULTS / FILE, figures, device)
 
 

@@ -28,6 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.chaos_stack import Stack, wait_until_ready
+from benchmarks.machine_load import MachineLoad
 from benchmarks.record import RESULTS, append
 from dfad_core.evaluation.accuracy import accuracy
 from dfad_core.formats.check import run_onnx
@@ -175,6 +176,7 @@ def main(arguments: list[str] | None = None) -> int:
             for kind in options.only or TEACHERS:
                 how, config = TEACHERS[kind]
                 network = trained(kind, config, options.epochs, x, y)
+                load = MachineLoad(children=True)
                 folder = Path(name) / kind
                 folder.mkdir()
                 try:
@@ -183,6 +185,7 @@ def main(arguments: list[str] | None = None) -> int:
                     failed += 1
                     print(f"PUBLIC_TEACHER teacher={kind} written={how} failed={error}", flush=True)
                     continue
+                others = load.figures()
                 student = run_onnx(job["onnx"])
                 right = (student(held_x).argmax(1) == held_y).double().mean().item()
                 found = {
@@ -194,6 +197,7 @@ def main(arguments: list[str] | None = None) -> int:
                     "teacher_accuracy": round(accuracy(network, held_x, held_y), 4),
                     "student_accuracy": round(right, 4),
                     "training_seconds": job["result"]["training"]["seconds"],
+                    **others,
                 }
                 if not options.no_record:
                     settings = {"epochs": options.epochs, "steps": options.steps, "student": STUDENT}

@@ -37,6 +37,11 @@ def append(
     return line
 
 
+def read(path: Path) -> list[Mapping[str, Any]]:
+    """All lines of a results file; none if there is no such file."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
 def surroundings(device: torch.device) -> dict[str, Any]:
     """Device, versions, machine and git revision."""
     return {"device": device.type, "versions": versions(), "machine": machine(device), **revision()}

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from benchmarks.bystanders import Bystanders
+from benchmarks.machine_load import MachineLoad, warning
 from benchmarks.plain import STUDENT_STEPS, PlainGenerator, PlainLoop
 from benchmarks.record import RESULTS, append
 from dfad_core.contract.catalog import get_method
@@ -198,9 +198,9 @@ def main(arguments: list[str] | None = None) -> None:
     case = case_from(options)
     torch.set_num_threads(min(torch.get_num_threads(), usable_processors()))
     print(f"{options.pair} {case.shape} batch {case.batch_size} generator width {case.generator_width}")
-    others = Bystanders()
+    load = MachineLoad()
     figures = measure(case, options.rounds)
-    busy = others.processors()
+    others = load.figures()
     ratio = figures["plain_seconds"] / figures["engine_seconds"]
     with_pool = figures["plain_seconds"] / figures["engine_with_pool_seconds"]
     append(
@@ -218,12 +218,12 @@ def main(arguments: list[str] | None = None) -> None:
             **{name: round(seconds, 6) for name, seconds in figures.items()},
             "ratio": round(ratio, 2),
             "ratio_with_pool": round(with_pool, 2),
-            "others_processors": None if busy is None else round(busy, 2),
+            **others,
         },
         case.device,
     )
-    if (warning := others.warning()) is not None:
-        print(warning)
+    if (sentence := warning(others)) is not None:
+        print(sentence)
     print(f"STEP_TIME ratio={ratio:.1f} ratio_with_pool={with_pool:.1f}")
 
 
