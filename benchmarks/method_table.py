@@ -43,7 +43,7 @@ class MethodRuns:
     @property
     def accuracy(self) -> float:
         """Mean of the final students, in percent."""
-        return mean(100 * line["student_accuracy"] for line in self.lines)
+        return float(mean(100 * line["student_accuracy"] for line in self.lines))
 
     @property
     def missing_terms(self) -> list[str]:

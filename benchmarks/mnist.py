@@ -58,7 +58,7 @@ def config_for(seconds: float, seed: int, method: str, device: str) -> DistillCo
 def run(
     teacher: nn.Module, config: DistillConfig, seconds: float, *, trace: Path | None = None
 ) -> tuple[DistillResult, Snapshots, float]:
-    """Distil a new student; the result, the copies made on the way, and the seconds of all of it."""
+    """Distil a new student; the result, the copies on the way, and the seconds of all of it."""
     torch.manual_seed(config.seed)
     student = build_classifier(STUDENT, num_classes=10, input_shape=INPUT.shape)
     snapshots = Snapshots(student, seconds, updates_a_round=updates_a_round(config))
@@ -99,7 +99,7 @@ def score(
     return {
         "teacher_accuracy": round(accuracy(teacher, x_BCHW, labels_B), 4),
         "student_accuracy": round(final, 4),
-        "curve": [*map(scored, snapshots.taken), last],
+        "curve": [*map(scored, snapshots.tenths), last],
         "checkpoints": [*map(scored, snapshots.checkpoints)],
     }
 

@@ -53,7 +53,7 @@ class Run:
 def summary(lines: Sequence[Mapping[str, Any]]) -> str:
     """Mean and spread (largest less smallest) over seeds at equal seconds, and the mean at equal updates."""
     methods = methods_of(lines)
-    (amount, *_) = common_amounts(methods, "student_updates") or [None]
+    amount = next(iter(common_amounts(methods, "student_updates")), None)
     title = "-" if amount is None else f"at {amount:,.0f} updates"
     head = f"{'method':<18} {'seeds':>5} {'mean %':>7} {'spread':>7} {title:>18} {'teacher queries':>16}"
     return "\n".join([head, *(_summary_row(row, amount) for row in methods), legend(methods)]).rstrip()

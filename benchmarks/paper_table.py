@@ -2,10 +2,10 @@
 
     python -m benchmarks.paper_table --dataset cifar10 --pair resnet34:resnet18 --method best --seconds 900
 
-A teacher is trained on the real training images where no `--teacher` is given, and kept in `--cache` for
-the next run. The engine sees the teacher alone; the test images score its student when it is done.
-A row that is already there (same settings, same revision) is not run again, unless with `--again`.
-Data of one's own: `--dataset parquet` or `folder`, with `--train` and `--test`.
+Without `--teacher`, a teacher is trained on the real training images and stored in `--cache` for the next
+run. The engine gets the teacher alone; the test images score the final student.
+A row that is there (same settings, same revision) is not run again, unless with `--again`.
+Other data: `--dataset parquet` or `folder`, with `--train` and `--test`.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ NORMALISATION = {
     "mnist": ((0.1307,), (0.3081,)),
 }
 SIDES = {"mnist": 32}
-"""Sides that a data set's images are brought to."""
+"""Side to which a data set's images are resized."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Data:
-    """Both splits, and what one input looks like."""
+    """Both splits, their input and number of classes."""
 
     train: Split
     test: Split
@@ -75,15 +75,15 @@ def load_data(options: argparse.Namespace) -> Data:
     """The named data set, or the user's own. DataMissing where there is none."""
     raw = {}
     for split in ("train", "test"):
-        given = getattr(options, split)
+        option = getattr(options, split)
         if options.dataset == "folder":
-            if given is None:
+            if option is None:
                 raise DataMissing("--dataset folder needs --train and --test")
-            raw[split] = load_folder(given)
+            raw[split] = load_folder(option)
         else:
-            if options.dataset == "parquet" and given is None:
+            if options.dataset == "parquet" and option is None:
                 raise DataMissing("--dataset parquet needs --train and --test")
-            path = given or data_file(data_dir(options.data), f"{options.dataset}-{split}.parquet")
+            path = option or data_file(data_dir(options.data), f"{options.dataset}-{split}.parquet")
             if not path.is_file():
                 raise DataMissing(f"{path} does not exist")
             raw[split] = load_images(path, count=options.limit)
@@ -104,7 +104,7 @@ def load_data(options: argparse.Namespace) -> Data:
 def get_teacher(
     options: argparse.Namespace, name: str, data: Data, device: torch.device
 ) -> tuple[nn.Module, float]:
-    """The teacher, in eval mode on the CPU, and the seconds its training took (0 if it was there)."""
+    """The teacher, in eval mode on the CPU, and the seconds of its training (0 if it was there)."""
     shape = data.input.shape
     recipe = teacher_training.Recipe(epochs=options.teacher_epochs, mirror=options.dataset != "mnist")
     what = json.dumps([name, options.dataset, str(options.train), options.limit, shape, repr(recipe)])
@@ -125,7 +125,7 @@ def get_teacher(
 
 
 def config_for(options: argparse.Namespace, data: Data) -> DistillConfig:
-    """The engine's defaults under the options that were given."""
+    """The engine's defaults with the options of the command line."""
     names = ("batch_size", "latent_dim", "generator_width", "student_optimizer", "student_learning_rate")
     names += ("student_steps", "pool_batches", "inner_steps", "accumulation")
     training = {n: getattr(options, n) for n in names if getattr(options, n) is not None}
@@ -144,7 +144,7 @@ def config_for(options: argparse.Namespace, data: Data) -> DistillConfig:
 
 
 def settings_of(options: argparse.Namespace) -> dict[str, Any]:
-    """What makes two rows the same row."""
+    """Settings that identify a row."""
     left_out = {"again", "data", "cache", "profile"}
     return {k: str(v) if isinstance(v, Path) else v for k, v in vars(options).items() if k not in left_out}
 
@@ -183,7 +183,7 @@ def scored(
         "teacher_accuracy": round(of_teacher, 4),
         "student_accuracy": round(of_student, 4),
         "gap": round(of_teacher - of_student, 4),
-        "curve": [*map(of_shot, snapshots.taken), last],
+        "curve": [*map(of_shot, snapshots.tenths), last],
         "checkpoints": [*map(of_shot, snapshots.checkpoints)],
         "pflop": last["pflop"],
         "tflops": float(f"{1000 * last['pflop'] / result.seconds:.3g}"),
@@ -196,18 +196,18 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     datasets = (*NORMALISATION, "parquet", "folder")
     parser.add_argument("--dataset", default="cifar10", choices=datasets)
-    parser.add_argument("--train", type=Path, help="parquet file or folder of one's own")
-    parser.add_argument("--test", type=Path, help="likewise")
+    parser.add_argument("--train", type=Path, help="parquet file or folder of training images")
+    parser.add_argument("--test", type=Path, help="the same of test images")
     parser.add_argument("--pair", default="resnet34:resnet18", help="teacher:student")
     parser.add_argument("--method", default="best", choices=list(METHODS))
-    parser.add_argument("--seconds", type=float, help="of training; 900 if no --steps are given")
-    parser.add_argument("--steps", type=int, help="rounds, in the place of seconds")
+    parser.add_argument("--seconds", type=float, help="of training; without --steps 900")
+    parser.add_argument("--steps", type=int, help="rounds, instead of seconds")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--teacher", type=Path, help="state dict; else one is trained")
+    parser.add_argument("--teacher", type=Path, help="state dict; without it a teacher is trained")
     parser.add_argument("--teacher-epochs", type=int, default=30)
     parser.add_argument("--cache", type=Path, default=Path("teachers"), help="folder of trained teachers")
     parser.add_argument("--data", help="data folder; else DFAD_DATA_DIR, else ../shared/data")
-    parser.add_argument("--limit", type=int, help="images of each split, for a trial")
+    parser.add_argument("--limit", type=int, help="number of images of each split")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     for name in ("batch-size", "latent-dim", "generator-width", "student-steps", "pool-batches"):
         parser.add_argument(f"--{name}", type=int)
@@ -216,7 +216,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--student-optimizer", choices=("sgd", "adam"))
     parser.add_argument("--student-learning-rate", type=float)
     parser.add_argument("--profile", type=Path, help="folder for a table of where the time goes and a trace")
-    parser.add_argument("--again", action="store_true", help="even if the row is there")
+    parser.add_argument("--again", action="store_true", help="run a row that is there")
     return parser.parse_args(arguments)
 
 
@@ -225,7 +225,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parse(arguments)
     line = None if options.again or options.profile else find_row(settings_of(options))
     try:
-        line = line or play(options)
+        line = line or run_row(options)
     except (DataMissing, DfadError) as error:
         sys.exit(f"benchmarks.paper_table: {error}")
     if line:
@@ -238,8 +238,8 @@ def main(arguments: list[str] | None = None) -> None:
         )
 
 
-def play(options: argparse.Namespace) -> dict[str, Any] | None:
-    """Teacher, distillation, score; None where another process reports, or a profile was taken."""
+def run_row(options: argparse.Namespace) -> dict[str, Any] | None:
+    """Teacher, distillation, score; None in a process that does not report, and for a profile."""
     teacher_name, _, student_name = options.pair.partition(":")
     data = load_data(options)
     config = config_for(options, data)

@@ -71,7 +71,7 @@ class PlainLoop:
         )
         self.generator_optimizer = torch.optim.Adam(generator.parameters(), lr=1e-3)
 
-    def play_round(self) -> None:
+    def run_round(self) -> None:
         """Five student updates and one of the generator."""
         for _ in range(STUDENT_STEPS):
             self.student_optimizer.zero_grad()

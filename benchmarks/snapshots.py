@@ -30,7 +30,7 @@ class Snapshots(Hooks):
     """Copies of `student`, which the engine trains in place, at evenly spaced times.
 
     With `updates_a_round`, there are copies at doubling numbers of student updates and of teacher queries
-    besides, in `checkpoints`: runs of different speed are compared there. Copies are taken between two
+    besides, in `checkpoints`: runs of different speed are compared there. Copies are made between two
     rounds and scored after the run, so scoring costs no training time. BN statistics are those of the
     moment: only the final student is recalibrated. Time counts from the start of the phase `since`.
     """
@@ -50,7 +50,7 @@ class Snapshots(Hooks):
         self._started = time.monotonic()
         self._step = 0
         self._reported = (0, 0)
-        self.taken: list[Snapshot] = []
+        self.tenths: list[Snapshot] = []
         self.checkpoints: list[Snapshot] = []
 
     def phase(self, name: str) -> None:
@@ -76,7 +76,7 @@ class Snapshots(Hooks):
         elapsed = time.monotonic() - self._started
         if self._due and elapsed >= self._due[0]:
             self._due = [due for due in self._due if due > elapsed]
-            self.taken.append(self._snapshot(elapsed))
+            self.tenths.append(self._snapshot(elapsed))
         if self._checkpoint_due():
             self.checkpoints.append(self._snapshot(elapsed))
         return None

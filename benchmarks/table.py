@@ -38,7 +38,7 @@ README = RESULTS.parent / "README.md"
 PROJECT_README = ROOT / "README.md"
 WORTH_A_ROW = 0.5
 LEAST_METHODS = 3
-"""Fewer methods in one setting make no plot."""
+"""Smallest number of methods in one setting for a plot."""
 SERVICE_TABLES: tuple[tuple[str, str, Callable[[Sequence[Line]], tuple[Row, list[Row]]]], ...] = (
     ("chaos.jsonl", "Jobs while processes are killed", chaos_rows),
     ("api_load.jsonl", "Polling, listing, watching", polling_rows),
@@ -57,17 +57,17 @@ SERVICE_TABLES: tuple[tuple[str, str, Callable[[Sequence[Line]], tuple[Row, list
 
 
 def setting(line: Line) -> tuple[str, str, float, str]:
-    """What runs must share to stand in one table: data, pair, seconds given, machine."""
-    given = line.get("budget_seconds") or round(line["seconds"], -1)
-    return line["dataset"], line["pair"], float(given), _where(line)
+    """What the runs of one table share: data, pair, seconds and machine."""
+    budget = line.get("budget_seconds") or round(line["seconds"], -1)
+    return line["dataset"], line["pair"], float(budget), _where(line)
 
 
 def by_setting(lines: Sequence[Line]) -> dict[tuple[str, str, float, str], list[Line]]:
     """The lines of each setting."""
-    found: dict[tuple[str, str, float, str], list[Line]] = {}
+    groups: dict[tuple[str, str, float, str], list[Line]] = {}
     for line in lines:
-        found.setdefault(setting(line), []).append(line)
-    return found
+        groups.setdefault(setting(line), []).append(line)
+    return groups
 
 
 def method_tables(lines: Sequence[Line]) -> str:
@@ -117,7 +117,7 @@ def busy_machine_table(lines: Sequence[Line]) -> str:
         "one thread s",
         "all threads s",
         "left open s",
-        "left open took",
+        "left open: threads",
         "on",
         "revision",
     )
@@ -126,30 +126,28 @@ def busy_machine_table(lines: Sequence[Line]) -> str:
         for where, title in (("alone", "idle"), ("busy", "busy")):
             runs = {name: line["runs"][f"{where}_{name}"] for name in ("one", "all", "auto")}
             seconds = (f"{run['seconds']:.1f}" for run in runs.values())
-            took = str(runs["auto"]["threads"])
+            threads = str(runs["auto"]["threads"])
             rows.append(
-                (title, str(line["steps"]), *seconds, took, line["machine"]["cpu"], revision_text(line))
+                (title, str(line["steps"]), *seconds, threads, line["machine"]["cpu"], revision_text(line))
             )
     return _markdown(head, rows)
 
 
 def signal_table() -> str:
-    """What figures without data say about accuracy, the strongest first; of the rest, how many there are."""
-    found = proof.correlations()
+    """Rank correlations of figures without data with accuracy, the strongest first; the rest counted."""
+    rhos = proof.correlations()
     shown = proof.proven()
-    datasets = sorted({data for by_data in found.values() for data in by_data})
+    datasets = sorted({data for by_data in rhos.values() for data in by_data})
 
     def weakest(signal: str) -> float:
-        return min(proof.expected_sign(signal) * rho for rho in found[signal].values())
+        return min(proof.expected_sign(signal) * rho for rho in rhos[signal].values())
 
-    worth = sorted((s for s in found if weakest(s) >= WORTH_A_ROW), key=weakest, reverse=True)
+    worth = sorted((s for s in rhos if weakest(s) >= WORTH_A_ROW), key=weakest, reverse=True)
     rows = []
     for signal in worth:
-        cells = [f"{found[signal][data]:.2f}" if data in found[signal] else "-" for data in datasets]
+        cells = [f"{rhos[signal][data]:.2f}" if data in rhos[signal] else "-" for data in datasets]
         rows.append((signal, *cells, "yes" if signal in shown else "no"))
-    rest = (
-        f"{len(found) - len(worth)} more figures follow accuracy less closely than {WORTH_A_ROW} somewhere."
-    )
+    rest = f"{len(rhos) - len(worth)} more figures follow accuracy less closely than {WORTH_A_ROW} somewhere."
     return _markdown(("figure", *datasets, "in reports"), rows) + "\n\n" + rest
 
 
@@ -166,14 +164,14 @@ def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def accuracy_lines() -> list[Line]:
-    """Every run that was scored on real data, of all benchmarks."""
+    """The lines of all benchmarks that were scored on real data."""
     gpu = gpu_tables.students(read(RESULTS / "gpu_pass.jsonl"))
     return [*read(RESULTS / "mnist.jsonl"), *read(RESULTS / "paper_table.jsonl"), *gpu]
 
 
 def plot_names(lines: Sequence[Line]) -> dict[str, tuple[str, list[Line], str]]:
     """file name -> (what to plot against, the lines, the title), one pair of plots a setting worth it."""
-    found = {}
+    plots = {}
     for (dataset, pair, seconds, _), runs in by_setting(lines).items():
         if len({run["method"] for run in runs}) < LEAST_METHODS:
             continue
@@ -181,8 +179,8 @@ def plot_names(lines: Sequence[Line]) -> dict[str, tuple[str, list[Line], str]]:
         stem = f"{dataset}-{pair.replace(':', '-')}-{seconds:.0f}s-{threads}"
         for against in AXES:
             title = f"{dataset}, {pair}, {seconds:.0f} s"
-            found[f"{stem}-{against}.svg"] = (against, runs, title)
-    return found
+            plots[f"{stem}-{against}.svg"] = (against, runs, title)
+    return plots
 
 
 def report() -> str:
@@ -253,8 +251,8 @@ def filled(page: str, name: str, text: str) -> str:
     """`page` with `text` between its markers `<!-- name -->` and `<!-- /name -->`."""
     begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
     before, _, rest = page.partition(begin)
-    _, found, after = rest.partition(end)
-    if not found:
+    _, closing, after = rest.partition(end)
+    if not closing:
         raise ValueError(f"the page has no markers {begin} and {end}")
     return f"{before}{begin}\n\n{text}\n\n{end}{after}"
 

@@ -84,10 +84,10 @@ def test_snapshots_are_copies_in_order() -> None:
         for parameter in student.parameters():
             parameter.zero_()
     snapshots.should_stop()
-    assert len(snapshots.taken) == 1  # all were due at once
+    assert len(snapshots.tenths) == 1  # all were due at once
     assert snapshots.checkpoints == []
     copy = same_network(
-        build_classifier("mlp8", num_classes=10, input_shape=(1, 8, 8)), snapshots.taken[0].weights
+        build_classifier("mlp8", num_classes=10, input_shape=(1, 8, 8)), snapshots.tenths[0].weights
     )
     assert all(torch.equal(tensor, first[name]) for name, tensor in copy.state_dict().items())
     assert not copy.training
@@ -105,7 +105,7 @@ def test_checkpoints_are_at_doubling_amounts_of_work() -> None:
     by_queries = [20]
     assert [shot.step for shot in snapshots.checkpoints] == [0, *sorted({*by_updates, *by_queries})]
     assert [shot.queries for shot in snapshots.checkpoints] == [0, 300, 500, 1000, 2000]
-    assert snapshots.taken == []
+    assert snapshots.tenths == []
 
 
 @pytest.mark.parametrize(("others", "neighbour"), [(0.05, False), (0.9, True)])
