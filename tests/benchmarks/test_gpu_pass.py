@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -174,13 +175,14 @@ def test_lines_come_home_as_tables(finished: SimpleNamespace, monkeypatch: pytes
         "Methods on a GPU",
         "Time of a training step on a GPU",
         "Teachers trained",
-        "Students' trainings",
+        "Training of students",
     )
     assert all(f"### {title}" in report for title in titles)
     (dafl,) = [row for row in report.splitlines() if row.startswith("| dafl |") and "failed" in row]
     assert "failed: RuntimeError" in dafl
     assert "### synthetic-test-96, cnn8:mlp8," in report
-    assert report.count("| best | 1 |") >= 2
+    # The pass may have had a neighbour, which marks its rows.
+    assert len(re.findall(r"^\| best( ‡)? \| generator \| 1 \|", report, re.MULTILINE)) >= 2
 
 
 def _stage(*parts: Part, share: float | None = None) -> list[Stage]:
