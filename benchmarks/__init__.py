@@ -1,1 +1,1 @@
-"""Figures that anyone can repeat."""
+"""Repeatable measurements."""

@@ -1,4 +1,4 @@
-"""How fast the API answers: polling beside MLflow, listing, event streams, large files.
+"""Speed of the API: polling beside MLflow, listing, event streams, large files.
 
     python -m benchmarks.api_load --database sqlite --mlflow /path/to/mlflow
     python -m benchmarks.api_load --database postgresql --mlflow /path/to/mlflow

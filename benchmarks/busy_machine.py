@@ -1,4 +1,4 @@
-"""A training beside another busy program: with one thread, with all threads, and with the number left open.
+"""Training beside another busy program: with one thread, with all threads, and with the number left open.
 
     python -m benchmarks.busy_machine
 
@@ -47,7 +47,7 @@ class TrainingAlone(Hooks):
 
 
 def train(threads: int, steps: int) -> dict[str, float]:
-    """One run in this process: its seconds, and the number of threads that it ended with."""
+    """One run in this process: its seconds, and the number of threads at its end."""
     teacher = load_teacher(TEACHER)
     torch.manual_seed(0)
     student = build_classifier(
@@ -66,11 +66,11 @@ def train(threads: int, steps: int) -> dict[str, float]:
     except Stopped as stopped:
         seconds = time.perf_counter() - begun
         return {"seconds": round(seconds, 2), "threads": stopped.result.threads}
-    raise AssertionError("the engine did not stop when asked")
+    raise AssertionError("the engine did not stop")
 
 
 def train_apart(threads: int, steps: int) -> dict[str, float]:
-    """The same in a process of its own: libraries keep threads that were once started."""
+    """The same in a process of its own: libraries never end threads that they have started."""
     command = [sys.executable, "-m", "benchmarks.busy_machine", "--run", str(threads), "--steps", str(steps)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])

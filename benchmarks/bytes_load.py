@@ -1,4 +1,4 @@
-"""A large teacher up and down again, beside writing and hashing the same bytes to the same disk."""
+"""Upload and download of a large teacher, beside writing and hashing the same bytes on the same disk."""
 
 from __future__ import annotations
 

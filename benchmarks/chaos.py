@@ -1,4 +1,4 @@
-"""Whether the service loses or doubles a job while its processes are killed at random.
+"""Jobs that the service loses or doubles while its processes are killed at random.
 
     python -m benchmarks.chaos --stack embedded --jobs 200 --seconds 60 --short
     python -m benchmarks.chaos --stack full --jobs 10000 --kills 500

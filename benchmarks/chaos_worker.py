@@ -1,4 +1,4 @@
-"""A worker like any other, whose runners have no engine: `python -m benchmarks.chaos_worker`."""
+"""A worker whose runners have no engine: `python -m benchmarks.chaos_worker`."""
 
 from pathlib import Path
 

@@ -22,19 +22,19 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
 class DataMissing(Exception):
-    """A data set or teacher is not where it was looked for."""
+    """A data set or teacher does not exist at its path."""
 
 
-def data_dir(given: str | None = None) -> Path:
-    """`given`, else DFAD_DATA_DIR of the environment, else the default; DataMissing if it is no folder."""
-    path = Path(given or os.environ.get(DATA_DIR_VARIABLE) or ROOT / DEFAULT_DATA_DIR)
+def data_dir(folder: str | None = None) -> Path:
+    """`folder`, else DFAD_DATA_DIR of the environment, else the default; DataMissing if it is no folder."""
+    path = Path(folder or os.environ.get(DATA_DIR_VARIABLE) or ROOT / DEFAULT_DATA_DIR)
     if not path.is_dir():
         raise DataMissing(f"no data folder at {path}: name one with --data or {DATA_DIR_VARIABLE}")
     return path
 
 
 def data_file(folder: Path, name: str) -> Path:
-    """The file `name` of the data folder. DataMissing says what is missing and where it was sought."""
+    """The file `name` of the data folder. DataMissing names the missing path."""
     path = folder / name
     if not path.is_file():
         raise DataMissing(f"{path} does not exist: name its folder with --data or {DATA_DIR_VARIABLE}")

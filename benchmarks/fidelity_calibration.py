@@ -1,13 +1,13 @@
-"""What figures without data say about accuracy: many small jobs, judged both ways.
+"""Rank correlation of figures without data with true accuracy, over many small jobs.
 
     python -m benchmarks.fidelity_calibration --dataset digits
     python -m benchmarks.fidelity_calibration --dataset mnist
     python -m benchmarks.fidelity_calibration --table-only --write
 
-Each job is a method, a number of rounds and a seed; good and bad students are both wanted. A line in the
-results is one job with every signal and its true accuracy; what is there is not run again. The table is
-Spearman's rank correlation of each signal with accuracy. `--write` puts it where reports look it up.
-MNIST is scored on the first 10,000 training images: what reports show may be chosen by it.
+A job is a method, a number of rounds and a seed; students of all qualities are needed. A result line is one
+job with every signal and its true accuracy; jobs that have a line are not run again. The table is Spearman's
+rank correlation of each signal with accuracy. `--write` stores it for the engine's reports. MNIST is scored
+on the first 10,000 training images, so that reports may choose their figures by it.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from torch import Tensor, nn
 
 from benchmarks import mnist
 from benchmarks.data import DataMissing, data_dir, data_file
-from benchmarks.record import RESULTS, append
-from benchmarks.table import read
+from benchmarks.machine_load import MachineLoad
+from benchmarks.record import RESULTS, append, read
 from dfad_core.contract.config import BudgetConfig, DistillConfig, InputConfig, MethodConfig, TrainingConfig
 from dfad_core.contract.methods import METHODS
 from dfad_core.evaluation import proof
@@ -39,7 +39,7 @@ from dfad_core.training.trainer import distill
 
 FILE = RESULTS / "fidelity_calibration.jsonl"
 LEAST_JOBS = 12
-"""Fewer jobs that have a signal say nothing about it."""
+"""Smallest number of jobs with a signal for a correlation."""
 DATASETS = ("digits", "mnist")
 STEPS = {"digits": [10, 40, 160, 640], "mnist": [4, 16, 64, 256]}
 DIGITS_TEACHER = Path(__file__).resolve().parents[1] / "examples" / "digits" / "teacher.safetensors"
@@ -48,42 +48,43 @@ Setup = tuple[Callable[[], nn.Module], Callable[[], nn.Module], InputConfig, tup
 
 
 def setup(dataset: str, data: str | None) -> Setup:
-    """Makers of teacher and student, their input, and labelled images to score on."""
+    """Constructors of teacher and student, their input, and labelled images for scoring."""
     if dataset == "digits":
         from examples.digits.data import MEAN, SHAPE, STD, digits
 
-        given = InputConfig(SHAPE, (MEAN,), (STD,))
+        input_config = InputConfig(SHAPE, (MEAN,), (STD,))
         images = digits()[1]
         path, names, args = DIGITS_TEACHER, ("cnn8", "cnn8"), {"width": 9}
     else:
         folder = data_dir(data)
-        given, images = mnist.INPUT, mnist.real_images(folder, "train")
+        input_config, images = mnist.INPUT, mnist.real_images(folder, "train")
         path, names, args = data_file(folder, "teachers/mnist-lenet5.pt"), (mnist.TEACHER, mnist.STUDENT), {}
 
     def teacher() -> nn.Module:
-        return load_teacher(path, architecture=names[0], num_classes=10, input=given).module
+        return load_teacher(path, architecture=names[0], num_classes=10, input=input_config).module
 
     def student() -> nn.Module:
-        return build_classifier(names[1], num_classes=10, input_shape=given.shape, args=args)
+        return build_classifier(names[1], num_classes=10, input_shape=input_config.shape, args=args)
 
-    return teacher, student, given, images
+    return teacher, student, input_config, images
 
 
-def play(dataset: str, parts: Setup, method: str, steps: int, seed: int) -> None:
+def run_job(dataset: str, parts: Setup, method: str, steps: int, seed: int) -> None:
     """One job, one line."""
-    teacher_of, student_of, given, (x, y) = parts
+    teacher_of, student_of, input_config, (x, y) = parts
     teacher = teacher_of()
     torch.manual_seed(seed)
     config = DistillConfig(
-        input=given,
+        input=input_config,
         method=MethodConfig(method),
         budget=BudgetConfig(steps=steps),
         training=TrainingConfig(student_steps=5, pool_batches=20, inner_steps=5, threads=1),
         device="cpu",
         seed=seed,
     )
-    start = time.monotonic()
+    load, start = MachineLoad(), time.monotonic()
     result = distill(teacher, student_of(), config)
+    others = load.figures()
     figures = {
         "benchmark": "fidelity_calibration",
         "dataset": dataset,
@@ -93,6 +94,7 @@ def play(dataset: str, parts: Setup, method: str, steps: int, seed: int) -> None
         "seconds": round(time.monotonic() - start, 1),
         "accuracy": round(accuracy(result.student, x, y), 4),
         "teacher_accuracy": round(accuracy(teacher, x, y), 4),
+        **others,
         "signals": {name: round(value, 6) for name, value in result.fidelity.items()},
     }
     line = append(FILE, figures, torch.device("cpu"))
@@ -104,8 +106,8 @@ def ranks(values: Sequence[float]) -> NDArray[np.float64]:
     array = np.asarray(values, dtype=np.float64)
     _, inverse, counts = np.unique(array, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
-    found: NDArray[np.float64] = (last - (counts - 1) / 2)[inverse]
-    return found
+    all_ranks: NDArray[np.float64] = (last - (counts - 1) / 2)[inverse]
+    return all_ranks
 
 
 def spearman(first: Sequence[float], second: Sequence[float]) -> float:
@@ -118,23 +120,23 @@ def spearman(first: Sequence[float], second: Sequence[float]) -> float:
 
 def correlations(lines: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
     """signal -> data set -> correlation with accuracy, of signals that enough jobs have."""
-    found: dict[str, dict[str, float]] = {}
+    rhos: dict[str, dict[str, float]] = {}
     for dataset in sorted({line["dataset"] for line in lines}):
         jobs = [line for line in lines if line["dataset"] == dataset]
         for signal in sorted({name for line in jobs for name in line["signals"]}):
             having = [line for line in jobs if signal in line["signals"]]
             if len(having) >= LEAST_JOBS:
                 rho = spearman([j["signals"][signal] for j in having], [j["accuracy"] for j in having])
-                found.setdefault(signal, {})[dataset] = round(rho, 3)
-    return found
+                rhos.setdefault(signal, {})[dataset] = round(rho, 3)
+    return rhos
 
 
-def table(found: Mapping[str, Mapping[str, float]]) -> str:
+def table(rhos: Mapping[str, Mapping[str, float]]) -> str:
     """One row a signal, the strongest first; those that reports may show are marked."""
-    shown = proof.proven(found)
+    shown = proof.proven(rhos)
     rows = [f"{'signal':<36} {'digits':>8} {'mnist':>8}  shown"]
-    for signal in sorted(found, key=lambda s: -min(proof.expected_sign(s) * r for r in found[s].values())):
-        cells = [f"{found[signal][d]:8.3f}" if d in found[signal] else f"{'-':>8}" for d in DATASETS]
+    for signal in sorted(rhos, key=lambda s: -min(proof.expected_sign(s) * r for r in rhos[s].values())):
+        cells = [f"{rhos[signal][d]:8.3f}" if d in rhos[signal] else f"{'-':>8}" for d in DATASETS]
         rows.append(f"{signal:<36} {cells[0]} {cells[1]}  {'yes' if signal in shown else 'no'}")
     return "\n".join(rows)
 
@@ -152,7 +154,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--data", help="data folder; else DFAD_DATA_DIR, else ../shared/data")
     parser.add_argument("--table-only", action="store_true", help="run nothing")
     parser.add_argument(
-        "--write", action="store_true", help="commit the correlations to the engine's reports"
+        "--write", action="store_true", help="store the correlations for the engine's reports"
     )
     return parser.parse_args(arguments)
 
@@ -168,11 +170,11 @@ def main(arguments: list[str] | None = None) -> None:
         except DataMissing as error:
             sys.exit(f"benchmarks.fidelity_calibration: {error}")
     lines = read(FILE)
-    found = correlations(lines)
-    print(table(found))
+    rhos = correlations(lines)
+    print(table(rhos))
     if options.write:
         jobs = {d: sum(line["dataset"] == d for line in lines) for d in DATASETS}
-        proof.FILE.write_text(json.dumps({"jobs": jobs, "correlations": found}, indent=1) + "\n")
+        proof.FILE.write_text(json.dumps({"jobs": jobs, "correlations": rhos}, indent=1) + "\n")
 
 
 def run_missing(dataset: str, options: argparse.Namespace) -> None:
@@ -183,7 +185,7 @@ def run_missing(dataset: str, options: argparse.Namespace) -> None:
         for steps in options.steps or STEPS[dataset]:
             for seed in options.seeds:
                 if (dataset, method, steps, seed) not in there:
-                    play(dataset, parts, method, steps, seed)
+                    run_job(dataset, parts, method, steps, seed)
 
 
 if __name__ == "__main__":

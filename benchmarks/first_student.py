@@ -1,12 +1,12 @@
-"""From `dfad up` to a downloaded student with nothing but the page.
+"""Time from `dfad up` to a downloaded student, on the page alone.
 
     python -m benchmarks.first_student
 
-A new user's walk, as the README's chapter on the page has it: start the service, open the page in Chromium,
-*New job*, choose the digits teacher, take what the page offers, *Start*, wait, download. The clock runs from
-the start of `dfad up` to the last byte of the student. Afterwards both networks are scored on digits that
-nothing here was trained on. Appends one line to benchmarks/results/first_student.jsonl; exits with 1 where
-it took longer than `--limit`, or the student has less than 97 % of its teacher's accuracy.
+The steps of the README's chapter on the page: start the service, open the page in Chromium, *New job*, choose
+the digits teacher, accept the page's defaults, *Start*, wait, download. The clock runs from the start of
+`dfad up` to the last byte of the student. Afterwards both networks are scored on digits that no training has
+seen. Appends one line to benchmarks/results/first_student.jsonl; exits with 1 after more than `--limit`
+seconds, or for a student with less than 97 % of its teacher's accuracy.
 
 Needs Chromium on the machine, and playwright.
 """
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from benchmarks.bystanders import Bystanders
+from benchmarks.machine_load import MachineLoad, warning
 from benchmarks.record import RESULTS, append
 from examples.digits.demo import SMALLEST_SHARE, TEACHER, service
 
@@ -36,7 +36,7 @@ PATIENCE_MILLISECONDS = 900_000
 
 
 def walk(page: Page, student: Path) -> dict[str, str]:
-    """From the first page to the student's file; what the page offered, as it stood in the form."""
+    """From the first page to the student's file; returns the form's defaults."""
     page.goto("/")
     page.get_by_role("link", name="New job").first.click()
     page.set_input_files("#file", TEACHER)
@@ -73,32 +73,32 @@ def score(student: Path) -> dict[str, float]:
     from examples.digits.data import digits
 
     _, (x, y) = digits()
-    found = {}
+    figures = {}
     for name, path in (("teacher", TEACHER), ("student", student)):
         network = load_student(path)
-        found[f"{name}_accuracy"] = round(accuracy(network, x, y), 4)
-        found[f"{name}_parameters"] = sum(weights.numel() for weights in network.parameters())
-    return found
+        figures[f"{name}_accuracy"] = round(accuracy(network, x, y), 4)
+        figures[f"{name}_parameters"] = sum(weights.numel() for weights in network.parameters())
+    return figures
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Walk, score, print, append."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.first_student", description=__doc__)
     parser.add_argument("--limit", type=float, default=LIMIT_SECONDS, help="seconds that it may take")
-    parser.add_argument("--no-record", action="store_true", help="print alone")
+    parser.add_argument("--no-record", action="store_true", help="print without a result line")
     options = parser.parse_args(arguments)
     folder = Path(tempfile.mkdtemp(prefix="dfad-first-"))
     try:
         student = folder / "student.safetensors"
-        others = Bystanders(children=True)
+        load = MachineLoad(children=True)
         started = time.monotonic()
         with service(folder / "data") as url:
             offered = in_chromium(url, student)
             seconds = time.monotonic() - started
-            busy, warning = others.processors(), others.warning()
-        if warning is not None:
-            print(warning, file=sys.stderr)
-        found = {"seconds": round(seconds, 1), "student_bytes": student.stat().st_size, **score(student)}
+            others = load.figures()
+        if (sentence := warning(others)) is not None:
+            print(sentence, file=sys.stderr)
+        figures = {"seconds": round(seconds, 1), "student_bytes": student.stat().st_size, **score(student)}
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     if not options.no_record:
@@ -106,14 +106,14 @@ def main(arguments: list[str] | None = None) -> int:
             FILE,
             {
                 "benchmark": "first_student",
-                **found,
+                **figures,
                 "offered": offered,
-                "others_processors": round(busy or 0.0, 2),
+                **others,
             },
             torch.device("cpu"),
         )
-    print("FIRST_STUDENT " + " ".join(f"{name}={value}" for name, value in found.items()))
-    good = found["student_accuracy"] >= SMALLEST_SHARE * found["teacher_accuracy"]
+    print("FIRST_STUDENT " + " ".join(f"{name}={value}" for name, value in figures.items()))
+    good = figures["student_accuracy"] >= SMALLEST_SHARE * figures["teacher_accuracy"]
     return 0 if good and seconds <= options.limit else 1
 
 

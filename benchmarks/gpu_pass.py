@@ -1,13 +1,13 @@
-"""One pass over a GPU that is there for some minutes: what runs on it, how fast, and what it trains.
+"""All GPU measurements in one call of some minutes: methods, speed, teachers and students.
 
     python -m benchmarks.gpu_pass --seconds 500
     python -m benchmarks.gpu_pass --device cpu --tiny
 
 In this order, each with its share of the time: every method for 20 rounds, with and without CUDA graphs,
 stopped and resumed; the time of a training step; teachers on CIFAR-10; students of them. Every finished
-part is one JSON line in `gpu_pass.jsonl` of the folder at once, so that the pass may be killed at any
-moment: the next call runs what has no line there. A part that fails becomes a line, too; to try it again,
-delete that line.
+part is at once one JSON line in `gpu_pass.jsonl` of the folder, so the pass can be killed at any moment: the
+next call runs the parts without a line. A part that fails becomes a line, too; delete it to run that part
+again.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ STUDENT_METHODS = ("best", "dfad", "dfad_ar_vi")
 def stages(run: gpu_pass_students.Pass, journal: Journal) -> list[Stage]:
     """All parts in their order."""
     scale, device = run.scale, run.device
-    # Students ask whether CUDA graphs work for their method, so that these come first.
+    # Students use CUDA graphs where the method's own part has passed, so these methods come first.
     methods = [*STUDENT_METHODS, *(name for name in METHODS if name not in STUDENT_METHODS)]
     presets = [
         Part(
@@ -80,7 +80,7 @@ def _teacher(run: gpu_pass_students.Pass, name: str) -> Part:
 def _student(run: gpu_pass_students.Pass, journal: Journal, pair: tuple[str, str], method: str) -> Part:
     name, needs = f"students/{':'.join(pair)}/{method}", f"teachers/{pair[0]}"
 
-    def play(until: float) -> Figures:
+    def run_student(until: float) -> Figures:
         recorded = journal.line(f"presets/{method}/graphs")
         return gpu_pass_students.student(
             run,
@@ -89,17 +89,19 @@ def _student(run: gpu_pass_students.Pass, journal: Journal, pair: tuple[str, str
             until,
             graphs=bool(recorded) and "failed" not in recorded,
             teacher_accuracy=journal.line(needs)["accuracy_float16"],
-            tell=lambda figures: journal.add(name, figures),
+            report=lambda figures: journal.add(name, figures),
         )
 
-    return Part(name, play, needs=needs)
+    return Part(name, run_student, needs=needs)
 
 
-def play(all_stages: Sequence[Stage], journal: Journal, seconds: float, least: Mapping[str, float]) -> bool:
-    """Run what has no line yet, as long as there is time; False if the GPU has gone bad for this process.
+def run_parts(
+    all_stages: Sequence[Stage], journal: Journal, seconds: float, least: Mapping[str, float]
+) -> bool:
+    """Run the parts without a line while there is time; False if this process has lost the GPU.
 
-    A part that fails ends nothing else; whoever interrupts does. Parts that found no time in their stage's
-    share come once more when all stages had theirs.
+    A failed part ends nothing else; an interruption does. Parts that found no time in their stage's share get
+    a second turn after all stages.
     """
     end = time.monotonic() + seconds
     turns = [(stage, {"left", "skipped"}) for stage in all_stages]
@@ -121,7 +123,7 @@ def play(all_stages: Sequence[Stage], journal: Journal, seconds: float, least: M
 
 
 def _blocked(part: Part, all_stages: Sequence[Stage], journal: Journal) -> str | None:
-    """What keeps `part` from running: `left` if what it needs was not reached, else a reason to skip it."""
+    """The reason not to run `part`: `left` if the part that it needs has not run, else why it is skipped."""
     needed = [one for stage in all_stages for one in stage.parts if one.name == part.needs]
     for one in needed:
         state = journal.state(one)
@@ -133,13 +135,13 @@ def _blocked(part: Part, all_stages: Sequence[Stage], journal: Journal) -> str |
 
 
 def _finish(part: Part, journal: Journal, until: float, blocked: str | None) -> bool:
-    """Run one part and write its line; False if the GPU is of no more use to this process."""
+    """Run one part and write its line; False if this process has lost the GPU."""
     start = time.monotonic()
     try:
-        figures = part.play(until) if blocked is None else {"skipped": blocked}
+        figures = part.run(until) if blocked is None else {"skipped": blocked}
     except DataMissing as reason:
         figures = {"skipped": str(reason)}
-    except Exception as error:  # noqa: BLE001 - whatever it is, the other parts are to be tried
+    except Exception as error:  # noqa: BLE001 - any failure leaves the other parts to run
         traceback.print_exc()
         figures = {"failed": type(error).__name__, "message": str(error)[:2000]}
     journal.add(part.name, {**figures, "seconds": round(time.monotonic() - start, 2)})
@@ -159,13 +161,13 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu_pass", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--seconds", type=float, default=500, help="for all of it; 500 if not given")
+    parser.add_argument("--seconds", type=float, default=500, help="for all parts together (500)")
     parser.add_argument("--folder", type=Path, default=ROOT / "gpu_pass", help="of lines and teachers")
     parser.add_argument("--data", help="data folder; else DFAD_DATA_DIR, else ../shared/data")
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
     parser.add_argument("--tiny", action="store_true", help="a trial: small networks, synthetic images")
     parser.add_argument("--revision", help="of the code, where there is no git to ask")
-    # Of a pass that goes on in a new process: when it ends, in seconds of time.time().
+    # End of a pass that continues in a new process, in seconds of time.time().
     parser.add_argument("--until", type=float, help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
 
@@ -187,7 +189,7 @@ def main(arguments: list[str] | None = None) -> None:
     all_stages = stages(run, journal)
     seconds = until - time.time()
     _announce(all_stages, journal, seconds)
-    if not play(all_stages, journal, seconds, scale.least):
+    if not run_parts(all_stages, journal, seconds, scale.least):
         _go_on(sys.argv[1:] if arguments is None else arguments, until)
     _close(all_stages, journal)
 
@@ -195,17 +197,17 @@ def main(arguments: list[str] | None = None) -> None:
 def _announce(all_stages: Sequence[Stage], journal: Journal, seconds: float) -> None:
     on = torch.cuda.get_device_name(journal.device) if journal.device.type == "cuda" else "the CPU"
     print(f"{seconds:.0f} s on {on}; lines go to {journal.path}")
-    given = 0.0
+    assigned = 0.0
     for stage in all_stages:
-        share = seconds * (1 - given if stage.share is None else stage.share)
-        given += stage.share or 0.0
+        share = seconds * (1 - assigned if stage.share is None else stage.share)
+        assigned += stage.share or 0.0
         waiting = sum(journal.state(part) in ("left", "skipped") for part in stage.parts)
         print(f"{stage.name:<9} {share:4.0f} s  {waiting} of {len(stage.parts)} parts to run: {stage.what}")
     sys.stdout.flush()
 
 
 def _go_on(arguments: Sequence[str], until: float) -> None:
-    """Replace this process by a new one: an error of a GPU can stay with the process that met it."""
+    """Replace this process by a new one: some GPU errors last as long as their process."""
     print("a new process goes on", flush=True)
     command = [sys.executable, "-m", "benchmarks.gpu_pass", *arguments, "--until", str(until)]
     os.execv(sys.executable, command)

@@ -1,4 +1,4 @@
-"""The parts of the pass over a GPU, and the file of lines that says which of them are done."""
+"""Parts of the GPU pass, and the file of result lines that records which of them are done."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ class Part:
     """One line of the pass."""
 
     name: str
-    play: Callable[[float], Figures]
-    """Given the moment (of time.monotonic) at which it should be done."""
+    run: Callable[[float], Figures]
+    """Takes the deadline, in seconds of time.monotonic."""
     needs: str | None = None
-    """The part that must have a result before."""
+    """Name of the part that must have a result before this one runs."""
     stands: Callable[[Mapping[str, Any]], bool] = lambda _line: True
-    """Whether what its line speaks of is still there."""
+    """Whether the files that its line names still exist."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Parts that share some of the time; None: all that is left."""
+    """Parts that share a fraction of the time; None: all of the rest."""
 
     name: str
     share: float | None
@@ -40,17 +40,17 @@ class Stage:
 
 
 class Journal:
-    """The folder's lines of this device and scale. A line that a kill has torn is taken out."""
+    """The folder's lines of this device and scale. An incomplete line of a killed pass is removed."""
 
     def __init__(self, path: Path, device: torch.device, scale: str, code: str | None) -> None:
         self.path, self.device = path, device
         self._scale = scale
-        # Asked for once: a GPU that has failed may not answer any more.
-        self._known = surroundings(device)
+        # Read once: a failed GPU may not answer any more.
+        self._surroundings = surroundings(device)
         if code is not None:
-            self._known |= {"git_revision": code, "git_clean": None}
+            self._surroundings |= {"git_revision": code, "git_clean": None}
         self._newest: dict[str, Mapping[str, Any]] = {}
-        for line in _mended(path):
+        for line in _repaired(path):
             self._remember(line)
 
     def _remember(self, line: Mapping[str, Any]) -> None:
@@ -59,7 +59,7 @@ class Journal:
             self._newest[line["part"]] = line
 
     def line(self, part: str) -> Mapping[str, Any]:
-        """The newest one; empty where there is none."""
+        """The newest line of the part; empty where there is none."""
         return self._newest.get(part, {})
 
     def state(self, part: Part) -> str:
@@ -73,11 +73,11 @@ class Journal:
     def add(self, part: str, figures: Figures) -> None:
         """Write the line of a part, or of a tenth of it."""
         named = {"benchmark": "gpu_pass", "scale": self._scale, "part": part, **figures}
-        self._remember(append(self.path, named, self.device, known=self._known))
+        self._remember(append(self.path, named, self.device, about=self._surroundings))
 
 
-def _mended(path: Path) -> list[dict[str, Any]]:
-    """The lines of the file, which after this holds no torn one."""
+def _repaired(path: Path) -> list[dict[str, Any]]:
+    """The lines of the file, after incomplete ones are removed from it."""
     if not path.is_file():
         return []
     data = path.read_bytes()
@@ -89,9 +89,9 @@ def _mended(path: Path) -> list[dict[str, Any]]:
             continue
         if isinstance(line, dict):
             whole.append((text, line))
-    kept = b"".join(text for text, _ in whole)
-    if kept != data:
+    repaired = b"".join(text for text, _ in whole)
+    if repaired != data:
         scratch = path.with_suffix(".tmp")
-        scratch.write_bytes(kept)
+        scratch.write_bytes(repaired)
         os.replace(scratch, path)
     return [line for _, line in whole]

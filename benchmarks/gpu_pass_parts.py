@@ -1,4 +1,4 @@
-"""The first parts of the pass over a GPU: every method for some rounds, and the time of a training step."""
+"""Parts of the GPU pass: every method for some rounds, and the time of a training step."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch import nn
 from benchmarks.paper_table import NORMALISATION
 from benchmarks.plain import STUDENT_STEPS
 from benchmarks.step_time import Case, engine_config, measure, now, time_engine
-from benchmarks.work import petaflop
+from benchmarks.work import Work
 from dfad_core.contract.config import BudgetConfig, DistillConfig, InputConfig, MethodConfig, TrainingConfig
 from dfad_core.contract.methods import get_method
 from dfad_core.errors import Stopped
@@ -26,19 +26,19 @@ from dfad_core.profiling import profiled
 from dfad_core.training.trainer import distill
 
 LAST_ROUNDS = 5
-"""Rounds at the end of a preset's run that its time of a round is the median of."""
+"""Last rounds of a run; their median is its time of a round."""
 PROFILED_ROUNDS = 3
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How large everything is: the pass itself, or a trial of it within a minute on one core."""
+    """Sizes of everything: of the pass itself, or of a trial within a minute on one core."""
 
     name: str
     input: InputConfig
     num_classes: int
     tried: tuple[tuple[str, int], tuple[str, int]]
-    """Teacher and student of the presets' runs, each with its width."""
+    """Teacher and student of the methods' runs, each with its width."""
     trial: TrainingConfig
     rounds: int
     speed: tuple[str, str]
@@ -50,13 +50,13 @@ class Scale:
     matrix: int
     """Side of the square matrices whose product is timed."""
     pairs: tuple[tuple[str, str], ...]
-    """Teachers and students that are trained."""
+    """Teachers and students to train."""
     batch_size: int
     most_epochs: int
     most_seconds: float
-    """Of a student's training."""
+    """Bound of a student's training."""
     least: dict[str, float]
-    """Seconds with which a part of a stage is worth beginning; 0 for stages that are not named."""
+    """Smallest time in seconds with which a part of a stage is started; 0 for stages without an entry."""
 
 
 CIFAR = InputConfig((3, 32, 32), mean=NORMALISATION["cifar10"][0], std=NORMALISATION["cifar10"][1])
@@ -107,7 +107,7 @@ TINY = Scale(
 
 
 class Halves(Hooks):
-    """Notes the time after every round, keeps the checkpoint, and stops after `stop_after` rounds."""
+    """Times of the rounds and the newest checkpoint; stops after `stop_after` rounds."""
 
     def __init__(self, device: torch.device, stop_after: int | None = None) -> None:
         self._device, self._stop_after = device, stop_after
@@ -115,7 +115,7 @@ class Halves(Hooks):
         self.data: bytes | None = None
 
     def checkpoint(self, step: int, data: bytes) -> None:
-        """Keeps the newest."""
+        """Replaces the older one."""
         self.data = data
 
     def should_stop(self) -> str | None:
@@ -148,8 +148,8 @@ def preset(scale: Scale, device: torch.device, method: str, *, graphs: bool) -> 
     except Stopped:
         pass
     else:
-        raise AssertionError("the engine did not stop when asked")
-    release(device)  # the first half's recordings, which must not be freed during another one
+        raise AssertionError("the engine did not stop")
+    release(device)  # the first half's recordings must not be freed during another recording
     result = distill(teacher, resumed, config, second, resume=first.data)
     if result.steps != scale.rounds:
         raise AssertionError(f"the resumed run ended after {result.steps} rounds, not {scale.rounds}")
@@ -167,7 +167,7 @@ def preset(scale: Scale, device: torch.device, method: str, *, graphs: bool) -> 
 
 @torch.no_grad()
 def _settle(teacher: nn.Module, scale: Scale) -> None:
-    """Give an untrained teacher BN statistics of its own, on which methods rest."""
+    """Give an untrained teacher BN statistics of its own, which methods need."""
     teacher.train()
     for _ in range(10):
         teacher(torch.randn(64, *scale.input.shape))
@@ -175,7 +175,7 @@ def _settle(teacher: nn.Module, scale: Scale) -> None:
 
 
 def speed(scale: Scale, device: torch.device, batch_size: int, until: float) -> dict[str, Any]:
-    """Times of a student step at one batch size, as many turns as fit, with the arithmetic done a second."""
+    """Times of a student step at one batch size, as many turns as fit, and operations per second."""
     case = Case(
         teacher=scale.speed[0],
         student=scale.speed[1],
@@ -225,27 +225,27 @@ def _ratios(seconds: dict[str, float]) -> dict[str, float]:
 
 def _tflops(case: Case, seconds: dict[str, float]) -> dict[str, float]:
     """10^12 operations a second of the engine, by the count of `benchmarks.work`."""
-    found = {}
+    tflops = {}
+    work = Work(engine_config(case, 0), *case.networks())
     for name, fresh in (("engine", STUDENT_STEPS), ("engine_with_pool", 1), ("engine_with_graphs", 1)):
-        config = engine_config(case, 0)
-        work = petaflop(config, *case.networks(), 1, fresh * case.batch_size)
-        found[f"{name}_tflops"] = float(f"{1000 * work / (STUDENT_STEPS * seconds[f'{name}_seconds']):.4g}")
-    return found
+        pflop = work.petaflop(1, fresh * case.batch_size)
+        tflops[f"{name}_tflops"] = float(f"{1000 * pflop / (STUDENT_STEPS * seconds[f'{name}_seconds']):.4g}")
+    return tflops
 
 
 def matrix_tflops(side: int, device: torch.device) -> float:
     """10^12 operations a second of the product of two square bfloat16 matrices of random numbers."""
     a, b = (torch.randn(side, side, device=device).bfloat16() for _ in range(2))
-    taken = []
+    times = []
     for _ in range(13):
         start = now(device)
         torch.mm(a, b)
-        taken.append(now(device) - start)
-    return 2 * side**3 / statistics.median(taken[3:]) / 1e12
+        times.append(now(device) - start)
+    return 2 * side**3 / statistics.median(times[3:]) / 1e12
 
 
 def usable(device: torch.device) -> bool:
-    """Whether this process can go on with `device`, which a failed kernel or recording may have ended."""
+    """Whether `device` still works in this process: a failed kernel or recording can end that."""
     try:
         release(device)
         torch.randn(8, device=device).sum().item()
@@ -256,7 +256,7 @@ def usable(device: torch.device) -> bool:
 
 
 def release(device: torch.device) -> None:
-    """Give back a GPU's memory of what is no longer used."""
+    """Free the GPU memory of objects that are no longer used."""
     if device.type == "cuda":
         gc.collect()
         torch.cuda.empty_cache()

@@ -1,4 +1,4 @@
-"""The last parts of the pass over a GPU: teachers from labelled images, students from teachers alone."""
+"""Parts of the GPU pass: teachers from labelled images, students from teachers alone."""
 
 from __future__ import annotations
 
@@ -18,29 +18,31 @@ from torch import Tensor, nn
 from benchmarks import teacher_shards, teacher_training
 from benchmarks.data import data_dir, data_file, load_images, normalise
 from benchmarks.gpu_pass_parts import Scale, release
+from benchmarks.machine_load import MachineLoad
 from benchmarks.paper_table import Split
+from benchmarks.recipe_facts import recipe_facts
 from benchmarks.snapshots import Snapshot, Snapshots, same_network
 from benchmarks.step_time import now
-from benchmarks.work import petaflop
+from benchmarks.work import Work, updates_a_round
 from dfad_core.contract.config import BudgetConfig, DistillConfig, MethodConfig, TrainingConfig
-from dfad_core.contract.methods import get_method
 from dfad_core.errors import DfadError
 from dfad_core.evaluation.accuracy import accuracy
 from dfad_core.networks import build_classifier
+from dfad_core.networks.batch_norm import bn_layers
 from dfad_core.training.trainer import DistillResult, distill
 
 SEED = 0
 SCORING_SECONDS = 4.0
-"""Of a teacher's share, for what comes after its training."""
+"""Part of a teacher's time for scoring and writing after its training."""
 CLOSING_SECONDS = 5.0
-"""Of a student's share, for all but its training, until a run has shown how long that takes."""
+"""Part of a student's time besides its training, until a run has measured it."""
 WHOLE_TEST_SET = 10_000
 
-Tell = Callable[[dict[str, Any]], None]
+Report = Callable[[dict[str, Any]], None]
 
 
 class Images:
-    """The data set's two splits, read when they are first asked for; the test images stay on the device."""
+    """The data set's two splits, read at first use; the test images stay on the device."""
 
     def __init__(self, scale: Scale, device: torch.device, data: str | None) -> None:
         self._scale, self._device, self._data = scale, device, data
@@ -58,7 +60,7 @@ class Images:
 
     @property
     def name(self) -> str:
-        """Of what is scored on."""
+        """Name of the scored data set."""
         kind = "synthetic-test" if self._scale.name == "tiny" else "cifar10-test"
         count = len(self.test.labels_B)
         return kind if count == WHOLE_TEST_SET else f"{kind}-{count}"
@@ -69,10 +71,10 @@ class Images:
         else:
             path = data_file(data_dir(self._data), f"cifar10-{name}.parquet")
             images_BCHW, labels_B = load_images(path)
-        given = self._scale.input
-        assert given.mean is not None
-        assert given.std is not None
-        return Split(normalise(images_BCHW, given.mean, given.std), labels_B)
+        input_config = self._scale.input
+        assert input_config.mean is not None
+        assert input_config.std is not None
+        return Split(normalise(images_BCHW, input_config.mean, input_config.std), labels_B)
 
 
 def _synthetic(scale: Scale, seed: int) -> tuple[Tensor, Tensor]:
@@ -86,19 +88,19 @@ def _synthetic(scale: Scale, seed: int) -> tuple[Tensor, Tensor]:
 
 @dataclass
 class Pass:
-    """What the parts of these stages share."""
+    """State that the parts of these stages share."""
 
     scale: Scale
     device: torch.device
     folder: Path
     images: Images
     closing_seconds: float = CLOSING_SECONDS
-    """What a student takes beside its training: at least so much, or the most seen until now."""
+    """A student's time besides its training: the constant, or the largest measured so far."""
     student_seconds: float = math.inf
-    """Of a student's training: the least that one had until now, so that methods stay comparable."""
+    """Of a student's training: the smallest of a run so far, which keeps methods comparable."""
 
     def training_seconds(self, until: float) -> float:
-        """Of a student that shall be trained and scored by then."""
+        """Training time of a student that is to be trained and scored by then."""
         left = until - time.monotonic()
         seconds = min(
             max(left - self.closing_seconds, left / 2), self.scale.most_seconds, self.student_seconds
@@ -106,7 +108,7 @@ class Pass:
         return float(math.floor(seconds)) if seconds > 10 else seconds
 
     def network(self, name: str) -> nn.Module:
-        """A new one, its weights drawn from the pass's seed."""
+        """A new network with weights from the pass's seed."""
         torch.manual_seed(SEED)
         return build_classifier(name, num_classes=self.scale.num_classes, input_shape=self.scale.input.shape)
 
@@ -117,11 +119,11 @@ class Pass:
 
 
 def teacher(run: Pass, name: str, until: float) -> dict[str, Any]:
-    """Train a teacher within the time and keep it in float16; one whose files are there is only scored."""
+    """Train a teacher within the time and store it in float16; one whose files exist is only scored."""
     images = len(run.images.test.labels_B)
     module = run.network(name)
-    kept = teacher_shards.read(run.folder, name)
-    if kept is None:
+    stored = teacher_shards.read(run.folder, name)
+    if stored is None:
         train = run.images.train
         epochs = epochs_for(run, module, until - time.monotonic() - SCORING_SECONDS)
         print(f"{name}: {epochs} epochs", flush=True)
@@ -131,9 +133,9 @@ def teacher(run: Pass, name: str, until: float) -> dict[str, Any]:
         facts = {"epochs": str(epochs), "training_seconds": f"{now(run.device) - start:.2f}"}
         facts["accuracy"] = str(run.score(module))
         teacher_shards.write(run.folder, name, module.state_dict(), facts)
-        kept = teacher_shards.read(run.folder, name)
-        assert kept is not None
-    weights, facts = kept
+        stored = teacher_shards.read(run.folder, name)
+        assert stored is not None
+    weights, facts = stored
     module.load_state_dict(weights)
     return {
         "teacher": name,
@@ -148,33 +150,33 @@ def teacher(run: Pass, name: str, until: float) -> dict[str, Any]:
 
 
 def epochs_for(run: Pass, module: nn.Module, seconds: float) -> int:
-    """As many as fit, at least one, by the time of some steps with a copy of `module`."""
+    """Number of epochs that fit, at least one, by the time of some steps of a copy of `module`."""
     train = run.images.train
     recipe = teacher_training.Recipe(epochs=1)
-    taken = 0.0
+    step_seconds = 0.0
     spare = copy.deepcopy(module)
     for batches in (3, 10):
         count = batches * recipe.batch_size
         start = now(run.device)
         teacher_training.train(spare, train.images_BCHW[:count], train.labels_B[:count], recipe, run.device)
         steps = max(1, min(count, len(train.labels_B)) // recipe.batch_size)
-        taken = (now(run.device) - start) / steps
-    epoch = taken * max(1, len(train.labels_B) // recipe.batch_size)
+        step_seconds = (now(run.device) - start) / steps
+    epoch = step_seconds * max(1, len(train.labels_B) // recipe.batch_size)
     return max(1, min(run.scale.most_epochs, int(seconds / epoch)))
 
 
 class Tenths(Snapshots):
-    """Hands every copy of the student on at once. Time counts from the first round."""
+    """Scores every copy of the student at once. Time counts from the first round."""
 
     def __init__(self, student: nn.Module, seconds: float, score: Callable[[Snapshot], None]) -> None:
         super().__init__(student, seconds, since="distilling")
         self._score = score
 
     def should_stop(self) -> str | None:
-        """Called by the engine after every round; never asks it to stop."""
-        before = len(self.taken)
+        """Called by the engine after every round; never stops it."""
+        before = len(self.tenths)
         reason = super().should_stop()
-        for shot in self.taken[before:]:
+        for shot in self.tenths[before:]:
             self._score(shot)
         return reason
 
@@ -187,33 +189,33 @@ def student(
     *,
     graphs: bool,
     teacher_accuracy: float,
-    tell: Tell,
+    report: Report,
 ) -> dict[str, Any]:
-    """Distil a student within the time, closing evaluation included; `tell` is told each tenth's accuracy.
+    """Distil a student within the time, closing evaluation included; `report` gets each tenth's accuracy.
 
-    What fails with CUDA graphs is run again without them, in the time that is left.
+    A run that fails with CUDA graphs is repeated without them in the remaining time.
     """
-    kept = teacher_shards.read(run.folder, pair[0])
-    if kept is None:
+    stored = teacher_shards.read(run.folder, pair[0])
+    if stored is None:
         raise FileNotFoundError(f"the files of {pair[0]} are not in {run.folder}")
-    taught = run.network(pair[0])
-    taught.load_state_dict(kept[0])
+    teacher_network = run.network(pair[0])
+    teacher_network.load_state_dict(stored[0])
     images = len(run.images.test.labels_B)  # read before the clock starts
     run.student_seconds = run.training_seconds(until)
-    play = functools.partial(_distilled, run, taught, pair[1], method, tell=tell)
+    distil = functools.partial(_distilled, run, teacher_network, pair[1], method, report=report)
     refusal: dict[str, str] = {}
     if graphs:
         try:
-            figures = play(run.student_seconds, graphs=True)
+            figures = distil(run.student_seconds, graphs=True)
         except (DfadError, torch.cuda.OutOfMemoryError):
             raise
         except RuntimeError as error:
-            print(f"without CUDA graphs, for with them: {error}", file=sys.stderr, flush=True)
+            print(f"repeated without CUDA graphs: {error}", file=sys.stderr, flush=True)
             refusal = {"graphs_failed": f"{type(error).__name__}: {error}"[:2000]}
             graphs = False
         release(run.device)
     if not graphs:
-        figures = play(run.training_seconds(until), graphs=False)
+        figures = distil(run.training_seconds(until), graphs=False)
     return {
         "dataset": run.images.name,
         "images": images,
@@ -230,7 +232,14 @@ def student(
 
 
 def _distilled(
-    run: Pass, taught: nn.Module, name: str, method: str, seconds: float, *, graphs: bool, tell: Tell
+    run: Pass,
+    teacher_network: nn.Module,
+    name: str,
+    method: str,
+    seconds: float,
+    *,
+    graphs: bool,
+    report: Report,
 ) -> dict[str, Any]:
     start = time.monotonic()
     config = DistillConfig(
@@ -243,41 +252,46 @@ def _distilled(
         seed=SEED,
     )
     module, spare = run.network(name), run.network(name).to(run.device)
+    facts = recipe_facts(method, teacher_has_bn=bool(bn_layers(teacher_network)))
+    work = Work(config, teacher_network, module)
     curve: list[dict[str, Any]] = []
 
-    def scored(shot: Snapshot) -> None:
-        point = _point(shot.seconds, shot.step, shot.queries, run.score(same_network(spare, shot.weights)))
-        curve.append(point)
-        tell({"tenth": int(10 * shot.seconds / seconds), "method": method, **point})
+    def point(seconds: float, step: int, queries: int, share: float) -> dict[str, Any]:
+        pflop = float(f"{work.petaflop(step, queries):.4g}")
+        figures = {"seconds": round(seconds, 2), "step": step, "queries": queries}
+        return {**figures, "pflop": pflop, "accuracy": share}
 
-    result = distill(taught, module, config, Tenths(module, seconds, scored))
-    queries = int(result.metrics["teacher_queries"])
-    final = run.score(result.student)
-    curve.append(_point(result.seconds, result.steps, queries, final))
-    took = time.monotonic() - start
-    run.closing_seconds = max(run.closing_seconds, 1.2 * (took - result.seconds))
+    def scored(shot: Snapshot) -> None:
+        share = run.score(same_network(spare, shot.weights))
+        curve.append(point(shot.seconds, shot.step, shot.queries, share))
+        report({"tenth": int(10 * shot.seconds / seconds), "method": method, **curve[-1]})
+
+    load = MachineLoad()
+    result = distill(teacher_network, module, config, Tenths(module, seconds, scored))
+    others = load.figures()
+    queries, final = int(result.metrics["teacher_queries"]), run.score(result.student)
+    curve.append(point(result.seconds, result.steps, queries, final))
+    run.closing_seconds = max(run.closing_seconds, 1.2 * (time.monotonic() - start - result.seconds))
     return {
         "student_accuracy": final,
         "budget_seconds": seconds,
         "training_seconds": round(result.seconds, 2),
         "steps": result.steps,
-        **_amounts(config, taught, result, queries),
+        "updates_a_round": updates_a_round(config),
+        **_rates(config, result, curve[-1]["pflop"]),
+        "teacher_queries": queries,
+        **facts,
+        **others,
         "curve": curve,
         "fidelity": {source: round(value, 5) for source, value in result.fidelity.items()},
     }
 
 
-def _point(seconds: float, step: int, queries: int, share: float) -> dict[str, Any]:
-    return {"seconds": round(seconds, 2), "step": step, "queries": queries, "accuracy": share}
-
-
-def _amounts(config: DistillConfig, taught: nn.Module, result: DistillResult, queries: int) -> dict[str, Any]:
-    """Images shown to the student and arithmetic done, a second of training."""
-    updates = result.steps * get_method(config.method.name).student_steps
-    pflop = petaflop(config, taught.cpu(), result.student.cpu(), result.steps, queries)
+def _rates(config: DistillConfig, result: DistillResult, pflop: float) -> dict[str, Any]:
+    """Images shown to the student and arithmetic done, per second of training."""
+    images = result.steps * updates_a_round(config) * config.training.batch_size
     return {
-        "presentations_per_second": round(updates * config.training.batch_size / result.seconds, 1),
-        "teacher_queries": queries,
-        "pflop": float(f"{pflop:.4g}"),
+        "presentations_per_second": round(images / result.seconds, 1),
+        "pflop": pflop,
         "tflops": float(f"{1000 * pflop / result.seconds:.4g}"),
     }

@@ -1,4 +1,4 @@
-"""The committed lines of passes over a GPU: what ran, how fast, and what was trained."""
+"""Rows from result lines of GPU passes: methods, speed, teachers, students."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ Table = tuple[Row, list[Row]]
 
 def newest(lines: Sequence[Line]) -> list[Line]:
     """The newest line of each part on each machine, without trials and tenths of a run."""
-    found: dict[tuple[str, str], Line] = {}
+    of_part: dict[tuple[str, str], Line] = {}
     for line in lines:
         if line["scale"] == "full" and "tenth" not in line and "skipped" not in line:
             key = (_machine(line), line["part"])
-            found.pop(key, None)
-            found[key] = line
-    return list(found.values())
+            of_part.pop(key, None)
+            of_part[key] = line
+    return list(of_part.values())
 
 
 def students(lines: Sequence[Line]) -> list[Line]:
-    """The students that were trained, in the form of all runs that were scored on real data."""
+    """The lines of students, in the form of all runs that were scored on real data."""
     return [line for line in newest(lines) if "student_accuracy" in line]
 
 
@@ -35,14 +35,14 @@ def sections(lines: Sequence[Line]) -> list[tuple[str, Table]]:
         ("Methods on a GPU, stopped and resumed once", "presets", preset_rows),
         ("Time of a training step on a GPU", "speed", speed_rows),
         ("Teachers trained on CIFAR-10", "teachers", teacher_rows),
-        ("Students' trainings on a GPU", "students", student_rows),
+        ("Training of students on a GPU", "students", student_rows),
     )
-    found = []
+    tables = []
     for title, stage, rows in stages:
         of_stage = [line for line in shown if line["part"].startswith(f"{stage}/")]
         if of_stage:
-            found.append((title, rows(of_stage)))
-    return found
+            tables.append((title, rows(of_stage)))
+    return tables
 
 
 def preset_rows(lines: Sequence[Line]) -> Table:
@@ -102,7 +102,7 @@ def speed_rows(lines: Sequence[Line]) -> Table:
 
 
 def teacher_rows(lines: Sequence[Line]) -> Table:
-    """Accuracy of each teacher, and as it is kept, in float16."""
+    """Accuracy of each teacher, and of its stored float16 copy."""
     head = ("teacher", "images scored", "accuracy %", "in float16", "epochs", "training s", "on", "revision")
     rows = []
     for line in lines:
@@ -125,7 +125,7 @@ def teacher_rows(lines: Sequence[Line]) -> Table:
 
 
 def student_rows(lines: Sequence[Line]) -> Table:
-    """How much was shown to each student, and how much arithmetic that was."""
+    """Images shown to each student, and the arithmetic of that."""
     head = (
         *("pair", "method", "student %", "training s", "images shown", "a second", "TFLOP/s"),
         *("CUDA graphs", "on", "revision"),

@@ -1,4 +1,4 @@
-"""MLflow's tracking server with one run to ask for: what people poll elsewhere, for comparison."""
+"""MLflow's tracking server with one run to poll, for comparison."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""MNIST without MNIST: LeNet-5 to LeNet-5-half within a number of seconds, scored on real digits.
+"""LeNet-5 to LeNet-5-half without data, within a number of seconds, scored on MNIST.
 
     python -m benchmarks.mnist --seconds 120
 
-The engine sees the teacher alone. Real images are loaded for scoring, after training. The test set
-is for the run that is reported; `--split train` scores on the first 10,000 training images instead,
-and is what any setting may be chosen by.
+The engine gets the teacher alone. Real images are loaded for scoring, after training. The test set is
+scored in runs that are reported; `--split train` scores on the first 10,000 training images instead, and
+settings may be chosen by that alone. A result line whose run had a neighbour on the machine says so.
 """
 
 from __future__ import annotations
@@ -15,19 +15,23 @@ import sys
 import time
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from benchmarks.bystanders import Bystanders
 from benchmarks.data import DataMissing, data_dir, data_file, load_images, normalise
+from benchmarks.machine_load import MachineLoad, warning
+from benchmarks.recipe_facts import recipe_facts
 from benchmarks.record import RESULTS, append
-from benchmarks.snapshots import Snapshots, same_network
+from benchmarks.snapshots import Snapshot, Snapshots, same_network
+from benchmarks.work import Work, updates_a_round
 from dfad_core.contract.config import BudgetConfig, DistillConfig, InputConfig, MethodConfig
 from dfad_core.contract.methods import METHODS
 from dfad_core.evaluation.accuracy import accuracy
 from dfad_core.formats import load_teacher
 from dfad_core.networks import build_classifier
+from dfad_core.networks.batch_norm import bn_layers
 from dfad_core.profiling import TraceHooks, profiled
 from dfad_core.training.distributed import current_group, from_environment
 from dfad_core.training.runtime import resolve, usable_processors
@@ -36,11 +40,11 @@ from dfad_core.training.trainer import DistillResult, distill
 INPUT = InputConfig((1, 32, 32), mean=(0.1307,), std=(0.3081,))
 TEACHER, STUDENT = "lenet5", "lenet5_half"
 SLICE = 10_000
-"""Training images that `--split train` scores on."""
+"""Training images scored with `--split train`."""
 
 
 def config_for(seconds: float, seed: int, method: str, device: str) -> DistillConfig:
-    """The engine's defaults, with `seconds` for everything it does; 4 % of them to evaluate at the end."""
+    """The engine's defaults with `seconds` for the whole run, 4 % of them for the closing evaluation."""
     reserve = min(max(1.5, 0.04 * seconds), 5.0, 0.5 * seconds)
     return DistillConfig(
         input=INPUT,
@@ -54,10 +58,10 @@ def config_for(seconds: float, seed: int, method: str, device: str) -> DistillCo
 def run(
     teacher: nn.Module, config: DistillConfig, seconds: float, *, trace: Path | None = None
 ) -> tuple[DistillResult, Snapshots, float]:
-    """Distil a new student; its result, the copies made on the way, and the seconds it took in all."""
+    """Distil a new student; the result, the copies on the way, and the seconds of all of it."""
     torch.manual_seed(config.seed)
     student = build_classifier(STUDENT, num_classes=10, input_shape=INPUT.shape)
-    snapshots = Snapshots(student, seconds)
+    snapshots = Snapshots(student, seconds, updates_a_round=updates_a_round(config))
     start = time.monotonic()
     with nullcontext(snapshots) if trace is None else TraceHooks(trace, snapshots) as hooks:
         result = distill(teacher, student, config, hooks)
@@ -66,27 +70,38 @@ def run(
 
 def score(
     teacher: nn.Module,
+    config: DistillConfig,
     result: DistillResult,
     snapshots: Snapshots,
-    took: float,
+    *,
+    seconds: float,
     images: tuple[Tensor, Tensor],
-) -> tuple[float, float, list[dict[str, float]]]:
-    """Accuracy of the teacher, of the final student, and of the student over time."""
+) -> dict[str, Any]:
+    """Accuracies on labelled images as fields of the result line.
+
+    Of the teacher, of the final student, over time (`curve`), at doubling amounts of work (`checkpoints`).
+    """
     x_BCHW, labels_B = images
     copy = build_classifier(STUDENT, num_classes=10, input_shape=INPUT.shape)
-    curve = [
-        {
-            "seconds": round(shot.seconds, 1),
-            "step": shot.step,
-            "queries": shot.queries,
-            "accuracy": accuracy(same_network(copy, shot.weights), x_BCHW, labels_B),
-        }
-        for shot in snapshots.taken
-    ]
+    work = Work(config, teacher.cpu(), copy)
+
+    def point(seconds: float, step: int, queries: int, share: float) -> dict[str, float]:
+        pflop = work.petaflop(step, queries)
+        figures = {"seconds": round(seconds, 1), "step": step, "queries": queries}
+        return {**figures, "pflop": float(f"{pflop:.4g}"), "accuracy": share}
+
+    def scored(shot: Snapshot) -> dict[str, float]:
+        share = accuracy(same_network(copy, shot.weights), x_BCHW, labels_B)
+        return point(shot.seconds, shot.step, shot.queries, share)
+
     final = accuracy(result.student, x_BCHW, labels_B)
-    queries = int(result.metrics["teacher_queries"])
-    curve.append({"seconds": round(took, 1), "step": result.steps, "queries": queries, "accuracy": final})
-    return accuracy(teacher.cpu(), x_BCHW, labels_B), final, curve
+    last = point(seconds, result.steps, int(result.metrics["teacher_queries"]), final)
+    return {
+        "teacher_accuracy": round(accuracy(teacher, x_BCHW, labels_B), 4),
+        "student_accuracy": round(final, 4),
+        "curve": [*map(scored, snapshots.tenths), last],
+        "checkpoints": [*map(scored, snapshots.checkpoints)],
+    }
 
 
 def real_images(folder: Path, split: str) -> tuple[Tensor, Tensor]:
@@ -108,9 +123,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--split", default="test", choices=("test", "train"), help="what to score on")
     parser.add_argument("--data", help="data folder; else DFAD_DATA_DIR, else ../shared/data")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    parser.add_argument("--processors", type=processors, help="numbers of those to stay on, such as 0,1")
+    parser.add_argument("--processors", type=processors, help="processor numbers to run on, such as 0,1")
     parser.add_argument("--profile", type=Path, help="folder for a table of where the time goes and a trace")
-    parser.add_argument("--runs-beside", type=int, default=0, help="for the record: runs on other processors")
+    parser.add_argument("--runs-beside", type=int, default=0, help="recorded: simultaneous runs of the table")
     return parser.parse_args(arguments)
 
 
@@ -136,47 +151,51 @@ def main(arguments: list[str] | None = None) -> None:
     if current_group().rank > 0:
         run(teacher, config, options.seconds)  # the first process reports
         return
-    others = Bystanders()
+    load = MachineLoad()
     if options.profile:
         with profiled() as profile:
             run(teacher, config, options.seconds, trace=options.profile)
         (options.profile / "table.txt").write_text(profile.table() + "\n")
         print(profile.table())
         return
-    result, snapshots, took = run(teacher, config, options.seconds)
-    busy, warning = others.processors(), others.warning()
-    teacher_accuracy, final, curve = score(teacher, result, snapshots, took, images)
-    torch.set_num_threads(result.threads)  # what the line says of the machine
-    print(f"{'seconds':>8} {'step':>7} {'accuracy':>9}")
-    for point in curve:
-        print(f"{point['seconds']:8.1f} {point['step']:7.0f} {point['accuracy']:9.4f}")
-    append(
+    result, snapshots, seconds = run(teacher, config, options.seconds)
+    others = load.figures()
+    scores = score(teacher, config, result, snapshots, seconds=seconds, images=images)
+    torch.set_num_threads(result.threads)  # the number that the line records
+    _print_curve(scores["curve"])
+    line = append(
         RESULTS / "mnist.jsonl",
         {
             "benchmark": "mnist",
             "dataset": f"mnist-{options.split}",
             "pair": f"{TEACHER}:{STUDENT}",
             "method": options.method,
-            "teacher_accuracy": round(teacher_accuracy, 4),
-            "student_accuracy": round(final, 4),
+            **recipe_facts(options.method, teacher_has_bn=bool(bn_layers(teacher))),
+            **scores,
             "budget_seconds": options.seconds,
-            "seconds": round(took, 1),
+            "seconds": round(seconds, 1),
             "seed": options.seed,
             "steps": result.steps,
+            "updates_a_round": updates_a_round(config),
             "processes": current_group().size,
             "runs_beside": options.runs_beside,
-            "others_processors": None if busy is None else round(busy, 2),
-            "curve": curve,
+            **others,
             "fidelity": {name: round(value, 5) for name, value in result.fidelity.items()},
         },
         resolve(config).device,
     )
-    if warning is not None:
-        print(warning)
+    if (sentence := warning(others)) is not None:
+        print(sentence)
     print(
-        f"MNIST accuracy={final:.4f} teacher_accuracy={teacher_accuracy:.4f} "
-        f"seconds={took:.0f} method={options.method}"
+        f"MNIST accuracy={line['student_accuracy']:.4f} teacher_accuracy={line['teacher_accuracy']:.4f} "
+        f"seconds={seconds:.0f} method={options.method}"
     )
+
+
+def _print_curve(curve: list[dict[str, float]]) -> None:
+    print(f"{'seconds':>8} {'step':>7} {'accuracy':>9}")
+    for point in curve:
+        print(f"{point['seconds']:8.1f} {point['step']:7.0f} {point['accuracy']:9.4f}")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-"""Every method at the same time on MNIST: several seeds of each, one table.
+"""Every method at equal seconds on MNIST, with several seeds, and one table of them.
 
     python -m benchmarks.mnist_table --seconds 120 --seeds 0 1 2
 
-Each run is a `python -m benchmarks.mnist` of its own on processors of its own: as many at once as
-`--processors-each` allows. Result lines are appended as they come; a run whose line is already there
-(same settings, same revision) is not repeated, so an interrupted table goes on where it was.
+Each run is a `python -m benchmarks.mnist` of its own. Runs go one after another: two at once are each other's
+neighbour on the machine, and `--at-once` marks their lines so. Result lines are appended as they come. A run
+whose line is there (same settings, same revision, no neighbour) is not repeated, so an interrupted table
+goes on where it was.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
 
-from benchmarks.record import RESULTS, ROOT, revision
-from benchmarks.table import read
+from benchmarks.method_table import MethodRuns, accuracy_at, common_amounts, legend, methods_of
+from benchmarks.record import RESULTS, ROOT, read, revision
 from dfad_core.contract.methods import METHODS
 
 FILE = RESULTS / "mnist.jsonl"
@@ -50,26 +51,23 @@ class Run:
 
 
 def summary(lines: Sequence[Mapping[str, Any]]) -> str:
-    """Mean and spread (largest less smallest) over seeds, best first."""
-    by_method: dict[str, list[Mapping[str, Any]]] = {}
-    for line in lines:
-        by_method.setdefault(line["method"], []).append(line)
-    rows = []
-    for method, found in by_method.items():
-        scores = [100 * line["student_accuracy"] for line in found]
-        rounds = statistics.mean(line["steps"] for line in found)
-        queries = statistics.mean(line["curve"][-1]["queries"] for line in found)
-        spread = max(scores) - min(scores)
-        rows.append((statistics.mean(scores), spread, method, len(found), rounds, queries))
-    head = f"{'method':<14} {'seeds':>5} {'mean %':>7} {'spread':>7} {'rounds':>8} {'teacher queries':>16}"
-    return "\n".join(
-        [
-            head,
-            *(
-                f"{method:<14} {count:>5} {mean:7.2f} {spread:7.2f} {rounds:8.0f} {queries:16.0f}"
-                for mean, spread, method, count, rounds, queries in sorted(rows, reverse=True)
-            ),
-        ]
+    """Mean and spread (largest less smallest) over seeds at equal seconds, and the mean at equal updates."""
+    methods = methods_of(lines)
+    amount = next(iter(common_amounts(methods, "student_updates")), None)
+    title = "-" if amount is None else f"at {amount:,.0f} updates"
+    head = f"{'method':<18} {'seeds':>5} {'mean %':>7} {'spread':>7} {title:>18} {'teacher queries':>16}"
+    return "\n".join([head, *(_summary_row(row, amount) for row in methods), legend(methods)]).rstrip()
+
+
+def _summary_row(row: MethodRuns, amount: float | None) -> str:
+    scores = [100 * line["student_accuracy"] for line in row.lines]
+    reached = [None if amount is None else accuracy_at(line, "student_updates", amount) for line in row.lines]
+    known = [100 * score for score in reached if score is not None]
+    equal = f"{statistics.mean(known):.2f}" if len(known) == len(reached) else "not recorded"
+    queries = statistics.mean(line["curve"][-1]["queries"] for line in row.lines)
+    spread = max(scores) - min(scores)
+    return (
+        f"{row.label:<18} {len(row.lines):>5} {row.accuracy:7.2f} {spread:7.2f} {equal:>18} {queries:16.0f}"
     )
 
 
@@ -81,6 +79,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS), metavar="NAME")
     parser.add_argument("--processors-each", type=int, default=1, help="processors of one run")
+    parser.add_argument("--at-once", type=int, default=1, help="simultaneous runs; more than 1 are marked")
     parser.add_argument("--split", default="test", choices=("test", "train"), help="what to score on")
     parser.add_argument("--data", help="data folder; else DFAD_DATA_DIR, else ../shared/data")
     return parser.parse_args(arguments)
@@ -89,23 +88,36 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> None:
     """Run what is missing, then print the table; exit 1 if a run failed."""
     options = parse(arguments)
-    each = options.processors_each
-    mine = sorted(os.sched_getaffinity(0))
-    slots: SimpleQueue[list[int]] = SimpleQueue()
-    at_once = max(1, len(mine) // each)
-    for slot in range(at_once):
-        slots.put(mine[slot * each : (slot + 1) * each])
     git_revision = revision()["git_revision"]
-    wanted = [
-        Run(method, seed, options.seconds, options.split, each)
-        for seed in options.seeds  # seed by seed, so that a table cut short has every method
+    runs = [
+        Run(method, seed, options.seconds, options.split, options.processors_each)
+        for seed in options.seeds  # seed by seed: an interrupted table has every method
         for method in options.methods
     ]
 
-    def done(run: Run) -> list[Mapping[str, Any]]:
-        return [line for line in read(FILE) if run.is_in(line, git_revision)][-1:]
+    def lines_of(run: Run) -> list[Mapping[str, Any]]:
+        return [line for line in read(FILE) if run.is_in(line, git_revision)]
 
-    def play(run: Run) -> int:
+    def is_done(run: Run) -> bool:
+        lines = lines_of(run)
+        return any(not line.get("neighbour") for line in lines) or (options.at_once > 1 and bool(lines))
+
+    codes = run_all([run for run in runs if not is_done(run)], options)
+    print(summary([line for run in runs for line in lines_of(run)]))
+    if any(codes):
+        sys.exit(f"benchmarks.mnist_table: {sum(map(bool, codes))} of {len(codes)} runs failed")
+
+
+def run_all(runs: Sequence[Run], options: argparse.Namespace) -> list[int]:
+    """Exit statuses of the runs, at most `--at-once` of them at a time, each on processors of its own."""
+    each = options.processors_each
+    usable = sorted(os.sched_getaffinity(0))
+    at_once = max(1, min(options.at_once, len(usable) // each))
+    slots: SimpleQueue[list[int]] = SimpleQueue()
+    for slot in range(at_once):
+        slots.put(usable[slot * each : (slot + 1) * each])
+
+    def run_one(run: Run) -> int:
         processors = slots.get()
         try:
             command = [sys.executable, "-m", "benchmarks.mnist", "--device", "cpu"]
@@ -120,12 +132,8 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"seed={run.seed} {output[-1] if output else 'no output'}", flush=True)
         return finished.returncode
 
-    missing = [run for run in wanted if not done(run)]
     with ThreadPoolExecutor(at_once) as pool:
-        codes = list(pool.map(play, missing))
-    print(summary([line for run in wanted for line in done(run)]))
-    if any(codes):
-        sys.exit(f"benchmarks.mnist_table: {sum(map(bool, codes))} of {len(codes)} runs failed")
+        return list(pool.map(run_one, runs))
 
 
 if __name__ == "__main__":

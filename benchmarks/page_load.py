@@ -1,4 +1,4 @@
-"""How long the page of a long job takes to open in a browser, and whether it stays smooth.
+"""Time to open the page of a long job in a browser, and tasks that block it.
 
 `python -m benchmarks.page_load` starts the server on a folder of its own, gives one job a hundred thousand
 readings, opens its page in Chromium several times with an empty cache, moves over the curves, and

@@ -2,10 +2,10 @@
 
     python -m benchmarks.paper_table --dataset cifar10 --pair resnet34:resnet18 --method best --seconds 900
 
-A teacher is trained on the real training images where no `--teacher` is given, and kept in `--cache` for
-the next run. The engine sees the teacher alone; the test images score its student when it is done.
-A row that is already there (same settings, same revision) is not run again, unless with `--again`.
-Data of one's own: `--dataset parquet` or `folder`, with `--train` and `--test`.
+Without `--teacher`, a teacher is trained on the real training images and stored in `--cache` for the next
+run. The engine gets the teacher alone; the test images score the final student.
+A row that is there (same settings, same revision) is not run again, unless with `--again`.
+Other data: `--dataset parquet` or `folder`, with `--train` and `--test`.
 """
 
 from __future__ import annotations
@@ -25,18 +25,19 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks import teacher_training
-from benchmarks.bystanders import Bystanders
 from benchmarks.data import DataMissing, data_dir, data_file, load_folder, load_images, normalise
-from benchmarks.record import RESULTS, append, revision
-from benchmarks.snapshots import Snapshots, same_network
-from benchmarks.table import read
-from benchmarks.work import petaflop
+from benchmarks.machine_load import MachineLoad
+from benchmarks.recipe_facts import recipe_facts
+from benchmarks.record import RESULTS, append, read, revision
+from benchmarks.snapshots import Snapshot, Snapshots, same_network
+from benchmarks.work import Work, updates_a_round
 from dfad_core.contract.config import BudgetConfig, DistillConfig, InputConfig, MethodConfig, TrainingConfig
 from dfad_core.contract.methods import METHODS
 from dfad_core.errors import DfadError
 from dfad_core.evaluation.accuracy import accuracy
 from dfad_core.formats import load_teacher
 from dfad_core.networks import build_classifier
+from dfad_core.networks.batch_norm import bn_layers
 from dfad_core.profiling import TraceHooks, profiled
 from dfad_core.training.distributed import current_group, from_environment
 from dfad_core.training.runtime import resolve
@@ -49,7 +50,7 @@ NORMALISATION = {
     "mnist": ((0.1307,), (0.3081,)),
 }
 SIDES = {"mnist": 32}
-"""Sides that a data set's images are brought to."""
+"""Side to which a data set's images are resized."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Data:
-    """Both splits, and what one input looks like."""
+    """Both splits, their input and number of classes."""
 
     train: Split
     test: Split
@@ -74,15 +75,15 @@ def load_data(options: argparse.Namespace) -> Data:
     """The named data set, or the user's own. DataMissing where there is none."""
     raw = {}
     for split in ("train", "test"):
-        given = getattr(options, split)
+        option = getattr(options, split)
         if options.dataset == "folder":
-            if given is None:
+            if option is None:
                 raise DataMissing("--dataset folder needs --train and --test")
-            raw[split] = load_folder(given)
+            raw[split] = load_folder(option)
         else:
-            if options.dataset == "parquet" and given is None:
+            if options.dataset == "parquet" and option is None:
                 raise DataMissing("--dataset parquet needs --train and --test")
-            path = given or data_file(data_dir(options.data), f"{options.dataset}-{split}.parquet")
+            path = option or data_file(data_dir(options.data), f"{options.dataset}-{split}.parquet")
             if not path.is_file():
                 raise DataMissing(f"{path} does not exist")
             raw[split] = load_images(path, count=options.limit)
@@ -103,7 +104,7 @@ def load_data(options: argparse.Namespace) -> Data:
 def get_teacher(
     options: argparse.Namespace, name: str, data: Data, device: torch.device
 ) -> tuple[nn.Module, float]:
-    """The teacher, in eval mode on the CPU, and the seconds its training took (0 if it was there)."""
+    """The teacher, in eval mode on the CPU, and the seconds of its training (0 if it was there)."""
     shape = data.input.shape
     recipe = teacher_training.Recipe(epochs=options.teacher_epochs, mirror=options.dataset != "mnist")
     what = json.dumps([name, options.dataset, str(options.train), options.limit, shape, repr(recipe)])
@@ -124,7 +125,7 @@ def get_teacher(
 
 
 def config_for(options: argparse.Namespace, data: Data) -> DistillConfig:
-    """The engine's defaults under the options that were given."""
+    """The engine's defaults with the options of the command line."""
     names = ("batch_size", "latent_dim", "generator_width", "student_optimizer", "student_learning_rate")
     names += ("student_steps", "pool_batches", "inner_steps", "accumulation")
     training = {n: getattr(options, n) for n in names if getattr(options, n) is not None}
@@ -143,7 +144,7 @@ def config_for(options: argparse.Namespace, data: Data) -> DistillConfig:
 
 
 def settings_of(options: argparse.Namespace) -> dict[str, Any]:
-    """What makes two rows the same row."""
+    """Settings that identify a row."""
     left_out = {"again", "data", "cache", "profile"}
     return {k: str(v) if isinstance(v, Path) else v for k, v in vars(options).items() if k not in left_out}
 
@@ -157,29 +158,35 @@ def find_row(settings: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return None
 
 
-def scored(teacher: nn.Module, result: DistillResult, snapshots: Snapshots, data: Data) -> dict[str, Any]:
-    """Accuracies on the test split: of the teacher, of the final student, and on the way."""
+def scored(
+    teacher: nn.Module, work: Work, result: DistillResult, snapshots: Snapshots, data: Data
+) -> dict[str, Any]:
+    """Accuracies on the test split as fields of the row.
+
+    Of the teacher, of the final student, over time (`curve`), at doubling amounts of work (`checkpoints`).
+    """
     x, y = data.test.images_BCHW, data.test.labels_B
     spare = copy.deepcopy(result.student)
-    curve = [
-        {
-            "seconds": round(shot.seconds, 1),
-            "step": shot.step,
-            "queries": shot.queries,
-            "accuracy": accuracy(same_network(spare, shot.weights), x, y),
-        }
-        for shot in snapshots.taken
-    ]
-    taught, learnt = accuracy(teacher.cpu(), x, y), accuracy(result.student, x, y)
-    queries = int(result.metrics["teacher_queries"])
-    curve.append(
-        {"seconds": round(result.seconds, 1), "step": result.steps, "queries": queries, "accuracy": learnt}
-    )
+
+    def point(seconds: float, step: int, queries: int, share: float) -> dict[str, Any]:
+        pflop = float(f"{work.petaflop(step, queries):.4g}")
+        figures = {"seconds": round(seconds, 1), "step": step, "queries": queries}
+        return {**figures, "pflop": pflop, "accuracy": share}
+
+    def of_shot(shot: Snapshot) -> dict[str, Any]:
+        share = accuracy(same_network(spare, shot.weights), x, y)
+        return point(shot.seconds, shot.step, shot.queries, share)
+
+    of_teacher, of_student = accuracy(teacher.cpu(), x, y), accuracy(result.student, x, y)
+    last = point(result.seconds, result.steps, int(result.metrics["teacher_queries"]), of_student)
     return {
-        "teacher_accuracy": round(taught, 4),
-        "student_accuracy": round(learnt, 4),
-        "gap": round(taught - learnt, 4),
-        "curve": curve,
+        "teacher_accuracy": round(of_teacher, 4),
+        "student_accuracy": round(of_student, 4),
+        "gap": round(of_teacher - of_student, 4),
+        "curve": [*map(of_shot, snapshots.tenths), last],
+        "checkpoints": [*map(of_shot, snapshots.checkpoints)],
+        "pflop": last["pflop"],
+        "tflops": float(f"{1000 * last['pflop'] / result.seconds:.3g}"),
     }
 
 
@@ -189,18 +196,18 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     datasets = (*NORMALISATION, "parquet", "folder")
     parser.add_argument("--dataset", default="cifar10", choices=datasets)
-    parser.add_argument("--train", type=Path, help="parquet file or folder of one's own")
-    parser.add_argument("--test", type=Path, help="likewise")
+    parser.add_argument("--train", type=Path, help="parquet file or folder of training images")
+    parser.add_argument("--test", type=Path, help="the same of test images")
     parser.add_argument("--pair", default="resnet34:resnet18", help="teacher:student")
     parser.add_argument("--method", default="best", choices=list(METHODS))
-    parser.add_argument("--seconds", type=float, help="of training; 900 if no --steps are given")
-    parser.add_argument("--steps", type=int, help="rounds, in the place of seconds")
+    parser.add_argument("--seconds", type=float, help="of training; without --steps 900")
+    parser.add_argument("--steps", type=int, help="rounds, instead of seconds")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--teacher", type=Path, help="state dict; else one is trained")
+    parser.add_argument("--teacher", type=Path, help="state dict; without it a teacher is trained")
     parser.add_argument("--teacher-epochs", type=int, default=30)
     parser.add_argument("--cache", type=Path, default=Path("teachers"), help="folder of trained teachers")
     parser.add_argument("--data", help="data folder; else DFAD_DATA_DIR, else ../shared/data")
-    parser.add_argument("--limit", type=int, help="images of each split, for a trial")
+    parser.add_argument("--limit", type=int, help="number of images of each split")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     for name in ("batch-size", "latent-dim", "generator-width", "student-steps", "pool-batches"):
         parser.add_argument(f"--{name}", type=int)
@@ -209,7 +216,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--student-optimizer", choices=("sgd", "adam"))
     parser.add_argument("--student-learning-rate", type=float)
     parser.add_argument("--profile", type=Path, help="folder for a table of where the time goes and a trace")
-    parser.add_argument("--again", action="store_true", help="even if the row is there")
+    parser.add_argument("--again", action="store_true", help="run a row that is there")
     return parser.parse_args(arguments)
 
 
@@ -218,7 +225,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parse(arguments)
     line = None if options.again or options.profile else find_row(settings_of(options))
     try:
-        line = line or play(options)
+        line = line or run_row(options)
     except (DataMissing, DfadError) as error:
         sys.exit(f"benchmarks.paper_table: {error}")
     if line:
@@ -231,8 +238,8 @@ def main(arguments: list[str] | None = None) -> None:
         )
 
 
-def play(options: argparse.Namespace) -> dict[str, Any] | None:
-    """Teacher, distillation, score; None where another process reports, or a profile was taken."""
+def run_row(options: argparse.Namespace) -> dict[str, Any] | None:
+    """Teacher, distillation, score; None in a process that does not report, and for a profile."""
     teacher_name, _, student_name = options.pair.partition(":")
     data = load_data(options)
     config = config_for(options, data)
@@ -240,8 +247,11 @@ def play(options: argparse.Namespace) -> dict[str, Any] | None:
     teacher, teacher_seconds = get_teacher(options, teacher_name, data, device)
     torch.manual_seed(options.seed)
     student = build_classifier(student_name, num_classes=data.num_classes, input_shape=data.input.shape)
-    snapshots = Snapshots(student, options.seconds or float(options.steps or 900))
-    others = Bystanders()
+    facts = recipe_facts(options.method, teacher_has_bn=bool(bn_layers(teacher)))
+    work = Work(config, teacher, student)
+    seconds = options.seconds or float(options.steps or 900)
+    snapshots = Snapshots(student, seconds, updates_a_round=updates_a_round(config))
+    load = MachineLoad()
     start = time.monotonic()
     if options.profile:
         with profiled() as profile, TraceHooks(options.profile, snapshots) as hooks:
@@ -249,30 +259,28 @@ def play(options: argparse.Namespace) -> dict[str, Any] | None:
         print(profile.table())
         return None
     result = distill(teacher, student, config, snapshots)
-    took = time.monotonic() - start
+    elapsed = time.monotonic() - start
     if current_group().rank > 0:
         return None
-    pflop = petaflop(config, teacher, student, result.steps, int(result.metrics["teacher_queries"]))
-    busy = others.processors()
     figures = {
         "benchmark": "paper_table",
         "dataset": f"{options.dataset}-test",
         "pair": options.pair,
         "method": options.method,
+        **facts,
         "budget_seconds": options.seconds,
-        **scored(teacher, result, snapshots, data),
-        "seconds": round(took, 1),
+        **load.figures(),
+        **scored(teacher, work, result, snapshots, data),
+        "seconds": round(elapsed, 1),
         "teacher_seconds": round(teacher_seconds, 3),
         "seed": options.seed,
         "steps": result.steps,
-        "pflop": float(f"{pflop:.4g}"),
-        "tflops": float(f"{1000 * pflop / took:.3g}"),
+        "updates_a_round": updates_a_round(config),
         "processes": current_group().size,
-        "others_processors": None if busy is None else round(busy, 2),
         "fidelity": {name: round(value, 5) for name, value in result.fidelity.items()},
         "settings": settings_of(options),
     }
-    torch.set_num_threads(result.threads)  # what the line says of the machine
+    torch.set_num_threads(result.threads)  # the number that the line records
     return append(RESULTS / FILE, figures, device)
 
 

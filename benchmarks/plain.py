@@ -1,12 +1,13 @@
-"""The loop to be beaten: data-free adversarial distillation as a plain script writes it.
+"""The reference loop of the step-time benchmark: data-free adversarial distillation in plain PyTorch.
 
-float32 in NCHW; the generator runs with its graph in every student step and the graph is thrown
-away; teacher and student collect gradients in the generator's step. Fang et al. 2019, arXiv
-1912.11006: five student steps on fresh batches, then one generator step on another.
+float32 in NCHW; the generator runs with its graph in every student step and the graph is discarded; teacher
+and student collect gradients in the generator's step. Fang et al. 2019, arXiv 1912.11006: five student steps
+on fresh batches, then one generator step on another.
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -14,29 +15,33 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 STUDENT_STEPS = 5
+MAX_START_SIDE = 16
 
 
 class PlainGenerator(nn.Module):
-    """The same function as `dfad_core.networks.generator.Generator` up to 64 pixels, from stock layers."""
+    """DFAD's generator from stock layers, the function of `dfad_core.networks.generator.Generator`.
+
+    Images over 64 pixels get further upsampling stages of the widest width.
+    """
 
     def __init__(self, latent_dim: int, width: int, shape: tuple[int, int, int]) -> None:
         super().__init__()
         channels, self.height, self.width = shape
-        self.start = (2 * width, -(-self.height // 4), -(-self.width // 4))
+        stages = 2
+        while max(self.height, self.width) > MAX_START_SIDE * 2**stages:
+            stages += 1
+        self.start = (2 * width, -(-self.height // 2**stages), -(-self.width // 2**stages))
         self.linear = nn.Linear(latent_dim, 2 * width * self.start[1] * self.start[2])
-        self.layers = nn.Sequential(
-            nn.BatchNorm2d(2 * width),
-            nn.Upsample(scale_factor=2),
-            nn.Conv2d(2 * width, 2 * width, 3, padding=1),
-            nn.BatchNorm2d(2 * width),
-            nn.LeakyReLU(0.2, inplace=True),
-            nn.Upsample(scale_factor=2),
-            nn.Conv2d(2 * width, width, 3, padding=1),
-            nn.BatchNorm2d(width),
-            nn.LeakyReLU(0.2, inplace=True),
-            nn.Conv2d(width, channels, 3, padding=1),
-            nn.Tanh(),
-        )
+        layers: list[nn.Module] = [nn.BatchNorm2d(2 * width)]
+        for inputs, outputs in pairwise([2 * width] * stages + [width]):
+            layers += [
+                nn.Upsample(scale_factor=2),
+                nn.Conv2d(inputs, outputs, 3, padding=1),
+                nn.BatchNorm2d(outputs),
+                nn.LeakyReLU(0.2, inplace=True),
+            ]
+        layers += [nn.Conv2d(width, channels, 3, padding=1), nn.Tanh()]
+        self.layers = nn.Sequential(*layers)
         self.image_norm = nn.BatchNorm2d(channels, affine=False)
 
     def forward(self, z_BZ: Tensor) -> Tensor:
@@ -66,7 +71,7 @@ class PlainLoop:
         )
         self.generator_optimizer = torch.optim.Adam(generator.parameters(), lr=1e-3)
 
-    def play_round(self) -> None:
+    def run_round(self) -> None:
         """Five student updates and one of the generator."""
         for _ in range(STUDENT_STEPS):
             self.student_optimizer.zero_grad()

@@ -10,7 +10,7 @@ import numpy as np
 
 Line = Mapping[str, Any]
 
-AXES = {"seconds": "seconds", "queries": "images the teacher was asked about"}
+AXES = {"seconds": "seconds", "queries": "teacher queries"}
 
 
 def draw(lines: Sequence[Line], path: Path, against: str, title: str) -> None:
@@ -25,7 +25,7 @@ def draw(lines: Sequence[Line], path: Path, against: str, title: str) -> None:
 
     mpl.rcParams.update({"svg.hashsalt": "dfad", "svg.fonttype": "none", "font.size": 9})
     figure, axes = plt.subplots(figsize=(7, 4.2))
-    curves = {m: _curve(found, against) for m, found in by_method(lines).items()}
+    curves = {m: _curve(runs, against) for m, runs in by_method(lines).items()}
     order = sorted((m for m in curves if curves[m] is not None), key=lambda m: -curves[m][1].mean(0)[-1])
     colours = plt.get_cmap("tab20")
     for number, method in enumerate(order):
@@ -45,14 +45,14 @@ def draw(lines: Sequence[Line], path: Path, against: str, title: str) -> None:
 
 def by_method(lines: Sequence[Line]) -> dict[str, list[Line]]:
     """The lines of each method."""
-    found: dict[str, list[Line]] = {}
+    groups: dict[str, list[Line]] = {}
     for line in lines:
-        found.setdefault(line["method"], []).append(line)
-    return found
+        groups.setdefault(line["method"], []).append(line)
+    return groups
 
 
 def _curve(lines: Sequence[Line], against: str) -> Any:
-    """Mean places and each run's scores (runs, points); None where a run does not say."""
+    """Mean places and each run's scores (runs, points); None where a run does not record them."""
     curves = [line["curve"] for line in lines]
     points = min(len(curve) for curve in curves)
     if not all(against in point for curve in curves for point in curve):

@@ -1,12 +1,11 @@
-"""Students of teachers that the catalogue does not know, as public tools write them, through the HTTP API.
+"""Students of teachers outside of the catalogue, as public tools write them, through the HTTP API.
 
     python -m benchmarks.public_teachers
     python -m benchmarks.public_teachers --only vit --epochs 2 --steps 20 --no-record
 
 Small networks of `transformers` are trained on two thirds of scikit-learn's digits (doubled to 16x16),
-written by `save_pretrained` or by one of the two exporters of `torch.onnx`, and sent to a service started for
-it, which gets not one digit. Accuracy of teacher and student on the other third is measured here, with the
-student's ONNX file.
+written by `save_pretrained` or by one of the two exporters of `torch.onnx`, and sent to a service that gets
+no digits. Accuracy of teacher and student on the other third is measured here, with the student's ONNX file.
 """
 
 from __future__ import annotations
@@ -28,6 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.chaos_stack import Stack, wait_until_ready
+from benchmarks.machine_load import MachineLoad
 from benchmarks.record import RESULTS, append
 from dfad_core.evaluation.accuracy import accuracy
 from dfad_core.formats.onnx import run_onnx
@@ -130,7 +130,7 @@ def written(network: Logits, how: str, folder: Path) -> bytes:
 
 
 def distilled(url: str, teacher: bytes, options: argparse.Namespace) -> dict[str, Any]:
-    """The job that ended, with the ONNX student's bytes as `onnx`."""
+    """The finished job, with the ONNX student's bytes as `onnx`."""
     spec: dict[str, Any] = {
         "student": STUDENT,
         "budget": {"steps": options.steps},
@@ -156,13 +156,13 @@ def distilled(url: str, teacher: bytes, options: argparse.Namespace) -> dict[str
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """One line a teacher; 1 if a student could not be had."""
+    """One line a teacher; 1 if a job failed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.public_teachers", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--only", choices=TEACHERS, action="append")
     parser.add_argument("--epochs", type=int, default=80)
     parser.add_argument("--steps", type=int, default=500)
-    parser.add_argument("--no-record", action="store_true", help="print alone")
+    parser.add_argument("--no-record", action="store_true", help="print without a result line")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     (x, y), (held_x, held_y) = digits()
@@ -175,6 +175,7 @@ def main(arguments: list[str] | None = None) -> int:
             for kind in options.only or TEACHERS:
                 how, config = TEACHERS[kind]
                 network = trained(kind, config, options.epochs, x, y)
+                load = MachineLoad(children=True)
                 folder = Path(name) / kind
                 folder.mkdir()
                 try:
@@ -183,9 +184,10 @@ def main(arguments: list[str] | None = None) -> int:
                     failed += 1
                     print(f"PUBLIC_TEACHER teacher={kind} written={how} failed={error}", flush=True)
                     continue
+                others = load.figures()
                 student = run_onnx(job["onnx"])
                 right = (student(held_x).argmax(1) == held_y).double().mean().item()
-                found = {
+                figures = {
                     "teacher": kind,
                     "written": how,
                     "bn_layers": job["inspection"]["bn_layers"],
@@ -194,12 +196,13 @@ def main(arguments: list[str] | None = None) -> int:
                     "teacher_accuracy": round(accuracy(network, held_x, held_y), 4),
                     "student_accuracy": round(right, 4),
                     "training_seconds": job["result"]["training"]["seconds"],
+                    **others,
                 }
                 if not options.no_record:
                     settings = {"epochs": options.epochs, "steps": options.steps, "student": STUDENT}
-                    line = {"benchmark": "public_teachers", "settings": settings, **found}
+                    line = {"benchmark": "public_teachers", "settings": settings, **figures}
                     append(FILE, line, torch.device("cpu"))
-                print("PUBLIC_TEACHER", *(f"{key}={value}" for key, value in found.items()), flush=True)
+                print("PUBLIC_TEACHER", *(f"{key}={value}" for key, value in figures.items()), flush=True)
         finally:
             stack.close()
     return int(failed > 0)

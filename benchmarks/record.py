@@ -1,4 +1,4 @@
-"""Result lines: one JSON object a run, with all that is needed to judge and repeat it."""
+"""Result lines: one JSON object a run, with what is needed to judge and repeat it."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ RESULTS = ROOT / "benchmarks" / "results"
 
 
 def append(
-    path: Path, figures: dict[str, Any], device: torch.device, *, known: dict[str, Any] | None = None
+    path: Path, figures: dict[str, Any], device: torch.device, *, about: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     """Append `figures` with the time and their `surroundings` to `path`; return the whole line.
 
-    It is on the disk when this returns. `known` are the surroundings, where they were asked for before.
+    It is on the disk when this returns. `about`: the surroundings, where the caller has read them already.
     """
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    line = {"time": now, **figures, **(surroundings(device) if known is None else known)}
+    line = {"time": now, **figures, **(surroundings(device) if about is None else about)}
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
@@ -37,13 +37,18 @@ def append(
     return line
 
 
+def read(path: Path) -> list[Mapping[str, Any]]:
+    """All lines of a results file; none if there is no such file."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
 def surroundings(device: torch.device) -> dict[str, Any]:
     """Device, versions, machine and git revision."""
     return {"device": device.type, "versions": versions(), "machine": machine(device), **revision()}
 
 
 def versions() -> dict[str, str | None]:
-    """Of everything that computes."""
+    """Versions of the project, Python, torch and CUDA."""
     return {
         "dfad": __version__,
         "python": platform.python_version(),
@@ -54,15 +59,15 @@ def versions() -> dict[str, str | None]:
 
 def machine(device: torch.device) -> dict[str, Any]:
     """Processor and accelerator, without the machine's name."""
-    found: dict[str, Any] = {
+    facts: dict[str, Any] = {
         "cpu": _cpu_model(),
         "processors": usable_processors(),
         "threads": torch.get_num_threads(),
         "bfloat16": computes_bfloat16(device),
     }
     if device.type == "cuda":
-        found["gpu"] = torch.cuda.get_device_name(device)
-    return found
+        facts["gpu"] = torch.cuda.get_device_name(device)
+    return facts
 
 
 def _cpu_model() -> str:
@@ -73,7 +78,7 @@ def _cpu_model() -> str:
             name, _, value = line.partition(":")
             facts.setdefault(name.strip(), value.strip())
         if "model name" in facts:
-            # Virtual machines often shorten the name; family and model still tell the generation.
+            # Virtual machines often shorten the name; family and model still identify the generation.
             numbers = [f"{name} {facts[name]}" for name in ("cpu family", "model") if name in facts]
             return ", ".join([facts["model name"], *numbers])
     return platform.processor() or platform.machine()
@@ -90,7 +95,7 @@ def revision() -> dict[str, Any]:
 
 
 def revision_text(line: Mapping[str, Any]) -> str:
-    """A line's revision for a table: ten characters, and whether the code was another."""
+    """A line's revision for a table: ten characters, and whether the code had changes."""
     if line["git_revision"] is None:
         return "-"
     return str(line["git_revision"][:10]) + (" and changes" if line["git_clean"] is False else "")

@@ -1,9 +1,11 @@
-"""The committed lines about the service: what was survived, and how fast it answers."""
+"""Rows from result lines of the service: recovery from kills, response times, transfers, the page."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from benchmarks.record import revision_text
 
 Line = Mapping[str, Any]
 Row = tuple[str, ...]
@@ -71,7 +73,7 @@ def sse_rows(lines: Sequence[Line]) -> tuple[Row, list[Row]]:
             str(line["settings"]["processes"]),
             f"{line['settings']['seconds']:.0f}",
             *(f"{line[name]:,}" for name in counted),
-            (line["git_revision"] or "-")[:10] + ("" if line["git_clean"] else " and changes"),
+            revision_text(line),
         )
         for line in lines
     ]
@@ -100,6 +102,64 @@ def file_rows(lines: Sequence[Line]) -> tuple[Row, list[Row]]:
         for about in line["files"]
     ]
     return head, rows
+
+
+def first_student_rows(lines: Sequence[Line]) -> tuple[Row, list[Row]]:
+    """One row a run, from the start of the service to the downloaded student."""
+    head = ("seconds", "teacher %", "student %", "parameters", "student's", "other processes", "revision")
+    rows = [
+        (
+            f"{line['seconds']:.0f}",
+            *(f"{100 * line[f'{name}_accuracy']:.2f}" for name in ("teacher", "student")),
+            *(f"{line[f'{name}_parameters']:,}" for name in ("teacher", "student")),
+            f"{line['others_processors']:.2f}",
+            revision_text(line),
+        )
+        for line in lines
+    ]
+    return head, rows
+
+
+def start_rows(lines: Sequence[Line]) -> tuple[Row, list[Row]]:
+    """One row a run: seconds from the claim of a job to its first training step."""
+    rows = [
+        (str(line["jobs"]), f"{line['median_seconds']:.2f}", f"{line['most']:.2f}", revision_text(line))
+        for line in lines
+    ]
+    return ("jobs", "median s", "largest s", "revision"), rows
+
+
+def page_rows(lines: Sequence[Line]) -> tuple[Row, list[Row]]:
+    """One row a run: milliseconds until the curves of a long job are drawn.
+
+    Lines without `complete_milliseconds` are of a page that drew once, from all readings.
+    """
+    head = (
+        *("readings", "first drawing ms", "with all peaks ms", "server: evenly spaced ms"),
+        *("server: with peaks ms", "layout shift", "longest task while moving ms", "load", "revision"),
+    )
+    rows = []
+    for line in lines:
+        first, complete = line["drawn_milliseconds"], line.get("complete_milliseconds")
+        moving = [duration for run in line["long_tasks_moving_milliseconds"] for duration in run]
+        rows.append(
+            (
+                f"{line['readings']:,}",
+                _span(first) if complete else "-",
+                _span(complete or first),
+                str(line["series_evenly_milliseconds"]),
+                str(line["series_with_peaks_milliseconds"]),
+                str(line["layout_shift"]),
+                str(max(moving)) if moving else "under 50",
+                str(line["load"]),
+                revision_text(line),
+            )
+        )
+    return head, rows
+
+
+def _span(values: Sequence[float]) -> str:
+    return f"{min(values)} to {max(values)}"
 
 
 def public_rows(lines: Sequence[Line]) -> tuple[Row, list[Row]]:

@@ -1,4 +1,4 @@
-"""Many watchers of one live job whose connections are cut at random: who ends without the whole log?
+"""Completeness of the event log that watchers receive while their connections are cut at random.
 
     python -m benchmarks.sse_watchers --database sqlite
     python -m benchmarks.sse_watchers --database postgresql --processes 2

@@ -1,12 +1,12 @@
-"""Time of a training step: this engine's loop against the plain one, in one process and in turn.
+"""Time of a training step: the engine's loop and the plain loop, alternately in one process.
 
     python -m benchmarks.step_time
     python -m benchmarks.step_time --pair resnet34:resnet18 --batch-size 256 --latent-dim 256
 
 Same networks, batch, generator width and latent length; five student updates and one of the
-generator in every round of either loop. `ratio` is with pool re-use off: every student update of
-the engine then has images of its own, as in the plain loop (one of the five is the generator's
-own batch, which nothing in the student's step changes). `ratio_with_pool` is the default engine.
+generator in every round of either loop. `ratio` is with the pool off: every student update of
+the engine then has images of its own, as in the plain loop (one of the five takes the images of the
+generator's update). `ratio_with_pool` is the default engine.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from benchmarks.bystanders import Bystanders
+from benchmarks.machine_load import MachineLoad, warning
 from benchmarks.plain import STUDENT_STEPS, PlainGenerator, PlainLoop
 from benchmarks.record import RESULTS, append
 from dfad_core.contract.config import BudgetConfig, DistillConfig, InputConfig, MethodConfig, TrainingConfig
@@ -32,14 +32,14 @@ from dfad_core.training.runtime import usable_processors
 from dfad_core.training.trainer import distill
 
 WARM_UP = 1
-"""Rounds of the game before the clock starts, in every turn."""
+"""Untimed rounds at the start of every turn."""
 GRAPHS_WARM_UP = 5
-"""The same where steps are recorded, which takes the first four rounds."""
+"""The same with CUDA graphs, which are recorded in the first four rounds."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """What both loops are given."""
+    """Networks and settings of both loops."""
 
     teacher: str
     student: str
@@ -49,7 +49,7 @@ class Case:
     generator_width: int
     latent_dim: int
     timed: int
-    """Rounds of the game timed in one turn."""
+    """Timed rounds of one turn."""
     device: torch.device
     warm_up: int = WARM_UP
 
@@ -64,7 +64,7 @@ class Case:
 
 
 class StopWatch(Hooks):
-    """Notes the time after every round of the engine and stops it when it has seen enough."""
+    """Times of the engine's rounds; stops the run after the last timed one."""
 
     def __init__(self, case: Case) -> None:
         self._case = case
@@ -82,7 +82,7 @@ class StopWatch(Hooks):
 
 
 def now(device: torch.device) -> float:
-    """Seconds, when all that was asked of the device is done."""
+    """Seconds of the clock after all work of the device has ended."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
@@ -94,15 +94,15 @@ def time_plain(case: Case) -> float:
     generator = PlainGenerator(case.latent_dim, case.generator_width, case.shape).to(case.device)
     loop = PlainLoop(teacher, student, generator, latent_dim=case.latent_dim, batch_size=case.batch_size)
     for _ in range(case.warm_up):
-        loop.play_round()
+        loop.run_round()
     start = now(case.device)
     for _ in range(case.timed):
-        loop.play_round()
+        loop.run_round()
     return (now(case.device) - start) / case.timed
 
 
 def engine_config(case: Case, pool_batches: int, *, graphs: bool = False) -> DistillConfig:
-    """What the engine is given, with a pool of that many batches."""
+    """The engine's config with a pool of that many batches."""
     return DistillConfig(
         input=InputConfig(case.shape),
         num_classes=case.num_classes,
@@ -129,13 +129,13 @@ def time_engine(case: Case, pool_batches: int, *, graphs: bool = False) -> float
         distill(*case.networks(), engine_config(case, pool_batches, graphs=graphs), watch)
     except Stopped:
         return watch.seconds
-    raise AssertionError("the engine did not stop when asked")
+    raise AssertionError("the engine did not stop")
 
 
 def measure(
-    case: Case, rounds: int, tell: Callable[[str], None] = print, *, graphs: bool = False
+    case: Case, rounds: int, report: Callable[[str], None] = print, *, graphs: bool = False
 ) -> dict[str, float]:
-    """Median seconds of one student step (a round's share) for each loop, taken in turn `rounds` times.
+    """Median seconds of one student step (a round's share) for each loop, over `rounds` turns.
 
     `graphs` adds the engine with its pool and with CUDA graphs.
     """
@@ -148,13 +148,13 @@ def measure(
     if graphs:
         recorded = replace(case, warm_up=GRAPHS_WARM_UP)
         loops["engine_with_graphs"] = lambda: time_engine(recorded, default_pool, graphs=True)
-    taken: dict[str, list[float]] = {name: [] for name in loops}
+    times: dict[str, list[float]] = {name: [] for name in loops}
     for number in range(rounds):
         for name, run in loops.items():
-            taken[name].append(run() / STUDENT_STEPS)
-        figures = "  ".join(f"{name} {times[-1]:.4f} s" for name, times in taken.items())
-        tell(f"turn {number + 1}: a student step takes  {figures}")
-    return {f"{name}_seconds": statistics.median(times) for name, times in taken.items()}
+            times[name].append(run() / STUDENT_STEPS)
+        figures = "  ".join(f"{name} {seconds[-1]:.4f} s" for name, seconds in times.items())
+        report(f"turn {number + 1}: a student step takes  {figures}")
+    return {f"{name}_seconds": statistics.median(seconds) for name, seconds in times.items()}
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -174,7 +174,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def case_from(options: argparse.Namespace) -> Case:
-    """What the command line asks to be timed."""
+    """The case of the command line."""
     teacher, _, student = options.pair.partition(":")
     shape = options.shape or ("1x32x32" if teacher.startswith("lenet") else "3x32x32")
     channels, height, width = (int(side) for side in shape.split("x"))
@@ -198,9 +198,9 @@ def main(arguments: list[str] | None = None) -> None:
     case = case_from(options)
     torch.set_num_threads(min(torch.get_num_threads(), usable_processors()))
     print(f"{options.pair} {case.shape} batch {case.batch_size} generator width {case.generator_width}")
-    others = Bystanders()
+    load = MachineLoad()
     figures = measure(case, options.rounds)
-    busy = others.processors()
+    others = load.figures()
     ratio = figures["plain_seconds"] / figures["engine_seconds"]
     with_pool = figures["plain_seconds"] / figures["engine_with_pool_seconds"]
     append(
@@ -218,12 +218,12 @@ def main(arguments: list[str] | None = None) -> None:
             **{name: round(seconds, 6) for name, seconds in figures.items()},
             "ratio": round(ratio, 2),
             "ratio_with_pool": round(with_pool, 2),
-            "others_processors": None if busy is None else round(busy, 2),
+            **others,
         },
         case.device,
     )
-    if (warning := others.warning()) is not None:
-        print(warning)
+    if (sentence := warning(others)) is not None:
+        print(sentence)
     print(f"STEP_TIME ratio={ratio:.1f} ratio_with_pool={with_pool:.1f}")
 
 

@@ -1,83 +1,82 @@
-"""The committed result lines as tables and plots.
+"""Tables and plots of the committed result lines.
 
 python -m benchmarks.table            # print the tables
-python -m benchmarks.table --write    # put them into benchmarks/README.md, and draw the plots
+python -m benchmarks.table --write    # put them into the two READMEs, and draw the plots
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
 from benchmarks import gpu_tables
+from benchmarks.machine_load import is_neighbour
+from benchmarks.method_table import EQUAL_WORK_NOTE, equal_seconds_rows, equal_work_rows, legend, methods_of
 from benchmarks.plots import AXES, draw
-from benchmarks.record import RESULTS, revision_text
-from benchmarks.service_tables import chaos_rows, file_rows, polling_rows, public_rows, sse_rows
+from benchmarks.recipe_facts import facts_of_line, recipe_facts
+from benchmarks.record import RESULTS, ROOT, read, revision_text
+from benchmarks.service_tables import (
+    chaos_rows,
+    file_rows,
+    first_student_rows,
+    page_rows,
+    polling_rows,
+    public_rows,
+    sse_rows,
+    start_rows,
+)
 from dfad_core.evaluation import proof
 
 Line = Mapping[str, Any]
+Row = tuple[str, ...]
 
 README = RESULTS.parent / "README.md"
-BEGIN, END = "<!-- results -->", "<!-- /results -->"
+PROJECT_README = ROOT / "README.md"
 WORTH_A_ROW = 0.5
 LEAST_METHODS = 3
-"""Fewer methods in one setting make no plot."""
-
-
-def read(path: Path) -> list[Line]:
-    """All lines of a results file; none if there is no such file."""
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+"""Smallest number of methods in one setting for a plot."""
+SERVICE_TABLES: tuple[tuple[str, str, Callable[[Sequence[Line]], tuple[Row, list[Row]]]], ...] = (
+    ("chaos.jsonl", "Jobs while processes are killed", chaos_rows),
+    ("api_load.jsonl", "Polling, listing, watching", polling_rows),
+    ("api_load.jsonl", "Large files", file_rows),
+    ("sse_watchers.jsonl", "Watchers of one job whose connections are cut", sse_rows),
+    (
+        "public_teachers.jsonl",
+        "Teachers of public tools, through the HTTP API, on scikit-learn's digits",
+        public_rows,
+    ),
+    ("first_student.jsonl", "From the start of the service to a downloaded student", first_student_rows),
+    ("start_time.jsonl", "From the claim of a job to its first training step", start_rows),
+    ("page_load.jsonl", "The page of a long job in Chromium", page_rows),
+)
+"""Results file, title, and what makes rows of its lines."""
 
 
 def setting(line: Line) -> tuple[str, str, float, str]:
-    """What runs must share to stand in one table: data, pair, seconds given, machine."""
-    given = line.get("budget_seconds") or round(line["seconds"], -1)
-    return line["dataset"], line["pair"], float(given), _where(line)
+    """What the runs of one table share: data, pair, seconds and machine."""
+    budget = line.get("budget_seconds") or round(line["seconds"], -1)
+    return line["dataset"], line["pair"], float(budget), _where(line)
 
 
 def by_setting(lines: Sequence[Line]) -> dict[tuple[str, str, float, str], list[Line]]:
     """The lines of each setting."""
-    found: dict[tuple[str, str, float, str], list[Line]] = {}
+    groups: dict[tuple[str, str, float, str], list[Line]] = {}
     for line in lines:
-        found.setdefault(setting(line), []).append(line)
-    return found
+        groups.setdefault(setting(line), []).append(line)
+    return groups
 
 
-def method_table(lines: Sequence[Line]) -> str:
-    """Mean and spread over seeds of each method of one setting, best first."""
-    head = (
-        "method",
-        "seeds",
-        "student %",
-        "spread",
-        "gap to teacher",
-        "rounds",
-        "teacher queries",
-        "revision",
-    )
-    rows = []
-    methods = {line["method"]: [one for one in lines if one["method"] == line["method"]] for line in lines}
-    for method, runs in methods.items():
-        scores = [100 * run["student_accuracy"] for run in runs]
-        gap = mean(100 * (run["teacher_accuracy"] - run["student_accuracy"]) for run in runs)
-        queries = [run["curve"][-1].get("queries") for run in runs]
-        asked = "-" if None in queries else f"{mean(queries):,.0f}"
-        row = (
-            method,
-            str(len({run["seed"] for run in runs})),
-            f"{mean(scores):.2f}",
-            f"{max(scores) - min(scores):.2f}",
-            f"{gap:.2f}",
-            f"{mean(run['steps'] for run in runs):,.0f}",
-            asked,
-            ", ".join(sorted({revision_text(run) for run in runs})),
-        )
-        rows.append((mean(scores), row))
-    return _markdown(head, [row for _, row in sorted(rows, reverse=True)])
+def method_tables(lines: Sequence[Line]) -> str:
+    """The methods of one setting at equal seconds and, where there are several, at equal work."""
+    methods = methods_of(lines)
+    parts = [_markdown(*equal_seconds_rows(methods)), legend(methods)]
+    if len(methods) > 1:
+        parts += [EQUAL_WORK_NOTE, _markdown(*equal_work_rows(methods))]
+    return "\n\n".join(part for part in parts if part)
 
 
 def step_time_table(lines: Sequence[Line]) -> str:
@@ -118,7 +117,7 @@ def busy_machine_table(lines: Sequence[Line]) -> str:
         "one thread s",
         "all threads s",
         "left open s",
-        "left open took",
+        "left open: threads",
         "on",
         "revision",
     )
@@ -127,30 +126,28 @@ def busy_machine_table(lines: Sequence[Line]) -> str:
         for where, title in (("alone", "idle"), ("busy", "busy")):
             runs = {name: line["runs"][f"{where}_{name}"] for name in ("one", "all", "auto")}
             seconds = (f"{run['seconds']:.1f}" for run in runs.values())
-            took = str(runs["auto"]["threads"])
+            threads = str(runs["auto"]["threads"])
             rows.append(
-                (title, str(line["steps"]), *seconds, took, line["machine"]["cpu"], revision_text(line))
+                (title, str(line["steps"]), *seconds, threads, line["machine"]["cpu"], revision_text(line))
             )
     return _markdown(head, rows)
 
 
 def signal_table() -> str:
-    """What figures without data say about accuracy, the strongest first; of the rest, how many there are."""
-    found = proof.correlations()
+    """Rank correlations of figures without data with accuracy, the strongest first; the rest counted."""
+    rhos = proof.correlations()
     shown = proof.proven()
-    datasets = sorted({data for by_data in found.values() for data in by_data})
+    datasets = sorted({data for by_data in rhos.values() for data in by_data})
 
     def weakest(signal: str) -> float:
-        return min(proof.expected_sign(signal) * rho for rho in found[signal].values())
+        return min(proof.expected_sign(signal) * rho for rho in rhos[signal].values())
 
-    worth = sorted((s for s in found if weakest(s) >= WORTH_A_ROW), key=weakest, reverse=True)
+    worth = sorted((s for s in rhos if weakest(s) >= WORTH_A_ROW), key=weakest, reverse=True)
     rows = []
     for signal in worth:
-        cells = [f"{found[signal][data]:.2f}" if data in found[signal] else "-" for data in datasets]
+        cells = [f"{rhos[signal][data]:.2f}" if data in rhos[signal] else "-" for data in datasets]
         rows.append((signal, *cells, "yes" if signal in shown else "no"))
-    rest = (
-        f"{len(found) - len(worth)} more figures follow accuracy less closely than {WORTH_A_ROW} somewhere."
-    )
+    rest = f"{len(rhos) - len(worth)} more figures follow accuracy less closely than {WORTH_A_ROW} somewhere."
     return _markdown(("figure", *datasets, "in reports"), rows) + "\n\n" + rest
 
 
@@ -167,14 +164,14 @@ def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def accuracy_lines() -> list[Line]:
-    """Every run that was scored on real data, of all benchmarks."""
+    """The lines of all benchmarks that were scored on real data."""
     gpu = gpu_tables.students(read(RESULTS / "gpu_pass.jsonl"))
     return [*read(RESULTS / "mnist.jsonl"), *read(RESULTS / "paper_table.jsonl"), *gpu]
 
 
 def plot_names(lines: Sequence[Line]) -> dict[str, tuple[str, list[Line], str]]:
     """file name -> (what to plot against, the lines, the title), one pair of plots a setting worth it."""
-    found = {}
+    plots = {}
     for (dataset, pair, seconds, _), runs in by_setting(lines).items():
         if len({run["method"] for run in runs}) < LEAST_METHODS:
             continue
@@ -182,62 +179,101 @@ def plot_names(lines: Sequence[Line]) -> dict[str, tuple[str, list[Line], str]]:
         stem = f"{dataset}-{pair.replace(':', '-')}-{seconds:.0f}s-{threads}"
         for against in AXES:
             title = f"{dataset}, {pair}, {seconds:.0f} s"
-            found[f"{stem}-{against}.svg"] = (against, runs, title)
-    return found
+            plots[f"{stem}-{against}.svg"] = (against, runs, title)
+    return plots
 
 
 def report() -> str:
     """All tables, as Markdown."""
-    lines = accuracy_lines()
     parts = []
-    for (dataset, pair, seconds, where), runs in sorted(by_setting(lines).items()):
-        parts.append(f"### {dataset}, {pair}, {seconds:.0f} s on {where}\n\n{method_table(runs)}")
-        here = {name for name, (_, of, _) in plot_names(lines).items() if of == runs}
-        parts += [f"![{name}](results/plots/{name})" for name in sorted(here)]
+    for (dataset, pair, seconds, where), runs in sorted(by_setting(accuracy_lines()).items()):
+        parts.append(f"### {dataset}, {pair}, {seconds:.0f} s on {where}\n\n{method_tables(runs)}")
+        parts += [f"![{name}](results/plots/{name})" for name in sorted(plot_names(runs))]
     jobs = json.loads(proof.FILE.read_text(encoding="utf-8"))["jobs"]
     counts = ", ".join(f"{data} ({count} jobs)" for data, count in sorted(jobs.items()))
     title = f"### Rank correlation of figures without data with true accuracy, on {counts}"
     parts.append(f"{title}\n\n{signal_table()}")
-    parts.append("### Time of a training step\n\n" + step_time_table(read(RESULTS / "step_time.jsonl")))
-    busy = read(RESULTS / "busy_machine.jsonl")
-    if busy:
-        parts.append("### Training beside another busy program\n\n" + busy_machine_table(busy))
-    for title, rows in gpu_tables.sections(read(RESULTS / "gpu_pass.jsonl")):
-        parts.append(f"### {title}\n\n" + _markdown(*rows))
-    chaos, api = read(RESULTS / "chaos.jsonl"), read(RESULTS / "api_load.jsonl")
-    if chaos:
-        parts.append("### Jobs while processes are killed\n\n" + _markdown(*chaos_rows(chaos)))
-    if api:
-        parts.append("### Polling, listing, watching\n\n" + _markdown(*polling_rows(api)))
-        parts.append("### Large files\n\n" + _markdown(*file_rows(api)))
-    watched = read(RESULTS / "sse_watchers.jsonl")
-    if watched:
-        title = "### Watchers of one job whose connections are cut"
-        parts.append(f"{title}\n\n" + _markdown(*sse_rows(watched)))
-    public = read(RESULTS / "public_teachers.jsonl")
-    if public:
-        title = "### Teachers of public tools, through the HTTP API, on scikit-learn's digits"
-        parts.append(f"{title}\n\n" + _markdown(*public_rows(public)))
+    parts += [f"### {title}\n\n{text}" for title, text in result_sections()]
     return "\n\n".join(parts)
 
 
-def filled(readme: str, tables: str) -> str:
-    """`readme` with `tables` between the markers."""
-    before, _, rest = readme.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n\n{tables}\n\n{END}{after}"
+def result_sections() -> Iterator[tuple[str, str]]:
+    """Title and table of each results file that has lines, in the order of the page."""
+    if lines := read(RESULTS / "step_time.jsonl"):
+        yield "Time of a training step", step_time_table(lines)
+    if lines := read(RESULTS / "busy_machine.jsonl"):
+        yield "Training beside another busy program", busy_machine_table(lines)
+    for title, rows in gpu_tables.sections(read(RESULTS / "gpu_pass.jsonl")):
+        yield title, _markdown(*rows)
+    for file, title, rows_of in SERVICE_TABLES:
+        if lines := read(RESULTS / file):
+            yield title, _markdown(*rows_of(lines))
+
+
+def readme_figures() -> str:
+    """Two sentences of the project's README: one measurement of either kind of the default method."""
+    digits = read(RESULTS / "first_student.jsonl")[-1]
+    share = digits["student_parameters"] / digits["teacher_parameters"]
+    mnist = [line for line in read(RESULTS / "mnist.jsonl") if line["dataset"] == "mnist-test"]
+    of_best = [line for line in mnist if line["method"] == "best"]
+    setting_of_best = max(by_setting(of_best).items(), key=lambda item: len(item[1]))[0]
+    (best,) = (row for row in methods_of(by_setting(mnist)[setting_of_best]) if row.method == "best")
+    sources = [recipe_facts("best", teacher_has_bn=True), facts_of_line(best.lines[0])]
+    with_bn, without_bn = (SOURCES[str(facts["image_source"])] for facts in sources)
+    seconds, where = setting_of_best[2], setting_of_best[3]
+    disturbed = (
+        "\n  Another program ran on the machine meanwhile."
+        if best.load is None or is_neighbour(best.load)
+        else ""
+    )
+    teacher = 100 * mean(line["teacher_accuracy"] for line in best.lines)
+    return "\n".join(
+        [
+            f"- Digits of 8x8 pixels, a teacher with batch norm, images from {with_bn}:",
+            f"  {100 * digits['student_accuracy']:.1f} % right where the teacher has "
+            f"{100 * digits['teacher_accuracy']:.1f} %, with {share:.0%} of its parameters,",
+            f"  {digits['seconds']:.0f} s after the start of the service.",
+            f"- MNIST, LeNet-5 without batch norm, images from {without_bn}:",
+            f"  {best.accuracy:.1f} % right where the teacher has {teacher:.1f} %, mean of "
+            f"{len(best.lines)} seeds, {seconds:.0f} s on {where}.{disturbed}",
+        ]
+    )
+
+
+SOURCES = {
+    "generator": "a trained generator",
+    "level_sets": "a fixed procedure (no generator is trained)",
+}
+"""Image source of the default method -> how the README names it."""
+
+
+def filled(page: str, name: str, text: str) -> str:
+    """`page` with `text` between its markers `<!-- name -->` and `<!-- /name -->`."""
+    begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+    before, _, rest = page.partition(begin)
+    _, closing, after = rest.partition(end)
+    if not closing:
+        raise ValueError(f"the page has no markers {begin} and {end}")
+    return f"{before}{begin}\n\n{text}\n\n{end}{after}"
+
+
+def pages() -> dict[Path, str]:
+    """Every page with printed figures, as it should be."""
+    texts = {README: ("results", report()), PROJECT_README: ("figures", readme_figures())}
+    return {path: filled(path.read_text(encoding="utf-8"), *text) for path, text in texts.items()}
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Print every table that has a result, or write them."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.table")
-    parser.add_argument("--write", action="store_true", help="into the README, with the plots")
+    parser.add_argument("--write", action="store_true", help="into the two READMEs, and draw the plots")
     if not parser.parse_args(arguments).write:
         print(report())
         return
     for name, (against, lines, title) in plot_names(accuracy_lines()).items():
         draw(lines, RESULTS / "plots" / name, against, title)
-    README.write_text(filled(README.read_text(encoding="utf-8"), report()), encoding="utf-8")
+    for path, text in pages().items():
+        path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

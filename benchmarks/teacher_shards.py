@@ -1,4 +1,4 @@
-"""A teacher's weights as files small enough to be carried: float16 safetensors in shards."""
+"""A teacher's weights in small files: float16 safetensors in shards."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ def write(
 
 def read(folder: Path, name: str) -> tuple[dict[str, Tensor], dict[str, str]] | None:
     """Weights in float32 on the CPU, and facts, of all shards; None unless all are there and whole."""
-    found = _files(folder, name)
-    if not found or sorted(number for number, _ in found) != list(range(1, max(n for _, n in found) + 1)):
+    files = _files(folder, name)
+    if not files or sorted(number for number, _ in files) != list(range(1, max(n for _, n in files) + 1)):
         return None
     weights: dict[str, Tensor] = {}
     facts: dict[str, str] = {}
     try:
-        for path in found.values():
+        for path in files.values():
             with safe_open(path, framework="pt") as shard:
                 facts |= shard.metadata() or {}
                 for key in shard.keys():  # noqa: SIM118 - it is no mapping

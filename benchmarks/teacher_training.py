@@ -1,4 +1,4 @@
-"""A teacher for the benchmarks, from labelled data, within minutes."""
+"""Training of a benchmark's teacher on labelled data, within minutes."""
 
 from __future__ import annotations
 

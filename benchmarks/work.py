@@ -1,59 +1,72 @@
-"""How much arithmetic a run was, counted from what it did."""
+"""Student updates and arithmetic of a run, counted from its settings, rounds and teacher queries."""
 
 from __future__ import annotations
 
+import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.plain import PlainGenerator
 from dfad_core.contract.config import DistillConfig
 from dfad_core.contract.methods import get_method
 from dfad_core.methods import resolve_recipe
 from dfad_core.networks.batch_norm import bn_layers
-from dfad_core.networks.cost import cost
-from dfad_core.networks.generator import Generator
+from dfad_core.networks.cost import FLOPS_OF_A_MAC, cost
 
-LEARNERS = ("generator", "search")
+GENERATOR_SOURCES = ("generator", "search")
 
 
-def petaflop(
-    config: DistillConfig, teacher: nn.Module, student: nn.Module, rounds: int, queries: int
-) -> float:
-    """10^15 floating-point operations of convolutions and linear layers; a multiply-accumulate is two.
+def updates_a_round(config: DistillConfig) -> int:
+    """Student updates in one round: the job's own number, else the method's."""
+    return config.training.student_steps or get_method(config.method.name).student_steps
 
-    Forward is 1 pass, gradients of weights and inputs 2 more, of inputs alone 1 more:
 
-    - teacher: 1 pass for each image it was asked about, 1 more where its gradient led on to the images;
+class Work:
+    """Arithmetic of runs of one config: floating-point operations of convolutions and linear layers.
+
+    A multiply-accumulate is two operations. Forward is 1 pass, gradients of weights and inputs 2 more, of
+    inputs alone 1 more:
+
+    - teacher: 1 pass for each query, 1 more where the gradient goes through it to the images;
     - student: 3 passes for each image of each update (6 with virtual interpolation), and 2 in the
-      generator's turn where that asks for it;
-    - generator: 3 passes for each image of its own updates, 1 for every other image made with it.
+      generator phase where the loss depends on the student;
+    - generator: 3 passes for each image of its own updates, 1 for every other image.
 
-    The generator is counted as DFAD's own, without what computing upsampling and convolution in one saves.
+    The generator counts as DFAD's own, without the saving of upsampling and convolution in one operation.
     """
-    recipe = resolve_recipe(config.method, teacher_has_bn=bool(bn_layers(teacher)))
-    method, training, shape = get_method(config.method.name), config.training, config.input.shape
-    macs = {"teacher": cost(teacher, shape).macs, "student": cost(student, shape).macs}
-    updates = training.student_steps or method.student_steps
-    searches = recipe.source in ("search", "pixels")
-    inner = (training.inner_steps or method.inner_steps) if searches else int(recipe.source == "generator")
-    size = training.batch_size
-    led_on = rounds * inner * size
-    passes = {
-        "teacher": queries + led_on,
-        "student": rounds * updates * size * (6 if recipe.interpolation_weight else 3)
-        + (2 * led_on if recipe.adversarial_weight else 0),
-    }
-    total = sum(passes[name] * macs[name] for name in passes)
-    if recipe.source in LEARNERS:
-        generator = Generator(training.latent_dim, training.generator_width, shape)
-        total += generator_macs(generator) * (3 * led_on + max(0, queries - led_on))
-    return 2 * total / 1e15
+
+    def __init__(self, config: DistillConfig, teacher: nn.Module, student: nn.Module) -> None:
+        training, shape = config.training, config.input.shape
+        recipe = resolve_recipe(config.method, teacher_has_bn=bool(bn_layers(teacher)))
+        searches = recipe.source in ("search", "pixels")
+        inner_steps = training.inner_steps or get_method(config.method.name).inner_steps
+        inner = inner_steps if searches else int(recipe.source == "generator")
+        self._gradient_images = inner * training.batch_size
+        """A round."""
+        images = updates_a_round(config) * training.batch_size
+        self._student_passes = images * (6 if recipe.interpolation_weight else 3)
+        if recipe.adversarial_weight:
+            self._student_passes += 2 * self._gradient_images
+        self._teacher_macs, self._student_macs = cost(teacher, shape).macs, cost(student, shape).macs
+        self._generator_macs = 0
+        if recipe.source in GENERATOR_SOURCES:
+            self._generator_macs = generator_macs(config)
+
+    def petaflop(self, rounds: int, queries: int) -> float:
+        """10^15 operations of so many rounds and teacher queries."""
+        gradient_images = rounds * self._gradient_images
+        macs = (
+            (queries + gradient_images) * self._teacher_macs
+            + rounds * self._student_passes * self._student_macs
+            + (3 * gradient_images + max(0, queries - gradient_images)) * self._generator_macs
+        )
+        return 2 * macs / 1e15
 
 
-def generator_macs(generator: Generator) -> int:
-    """Multiply-accumulates of one image, every convolution at its output's full resolution."""
-    height, width = generator.start
-    macs = generator.linear.in_features * generator.linear.out_features
-    for conv in generator.convs:
-        assert isinstance(conv, nn.Conv2d)
-        height, width = 2 * height, 2 * width
-        macs += height * width * conv.weight.numel()
-    return macs + height * width * generator.to_image.weight.numel()
+def generator_macs(config: DistillConfig) -> int:
+    """Multiply-accumulates of one image of DFAD's generator, every convolution at its output's resolution."""
+    training = config.training
+    plain = PlainGenerator(training.latent_dim, training.generator_width, config.input.shape)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        plain.eval()(torch.zeros(1, training.latent_dim))
+    return int(counter.get_total_flops()) // FLOPS_OF_A_MAC

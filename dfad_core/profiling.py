@@ -34,11 +34,18 @@ class Profile:
         self.calls: dict[str, int] = {}
         self.total = 0.0
         self._inner: list[float] = []
+        self._names: list[str] = []
+
+    @property
+    def outermost(self) -> str | None:
+        """The outermost region that is being counted; None outside of all."""
+        return self._names[0] if self._names else None
 
     @contextmanager
     def region(self, name: str) -> Iterator[None]:
         """Count the block under `name`."""
         self._inner.append(0.0)
+        self._names.append(name)
         start = time.perf_counter()
         try:
             yield
@@ -47,6 +54,7 @@ class Profile:
                 torch.cuda.synchronize()
             took = time.perf_counter() - start
             own = took - self._inner.pop()
+            self._names.pop()
             if self._inner:
                 self._inner[-1] += took
             self.seconds[name] = self.seconds.get(name, 0.0) + own
@@ -130,7 +138,8 @@ def _backward_counted(profile: Profile) -> Iterator[None]:
     plain = Tensor.backward
 
     def backward(tensor: Tensor, *arguments: Any, **named: Any) -> None:
-        with profile.region("backward"):
+        outermost = profile.outermost
+        with profile.region("backward" if outermost is None else f"backward, {outermost}"):
             plain(tensor, *arguments, **named)  # type: ignore[no-untyped-call]
 
     Tensor.backward = backward  # type: ignore[method-assign, assignment]

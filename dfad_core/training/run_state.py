@@ -223,9 +223,10 @@ class RunState:
 
     def call(self, step: Callable[..., T], *inputs: Any) -> T:
         """The outputs of `step(self, *inputs)`; with CUDA graphs, of a recording of it once there is one."""
-        if self._graphs is None or self.guard.waits_for_device:
-            return step(self, *inputs)
-        return self._graphs(step, self, *inputs)
+        with profiling.region(step.__name__.replace("_", " ")):
+            if self._graphs is None or self.guard.waits_for_device:
+                return step(self, *inputs)
+            return self._graphs(step, self, *inputs)
 
     def _check_shapes(self, example_BCHW: Tensor) -> None:
         """ShapeError unless teacher and student turn images into (B, K) logits."""

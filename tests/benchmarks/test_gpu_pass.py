@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -93,7 +94,7 @@ def test_each_line_says_what_is_needed_to_judge_it(finished: SimpleNamespace) ->
     speed = by_part["speed/8"]
     assert speed["engine_with_graphs_tflops"] > 0
     assert speed["matrix_product_tflops"] > 0
-    assert "student's turn" in speed["profile"]
+    assert "student step" in speed["profile"]
     student = by_part["students/cnn8:mlp8/dfad"]
     assert student["teacher_accuracy"] == by_part["teachers/cnn8"]["accuracy_float16"]
     assert student["gap"] == pytest.approx(
@@ -174,13 +175,14 @@ def test_lines_come_home_as_tables(finished: SimpleNamespace, monkeypatch: pytes
         "Methods on a GPU",
         "Time of a training step on a GPU",
         "Teachers trained",
-        "Students' trainings",
+        "Training of students",
     )
     assert all(f"### {title}" in report for title in titles)
     (dafl,) = [row for row in report.splitlines() if row.startswith("| dafl |") and "failed" in row]
     assert "failed: RuntimeError" in dafl
     assert "### synthetic-test-96, cnn8:mlp8," in report
-    assert report.count("| best | 1 |") >= 2
+    # The pass may have had a neighbour, which marks its rows.
+    assert len(re.findall(r"^\| best( ‡)? \| generator \| 1 \|", report, re.MULTILINE)) >= 2
 
 
 def _stage(*parts: Part, share: float | None = None) -> list[Stage]:
@@ -214,7 +216,7 @@ def test_a_failure_becomes_a_line_and_ends_nothing(
         Part("d", lambda until: {"figure": 1}),
         Part("e", lambda until: {"figure": 2}, needs="a"),
     )
-    assert gpu_pass.play(stages, journal, 60, {})
+    assert gpu_pass.run_parts(stages, journal, 60, {})
     found = {"a": "failed", "b": "failed", "c": "skipped", "d": "result", "e": "skipped"}
     assert _states(stages, journal) == found
     assert journal.line("a")["failed"] == "ValueError"
@@ -233,7 +235,7 @@ def test_a_failure_becomes_a_line_and_ends_nothing(
 def test_an_interruption_ends_the_pass(journal: Journal) -> None:
     stages = _stage(Part("a", _fails(KeyboardInterrupt())), Part("b", lambda until: {}))
     with pytest.raises(KeyboardInterrupt):
-        gpu_pass.play(stages, journal, 60, {})
+        gpu_pass.run_parts(stages, journal, 60, {})
     assert _states(stages, journal) == {"a": "left", "b": "left"}
 
 
@@ -242,7 +244,7 @@ def test_what_needs_a_part_that_was_not_reached_is_left(journal: Journal) -> Non
         Stage("long", None, "for a test", [Part("a", lambda until: {})]),
         *_stage(Part("b", lambda until: {}, needs="a"), Part("c", lambda until: {})),
     ]
-    assert gpu_pass.play(stages, journal, 60, {"long": 100})
+    assert gpu_pass.run_parts(stages, journal, 60, {"long": 100})
     assert _states(stages, journal) == {"a": "left", "b": "left", "c": "result"}
 
 
@@ -253,7 +255,7 @@ def test_what_found_no_time_in_its_share_comes_last(journal: Journal) -> None:
         return Part(name, lambda until: order.append(name) or {}, needs=needs)  # type: ignore[func-returns-value]
 
     stages = [*_stage(part("a"), share=0.0), *_stage(part("b", needs="a"), part("c"))]
-    assert gpu_pass.play(stages, journal, 60, {})
+    assert gpu_pass.run_parts(stages, journal, 60, {})
     assert order == ["c", "a", "b"]
 
 
@@ -265,10 +267,10 @@ def test_time_is_shared_evenly_and_not_spread_too_thin(journal: Journal) -> None
         return {}
 
     stages = _stage(*(Part(name, play) for name in "abcd"))
-    gpu_pass.play(stages, journal, 1000, {"stage": 300})
+    gpu_pass.run_parts(stages, journal, 1000, {"stage": 300})
     assert given == pytest.approx([300, 1000 / 3, 500, 1000], rel=0.05)
     other = _stage(*(Part(name, play) for name in "efgh"))
-    gpu_pass.play(other, journal, 200, {"stage": 300})
+    gpu_pass.run_parts(other, journal, 200, {"stage": 300})
     assert set(_states(other, journal).values()) == {"left"}
 
 
@@ -277,7 +279,7 @@ def test_a_gpu_that_has_gone_bad_is_left_to_a_new_process(
 ) -> None:
     monkeypatch.setattr("benchmarks.gpu_pass_parts.usable", lambda device: False)
     stages = _stage(Part("a", _fails(RuntimeError("illegal access"))), Part("b", lambda until: {}))
-    assert not gpu_pass.play(stages, journal, 60, {})
+    assert not gpu_pass.run_parts(stages, journal, 60, {})
     assert _states(stages, journal) == {"a": "failed", "b": "left"}
     called: list[list[str]] = []
     monkeypatch.setattr(os, "execv", lambda program, command: called.append(command))
@@ -288,7 +290,7 @@ def test_a_gpu_that_has_gone_bad_is_left_to_a_new_process(
 def test_missing_data_skip_teachers_and_students(journal: Journal, tmp_path: Path) -> None:
     run = Pass(FULL, CPU, tmp_path, Images(FULL, CPU, str(tmp_path / "nowhere")))
     stages = gpu_pass.stages(run, journal)[2:]
-    assert gpu_pass.play(stages, journal, 600, {})
+    assert gpu_pass.run_parts(stages, journal, 600, {})
     assert set(_states(stages, journal).values()) == {"skipped"}
     assert "DFAD_DATA_DIR" in journal.line("students/resnet34:resnet18/best")["skipped"]
 
@@ -319,7 +321,7 @@ def test_what_fails_with_cuda_graphs_is_run_without_them(
         time.monotonic() + 60,
         graphs=True,
         teacher_accuracy=0.5,
-        tell=lambda figures: None,
+        report=lambda figures: None,
     )
     assert not figures["graphs"]
     assert "stream is capturing" in figures["graphs_failed"]

@@ -14,7 +14,10 @@ import torch
 from PIL import Image
 
 from benchmarks import mnist
+from benchmarks.machine_load import LOAD_LIMIT
 from benchmarks.snapshots import Snapshots, same_network
+from dfad_core.contract.methods import METHODS
+from dfad_core.hooks import Progress
 from dfad_core.networks import build_classifier
 
 
@@ -47,6 +50,15 @@ def test_from_files_to_the_last_line(
     wanted = {"dataset", "pair", "method", "device", "teacher_accuracy", "student_accuracy", "seconds"}
     assert wanted <= line.keys()
     assert line["dataset"] == "mnist-test"
+    assert line["image_source"] == "level_sets"
+    assert line["missing_terms"] == []
+    assert line["neighbour"] == (line["others_processors"] > LOAD_LIMIT)
+    assert line["updates_a_round"] == METHODS["best"].student_steps
+    first, last = line["checkpoints"][0], line["curve"][-1]
+    assert (first["step"], first["queries"], first["pflop"]) == (0, 0, 0)
+    assert last["step"] == line["steps"]
+    assert last["queries"] > 0
+    assert last["pflop"] > 0
     assert line["curve"][-1]["accuracy"] == pytest.approx(line["student_accuracy"], abs=1e-4)
 
 
@@ -72,9 +84,43 @@ def test_snapshots_are_copies_in_order() -> None:
         for parameter in student.parameters():
             parameter.zero_()
     snapshots.should_stop()
-    assert len(snapshots.taken) == 1  # everything was due at once
+    assert len(snapshots.tenths) == 1  # all were due at once
+    assert snapshots.checkpoints == []
     copy = same_network(
-        build_classifier("mlp8", num_classes=10, input_shape=(1, 8, 8)), snapshots.taken[0].weights
+        build_classifier("mlp8", num_classes=10, input_shape=(1, 8, 8)), snapshots.tenths[0].weights
     )
     assert all(torch.equal(tensor, first[name]) for name, tensor in copy.state_dict().items())
     assert not copy.training
+
+
+def test_checkpoints_are_at_doubling_amounts_of_work() -> None:
+    student = build_classifier("mlp8", num_classes=10, input_shape=(1, 8, 8))
+    snapshots = Snapshots(student, seconds=1000.0, updates_a_round=50)
+    snapshots.phase("warming_up")
+    for step in range(1, 23):
+        if step == 1:  # reports are seldom: later rounds have as many queries each
+            snapshots.progress(Progress(1, 100, 0.0, None, {"teacher_queries": 100.0}))
+        snapshots.should_stop()
+    by_updates = [3, 5, 10, 20]
+    by_queries = [20]
+    assert [shot.step for shot in snapshots.checkpoints] == [0, *sorted({*by_updates, *by_queries})]
+    assert [shot.queries for shot in snapshots.checkpoints] == [0, 300, 500, 1000, 2000]
+    assert snapshots.tenths == []
+
+
+@pytest.mark.parametrize(("others", "neighbour"), [(0.05, False), (0.9, True)])
+def test_a_line_says_that_it_was_measured_with_a_neighbour(
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    others: float,
+    neighbour: bool,
+) -> None:
+    monkeypatch.setattr(mnist, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(mnist.MachineLoad, "processors", lambda _self: others)
+    mnist.main(["--seconds", "0.3", "--data", str(data), "--device", "cpu", "--method", "dfq"])
+    line = json.loads((tmp_path / "results" / "mnist.jsonl").read_text())
+    assert line["neighbour"] is neighbour
+    assert line["missing_terms"] == ["BN statistics"]
+    assert ("neighbour" in capsys.readouterr().out) is neighbour

@@ -8,6 +8,8 @@ from dfad_core.contract.methods import METHODS
 
 def _line(method: str, seed: int, accuracy: float, **changes: object) -> dict[str, object]:
     return {
+        "time": "2026-01-01T00:00:00+00:00",
+        "pair": "lenet5:lenet5_half",
         "method": method,
         "seed": seed,
         "budget_seconds": 120.0,
@@ -16,7 +18,10 @@ def _line(method: str, seed: int, accuracy: float, **changes: object) -> dict[st
         "git_revision": "abc",
         "student_accuracy": accuracy,
         "steps": 10,
-        "curve": [{"queries": 1280}],
+        "updates_a_round": 5,
+        "others_processors": 0.0,
+        "git_clean": True,
+        "curve": [{"step": 10, "queries": 1280, "accuracy": accuracy}],
         **changes,
     }
 
@@ -25,8 +30,15 @@ def test_mean_and_spread_over_seeds_best_first() -> None:
     lines = [_line("dfad", 0, 0.90), _line("dfad", 1, 0.92), _line("best", 0, 0.98)]
     head, first, second = summary(lines).splitlines()
     assert head.split()[0] == "method"
-    assert first.split() == ["best", "1", "98.00", "0.00", "10", "1280"]
-    assert second.split() == ["dfad", "2", "91.00", "2.00", "10", "1280"]
+    assert "at 50 updates" in head
+    assert first.split() == ["best", "1", "98.00", "0.00", "98.00", "1280"]
+    assert second.split() == ["dfad", "2", "91.00", "2.00", "91.00", "1280"]
+
+
+def test_disturbed_and_incomplete_runs_are_marked() -> None:
+    text = summary([_line("nayer", 0, 0.9, others_processors=1.0)])
+    assert "nayer †‡" in text
+    assert "neighbour" in text
 
 
 def test_a_run_is_known_by_its_settings_and_revision() -> None:

@@ -10,10 +10,9 @@ import torch
 from benchmarks import paper_table
 from benchmarks.data import DataMissing, load_folder, load_images
 from benchmarks.teacher_training import Recipe, augmented, one_cycle, train
-from benchmarks.work import generator_macs, petaflop
+from benchmarks.work import Work, generator_macs
 from dfad_core.contract.config import DistillConfig, InputConfig, MethodConfig, TrainingConfig
 from dfad_core.networks import build_classifier
-from dfad_core.networks.generator import Generator
 from tests.benchmarks.conftest import encoded
 
 SMALL = ["--batch-size", "8", "--latent-dim", "4", "--generator-width", "4", "--student-steps", "2"]
@@ -154,8 +153,8 @@ def test_work_is_counted_from_passes() -> None:
     from dfad_core.networks.cost import cost
 
     macs = [cost(net, (3, 32, 32)).macs for net in (teacher, student)]
-    own = generator_macs(Generator(4, 4, (3, 32, 32)))
+    own = generator_macs(config)
     assert own == 4 * 8 * 64 + 16**2 * 9 * 8 * 8 + 32**2 * 9 * 8 * 4 + 32**2 * 9 * 4 * 3
     # Two rounds: 20 images of the generator, 100 of the student's updates.
     expected = 2 * (macs[0] * 40 + macs[1] * (300 + 40) + own * 60)
-    assert petaflop(config, teacher, student, 2, 20) == pytest.approx(expected / 1e15)
+    assert Work(config, teacher, student).petaflop(2, 20) == pytest.approx(expected / 1e15)

@@ -43,7 +43,7 @@ def test_the_plain_loop_trains_both_networks_and_leaves_the_teacher() -> None:
     )
     generator = PlainGenerator(6, 4, (1, 8, 8))
     before = [[p.clone() for p in m.parameters()] for m in (teacher, student, generator)]
-    PlainLoop(teacher, student, generator, latent_dim=6, batch_size=8).play_round()
+    PlainLoop(teacher, student, generator, latent_dim=6, batch_size=8).run_round()
     moved = [
         any(not torch.equal(p, q) for p, q in zip(m.parameters(), old, strict=True))
         for m, old in zip((teacher, student, generator), before, strict=True)

@@ -1,14 +1,19 @@
+import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from benchmarks import table
 from benchmarks.plots import draw
+from benchmarks.record import read
 
 MACHINE = {"threads": 2, "cpu": "a CPU"}
 
 
 def _line(method: str = "best", seed: int = 0, accuracy: float = 0.9, **changes: Any) -> dict[str, Any]:
     return {
+        "time": "2026-01-01T00:00:00+00:00",
         "dataset": "mnist-test",
         "pair": "a:b",
         "method": method,
@@ -18,7 +23,13 @@ def _line(method: str = "best", seed: int = 0, accuracy: float = 0.9, **changes:
         "teacher_accuracy": 0.99,
         "student_accuracy": accuracy,
         "steps": 1000,
-        "curve": [{"seconds": s, "queries": 10 * s, "accuracy": accuracy * s / 20} for s in (10, 20)],
+        "updates_a_round": 5,
+        "image_source": "generator",
+        "missing_terms": [],
+        "others_processors": 0.02,
+        "curve": [
+            {"seconds": s, "step": 50 * s, "queries": 10 * s, "accuracy": accuracy * s / 20} for s in (10, 20)
+        ],
         "machine": MACHINE,
         "git_revision": "0123456789abcdef",
         "git_clean": True,
@@ -28,9 +39,18 @@ def _line(method: str = "best", seed: int = 0, accuracy: float = 0.9, **changes:
 
 def test_mean_spread_and_gap_over_seeds_best_first() -> None:
     lines = [_line("dfad", 0, 0.90), _line("dfad", 1, 0.92), _line("best", 0, 0.985)]
-    rows = table.method_table(lines).splitlines()
-    assert rows[2] == "| best | 1 | 98.50 | 0.00 | 0.50 | 1,000 | 200 | 0123456789 |"
-    assert rows[3] == "| dfad | 2 | 91.00 | 2.00 | 8.00 | 1,000 | 200 | 0123456789 |"
+    rows = table.method_tables(lines).splitlines()
+    tail = "- | 0.02 | 0123456789 |"
+    assert rows[2] == f"| best | generator | 1 | 98.50 | 0.00 | 0.50 | 1,000 | 5,000 | 200 | {tail}"
+    assert rows[3] == f"| dfad | generator | 2 | 91.00 | 2.00 | 8.00 | 1,000 | 5,000 | 200 | {tail}"
+
+
+def test_methods_of_one_setting_are_compared_at_equal_work_too() -> None:
+    lines = [_line("dfad", updates_a_round=20), _line("best", 0, 0.985)]
+    rows = table.method_tables(lines).splitlines()
+    assert "| method | at 5,000 student updates | at 200 teacher queries |" in rows
+    assert "| best | 98.50 | 98.50 |" in rows
+    assert "| dfad | not recorded | 90.00 |" in rows  # its curve begins at 10,000 updates
 
 
 def test_settings_do_not_mix() -> None:
@@ -43,7 +63,8 @@ def test_settings_do_not_mix() -> None:
 
 def test_lines_without_queries_or_of_changed_code() -> None:
     line = _line(git_clean=False, curve=[{"seconds": 1.0, "accuracy": 0.5}])
-    assert table.method_table([line]).splitlines()[2].endswith("| - | 0123456789 and changes |")
+    row = table.method_tables([line]).splitlines()[2]
+    assert row.endswith("| not recorded | not recorded | - | 0.02 | 0123456789 and changes |")
 
 
 def test_plots_are_the_same_bytes_again(tmp_path: Path) -> None:
@@ -57,16 +78,42 @@ def test_plots_are_the_same_bytes_again(tmp_path: Path) -> None:
         assert "best" in (tmp_path / "1" / name).read_text()
 
 
-def test_the_committed_page_is_made_from_the_committed_lines() -> None:
-    page = table.README.read_text(encoding="utf-8")
-    assert page == table.filled(page, table.report())
+def test_the_committed_pages_are_printed_from_the_committed_lines() -> None:
+    pages = table.pages()
+    assert set(pages) == {table.README, table.PROJECT_README}
+    for path, text in pages.items():
+        assert path.read_text(encoding="utf-8") == text, f"python -m benchmarks.table --write: {path}"
     for name in table.plot_names(table.accuracy_lines()):
         assert (table.RESULTS / "plots" / name).is_file()
 
 
+def test_each_figure_of_the_readme_names_the_source_of_its_images() -> None:
+    digits, mnist = table.readme_figures().split("\n- ")
+    assert "a trained generator" in digits
+    assert "MNIST" not in digits
+    assert "no generator is trained" in mnist
+
+
+def test_the_readme_says_that_a_figure_was_measured_with_a_neighbour(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digits = {"seconds": 100, "student_accuracy": 0.9, "teacher_accuracy": 0.95}
+    digits |= {"student_parameters": 1, "teacher_parameters": 4}
+    (tmp_path / "first_student.jsonl").write_text(json.dumps(digits) + "\n")
+    monkeypatch.setattr(table, "RESULTS", tmp_path)
+    for load, disturbed in ((0.02, False), (1.0, True)):
+        line = _line(image_source="level_sets", others_processors=load)
+        (tmp_path / "mnist.jsonl").write_text(json.dumps(line) + "\n")
+        text = table.readme_figures()
+        assert "90.0 % right where the teacher has 95.0 %, with 25%" in text
+        assert ("Another program ran" in text) is disturbed
+
+
 def test_only_what_is_between_the_markers_changes() -> None:
-    page = f"before\n{table.BEGIN}\nold\n{table.END}\nafter\n"
-    assert table.filled(page, "new") == f"before\n{table.BEGIN}\n\nnew\n\n{table.END}\nafter\n"
+    page = "before\n<!-- one -->\nold\n<!-- /one -->\nafter\n"
+    assert table.filled(page, "one", "new") == "before\n<!-- one -->\n\nnew\n\n<!-- /one -->\nafter\n"
+    with pytest.raises(ValueError, match="two"):
+        table.filled(page, "two", "new")
 
 
 def test_a_row_of_step_times() -> None:
@@ -78,4 +125,4 @@ def test_a_row_of_step_times() -> None:
 
 
 def test_no_results_yet(tmp_path: Path) -> None:
-    assert table.read(tmp_path / "none.jsonl") == []
+    assert read(tmp_path / "none.jsonl") == []
