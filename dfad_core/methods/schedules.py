@@ -7,7 +7,7 @@ WARM_UP = 0.03
 GENERATOR_HOLD = 0.5
 """Share of the budget after which the generator's rate begins to fall."""
 GENERATOR_END = 0.1
-"""The generator's last rate, in shares of its first: a still generator would end the game early."""
+"""The generator's last rate as a share of its first: one that stands still would end its training early."""
 
 
 def student_rate(fraction: float) -> float:
