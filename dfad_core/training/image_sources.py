@@ -14,6 +14,7 @@ from dfad_core.methods.recipe import Recipe
 from dfad_core.networks.drawings import LevelSets, NoiseImages
 from dfad_core.networks.generator import Generator
 from dfad_core.networks.noisy_labels import NoisyLabels
+from dfad_core.networks.pixel_range import PixelRange
 from dfad_core.training.cuda_graphs import Replay
 from dfad_core.training.finite_guard import FiniteGuard
 from dfad_core.training.phases import GeneratorPhase, ImageSource, make_optimizer
@@ -26,17 +27,18 @@ DRAWN = ("noise", "level_sets")
 """Sources that learn nothing, and so cannot collapse."""
 
 
-def build_source(recipe: Recipe, config: DistillConfig, given: nn.Module | None) -> tuple[nn.Module, int]:
-    """The module that makes images of z, and the length of z. `given` replaces a generator that learns."""
-    shape = config.input.shape
+def build_source(
+    recipe: Recipe, config: DistillConfig, given: nn.Module | None, pixels: PixelRange
+) -> tuple[nn.Module, int]:
+    """The module that makes images of z within `pixels`, and the length of z.
+
+    `given` replaces a generator that learns.
+    """
+    shape, training = config.input.shape, config.training
     if recipe.source in LEARNED:
-        training = config.training
-        return given or Generator(training.latent_dim, training.generator_width, shape), training.latent_dim
-    drawn: NoiseImages | LevelSets
-    if recipe.source == "level_sets":
-        drawn = LevelSets(shape, config.input.mean, config.input.std)
-    else:
-        drawn = NoiseImages(shape)
+        generator = given or Generator(training.latent_dim, training.generator_width, shape, pixels)
+        return generator, training.latent_dim
+    drawn = (LevelSets if recipe.source == "level_sets" else NoiseImages)(shape, pixels)
     return drawn, drawn.latent_dim
 
 
