@@ -14,6 +14,7 @@ from dfad_core.methods.objective import Objective
 from dfad_core.methods.recipe import Recipe
 from dfad_core.networks.drawings import LevelSets
 from dfad_core.networks.feature_exchange import exchanging_features
+from dfad_core.networks.pixel_range import PixelRange
 from dfad_core.profiling import region
 from dfad_core.training.ema import WeightAverage
 from dfad_core.training.runtime import Runtime
@@ -25,12 +26,19 @@ GENERATOR_DECAY = 0.95
 class ExtraBatches:
     """Makes and labels what the recipe asks for, from random streams of its own."""
 
-    def __init__(self, recipe: Recipe, config: DistillConfig, generator: nn.Module, streams: Streams) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        config: DistillConfig,
+        generator: nn.Module,
+        streams: Streams,
+        pixels: PixelRange,
+    ) -> None:
         self._makers: list[Callable[[int], Tensor]] = []
         self._average: WeightAverage | None = None
-        given, latent_dim = config.input, config.training.latent_dim
+        latent_dim = config.training.latent_dim
         if recipe.level_set_batches:
-            drawn = LevelSets(given.shape, given.mean, given.std).to(streams.device)
+            drawn = LevelSets(config.input.shape, pixels).to(streams.device)
             self._makers += [
                 lambda n: drawn(streams.side_noise(n, drawn.latent_dim))
             ] * recipe.level_set_batches

@@ -17,6 +17,7 @@ from dfad_core.methods import build_objective, resolve_recipe
 from dfad_core.methods.schedules import generator_rate, student_rate
 from dfad_core.networks.batch_norm import bn_layers
 from dfad_core.networks.folding import folded
+from dfad_core.networks.input_statistics import pixel_range
 from dfad_core.profiling import region
 from dfad_core.training.cuda_graphs import CudaRecorder, Replay
 from dfad_core.training.distributed import current_group
@@ -84,14 +85,15 @@ class RunState:
         self.group = current_group()
         self.batch_size = self.group.share(training.batch_size)
         self.recipe = resolve_recipe(config.method, teacher_has_bn=bool(bn_layers(teacher)))
-        source, self.latent_dim = build_source(self.recipe, config, generator)
         self.teacher = _placed(teacher, device).eval()
         self.student = _placed(student, device).train()
+        self._example = torch.zeros(2, *config.input.shape, device=device)
+        self._check_shapes()
+        self.pixels = pixel_range(config.input, self.teacher)
+        source, self.latent_dim = build_source(self.recipe, config, generator, self.pixels)
         self.generator = _placed(source, device).train()
         for module in (self.teacher, self.student, self.generator):
             module.requires_grad_(False)
-        self._example = torch.zeros(2, *config.input.shape, device=device)
-        self._check_shapes()
         self.objective = build_objective(self.recipe, self.teacher, self.student, self._example)
         self.objective.labeller = _placed(folded(self.teacher, self._example), device)
         self.streams = Streams(config.seed, device, self.group.rank)
@@ -115,7 +117,7 @@ class RunState:
             label_embeddings_KE=label_embeddings_KE,
             replay=self._replay(),
         )
-        self.extra_batches = ExtraBatches(self.recipe, config, self.generator, self.streams)
+        self.extra_batches = ExtraBatches(self.recipe, config, self.generator, self.streams, self.pixels)
         decay = self.recipe.student_average
         self.average = WeightAverage(self.student, decay) if decay else None
         self.student_phase = StudentPhase(

@@ -102,6 +102,8 @@ def distill(
         monitor = Monitor(config, hooks, run, budget)
         if resume is None:
             _warn_of_size(monitor, teacher, student)
+            if run.pixels.source != "given":
+                monitor.event("input_range", run.pixels.about())
             if run.thread_choice is not None:
                 monitor.event("threads_chosen", run.thread_choice.try_first().about())
             run.clock.start()
