@@ -194,6 +194,8 @@ def student_result(trained: Trained) -> dict[str, Any]:
         "evaluation": done.evaluation,
         "accuracy": None,
         "class_histogram": None,
+        "usable": None,
+        "unusable_reason": None,
         "exports": {},
         **trained.said,
         "training": {

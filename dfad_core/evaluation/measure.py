@@ -12,9 +12,11 @@ from dfad_core.contract.evaluation_plan import batch_size, held_out_count, image
 from dfad_core.evaluation.accuracy import accuracy_over
 from dfad_core.evaluation.latency import latency
 from dfad_core.evaluation.suite import held_out_images
+from dfad_core.evaluation.usability import usability
 from dfad_core.formats import LoadedTeacher
 from dfad_core.formats.labelled import Labelled
 from dfad_core.hooks import Hooks
+from dfad_core.networks.input_statistics import pixel_range
 from dfad_core.pace import Pace
 
 if TYPE_CHECKING:
@@ -40,12 +42,16 @@ def measure(trained: Trained, hooks: Hooks, result: dict[str, Any], device: torc
     synthetic_BCHW = trained.done.synthetic_BCHW
     if synthetic_BCHW is None:
         pace()
-        synthetic_BCHW = held_out_images(shape, trained.config.seed, None, 0, between=pace)
+        pixels = pixel_range(trained.teacher.input, trained.teacher.module)
+        synthetic_BCHW = held_out_images(shape, trained.config.seed, None, 0, between=pace, pixels=pixels)
     for who, module in (("teacher", trained.teacher.module), ("student", trained.student)):
         macs = trained.costs[who].macs
         result[who]["latency_milliseconds"] = latency(module, shape, device, macs=macs, between=pace)
     result["accuracy"] = _accuracy(trained, device, pace)
-    result["class_histogram"] = _histogram(trained.teacher, synthetic_BCHW[:seen], pace)
+    counts = _class_counts(trained.teacher, synthetic_BCHW[:seen], pace)
+    result["class_histogram"] = counts if len(counts) <= MOST_BARS else None
+    verdict = usability(counts)
+    result["usable"], result["unusable_reason"] = verdict.usable, verdict.reason
     return synthetic_BCHW
 
 
@@ -68,10 +74,8 @@ def _counted(labelled: Labelled, pace: Pace) -> Iterator[tuple[Tensor, Tensor]]:
         pace(len(y_B))
 
 
-def _histogram(teacher: LoadedTeacher, synthetic_BCHW: Tensor, pace: Pace) -> list[int] | None:
-    """How often the teacher sees each class in synthetic images that nobody was trained on."""
-    if teacher.num_classes > MOST_BARS:
-        return None
+def _class_counts(teacher: LoadedTeacher, synthetic_BCHW: Tensor, pace: Pace) -> list[int]:
+    """How often the teacher gives each class to synthetic images that no student was trained on."""
     device = next(teacher.module.parameters()).device
     classes = []
     for x_BCHW in torch.split(synthetic_BCHW, batch_size(teacher.input.shape, HISTOGRAM_BATCH)):

@@ -30,9 +30,12 @@ def render_report(
 
     `earlier_png` are pictures of before with their steps; `settings` is the job's resolved spec.
     The page asks no other host for anything. Accuracy stands in it only if `result["accuracy"]` does,
-    with the data that it was measured on. Of fidelity only the figures stand in it that were seen to follow
-    accuracy (`evaluation.proof`), with how closely they did; `proven` replaces what is committed there.
+    with the data that it was measured on. Where `result["usable"]` is False, the page begins with
+    `result["unusable_reason"]` and has no figure of agreement with the teacher. Of fidelity only the figures
+    stand in it that were seen to follow accuracy (`evaluation.proof`), with how closely they did; `proven`
+    replaces what is committed there.
     """
+    usable = result.get("usable") is not False
     trusted = proof.proven() if proven is None else proven
     shown = {name: value for name, value in (result["fidelity"] or {}).items() if name in trusted}
     from jinja2 import Environment, FileSystemLoader
@@ -43,17 +46,22 @@ def render_report(
     return environment.get_template(TEMPLATE).render(
         title=title,
         result=result,
+        usable=usable,
         fidelity=shown,
         evaluation=_evaluation(result.get("evaluation")),
         batches=list(result["teacher"].get("latency_milliseconds") or ("1", "64")),
         proven=trusted,
         threshold=proof.THRESHOLD,
-        curves=curves_svg(history),
+        curves=curves_svg(history if usable else [_without_agreement(entry) for entry in history]),
         samples=_embedded(samples_png) if samples_png else None,
         earlier=[(step, _embedded(picture)) for step, picture in earlier_png],
         settings=None if settings is None else json.dumps(settings, indent=2, sort_keys=True),
         bars=_bars(result.get("class_histogram")),
     )
+
+
+def _without_agreement(entry: Mapping[str, float]) -> dict[str, float]:
+    return {name: value for name, value in entry.items() if name != "agreement"}
 
 
 def _evaluation(about: Mapping[str, Any] | None) -> str:
