@@ -54,6 +54,11 @@ class PixelRange:
         return per_channel(self.low), per_channel(self.high)
 
     @property
+    def usual(self) -> bool:
+        """Whether images have mean 0 and deviation 1 and no other bound, as without any knowledge."""
+        return self.bounds is None and set(self.mean) == {0.0} and set(self.std) == {1.0}
+
+    @property
     def brightness(self) -> float:
         """Place of the mean between black (0) and white (1), over all channels; 0.5 without a range."""
         if self.bounds is None:

@@ -102,7 +102,7 @@ def distill(
         monitor = Monitor(config, hooks, run, budget)
         if resume is None:
             _warn_of_size(monitor, teacher, student)
-            if run.pixels.source != "given":
+            if generator is None and run.pixels.source != "given" and not run.pixels.usual:
                 monitor.event("input_range", run.pixels.about())
             if run.thread_choice is not None:
                 monitor.event("threads_chosen", run.thread_choice.try_first().about())
