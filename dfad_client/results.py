@@ -290,6 +290,11 @@ class JobResult(TypedDict, total=False):
     """Accuracy that users reported after the job."""
     class_histogram: list[int] | None
     """Number of synthetic images that the teacher assigns to each class."""
+    usable: bool | None
+    """False where the teacher gives nearly all synthetic images one class: figures of agreement mean nothing
+    then. None where that was not measured."""
+    unusable_reason: str | None
+    """Why the student is not usable, in a sentence; None otherwise."""
     exports: dict[str, ExportResult]
     """Formats beside safetensors."""
     student_chosen: ChosenStudent | None

@@ -169,6 +169,8 @@ def _with_measurements(result: JobResult, found: Measurements) -> JobResult:
         student=dataclasses.replace(result.student, latency_milliseconds=student),
         accuracy=found.accuracy,
         class_histogram=found.class_histogram,
+        usable=None if found.usability is None else found.usability.usable,
+        unusable_reason=None if found.usability is None else found.usability.reason,
     )
 
 

@@ -210,6 +210,11 @@ class JobResult(Document):
     """Accuracy that users reported after the job."""
     class_histogram: tuple[int, ...] | None = None
     """Number of synthetic images that the teacher assigns to each class."""
+    usable: bool | None = None
+    """False where the teacher gives nearly all synthetic images one class: figures of agreement mean nothing
+    then. None where that was not measured."""
+    unusable_reason: str | None = None
+    """Why the student is not usable, in a sentence; None otherwise."""
     exports: Mapping[str, ExportResult] = field(default_factory=dict)
     """Formats beside safetensors."""
     student_chosen: ChosenStudent | None = field(default=None, metadata=ABSENT)

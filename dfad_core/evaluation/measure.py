@@ -13,10 +13,12 @@ from dfad_core.contract.job_result import Accuracy
 from dfad_core.evaluation.accuracy import accuracy_over
 from dfad_core.evaluation.latency import latency
 from dfad_core.evaluation.suite import held_out_images
+from dfad_core.evaluation.usability import Usability, usability
 from dfad_core.formats import LoadedTeacher
 from dfad_core.formats.labelled import Labelled
 from dfad_core.hooks import Hooks
 from dfad_core.networks.cost import Cost
+from dfad_core.networks.input_statistics import pixel_range
 from dfad_core.pace import Pace
 
 MAX_BARS = 1000
@@ -49,6 +51,8 @@ class Measurements:
     accuracy: Accuracy | None = None
     class_histogram: tuple[int, ...] | None = None
     """Number of synthetic inputs that the teacher assigns to each class."""
+    usability: Usability | None = None
+    """Whether the teacher tells synthetic images apart at all."""
 
 
 def measure(
@@ -70,14 +74,17 @@ def measure(
     synthetic_BCHW = subjects.synthetic_BCHW
     if synthetic_BCHW is None:
         pace()
-        synthetic_BCHW = held_out_images(shape, subjects.seed, None, 0, between=pace)
+        pixels = pixel_range(subjects.teacher.input, subjects.teacher.module)
+        synthetic_BCHW = held_out_images(shape, subjects.seed, None, 0, between=pace, pixels=pixels)
     networks = {"teacher": subjects.teacher.module, "student": subjects.student}
     for role, module in networks.items():
         macs = subjects.costs[role].macs
         found.latency_milliseconds[role] = latency(module, shape, device, macs=macs, between=pace)
     if labelled is not None:
         found.accuracy = _accuracy(networks, labelled, device, pace)
-    found.class_histogram = _histogram(subjects.teacher, synthetic_BCHW[:seen], pace)
+    counts = _class_counts(subjects.teacher, synthetic_BCHW[:seen], pace)
+    found.class_histogram = counts if len(counts) <= MAX_BARS else None
+    found.usability = usability(counts)
     return synthetic_BCHW
 
 
@@ -98,10 +105,8 @@ def _counted(labelled: Labelled, pace: Pace) -> Iterator[tuple[Tensor, Tensor]]:
         pace(len(y_B))
 
 
-def _histogram(teacher: LoadedTeacher, synthetic_BCHW: Tensor, pace: Pace) -> tuple[int, ...] | None:
-    """How often the teacher answers with each class."""
-    if teacher.num_classes > MAX_BARS:
-        return None
+def _class_counts(teacher: LoadedTeacher, synthetic_BCHW: Tensor, pace: Pace) -> tuple[int, ...]:
+    """How often the teacher gives each class to synthetic images that no student was trained on."""
     device = next(teacher.module.parameters()).device
     classes = []
     for x_BCHW in torch.split(synthetic_BCHW, batch_size(teacher.input.shape, HISTOGRAM_BATCH)):

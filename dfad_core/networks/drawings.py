@@ -6,24 +6,31 @@ Both are pure functions of z, like a generator, and have no parameters.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dfad_core.networks.pixel_range import PixelRange, per_channel, standardised
+
 
 class NoiseImages(nn.Module):
-    """z itself as an image: independent N(0, 1) pixels in the teacher's normalised space."""
+    """z as an image: independent normal pixels with the images' mean and deviation, N(0, 1) by default."""
 
-    def __init__(self, shape: tuple[int, int, int]) -> None:
+    def __init__(self, shape: tuple[int, int, int], pixels: PixelRange | None = None) -> None:
         super().__init__()
         self.shape = shape
         self.latent_dim = math.prod(shape)
+        pixels = pixels or standardised(shape[0])
+        self.mean: Tensor
+        self.std: Tensor
+        self.register_buffer("mean", per_channel(pixels.mean), persistent=False)
+        self.register_buffer("std", per_channel(pixels.std), persistent=False)
 
     def forward(self, z_BZ: Tensor) -> Tensor:
         """(B, C * H * W) -> (B, C, H, W), float32."""
-        return z_BZ.float().reshape(-1, *self.shape)
+        return z_BZ.float().reshape(-1, *self.shape) * self.std + self.mean
 
 
 class LevelSets(nn.Module):
@@ -35,34 +42,28 @@ class LevelSets(nn.Module):
     images is that of learning from procedural noise (Baradad et al. 2021, arXiv 2106.05963); the
     images themselves are of this project.
 
-    `mean` and `std` are the teacher's preprocessing, the only facts about the locked-away images that are
-    known. Before it images are taken to lie between 0 and `white_level`; the darker the mean, the more
-    often the foreground is the brighter one. Where they are not known (or, having a mean of 0 or less, say
-    nothing of the range), each channel of a batch is given mean 0 and deviation 1.
+    Images lie between black and white of `pixels`; the darker its mean, the more often the foreground is the
+    brighter one. Where these are not known, each channel of a batch has the mean and deviation of `pixels`,
+    0 and 1 by default.
     """
 
     SIDES = (3, 4, 5, 7, 9)
     _NUMBERS = 12
 
-    def __init__(
-        self,
-        shape: tuple[int, int, int],
-        mean: Sequence[float] | None = None,
-        std: Sequence[float] | None = None,
-    ) -> None:
+    def __init__(self, shape: tuple[int, int, int], pixels: PixelRange | None = None) -> None:
         super().__init__()
         self.channels, self.height, self.width = shape
         self.latent_dim = sum(s * s for s in self.SIDES) + self._NUMBERS + 2 * self.channels
-        self.bright_share = 0.5
-        self.mean: Tensor | None
-        self.std: Tensor | None
-        known = mean is not None and std is not None and min(mean) > 0
-        white = white_level(mean, std) if known else 1.0  # type: ignore[arg-type]
-        for name, values in (("mean", mean), ("std", std)):
-            buffer = _per_channel(values) / white if known and values else None
-            self.register_buffer(name, buffer, persistent=False)
-        if self.mean is not None:
-            self.bright_share = 1 - float(self.mean.mean())
+        pixels = pixels or standardised(self.channels)
+        self.bounded = pixels.bounds is not None
+        self.bright_share = 1 - pixels.brightness
+        self.offset: Tensor
+        self.scale: Tensor
+        offset, scale = per_channel(pixels.mean), per_channel(pixels.std)
+        if pixels.bounds is not None:
+            offset, scale = pixels.bounds[0], pixels.bounds[1] - pixels.bounds[0]
+        self.register_buffer("offset", offset, persistent=False)
+        self.register_buffer("scale", scale, persistent=False)
 
     @torch.no_grad()
     def forward(self, z_BZ: Tensor) -> Tensor:
@@ -82,9 +83,9 @@ class LevelSets(nn.Module):
         shape = torch.where(uniform_BN[:, 4, None] < 0.75, curve, blob)
         shape = torch.where(uniform_BN[:, 5, None] < 0.7, shape * self._disc(between), shape)
         images = self._paint(shape, uniform_BN)
-        if self.mean is None or self.std is None:
-            return F.batch_norm(images, None, None, training=True)
-        return (images - self.mean) / self.std
+        if not self.bounded:
+            images = F.batch_norm(images, None, None, training=True)
+        return images * self.scale + self.offset
 
     def _field(self, places_BP: Tensor, choice_B111: Tensor) -> Tensor:
         """One smooth field of deviation 1 an image, (B, 1, H, W); `choice` in [0, 1] says how fine."""
@@ -115,19 +116,3 @@ class LevelSets(nn.Module):
         swap = uniform_BN[:, 10, None] >= self.bright_share
         ground, figure = torch.where(swap, bright, dark), torch.where(swap, dark, bright)
         return ground + shape_B1HW * (figure - ground)
-
-
-def white_level(mean: Sequence[float], std: Sequence[float]) -> float:
-    """The largest value of images with this positive mean and this deviation, as far as these tell.
-
-    1 where they fit into [0, 1]. Otherwise that of images of black and white alone, for which mean m and
-    deviation s leave no choice: with a share p of white w, m = p w and s^2 = p (1 - p) w^2, so
-    w = m + s^2 / m. Other images reach further, none less far.
-    """
-    if max(mean) <= 1 and max(std) <= 0.5:
-        return 1.0
-    return max(m + s * s / m for m, s in zip(mean, std, strict=True))
-
-
-def _per_channel(values: Sequence[float]) -> Tensor:
-    return torch.tensor(tuple(values), dtype=torch.float32).reshape(-1, 1, 1)

@@ -31,9 +31,11 @@ def render_report(
 
     `earlier_png` are earlier pictures with their steps; `settings` is the job's resolved spec. The page loads
     nothing from another host. It shows accuracy only where `result.accuracy` has any, with the data that it
-    was measured on. It shows only figures of fidelity that followed accuracy (`evaluation.proof`), with how
-    closely they did; `proven` replaces the committed ones.
+    was measured on. Where `result.usable` is False, the page begins with `result.unusable_reason` and has no
+    figure of agreement with the teacher. It shows only figures of fidelity that followed accuracy
+    (`evaluation.proof`), with how closely they did; `proven` replaces the committed ones.
     """
+    usable = result.usable is not False
     trusted = proof.proven() if proven is None else proven
     shown = {name: value for name, value in result.fidelity.items() if name in trusted and value is not None}
     from jinja2 import Environment, FileSystemLoader
@@ -44,17 +46,22 @@ def render_report(
     return environment.get_template(TEMPLATE).render(
         title=title,
         result=result,
+        usable=usable,
         fidelity=shown,
         evaluation=_evaluation(result.evaluation),
         batches=list(result.teacher.latency_milliseconds or ("1", "64")),
         proven=trusted,
         threshold=proof.THRESHOLD,
-        curves=curves_svg(history),
+        curves=curves_svg(history if usable else [_without_agreement(entry) for entry in history]),
         samples=_embedded(samples_png) if samples_png else None,
         earlier=[(step, _embedded(picture)) for step, picture in earlier_png],
         settings=None if settings is None else json.dumps(settings, indent=2, sort_keys=True),
         bars=_bars(result.class_histogram),
     )
+
+
+def _without_agreement(entry: Mapping[str, float]) -> dict[str, float]:
+    return {name: value for name, value in entry.items() if name != "agreement"}
 
 
 def _evaluation(evaluation: Evaluation | None) -> str:

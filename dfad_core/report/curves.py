@@ -13,13 +13,17 @@ PANELS = (
 
 
 def curves_svg(history: Sequence[Mapping[str, float]]) -> str:
-    """An SVG of `history` (each with `seconds` and named values); "" if there is nothing to draw."""
+    """An SVG of `history` (each with `seconds` and named values); "" if there is nothing to draw.
+
+    A panel none of whose series is there is left out.
+    """
     from matplotlib.figure import Figure
 
-    if len(history) < 2:
+    panels = [panel for panel in PANELS if any(name in entry for entry in history for name in panel[1])]
+    if len(history) < 2 or not panels:
         return ""
     figure = Figure(figsize=(9, 2.6), layout="constrained")
-    for axes, (title, names) in zip(figure.subplots(1, len(PANELS)), PANELS, strict=True):
+    for axes, (title, names) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         for name in names:
             points = [(h["seconds"], h[name]) for h in history if name in h]
             if points:

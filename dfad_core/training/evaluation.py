@@ -53,7 +53,7 @@ def evaluate(run: RunState, hooks: Hooks, result: DistillResult, budget: Evaluat
     shape, seed = run.config.input.shape, evaluation_seed(run.config.seed)
     generator, latent_dim = _trained_source(run)
     plan, bound = budget.plan(result.steps), bound_seconds(result.seconds)
-    sources = makers(shape, seed, run.runtime.device, generator, latent_dim)
+    sources = makers(shape, seed, run.runtime.device, generator, latent_dim, pixels=run.pixels)
     a_round = result.seconds / max(1, result.steps)
     pace = Pace(
         hooks,
@@ -87,4 +87,6 @@ def evaluate(run: RunState, hooks: Hooks, result: DistillResult, budget: Evaluat
     }
     if found.figures:
         with suppress(Stopped):  # whoever goes on from here asks again
-            result.synthetic_BCHW = held_out_images(shape, seed, generator, latent_dim, between=pace)
+            result.synthetic_BCHW = held_out_images(
+                shape, seed, generator, latent_dim, between=pace, pixels=run.pixels
+            )

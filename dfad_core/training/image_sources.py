@@ -19,6 +19,7 @@ from dfad_core.networks.drawings import LevelSets, NoiseImages
 from dfad_core.networks.feature_exchange import exchanging_features
 from dfad_core.networks.generator import Generator
 from dfad_core.networks.noisy_labels import NoisyLabels
+from dfad_core.networks.pixel_range import PixelRange
 from dfad_core.profiling import region
 from dfad_core.training.ema import WeightAverage
 from dfad_core.training.finite_guard import FiniteGuard
@@ -34,18 +35,18 @@ GENERATOR_DECAY = 0.95
 """Decay of the generator's running average, a round; as in MAD."""
 
 
-def build_source(recipe: Recipe, config: DistillConfig, generator: nn.Module | None) -> tuple[nn.Module, int]:
-    """The module that turns z (B, Z) into images, and Z. `generator` replaces the config's own."""
-    shape = config.input.shape
+def build_source(
+    recipe: Recipe, config: DistillConfig, generator: nn.Module | None, pixels: PixelRange
+) -> tuple[nn.Module, int]:
+    """The module that turns z (B, Z) into images within `pixels`, and Z.
+
+    `generator` replaces the config's own.
+    """
+    shape, training = config.input.shape, config.training
     if recipe.source in LEARNED:
-        training = config.training
-        generator = generator or Generator(training.latent_dim, training.generator_width, shape)
+        generator = generator or Generator(training.latent_dim, training.generator_width, shape, pixels)
         return generator, training.latent_dim
-    drawings: NoiseImages | LevelSets
-    if recipe.source == "level_sets":
-        drawings = LevelSets(shape, config.input.mean, config.input.std)
-    else:
-        drawings = NoiseImages(shape)
+    drawings = (LevelSets if recipe.source == "level_sets" else NoiseImages)(shape, pixels)
     return drawings, drawings.latent_dim
 
 
@@ -98,12 +99,19 @@ def labelled_batch(
 class ExtraBatches:
     """Batches that a recipe shows the student beside the round's own, from random streams of their own."""
 
-    def __init__(self, recipe: Recipe, config: DistillConfig, generator: nn.Module, streams: Streams) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        config: DistillConfig,
+        generator: nn.Module,
+        streams: Streams,
+        pixels: PixelRange,
+    ) -> None:
         self._images: list[Callable[[int], Tensor]] = []
         self._average: WeightAverage | None = None
-        source, latent_dim = config.input, config.training.latent_dim
+        latent_dim = config.training.latent_dim
         if recipe.level_set_batches:
-            level_sets = LevelSets(source.shape, source.mean, source.std).to(streams.device)
+            level_sets = LevelSets(config.input.shape, pixels).to(streams.device)
             self._images += [
                 lambda n: level_sets(streams.side_noise(n, level_sets.latent_dim))
             ] * recipe.level_set_batches

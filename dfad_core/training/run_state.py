@@ -21,6 +21,7 @@ from dfad_core.methods import build_objective, resolve_recipe
 from dfad_core.methods.schedules import generator_rate, student_rate
 from dfad_core.networks.batch_norm import bn_layers
 from dfad_core.networks.folding import folded
+from dfad_core.networks.input_statistics import pixel_range
 from dfad_core.networks.last_layer import float32_logits
 from dfad_core.training.cuda_graphs import CudaRecorder, GraphedSteps
 from dfad_core.training.distributed import current_group
@@ -108,14 +109,15 @@ class RunState:
 
         # The networks and what each of them is after.
         self.recipe = resolve_recipe(config.method, teacher_has_bn=bool(bn_layers(teacher)))
-        source, self.latent_dim = build_source(self.recipe, config, generator)
         self.teacher = _placed(teacher, device).eval()
         self.student = _placed(student, device).train()
+        example_BCHW = torch.zeros(2, *config.input.shape, device=device)
+        self._check_shapes(example_BCHW)
+        self.pixels = pixel_range(config.input, self.teacher)
+        source, self.latent_dim = build_source(self.recipe, config, generator, self.pixels)
         self.generator = _placed(source, device).train()
         for module in (self.teacher, self.student, self.generator):
             module.requires_grad_(False)
-        example_BCHW = torch.zeros(2, *config.input.shape, device=device)
-        self._check_shapes(example_BCHW)
         self.objective = build_objective(self.recipe, self.teacher, self.student, example_BCHW)
         self.objective.labeller = _placed(folded(self.teacher, example_BCHW), device)
         decay = self.recipe.student_average
@@ -128,7 +130,7 @@ class RunState:
         pool_batches = min(pool_batches, config.max_pool_batches)
         # Images that were fitted pixel by pixel can only be shown from the pool.
         self.pool = Pool(max(pool_batches, 1 if self.recipe.source == "pixels" else 0))
-        self.extra_batches = ExtraBatches(self.recipe, config, self.generator, self.streams)
+        self.extra_batches = ExtraBatches(self.recipe, config, self.generator, self.streams, self.pixels)
 
         # The players.
         graphed = self._records_graphs()

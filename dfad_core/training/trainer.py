@@ -131,6 +131,8 @@ def distill(
         if resume is None:
             _warn_of_size(monitor, teacher, student)
             _report_pool(monitor, run)
+            if generator is None and run.pixels.source != "given" and not run.pixels.usual:
+                monitor.note("input_range", run.pixels.about())
             if run.thread_choice is not None:
                 monitor.note("threads_chosen", run.thread_choice.try_first().about())
             run.clock.start()

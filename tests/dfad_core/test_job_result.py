@@ -73,6 +73,23 @@ def trained() -> TrainedStudent:
 SPEC = {"exports": ["safetensors", "onnx", "int8"], "seed": 0}
 
 
+def test_a_teacher_that_gives_one_class_makes_no_usable_student(trained: TrainedStudent) -> None:
+    for network in (trained.teacher.module, trained.student):
+        with torch.no_grad():
+            network.fc3.bias[7] += 1000  # type: ignore[union-attr,index,operator]
+    found = outcome(trained, {"exports": [], "seed": 0}, Watching())
+    assert found.result.usable is False
+    assert "class 7" in (found.result.unusable_reason or "")
+    (report,) = [f.content.decode() for f in found.files if f.kind == "report"]
+    assert "Not usable." in report
+    assert "Fidelity</h2>" not in report
+
+
+def test_a_student_is_usable_where_classes_vary(trained: TrainedStudent) -> None:
+    result = outcome(trained, {"exports": [], "seed": 0}, Watching()).result
+    assert (result.usable, result.unusable_reason) == (True, None)
+
+
 def test_every_batch_after_training_is_a_sign_of_life(trained: TrainedStudent) -> None:
     hooks = Watching()
     images, labels = torch.randn(600, *SHAPE), torch.zeros(600, dtype=torch.int64)

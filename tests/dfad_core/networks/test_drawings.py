@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from dfad_core.networks.drawings import LevelSets, NoiseImages, white_level
+from dfad_core.networks.drawings import LevelSets, NoiseImages
 from dfad_core.networks.feature_exchange import exchanging_features
 from dfad_core.networks.generator import Generator
+from dfad_core.networks.pixel_range import PixelRange, preprocessed_range
 
 
 def test_noise_is_z_itself() -> None:
@@ -16,7 +17,7 @@ def test_noise_is_z_itself() -> None:
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32), (2, 17, 40)])
 def test_level_sets_are_images_before_the_preprocessing(shape: tuple[int, int, int]) -> None:
     mean, std = (0.3,) * shape[0], (0.2,) * shape[0]
-    source = LevelSets(shape, mean, std)
+    source = LevelSets(shape, preprocessed_range(mean, std, "given"))
     images = source(torch.randn(64, source.latent_dim)) * 0.2 + 0.3
     assert images.shape == (64, *shape)
     assert images.min() >= -1e-5
@@ -32,14 +33,14 @@ def test_level_sets_without_preprocessing_are_normalised() -> None:
 
 
 def test_level_sets_follow_z_alone() -> None:
-    source = LevelSets((1, 12, 12), (0.5,), (0.5,))
+    source = LevelSets((1, 12, 12), preprocessed_range((0.5,), (0.5,), "given"))
     z = torch.randn(6, source.latent_dim)
     assert torch.equal(source(z), source(z))
     torch.testing.assert_close(source(z)[2:3], source(z[2:3]))
 
 
 def test_a_dark_mean_makes_bright_figures() -> None:
-    dark, light = (LevelSets((1, 16, 16), (m,), (0.3,)) for m in (0.1, 0.9))
+    dark, light = (LevelSets((1, 16, 16), preprocessed_range((m,), (0.3,), "given")) for m in (0.1, 0.9))
     z = torch.randn(256, dark.latent_dim)
     assert dark(z).mul(0.3).add(0.1).mean() < 0.45
     assert light(z).mul(0.3).add(0.9).mean() > 0.55
@@ -73,17 +74,16 @@ def test_feature_exchange_without_inner_norms_does_nothing() -> None:
         assert plain(torch.zeros(1, 3)).shape == (1, 3)
 
 
-def test_the_white_level_fits_the_preprocessing() -> None:
-    assert white_level((0.49, 0.48, 0.45), (0.25, 0.24, 0.26)) == 1
-    # A quarter of the pixels at 16, the others at 0.
-    assert white_level((4.0,), ((0.25 * 0.75 * 16**2) ** 0.5,)) == pytest.approx(16)
-    source = LevelSets((1, 8, 8), (4.0,), (48**0.5,))
-    images = source(torch.randn(32, source.latent_dim)) * 48**0.5 + 4
-    assert images.min() >= -1e-4
-    assert 14 < images.max() <= 16 + 1e-4
-
-
-def test_a_mean_of_zero_says_nothing_of_the_range() -> None:
-    source = LevelSets((1, 8, 8), (0.0,), (1.0,))
+def test_raw_pixels_of_mean_0_and_deviation_1_lie_between_0_and_1() -> None:
+    source = LevelSets((1, 8, 8), preprocessed_range((0.0,), (1.0,), "given"))
     images = source(torch.randn(64, source.latent_dim))
-    assert images.mean().abs() < 1e-5
+    assert images.min() >= 0
+    assert 0.9 < images.max() <= 1
+
+
+def test_without_black_and_white_images_have_the_given_statistics() -> None:
+    pixels = PixelRange((100.0, 120.0, 90.0), (50.0, 60.0, 40.0))
+    source, noise = LevelSets((3, 16, 16), pixels), NoiseImages((3, 16, 16), pixels)
+    for images in (source(torch.randn(64, source.latent_dim)), noise(torch.randn(64, noise.latent_dim))):
+        assert images.mean((0, 2, 3)).tolist() == pytest.approx([100, 120, 90], abs=2)
+        assert images.std((0, 2, 3)).tolist() == pytest.approx([50, 60, 40], abs=2)

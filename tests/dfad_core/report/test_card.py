@@ -95,3 +95,24 @@ def test_where_nothing_followed_accuracy_the_page_says_so() -> None:
     page = render_report(result(), history=[], samples_png=None, title="t", proven={})
     assert "none is shown" in page
     assert "0.5000" not in page
+
+
+def test_what_is_not_usable_is_said_first_and_no_agreement_is_shown() -> None:
+    figures = {"bytes": 3, "agreement_with_student": 1.0, "agreement_with_teacher": 0.98765, "images": 8,
+               "max_difference": 0.0}  # fmt: skip
+    spoilt = result(usable=False, unusable_reason="One class <alone>.", exports={"onnx": figures})
+    proven = {"agreement_noise": {"digits": 0.9}}
+    page = render_report(spoilt, history=HISTORY, samples_png=None, title="t", proven=proven)
+    first = page.index("Not usable.")
+    assert first < page.index("Teacher and student")
+    assert "One class &lt;alone&gt;." in page
+    assert "Fidelity</h2>" not in page
+    assert "98.76" not in page
+    assert "98.77" not in page
+    assert "Agreement with the teacher on synthetic" not in page
+    sound = render_report(
+        {**spoilt, "usable": True}, history=HISTORY, samples_png=None, title="t", proven=proven
+    )
+    assert "Not usable" not in sound
+    assert "agrees with the teacher on 98.77 %" in sound or "agrees with the teacher on 98.76 %" in sound
+    assert "0.5000" in sound
