@@ -51,6 +51,8 @@ RESULT: dict[str, Any] = {
     },
     "accuracy": {"teacher": 0.9, "student": 0.8, "images": 10, "data": "mine", "notes": ["a"]},
     "class_histogram": [1, 2],
+    "usable": True,
+    "unusable_reason": None,
     "exports": {"onnx": {"bytes": 5, "opset": 18, "max_difference": 0.0}, "pt2": {"error": "no"}},
     "student_chosen": {
         "architecture": "mlp8",

@@ -1,5 +1,6 @@
 """The report: honest words, escaped names, no other host."""
 
+import dataclasses
 from typing import Any
 
 from dfad_core.contract.job_result import JobResult
@@ -110,9 +111,8 @@ def test_what_is_not_usable_is_said_first_and_no_agreement_is_shown() -> None:
     assert "98.76" not in page
     assert "98.77" not in page
     assert "Agreement with the teacher on synthetic" not in page
-    sound = render_report(
-        {**spoilt, "usable": True}, history=HISTORY, samples_png=None, title="t", proven=proven
-    )
+    usable = dataclasses.replace(spoilt, usable=True)
+    sound = render_report(usable, history=HISTORY, samples_png=None, title="t", proven=proven)
     assert "Not usable" not in sound
     assert "agrees with the teacher on 98.77 %" in sound or "agrees with the teacher on 98.76 %" in sound
     assert "0.5000" in sound

@@ -18,7 +18,7 @@ class Events(Hooks):
     def __init__(self) -> None:
         self.found: list[tuple[str, dict]] = []
 
-    def event(self, kind: str, data: dict) -> None:
+    def note(self, kind: str, data: dict) -> None:
         self.found.append((kind, data))
 
 
