@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
 from app.errors import FieldProblem, InvalidBody, ServiceError
-from dfad_core.errors import ConfigError, DfadError
+from dfad_core.contract.errors import ConfigError, DfadError
 
 logger = logging.getLogger(__name__)
 

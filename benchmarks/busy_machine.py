@@ -20,7 +20,7 @@ import torch
 
 from benchmarks.record import RESULTS, ROOT, append
 from dfad_core.contract.config import BudgetConfig, DistillConfig, TrainingConfig
-from dfad_core.errors import Stopped
+from dfad_core.contract.errors import Stopped
 from dfad_core.formats import load_teacher
 from dfad_core.hooks import Hooks
 from dfad_core.networks import build_classifier

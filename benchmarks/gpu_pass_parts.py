@@ -18,11 +18,11 @@ from benchmarks.plain import STUDENT_STEPS
 from benchmarks.step_time import Case, engine_config, measure, now, time_engine
 from benchmarks.work import Work
 from dfad_core.contract.config import BudgetConfig, DistillConfig, InputConfig, MethodConfig, TrainingConfig
+from dfad_core.contract.errors import Stopped
 from dfad_core.contract.methods import get_method
-from dfad_core.errors import Stopped
 from dfad_core.hooks import Hooks
 from dfad_core.networks import build_classifier
-from dfad_core.profiling import profiled
+from dfad_core.training.profiling import profiled
 from dfad_core.training.trainer import distill
 
 LAST_ROUNDS = 5

@@ -25,11 +25,12 @@ from benchmarks.snapshots import Snapshot, Snapshots, same_network
 from benchmarks.step_time import now
 from benchmarks.work import Work, updates_a_round
 from dfad_core.contract.config import BudgetConfig, DistillConfig, MethodConfig, TrainingConfig
-from dfad_core.errors import DfadError
+from dfad_core.contract.errors import DfadError
 from dfad_core.evaluation.accuracy import accuracy
+from dfad_core.hooks import DistillResult
 from dfad_core.networks import build_classifier
 from dfad_core.networks.batch_norm import bn_layers
-from dfad_core.training.trainer import DistillResult, distill
+from dfad_core.training.trainer import distill
 
 SEED = 0
 SCORING_SECONDS = 4.0

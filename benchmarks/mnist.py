@@ -30,12 +30,13 @@ from dfad_core.contract.config import BudgetConfig, DistillConfig, InputConfig, 
 from dfad_core.contract.methods import METHODS
 from dfad_core.evaluation.accuracy import accuracy
 from dfad_core.formats import load_teacher
+from dfad_core.hooks import DistillResult
 from dfad_core.networks import build_classifier
 from dfad_core.networks.batch_norm import bn_layers
-from dfad_core.profiling import TraceHooks, profiled
 from dfad_core.training.distributed import current_group, from_environment
+from dfad_core.training.profiling import TraceHooks, profiled
 from dfad_core.training.runtime import resolve, usable_processors
-from dfad_core.training.trainer import DistillResult, distill
+from dfad_core.training.trainer import distill
 
 INPUT = InputConfig((1, 32, 32), mean=(0.1307,), std=(0.3081,))
 TEACHER, STUDENT = "lenet5", "lenet5_half"

@@ -32,16 +32,17 @@ from benchmarks.record import RESULTS, append, read, revision
 from benchmarks.snapshots import Snapshot, Snapshots, same_network
 from benchmarks.work import Work, updates_a_round
 from dfad_core.contract.config import BudgetConfig, DistillConfig, InputConfig, MethodConfig, TrainingConfig
+from dfad_core.contract.errors import DfadError
 from dfad_core.contract.methods import METHODS
-from dfad_core.errors import DfadError
 from dfad_core.evaluation.accuracy import accuracy
 from dfad_core.formats import load_teacher
+from dfad_core.hooks import DistillResult
 from dfad_core.networks import build_classifier
 from dfad_core.networks.batch_norm import bn_layers
-from dfad_core.profiling import TraceHooks, profiled
 from dfad_core.training.distributed import current_group, from_environment
+from dfad_core.training.profiling import TraceHooks, profiled
 from dfad_core.training.runtime import resolve
-from dfad_core.training.trainer import DistillResult, distill
+from dfad_core.training.trainer import distill
 
 FILE = "paper_table.jsonl"
 NORMALISATION = {

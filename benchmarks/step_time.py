@@ -24,8 +24,8 @@ from benchmarks.machine_load import MachineLoad, warning
 from benchmarks.plain import STUDENT_STEPS, PlainGenerator, PlainLoop
 from benchmarks.record import RESULTS, append
 from dfad_core.contract.config import BudgetConfig, DistillConfig, InputConfig, MethodConfig, TrainingConfig
+from dfad_core.contract.errors import Stopped
 from dfad_core.contract.methods import get_method
-from dfad_core.errors import Stopped
 from dfad_core.hooks import Hooks
 from dfad_core.networks import build_classifier
 from dfad_core.training.runtime import usable_processors

@@ -1,7 +1,7 @@
 """Data-free adversarial distillation: the engine.
 
-Importing this package imports no torch: `dfad_core.contract` and `dfad_core.errors` serve programs that never
-train. `distill` and `load_student` load torch on first use.
+Importing this package imports no torch: `dfad_core.contract` serves programs that never train. `distill` and
+`load_student` load torch on first use.
 """
 
 from importlib import import_module

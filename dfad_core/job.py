@@ -13,17 +13,20 @@ from torch import nn
 
 from dfad_core.contract import layer_list, transformers_config
 from dfad_core.contract.config import DistillConfig
+from dfad_core.contract.errors import CheckpointError, DivergedError, Stopped, TeacherRejected
 from dfad_core.contract.job_result import ChosenStudent, InitialWeightsMatch
 from dfad_core.contract.job_spec import JobSpec, StudentSpec, TeacherSpec
 from dfad_core.contract.serialization import from_json, to_json
-from dfad_core.errors import CheckpointError, DivergedError, Stopped, TeacherRejected
 from dfad_core.formats import LoadedTeacher, load_teacher
 from dfad_core.formats.converted import read_converted
 from dfad_core.formats.initial import begin_with, read_weights
 from dfad_core.formats.labelled import Labelled, read_labelled, read_labelled_file
 from dfad_core.formats.safetensors import read_safetensors
-from dfad_core.hooks import JobHooks
-from dfad_core.job_result import (
+from dfad_core.hooks import DistillResult, JobHooks
+from dfad_core.networks import build_classifier
+from dfad_core.networks.cost import Cost, cost
+from dfad_core.networks.derive import derive_student
+from dfad_core.report.job_result import (
     Outcome,
     TrainedStudent,
     later_seconds,
@@ -32,10 +35,7 @@ from dfad_core.job_result import (
     student_file,
     student_result,
 )
-from dfad_core.networks import build_classifier
-from dfad_core.networks.cost import Cost, cost
-from dfad_core.networks.derive import derive_student
-from dfad_core.training.trainer import DistillResult, distill
+from dfad_core.training.trainer import distill
 
 FOREIGN_CHECKPOINT = "foreign_checkpoint"
 """Code of a CheckpointError: the checkpoint is sound, and another job's."""

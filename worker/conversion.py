@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dfad_core.contract.errors import ConfigError, DfadError, TeacherRejected
 from dfad_core.contract.inspection import Inspection
 from dfad_core.contract.job_spec import TeacherSpec
 from dfad_core.contract.serialization import from_json, to_json
-from dfad_core.errors import ConfigError, DfadError, TeacherRejected
 
 SECONDS = 110.0
 """For reading a file; a supervisor that waits for an inspection has a little more patience."""

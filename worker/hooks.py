@@ -21,7 +21,7 @@ from worker.kernel import resident_bytes
 from worker.protocol import Message, ProtocolError, read_message, write_message
 
 if TYPE_CHECKING:
-    from dfad_core.job_result import OutputFile
+    from dfad_core.contract.job_result import OutputFile
 
 SAMPLES_EVERY_SECONDS = 10.0
 ALIVE_EVERY_SECONDS = 5.0

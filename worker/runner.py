@@ -15,8 +15,8 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from dfad_core.contract.errors import DfadError, TeacherRejected
 from dfad_core.contract.serialization import to_json
-from dfad_core.errors import DfadError, TeacherRejected
 from worker.kernel import name_process
 from worker.protocol import read_message
 

@@ -18,9 +18,9 @@ from app.text import storable
 from dfad_core.contract import layer_list, transformers_config
 from dfad_core.contract.architectures import ARCHITECTURES, TIMM, get_architecture
 from dfad_core.contract.config import BudgetConfig, InputConfig, MethodConfig, TargetConfig, TrainingConfig
+from dfad_core.contract.errors import ConfigError, OneLogitRejected, ShapeError
 from dfad_core.contract.formats import DEFAULT, FORMATS, STUDENT_FORMATS, TEACHER_FORMATS
 from dfad_core.contract.methods import get_method
-from dfad_core.errors import ConfigError, OneLogitRejected, ShapeError
 
 MAX_LABELS = 16
 Label = Annotated[str, StringConstraints(max_length=500)]

@@ -29,9 +29,9 @@ from app.teachers.files import TeacherFile
 from app.teachers.inspections import inspection_of
 from app.teachers.service import add_teacher, get_teacher
 from app.tenancy import standing
+from dfad_core.contract.errors import ConfigError, ShapeError
 from dfad_core.contract.job_result import JobResult, ReportedAccuracy
 from dfad_core.contract.serialization import from_json, to_json
-from dfad_core.errors import ConfigError, ShapeError
 
 logger = logging.getLogger(__name__)
 

@@ -48,7 +48,7 @@ def _environment() -> dict[str, str]:
 
 def names() -> dict[str, list[str]]:
     """Architectures and methods; {} where the engine does not answer."""
-    command = [*module_command("dfad_core", "names")]
+    command = [*module_command("dfad_core.cli", "names")]
     try:
         done = subprocess.run(
             command, env=_environment(), capture_output=True, timeout=NAMES_SECONDS, check=True
@@ -80,7 +80,7 @@ class Engine:
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
-            module_command("dfad_core", *self._arguments),
+            module_command("dfad_core.cli", *self._arguments),
             env=_environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

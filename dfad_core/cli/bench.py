@@ -14,9 +14,9 @@ import dfad_core
 from dfad_core.cli.lines import UNLIMITED_STEPS, Interrupt, Lines
 from dfad_core.contract.architectures import get_architecture
 from dfad_core.contract.config import BudgetConfig, DistillConfig, InputConfig, MethodConfig, TrainingConfig
+from dfad_core.contract.errors import ConfigError, Stopped
 from dfad_core.contract.machine import processor_name
 from dfad_core.contract.methods import get_method
-from dfad_core.errors import ConfigError, Stopped
 from dfad_core.hooks import Hooks
 from dfad_core.networks import build_classifier
 from dfad_core.networks.cost import cost

@@ -8,11 +8,11 @@ from pathlib import Path
 from dfad_core.cli.job_arguments import check_output, job_inputs, job_spec
 from dfad_core.cli.job_hooks import LineHooks
 from dfad_core.cli.lines import Interrupt, Lines
+from dfad_core.contract.errors import CheckpointError, ConfigError
 from dfad_core.contract.serialization import to_json
-from dfad_core.errors import CheckpointError, ConfigError
 from dfad_core.formats.whole_file import write_whole
 from dfad_core.job import FOREIGN_CHECKPOINT, JobOptions, JobOutcome, run_job
-from dfad_core.job_result import Outcome
+from dfad_core.report.job_result import Outcome
 from dfad_core.training.checkpoint_folder import DAMAGED, CheckpointFolder
 
 OK, FAILED, INTERRUPTED = 0, 1, 130

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 
 from dfad_core.cli.lines import Lines
+from dfad_core.contract.errors import ConfigError, ExportError
 from dfad_core.contract.formats import EXPORTS, FORMATS
-from dfad_core.errors import ConfigError, ExportError
 from dfad_core.evaluation.suite import held_out_images
 from dfad_core.formats.export import export
 from dfad_core.formats.metadata import StudentMetadata

@@ -9,9 +9,9 @@ from typing import Any
 
 from dfad_core.cli.lines import UNLIMITED_STEPS
 from dfad_core.contract.config import BudgetConfig, MethodConfig
+from dfad_core.contract.errors import ConfigError
 from dfad_core.contract.formats import EXPORTS, STUDENT_FORMATS
 from dfad_core.contract.job_spec import JobSpec, StudentSpec, TeacherSpec
-from dfad_core.errors import ConfigError
 from dfad_core.job import JobInputs
 
 SUFFIX = ".safetensors"

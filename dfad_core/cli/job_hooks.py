@@ -13,8 +13,7 @@ from dfad_core.hooks import JobHooks, PhaseProgress, Progress
 from dfad_core.training.checkpoint_folder import CheckpointFolder
 
 if TYPE_CHECKING:
-    from dfad_core.contract.job_result import JobResult
-    from dfad_core.job_result import OutputFile
+    from dfad_core.contract.job_result import JobResult, OutputFile
 
 INTERRUPTED = "interrupted"
 

@@ -10,16 +10,16 @@ from pathlib import Path
 
 from dfad_core.cli.lines import Interrupt, Lines
 from dfad_core.contract.architectures import ARCHITECTURES
+from dfad_core.contract.errors import ConfigError, DfadError, EvaluationRejected, ShapeError
 from dfad_core.contract.formats import EXPORTS
 from dfad_core.contract.methods import METHODS
-from dfad_core.errors import ConfigError, DfadError, EvaluationRejected, ShapeError
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 
 def parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    top = argparse.ArgumentParser(prog="python -m dfad_core", description="The engine, without a server.")
+    top = argparse.ArgumentParser(prog="python -m dfad_core.cli", description="The engine, without a server.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _distill(commands.add_parser("distill", help="train a student"))
     export = commands.add_parser("export", help="write a student in another format")

@@ -14,7 +14,7 @@ from typing import Any
 
 from dfad_core.contract import layer_list, transformers_config
 from dfad_core.contract.bounds import Range
-from dfad_core.errors import ConfigError, ShapeError
+from dfad_core.contract.errors import ConfigError, ShapeError
 
 
 @dataclass(frozen=True)

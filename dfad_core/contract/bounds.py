@@ -14,7 +14,7 @@ import types
 import typing
 from typing import Any
 
-from dfad_core.errors import ConfigError
+from dfad_core.contract.errors import ConfigError
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
 from dfad_core.contract.bounds import Range, check_ranges
-from dfad_core.errors import ConfigError
+from dfad_core.contract.errors import ConfigError
 
 MIN_IMAGE_SIDE = 8
 MAX_IMAGE_SIDE = 512

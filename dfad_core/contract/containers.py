@@ -6,8 +6,8 @@ No torch is imported here.
 
 from __future__ import annotations
 
+from dfad_core.contract.errors import TeacherRejected
 from dfad_core.contract.formats import FORMATS, accepted
-from dfad_core.errors import TeacherRejected
 
 HEAD_BYTES = 512
 """All that `container_of` looks at: the first block of a tar."""

@@ -227,3 +227,14 @@ class JobResult(Document):
     """Notes and warnings of the training: `kind`, `step`, and figures of their own."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """Version of the engine, PyTorch and Python."""
+
+
+@dataclass(frozen=True)
+class OutputFile:
+    """One file of a job."""
+
+    kind: str
+    """`student`, `student_onnx` and the like, `report` or `samples`."""
+    filename: str
+    media_type: str
+    content: bytes

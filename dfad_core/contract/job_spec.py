@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from dfad_core.contract import layer_list, transformers_config
 from dfad_core.contract.architectures import get_architecture
 from dfad_core.contract.config import BudgetConfig, InputConfig, MethodConfig, TargetConfig, TrainingConfig
-from dfad_core.errors import ConfigError
+from dfad_core.contract.errors import ConfigError
 
 DEVICES = ("auto", "cpu", "cuda")
 STUDENT_WAYS = ("architecture", "layers", "transformers", "target")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dfad_core.contract.bounds import Range
-from dfad_core.errors import ConfigError
+from dfad_core.contract.errors import ConfigError
 
 NAME = "layers"
 MAX_LAYERS = 200

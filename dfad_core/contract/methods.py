@@ -11,8 +11,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from dfad_core.contract.errors import ConfigError
 from dfad_core.contract.recipe import Recipe
-from dfad_core.errors import ConfigError
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dfad_core.errors import ConfigError
+from dfad_core.contract.errors import ConfigError
 
 NAME = "transformers"
 MODEL_TYPES = (

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from dfad_core.pace import Between, nothing
+from dfad_core.hooks import Between, nothing
 
 
 def accuracy(module: nn.Module, x_BCHW: Tensor, y_B: Tensor, batch_size: int = 512) -> float:

@@ -18,10 +18,9 @@ from dfad_core.evaluation.calibration_error import calibration_error
 from dfad_core.evaluation.diversity import class_entropy_of, sample_distance
 from dfad_core.evaluation.suite import Maker, makers, sizes
 from dfad_core.evaluation.transition import transition_error
-from dfad_core.hooks import Hooks
+from dfad_core.hooks import Hooks, Pace
 from dfad_core.losses.discrepancy import discrepancy
 from dfad_core.losses.divergence import divergence
-from dfad_core.pace import Pace
 
 BATCH, PATH_BATCH = 256, 64
 """Images that are worked on in one call; and of those that are moved between classes."""

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from dfad_core.contract.evaluation_plan import MOST_TIMED, batch_size, latency_batch
-from dfad_core.pace import Between, nothing
+from dfad_core.hooks import Between, nothing
 
 BATCHES = (1, MOST_TIMED)
 """Of large images, and for large networks, fewer at a time."""

@@ -16,10 +16,9 @@ from dfad_core.evaluation.suite import held_out_images
 from dfad_core.evaluation.usability import Usability, usability
 from dfad_core.formats import LoadedTeacher
 from dfad_core.formats.labelled import Labelled
-from dfad_core.hooks import Hooks
+from dfad_core.hooks import Hooks, Pace
 from dfad_core.networks.cost import Cost
 from dfad_core.networks.input_statistics import pixel_range
-from dfad_core.pace import Pace
 
 MAX_BARS = 1000
 """Largest number of classes for which a histogram is made."""

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from dfad_core.contract.evaluation_plan import Shape, batch_size, held_out_count
 from dfad_core.data.random_streams import seeded
 from dfad_core.evaluation.procedural import procedural
+from dfad_core.hooks import Between, nothing
 from dfad_core.networks.drawings import NoiseImages
 from dfad_core.networks.generator import Generator
 from dfad_core.networks.pixel_range import PixelRange, standardised
-from dfad_core.pace import Between, nothing
 
 Maker = Callable[[int], Tensor]
 

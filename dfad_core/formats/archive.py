@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
 from dfad_core.contract.containers import GZIP, ZIP
-from dfad_core.errors import TeacherRejected
+from dfad_core.contract.errors import TeacherRejected
 
 MAX_FILES = 1000
 TIMES_FILE, SLACK_BYTES = 4, 16 * 2**20

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dfad_core.contract.errors import ExportError
 from dfad_core.contract.evaluation_plan import batch_size
-from dfad_core.errors import ExportError
-from dfad_core.pace import Between, nothing
+from dfad_core.hooks import Between, nothing
 
 TOLERANCE = 1e-4
 """Largest difference of a logit, as a share of the largest logit (at least of 1)."""

@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dfad_core.contract.config import InputConfig
+from dfad_core.contract.errors import ConfigError, TeacherRejected
 from dfad_core.contract.formats import FORMATS
-from dfad_core.errors import ConfigError, TeacherRejected
 from dfad_core.formats.interface import LoadedTeacher, Source, network_reader
 from dfad_core.formats.match import build_with
 from dfad_core.formats.safetensors import read_safetensors

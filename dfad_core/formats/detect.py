@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from dfad_core.contract.containers import HEAD_BYTES, container_of, unknown_container
+from dfad_core.contract.errors import TeacherRejected
 from dfad_core.contract.formats import FORMATS
-from dfad_core.errors import TeacherRejected
 from dfad_core.formats.interface import reader
 
 _EXPORT_HINT = "Save the weights instead: torch.save(model.state_dict(), 'teacher.pt')."

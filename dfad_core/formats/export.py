@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
+from dfad_core.contract.errors import ExportError
 from dfad_core.contract.formats import DEFAULT, FORMATS
-from dfad_core.errors import ExportError
 from dfad_core.formats.interface import Export, ExportTask, writer
 from dfad_core.formats.metadata import StudentMetadata
-from dfad_core.pace import Between, nothing
+from dfad_core.hooks import Between, nothing
 
 __all__ = ["Export", "export", "required"]
 

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from dfad_core.contract.config import InputConfig
 from dfad_core.contract.containers import ZIP
+from dfad_core.contract.errors import ConfigError, ExportError, OneLogitRejected, TeacherRejected
 from dfad_core.contract.transformers_config import LABELS, MODEL_TYPES, bounded
-from dfad_core.errors import ConfigError, ExportError, OneLogitRejected, TeacherRejected
 from dfad_core.formats import state_dict
 from dfad_core.formats.archive import Folder
 from dfad_core.formats.check import TOLERANCE, require_same
@@ -30,8 +30,8 @@ from dfad_core.formats.interface import ExportTask, Hints, LoadedTeacher, Source
 from dfad_core.formats.match import check_layouts, some
 from dfad_core.formats.metadata import StudentMetadata
 from dfad_core.formats.safetensors import read_safetensors
+from dfad_core.hooks import signs_of_life
 from dfad_core.networks.from_transformers import Logits, auto_config, classifier_class
-from dfad_core.pace import signs_of_life
 
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dfad_core.contract.errors import TeacherRejected
 from dfad_core.contract.formats import FORMATS
-from dfad_core.errors import TeacherRejected
 from dfad_core.formats.detect import detect_format
 from dfad_core.formats.interface import tensor_reader
 from dfad_core.formats.match import check_layouts, strip_prefixes

@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dfad_core.contract.errors import ExportError, Stopped
 from dfad_core.contract.evaluation_plan import batch_size
-from dfad_core.errors import ExportError, Stopped
 from dfad_core.formats.check import compare
 from dfad_core.formats.interface import ExportTask
 from dfad_core.formats.onnx import INPUT, run_onnx
-from dfad_core.pace import Between, signs_of_life
+from dfad_core.hooks import Between, signs_of_life
 
 CALIBRATION_BATCH = 16
 

@@ -17,10 +17,10 @@ from typing import Any, Protocol, cast
 from torch import Tensor, nn
 
 from dfad_core.contract.config import InputConfig
+from dfad_core.contract.errors import TeacherRejected
 from dfad_core.contract.formats import DEFAULT, FORMATS, Format
-from dfad_core.errors import TeacherRejected
 from dfad_core.formats.metadata import StudentMetadata
-from dfad_core.pace import Between, nothing
+from dfad_core.hooks import Between, nothing
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from dfad_core.contract.config import InputConfig
+from dfad_core.contract.errors import EvaluationRejected, TeacherRejected
 from dfad_core.contract.evaluation_plan import batch_size
-from dfad_core.errors import EvaluationRejected, TeacherRejected
 from dfad_core.formats.safetensors import read_safetensors
 
 KEY = "dfad_labelled"

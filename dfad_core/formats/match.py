@@ -17,7 +17,7 @@ from dfad_core.contract.architectures import (
     get_architecture,
 )
 from dfad_core.contract.config import MAX_CHANNELS, InputConfig
-from dfad_core.errors import ConfigError, ShapeError, TeacherRejected
+from dfad_core.contract.errors import ConfigError, ShapeError, TeacherRejected
 from dfad_core.formats.interface import Hints, LoadedTeacher
 from dfad_core.formats.metadata import StudentMetadata
 from dfad_core.networks import build_classifier

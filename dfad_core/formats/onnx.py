@@ -18,13 +18,13 @@ import torch
 from torch import Tensor, nn
 
 from dfad_core.contract.config import InputConfig
-from dfad_core.errors import ConfigError, ExportError, TeacherRejected
+from dfad_core.contract.errors import ConfigError, ExportError, TeacherRejected
 from dfad_core.formats.check import TOLERANCE, require_same
 from dfad_core.formats.interface import ExportTask, Hints, LoadedTeacher, Source
 from dfad_core.formats.metadata import StudentMetadata
 from dfad_core.formats.onnx_parser import OnnxNetwork, read_onnx
+from dfad_core.hooks import signs_of_life
 from dfad_core.networks.onnx_graph import Graph, build_graph
-from dfad_core.pace import signs_of_life
 
 ARCHITECTURE = "onnx"
 NUM_CHECKED_IMAGES = 2

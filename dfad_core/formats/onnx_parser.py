@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from dfad_core.errors import TeacherRejected
+from dfad_core.contract.errors import TeacherRejected
 from dfad_core.networks.onnx_graph.spec import MAX_NODES, Graph, Node
 
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from dfad_core.errors import ExportError
+from dfad_core.contract.errors import ExportError
 from dfad_core.formats.check import TOLERANCE, require_same
 from dfad_core.formats.interface import ExportTask
 from dfad_core.formats.metadata import KEY, StudentMetadata
-from dfad_core.pace import signs_of_life
+from dfad_core.hooks import signs_of_life
 
 METADATA_FILE = f"{KEY}.json"
 EXAMPLE_BATCH = 2

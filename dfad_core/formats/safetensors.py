@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from dfad_core.contract.config import InputConfig
+from dfad_core.contract.errors import TeacherRejected
 from dfad_core.contract.formats import DEFAULT, SAFETENSORS_LENGTH_BYTES
-from dfad_core.errors import TeacherRejected
 from dfad_core.formats.detect import detect_format
 from dfad_core.formats.interface import Hints, LoadedTeacher
 from dfad_core.formats.match import build_with, load_fitting

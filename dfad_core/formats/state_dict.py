@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dfad_core.errors import TeacherRejected
+from dfad_core.contract.errors import TeacherRejected
 from dfad_core.formats.interface import Hints, LoadedTeacher
 from dfad_core.formats.match import load_fitting
 

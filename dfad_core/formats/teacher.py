@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dfad_core.contract.config import InputConfig
-from dfad_core.errors import OneLogitRejected
+from dfad_core.contract.errors import OneLogitRejected
 from dfad_core.formats.detect import detect_format
 from dfad_core.formats.interface import Hints, LoadedTeacher, reader
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from dfad_core.contract.architectures import ARCHITECTURES, Architecture, get_architecture
 from dfad_core.contract.config import TargetConfig
-from dfad_core.errors import ConfigError, ShapeError
+from dfad_core.contract.errors import ConfigError, ShapeError
 from dfad_core.networks import build_classifier
 from dfad_core.networks.cost import Cost, cost
 

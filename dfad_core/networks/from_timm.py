@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from dfad_core.errors import ConfigError
+from dfad_core.contract.errors import ConfigError
 
 
 def build_timm(num_classes: int, input_shape: tuple[int, int, int], *, name: str) -> nn.Module:

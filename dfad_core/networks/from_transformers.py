@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dfad_core.contract.errors import ConfigError, ShapeError
 from dfad_core.contract.transformers_config import MAX_PARAMETERS
-from dfad_core.errors import ConfigError, ShapeError
 
 
 class Logits(nn.Module):

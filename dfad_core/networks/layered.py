@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from dfad_core.contract import layer_list
-from dfad_core.errors import ConfigError
+from dfad_core.contract.errors import ConfigError
 
 _ACTIVATIONS = {
     "relu": nn.ReLU,

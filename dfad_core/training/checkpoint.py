@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from dfad_core.contract.config import DistillConfig
-from dfad_core.errors import CheckpointError
+from dfad_core.contract.errors import CheckpointError
 
 MAGIC = b"DFADCKP3"
 _HEADER_BYTES = len(MAGIC) + 32 + 32 + 8

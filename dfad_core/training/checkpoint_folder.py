@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from dfad_core.errors import CheckpointError
+from dfad_core.contract.errors import CheckpointError
 from dfad_core.formats.whole_file import UNFINISHED, write_whole
 from dfad_core.training.checkpoint import verify
 

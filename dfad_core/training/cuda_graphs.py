@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar, cast
 import torch
 from torch import Tensor
 
-from dfad_core import profiling
+from dfad_core.training import profiling
 
 T = TypeVar("T")
 

@@ -19,7 +19,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from dfad_core.contract.config import MIN_SLICE
-from dfad_core.errors import CheckpointError, ConfigError
+from dfad_core.contract.errors import CheckpointError, ConfigError
 
 
 @dataclass(frozen=True)

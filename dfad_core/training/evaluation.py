@@ -8,20 +8,19 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
+from dfad_core.contract.errors import Stopped
 from dfad_core.contract.evaluation_plan import EvaluationBudget, bound_seconds, round_macs
 from dfad_core.contract.methods import get_method
 from dfad_core.data import PoolImages
 from dfad_core.data.random_streams import evaluation_seed
-from dfad_core.errors import Stopped
 from dfad_core.evaluation.fidelity import Fidelity, measure_fidelity
 from dfad_core.evaluation.suite import held_out_images, makers
-from dfad_core.hooks import Hooks
+from dfad_core.hooks import Hooks, Pace
 from dfad_core.networks.cost import cost
-from dfad_core.pace import Pace
 from dfad_core.training.run_state import RunState
 
 if TYPE_CHECKING:
-    from dfad_core.training.trainer import DistillResult
+    from dfad_core.hooks import DistillResult
 
 logger = logging.getLogger(__name__)
 

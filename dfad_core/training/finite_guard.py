@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dfad_core.errors import DivergedError
+from dfad_core.contract.errors import DivergedError
 from dfad_core.training.distributed import Group
 
 MAX_SHARE = 0.1

@@ -10,19 +10,19 @@ import torch
 from torch import Tensor, nn
 
 from dfad_core.contract.config import DistillConfig
+from dfad_core.contract.errors import ConfigError
 from dfad_core.contract.recipe import Recipe
 from dfad_core.data import Batch, Streams
 from dfad_core.data.class_deck import largest_count
-from dfad_core.errors import ConfigError
 from dfad_core.methods.objective import Objective
 from dfad_core.networks.drawings import LevelSets, NoiseImages
 from dfad_core.networks.feature_exchange import exchanging_features
 from dfad_core.networks.generator import Generator
 from dfad_core.networks.noisy_labels import NoisyLabels
 from dfad_core.networks.pixel_range import PixelRange
-from dfad_core.profiling import region
 from dfad_core.training.ema import WeightAverage
 from dfad_core.training.finite_guard import FiniteGuard
+from dfad_core.training.profiling import region
 from dfad_core.training.runtime import Runtime
 
 SEARCHED = ("search", "pixels")

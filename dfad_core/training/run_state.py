@@ -10,12 +10,11 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from dfad_core import profiling
 from dfad_core.contract.config import BudgetConfig, DistillConfig
+from dfad_core.contract.errors import CheckpointError, ShapeError
 from dfad_core.contract.methods import get_method
 from dfad_core.data import Batch, Pool, Streams
 from dfad_core.data.class_deck import ClassDeck
-from dfad_core.errors import CheckpointError, ShapeError
 from dfad_core.losses.virtual_interpolation import Mixing
 from dfad_core.methods import build_objective, resolve_recipe
 from dfad_core.methods.schedules import generator_rate, student_rate
@@ -23,6 +22,7 @@ from dfad_core.networks.batch_norm import bn_layers
 from dfad_core.networks.folding import folded
 from dfad_core.networks.input_statistics import pixel_range
 from dfad_core.networks.last_layer import float32_logits
+from dfad_core.training import profiling
 from dfad_core.training.cuda_graphs import CudaRecorder, GraphedSteps
 from dfad_core.training.distributed import current_group
 from dfad_core.training.ema import WeightAverage

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 
 from dfad_core.contract.config import DistillConfig
+from dfad_core.contract.errors import ConfigError
 from dfad_core.contract.machine import usable_processors
 from dfad_core.data.random_streams import seeded
-from dfad_core.errors import ConfigError
 
 
 @dataclass(frozen=True)

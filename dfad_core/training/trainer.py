@@ -10,22 +10,18 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dfad_core.contract.config import DistillConfig
+from dfad_core.contract.errors import DivergedError, Stopped
 from dfad_core.contract.methods import get_method
 from dfad_core.data import Batch
 from dfad_core.data.batch import joined
-from dfad_core.errors import DivergedError, Stopped
-from dfad_core.hooks import Hooks
+from dfad_core.hooks import DistillResult, Hooks
 from dfad_core.losses.virtual_interpolation import Mixing
 from dfad_core.networks.batch_norm import recalibrate
-from dfad_core.profiling import region
 from dfad_core.training import checkpoint, runtime
 from dfad_core.training.distributed import current_group
 from dfad_core.training.evaluation import evaluate, evaluation_budget
@@ -33,6 +29,7 @@ from dfad_core.training.generator_phase import Record
 from dfad_core.training.image_sources import SEARCHED
 from dfad_core.training.monitor import Monitor
 from dfad_core.training.optimizers import trainable
+from dfad_core.training.profiling import region
 from dfad_core.training.run_state import RunState
 from dfad_core.training.samples import grid
 
@@ -55,37 +52,6 @@ class Gaps:
         """Hand all of them on."""
         for name, value in self.values:
             record(name, value)
-
-
-@dataclass
-class DistillResult:
-    """What a run leaves behind."""
-
-    student: nn.Module
-    """Trained, in eval mode, on the CPU."""
-    steps: int
-    """Finished rounds."""
-    seconds: float
-    """Training time, interrupted runs included."""
-    threads: int
-    """CPU threads in use at the end."""
-    threads_changed: bool = False
-    """Whether the number changed between two rounds: such a run is not repeatable to the bit."""
-    metrics: dict[str, float] = field(default_factory=dict)
-    """The last report's figures."""
-    history: list[dict[str, float]] = field(default_factory=list)
-    """Reports over time (`step`, `seconds` and metrics), thinned out where old."""
-    fidelity: dict[str, float] = field(default_factory=dict)
-    """Agreement with the teacher on inputs never trained on, by source; empty if stopped."""
-    evaluation: dict[str, Any] = field(default_factory=dict)
-    """What `fidelity` rests on: `images` planned for each source and `measured` of it, `seconds` and
-    `bound_seconds`, and whether all was measured (`complete`). Empty if training was stopped."""
-    events: list[dict[str, Any]] = field(default_factory=list)
-    """What the hooks were told, with the step."""
-    samples: NDArray[np.uint8] | None = None
-    """A picture of the generator's last images."""
-    synthetic_BCHW: Tensor | None = None
-    """Inputs in the teacher's normalised space that were never trained on, on the CPU; None if stopped."""
 
 
 def distill(

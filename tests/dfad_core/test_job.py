@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from dfad_core.contract.config import BudgetConfig, MethodConfig, TargetConfig, TrainingConfig
+from dfad_core.contract.errors import CheckpointError, DivergedError, Stopped, TeacherRejected
 from dfad_core.contract.job_spec import JobSpec, StudentSpec, TeacherSpec
-from dfad_core.errors import CheckpointError, DivergedError, Stopped, TeacherRejected
 from dfad_core.formats.converted import write_converted
 from dfad_core.formats.labelled import read_labelled_file, write_labelled
 from dfad_core.hooks import JobHooks

@@ -7,9 +7,8 @@ import threading
 import pytest
 
 from dfad_core import pace as pace_module
-from dfad_core.errors import Stopped
-from dfad_core.hooks import Hooks, PhaseProgress
-from dfad_core.pace import Pace, signs_of_life
+from dfad_core.contract.errors import Stopped
+from dfad_core.hooks import Hooks, Pace, PhaseProgress, signs_of_life
 
 
 class Witness(Hooks):

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from dfad_core.errors import TeacherRejected
+from dfad_core.contract.errors import TeacherRejected
 from dfad_core.formats import load_teacher
 from dfad_core.networks import build_classifier
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, fx
 
-from dfad_core.errors import OneLogitRejected, TeacherRejected
+from dfad_core.contract.errors import OneLogitRejected, TeacherRejected
 from dfad_core.networks.onnx_graph.emitter import Emitter, Value, value_of
 from dfad_core.networks.onnx_graph.operators import OPERATORS
 from dfad_core.networks.onnx_graph.spec import Graph, Node

@@ -16,7 +16,7 @@ from torch import Tensor, fx, nn
 from torch.func import functional_call
 from torch.fx.node import map_aggregate
 
-from dfad_core.errors import TeacherRejected
+from dfad_core.contract.errors import TeacherRejected
 
 Value = fx.Node | Tensor
 """What an operator takes and gives; a tensor is a constant."""

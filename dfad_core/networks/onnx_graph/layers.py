@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dfad_core.errors import TeacherRejected
+from dfad_core.contract.errors import TeacherRejected
 from dfad_core.networks.onnx_graph.emitter import Emitter, Value, value_of
 
 Inputs = Sequence[Value | None]

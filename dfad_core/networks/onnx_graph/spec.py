@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from dfad_core.errors import TeacherRejected
+from dfad_core.contract.errors import TeacherRejected
 
 MAX_NODES = 50_000
 MAX_ARITY = 4096

@@ -49,7 +49,7 @@ def _interrupted(arguments: list[str], folder: Path, number: signal.Signals, at:
     """Run the program until a line has `at` in it, then send it a signal; its lines, without those before."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
-        [sys.executable, "-m", "dfad_core", *arguments, "--checkpoint-seconds=0.01"],
+        [sys.executable, "-m", "dfad_core.cli", *arguments, "--checkpoint-seconds=0.01"],
         cwd=folder, env=environment, stdout=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
         assert process.stdout is not None

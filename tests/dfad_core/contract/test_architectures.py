@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from dfad_core.contract.architectures import ARCHITECTURES, get_architecture
-from dfad_core.errors import ConfigError
+from dfad_core.contract.errors import ConfigError
 
 
 def test_it_needs_no_torch() -> None:

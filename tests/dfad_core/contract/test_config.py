@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dfad_core.contract.config import DistillConfig, InputConfig, MethodConfig, TrainingConfig
-from dfad_core.errors import ConfigError
+from dfad_core.contract.errors import ConfigError
 
 
 def test_a_slice_has_two_images_at_least() -> None:

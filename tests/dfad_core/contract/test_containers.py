@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from dfad_core.contract.containers import HEAD_BYTES, container_of, unknown_container
-from dfad_core.errors import TeacherRejected
+from dfad_core.contract.errors import TeacherRejected
 from dfad_core.formats.detect import detect_format
 from tests.hostile.files import CASES
 

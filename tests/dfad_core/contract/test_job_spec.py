@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from dfad_core.contract.config import BudgetConfig, InputConfig, MethodConfig, TargetConfig, TrainingConfig
+from dfad_core.contract.errors import ConfigError
 from dfad_core.contract.job_spec import JobSpec, StudentSpec, TeacherSpec
-from dfad_core.errors import ConfigError
 
 LAYERS = [{"type": "flatten"}, {"type": "linear"}]
 

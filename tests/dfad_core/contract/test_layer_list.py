@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dfad_core.contract import layer_list
-from dfad_core.errors import ConfigError
+from dfad_core.contract.errors import ConfigError
 from dfad_core.networks import build_classifier
 
 NETWORK: list[dict[str, Any]] = [

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
+from dfad_core.contract.errors import Stopped
 from dfad_core.contract.evaluation_plan import PATH_STEPS
-from dfad_core.errors import Stopped
 from dfad_core.evaluation.bn_distance import BnDistance, bn_distance
 from dfad_core.evaluation.calibration_error import calibration_error
 from dfad_core.evaluation.diversity import class_entropy_of, sample_distance
@@ -14,10 +14,9 @@ from dfad_core.evaluation.fidelity import Fidelity, fidelity, measure_fidelity
 from dfad_core.evaluation.procedural import procedural
 from dfad_core.evaluation.suite import makers
 from dfad_core.evaluation.transition import transition_error
-from dfad_core.hooks import Hooks
+from dfad_core.hooks import Hooks, Pace
 from dfad_core.losses.discrepancy import discrepancy
 from dfad_core.losses.divergence import divergence
-from dfad_core.pace import Pace
 
 SHAPE = (1, 8, 8)
 

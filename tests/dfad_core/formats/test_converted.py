@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from dfad_core.errors import TeacherRejected
+from dfad_core.contract.errors import TeacherRejected
 from dfad_core.formats import load_teacher
 from dfad_core.formats.converted import KEY, read_converted, write_converted
 from dfad_core.formats.safetensors import read_safetensors

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from dfad_core import load_student
 from dfad_core.contract.config import InputConfig
-from dfad_core.errors import TeacherRejected
+from dfad_core.contract.errors import TeacherRejected
 from dfad_core.formats import load_teacher
 from dfad_core.formats.safetensors import save_student
 from dfad_core.networks import build_classifier

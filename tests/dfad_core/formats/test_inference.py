@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 
 from dfad_core.contract.architectures import ARCHITECTURES
 from dfad_core.contract.config import InputConfig
-from dfad_core.errors import TeacherRejected
+from dfad_core.contract.errors import TeacherRejected
 from dfad_core.formats import load_teacher
 from dfad_core.formats.match import build_meta, default_shape, head_classes, infer_architecture
 from dfad_core.networks import build_classifier

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from dfad_core.contract.config import InputConfig
-from dfad_core.errors import EvaluationRejected
+from dfad_core.contract.errors import EvaluationRejected
 from dfad_core.formats.labelled import read_labelled, read_labelled_file, write_labelled
 
 RGB = InputConfig((3, 8, 8), (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))

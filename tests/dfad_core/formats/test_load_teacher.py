@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 
 from dfad_core.contract.config import InputConfig
-from dfad_core.errors import ConfigError, TeacherRejected
+from dfad_core.contract.errors import ConfigError, TeacherRejected
 from dfad_core.formats import load_teacher
 from dfad_core.formats.safetensors import save_student
 from dfad_core.networks import build_classifier

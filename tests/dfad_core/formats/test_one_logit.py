@@ -22,8 +22,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dfad_core.contract.config import InputConfig
+from dfad_core.contract.errors import TeacherRejected
 from dfad_core.contract.formats import TEACHER_FORMATS
-from dfad_core.errors import TeacherRejected
 from dfad_core.formats import load_teacher
 from dfad_core.formats.safetensors import save_student
 from dfad_core.networks import build_classifier

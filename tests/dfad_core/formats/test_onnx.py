@@ -19,7 +19,7 @@ pytest.importorskip("onnxscript")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 from dfad_core.contract.config import InputConfig  # noqa: E402
-from dfad_core.errors import TeacherRejected  # noqa: E402
+from dfad_core.contract.errors import TeacherRejected  # noqa: E402
 from dfad_core.formats import load_teacher  # noqa: E402
 from dfad_core.formats.converted import read_converted, write_converted  # noqa: E402
 from dfad_core.networks import build_classifier  # noqa: E402

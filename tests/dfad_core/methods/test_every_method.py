@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from dfad_core.contract.config import MethodConfig
+from dfad_core.contract.errors import ConfigError
 from dfad_core.contract.methods import METHODS
 from dfad_core.data import Batch
-from dfad_core.errors import ConfigError
 from dfad_core.methods import resolve_recipe
 from dfad_core.networks.batch_norm import normalising_by_batch
 from dfad_core.training import runtime

@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 
 from dfad_core.contract.config import MethodConfig
+from dfad_core.contract.errors import ConfigError
 from dfad_core.contract.methods import METHODS
 from dfad_core.contract.recipe import Recipe
 from dfad_core.data import Batch
-from dfad_core.errors import ConfigError
 from dfad_core.losses.virtual_interpolation import Mixing
 from dfad_core.methods import Objective, build_objective, resolve_recipe
 from dfad_core.methods.gaps import gap_named

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dfad_core.contract.architectures import ARCHITECTURES
-from dfad_core.errors import ConfigError, ShapeError
+from dfad_core.contract.errors import ConfigError, ShapeError
 from dfad_core.networks import build_classifier
 
 # Parameters for 10 classes at the default input, with the place they are published at.

@@ -16,7 +16,7 @@ from torch import nn
 
 from dfad_core.contract import transformers_config
 from dfad_core.contract.architectures import get_architecture
-from dfad_core.errors import ConfigError, DfadError, ShapeError
+from dfad_core.contract.errors import ConfigError, DfadError, ShapeError
 from dfad_core.formats import load_teacher
 from dfad_core.networks import build_classifier
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dfad_core.contract.config import TargetConfig
-from dfad_core.errors import ConfigError
+from dfad_core.contract.errors import ConfigError
 from dfad_core.networks import build_classifier
 from dfad_core.networks.cost import cost
 from dfad_core.networks.derive import Derived, derive_student, offered_students

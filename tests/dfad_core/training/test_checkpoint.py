@@ -3,7 +3,7 @@ import hashlib
 import pytest
 import torch
 
-from dfad_core.errors import CheckpointError
+from dfad_core.contract.errors import CheckpointError
 from dfad_core.training import checkpoint
 
 JOB, OTHER = bytes(32), bytes([1]) * 32

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from dfad_core.profiling import profiled
 from dfad_core.training import runtime
 from dfad_core.training.cuda_graphs import WARM_UP, GraphedSteps
+from dfad_core.training.profiling import profiled
 from dfad_core.training.run_state import RunState
 from dfad_core.training.trainer import distill
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from dfad_core.errors import CheckpointError, ConfigError
+from dfad_core.contract.errors import CheckpointError, ConfigError
 from dfad_core.training.distributed import Group, current_group
 from tests.dfad_core.training.two_processes import _one_update
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
+from dfad_core.contract.errors import DivergedError
 from dfad_core.contract.methods import METHODS
-from dfad_core.errors import DivergedError
 from dfad_core.evaluation.suite import makers
 from dfad_core.training.finite_guard import FiniteGuard
 from dfad_core.training.optimizers import load_optimizer, make_optimizer

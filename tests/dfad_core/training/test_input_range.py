@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dfad_core.contract.config import InputConfig
-from dfad_core.errors import Stopped
+from dfad_core.contract.errors import Stopped
 from dfad_core.hooks import Hooks
 from dfad_core.training.trainer import distill
 

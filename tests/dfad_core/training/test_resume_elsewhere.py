@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 
+from dfad_core.contract.errors import CheckpointError
 from dfad_core.data import Streams
-from dfad_core.errors import CheckpointError
 from dfad_core.hooks import Hooks
 from dfad_core.training import runtime
 from dfad_core.training.run_state import RunState

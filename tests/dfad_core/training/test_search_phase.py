@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dfad_core.errors import DivergedError
+from dfad_core.contract.errors import DivergedError
 from dfad_core.methods.terms import GeneratorTerm, GeneratorView
 from dfad_core.training import runtime
 from dfad_core.training.finite_guard import FiniteGuard

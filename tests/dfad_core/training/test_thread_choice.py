@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from dfad_core.errors import Stopped
+from dfad_core.contract.errors import Stopped
 from dfad_core.hooks import Hooks
 from dfad_core.training import thread_choice
 from dfad_core.training.thread_choice import FIRST_PAUSE, ThreadChoice

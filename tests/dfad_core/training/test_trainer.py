@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from dfad_core.errors import CheckpointError, ConfigError, DivergedError, ShapeError, Stopped
+from dfad_core.contract.errors import CheckpointError, ConfigError, DivergedError, ShapeError, Stopped
 from dfad_core.hooks import Hooks, Progress
 from dfad_core.training.trainer import distill
 

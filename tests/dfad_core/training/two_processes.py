@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from dfad_core.errors import DivergedError, Stopped
+from dfad_core.contract.errors import DivergedError, Stopped
 from dfad_core.hooks import Hooks
 from dfad_core.training import runtime
 from dfad_core.training.distributed import from_environment

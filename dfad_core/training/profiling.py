@@ -21,7 +21,7 @@ from torch.utils.hooks import RemovableHandle
 from dfad_core.hooks import Hooks, PhaseProgress, Progress
 
 if TYPE_CHECKING:
-    from dfad_core.training.trainer import DistillResult
+    from dfad_core.hooks import DistillResult
 
 _active: Profile | None = None
 

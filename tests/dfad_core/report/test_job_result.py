@@ -12,8 +12,10 @@ import torch
 from dfad_core.contract.config import DistillConfig, InputConfig
 from dfad_core.formats import LoadedTeacher, int8
 from dfad_core.formats.labelled import Labelled
-from dfad_core.hooks import Hooks, PhaseProgress
-from dfad_core.job_result import (
+from dfad_core.hooks import DistillResult, Hooks, PhaseProgress
+from dfad_core.networks import build_classifier
+from dfad_core.networks.cost import Cost
+from dfad_core.report.job_result import (
     TrainedStudent,
     later_seconds,
     network_costs,
@@ -21,9 +23,6 @@ from dfad_core.job_result import (
     student_file,
     student_result,
 )
-from dfad_core.networks import build_classifier
-from dfad_core.networks.cost import Cost
-from dfad_core.training.trainer import DistillResult
 
 SHAPE = (1, 8, 8)
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 import dfad_core
 from dfad_core.contract.config import DistillConfig
+from dfad_core.contract.errors import DivergedError, Stopped
 from dfad_core.contract.evaluation_plan import images_within
 from dfad_core.contract.formats import DEFAULT, EXPORTS, FORMATS
 from dfad_core.contract.job_result import (
@@ -23,11 +24,11 @@ from dfad_core.contract.job_result import (
     InitialWeightsMatch,
     JobResult,
     NetworkFigures,
+    OutputFile,
     Resources,
     Training,
 )
 from dfad_core.contract.serialization import from_json
-from dfad_core.errors import DivergedError, Stopped
 from dfad_core.evaluation.measure import Measurements, Subjects, measure
 from dfad_core.evaluation.proof import proven
 from dfad_core.formats import LoadedTeacher
@@ -35,27 +36,14 @@ from dfad_core.formats.export import Export, export
 from dfad_core.formats.labelled import Labelled
 from dfad_core.formats.metadata import StudentMetadata
 from dfad_core.formats.safetensors import student_bytes
-from dfad_core.hooks import Hooks
+from dfad_core.hooks import DistillResult, Hooks, Pace
 from dfad_core.methods import resolve_recipe
 from dfad_core.networks.batch_norm import bn_layers
 from dfad_core.networks.cost import Cost, cost
-from dfad_core.pace import Pace
 from dfad_core.training.runtime import cpu_threads, resolve
-from dfad_core.training.trainer import DistillResult
 
 REPORT_SECONDS = 2.0
 """About the time of the report and of the latencies of small networks."""
-
-
-@dataclass(frozen=True)
-class OutputFile:
-    """One file of a job."""
-
-    kind: str
-    """`student`, `student_onnx` and the like, `report` or `samples`."""
-    filename: str
-    media_type: str
-    content: bytes
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""`python -m dfad_core`: the engine as a program, with torch, numpy and safetensors alone."""
+"""`python -m dfad_core.cli`: the engine as a program, with torch, numpy and safetensors alone."""
 
 import sys
 

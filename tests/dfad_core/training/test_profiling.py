@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dfad_core.hooks import Hooks
-from dfad_core.profiling import Profile, TraceHooks, profiled, region
+from dfad_core.training.profiling import Profile, TraceHooks, profiled, region
 from dfad_core.training.trainer import distill
 
 
