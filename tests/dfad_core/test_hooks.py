@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from dfad_core import pace as pace_module
+from dfad_core import hooks as hooks_module
 from dfad_core.contract.errors import Stopped
 from dfad_core.hooks import Hooks, Pace, PhaseProgress, signs_of_life
 
@@ -79,7 +79,7 @@ def test_nothing_is_promised_once_the_expected_time_is_over() -> None:
 
 
 def test_a_call_that_cannot_be_split_is_accompanied_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pace_module, "CALL_SIGN_SECONDS", 0.01)
+    monkeypatch.setattr(hooks_module, "CALL_SIGN_SECONDS", 0.01)
     signs, enough = [], threading.Event()
 
     def between() -> None:
@@ -98,7 +98,7 @@ def test_a_call_that_cannot_be_split_is_accompanied_but_not_for_ever(monkeypatch
 
 
 def test_a_stop_ends_the_signs_and_not_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pace_module, "CALL_SIGN_SECONDS", 0.01)
+    monkeypatch.setattr(hooks_module, "CALL_SIGN_SECONDS", 0.01)
     hooks, asked = Witness(), threading.Event()
     hooks.reason = "cancel"
 
