@@ -15,9 +15,10 @@ class InputConfig(TypedDict, total=False):
     shape: list[int]
     """Channels, height, width."""
     mean: list[float] | None
-    """Per-channel mean that the teacher's preprocessing subtracts; None: unknown (taken as 0)."""
+    """Per-channel mean that the teacher's preprocessing subtracts; None: unknown, and the range of pixels is
+    read from the network or estimated."""
     std: list[float] | None
-    """Per-channel deviation that the teacher's preprocessing divides by; None: unknown (1)."""
+    """Per-channel deviation that the teacher's preprocessing divides by; None: unknown."""
 
 
 class NoiseAnswers(TypedDict, total=False):
@@ -307,3 +308,13 @@ class JobResult(TypedDict, total=False):
     """Notes and warnings of the training: `kind`, `step`, and figures of their own."""
     versions: dict[str, str]
     """Version of the engine, PyTorch and Python."""
+
+
+class OutputFile(TypedDict, total=False):
+    """One file of a job."""
+
+    kind: str
+    """`student`, `student_onnx` and the like, `report` or `samples`."""
+    filename: str
+    media_type: str
+    content: bytes

@@ -32,9 +32,10 @@ class InputConfig:
     shape: tuple[int, int, int]
     """Channels, height, width."""
     mean: tuple[float, ...] | None = None
-    """Per-channel mean that the teacher's preprocessing subtracts; None: unknown (taken as 0)."""
+    """Per-channel mean that the teacher's preprocessing subtracts; None: unknown, and the range of pixels is
+    read from the network or estimated."""
     std: tuple[float, ...] | None = None
-    """Per-channel deviation that the teacher's preprocessing divides by; None: unknown (1)."""
+    """Per-channel deviation that the teacher's preprocessing divides by; None: unknown."""
 
     def __post_init__(self) -> None:
         channels, height, width = self.shape

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dfad_core.contract.config import InputConfig
+from dfad_core.networks.pixel_range import white_level
 
 SIDE = 8
 """At most this many images across and down."""
@@ -34,7 +35,7 @@ def _to_unit_range(images_BCHW: Tensor, config: InputConfig) -> Tensor:
     if config.mean is not None and config.std is not None:
         mean = torch.tensor(config.mean).reshape(1, -1, 1, 1)
         std = torch.tensor(config.std).reshape(1, -1, 1, 1)
-        return (images_BCHW * std + mean).clamp(0, 1)
+        return ((images_BCHW * std + mean) / white_level(config.mean, config.std)).clamp(0, 1)
     low, high = images_BCHW.aminmax()
     return (images_BCHW - low) / (high - low).clamp_min(1e-6)
 

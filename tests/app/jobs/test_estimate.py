@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from app.jobs.estimate import estimate
 from app.jobs.schemas import JobSpec
+from dfad_core.contract.inspection import Inspection
+from dfad_core.contract.serialization import from_json
 
 INSPECTION = {
     "bytes": 1_000_000,
@@ -15,7 +17,8 @@ INSPECTION = {
 def test_the_evaluation_is_a_part_of_what_a_job_takes() -> None:
     def seconds(student: dict[str, object], steps: int = 10, **more: object) -> float | None:
         spec = {"student": student, "budget": {"steps": steps}, "training": {"batch_size": 8}}
-        return estimate(JobSpec.model_validate(spec), INSPECTION | more).evaluation_seconds
+        inspection = from_json(Inspection, INSPECTION | more)
+        return estimate(JobSpec.model_validate(spec), inspection).evaluation_seconds
 
     small = {"architecture": "resnet8", "args": {"width": 4}}
     offered = [{"architecture": "resnet8", "args": {"width": 4}, "macs": 1_000_000}]
@@ -45,7 +48,7 @@ def test_an_inspected_teacher_tells_its_time_and_its_memory() -> None:
             "training": {"batch_size": 32, "inner_steps": 2, "pool_batches": 0},
         }
     )
-    before, after = estimate(spec), estimate(spec, INSPECTION)
+    before, after = estimate(spec), estimate(spec, from_json(Inspection, INSPECTION))
     assert (before.teacher_seconds, before.memory_bytes) == (None, None)
     # 100 rounds, in each two passes there and back and one there, of two times 16 images.
     assert after.teacher_seconds == 100 * (2 * 40 + 10) * 2 / 1000

@@ -92,6 +92,13 @@ def test_samples_are_taken_back_to_the_raw_scale() -> None:
     assert (picture[:, 5] == 0).all()
 
 
+def test_samples_of_bytes_are_shown_from_black_to_white() -> None:
+    raw = torch.rand(4, 1, 8, 8) * 255
+    config = InputConfig((1, 8, 8), (110.0,), (60.0,))
+    picture = grid((raw - 110) / 60, config)
+    assert np.abs(picture[:8, :8, 0].astype(float) - raw[0, 0].numpy()).max() <= 1
+
+
 @pytest.mark.parametrize(("channels", "shown"), [(1, 1), (2, 3), (3, 3), (4, 3)])
 def test_samples_of_unknown_scale_are_stretched(channels: int, shown: int) -> None:
     picture = grid(torch.randn(5, channels, 8, 8) * 7 - 3, InputConfig((channels, 8, 8)))
