@@ -135,11 +135,15 @@ def test_filters_that_cannot_be_say_so(client: TestClient, submit: Submit) -> No
 
 def test_methods_have_a_price_before_they_are_chosen() -> None:
     from app.web.offers import offers
+    from dfad_core.contract.inspection import Inspection
+    from dfad_core.contract.serialization import from_json
 
     timing = {"images": 16, "threads": 1, "forward_milliseconds": 1.6, "backward_milliseconds": 3.2}
     students = [{"compression": c, "macs": 4000 // c} for c in (2, 4, 10)]
     known = {"timing": timing, "macs": 4000, "students": students}
-    found = offers({**known, "methods": [{"name": "noise", "suits": False, "reason": "no"}]})
+    found = offers(
+        from_json(Inspection, {**known, "methods": [{"name": "noise", "suits": False, "reason": "no"}]})
+    )
     assert found.chosen == 1
     assert found.methods[0].method.name == "best"
     assert found.methods[0].relative == 1
@@ -149,5 +153,5 @@ def test_methods_have_a_price_before_they_are_chosen() -> None:
     searching = next(one for one in found.methods if one.method.name == "deepinversion")
     assert searching.relative is not None
     assert searching.relative > 50
-    assert offers({}).methods[0].step_seconds is None
-    assert offers({}).chosen is None
+    assert offers(None).methods[0].step_seconds is None
+    assert offers(None).chosen is None
