@@ -47,7 +47,8 @@ def main() -> None:
     if begun < STEPS:
         write_message(out, Message("checkpoint", {"step": STEPS}, str(STEPS).encode()))
     digest = hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).digest()
-    result = {"training": {"steps": STEPS, "seconds": 1.0, "complete": True}}
+    training = {"steps": STEPS, "seconds": 1.0, "complete": True}
+    result = {"training": training, "versions": {"resumed_from": str(begun)}}
     student = {"kind": "student", "filename": "student.safetensors", "complete": True, "result": result}
     write_message(out, Message("artifact", student, digest))
     for phase in ("evaluating", "exporting"):

@@ -9,6 +9,7 @@ from typing import Any
 from jinja2 import Undefined
 from markupsafe import Markup
 
+from dfad_core.contract.inspection import Offer
 from dfad_core.contract.job_result import ChosenStudent, JobResult
 
 
@@ -110,9 +111,9 @@ def agreement(result: JobResult | None) -> str:
     return share(figures.get("trusted_agreement", figures.get("agreement_procedural")))
 
 
-def named(student: Mapping[str, Any] | ChosenStudent) -> str:
-    """A student in few words: of a spec, or derived from a target."""
-    if isinstance(student, ChosenStudent):
+def named(student: Mapping[str, Any] | ChosenStudent | Offer) -> str:
+    """A student in few words: of a spec, derived from a target, or offered for a teacher."""
+    if isinstance(student, ChosenStudent | Offer):
         student = {"architecture": student.architecture, "args": student.args}
     if student.get("architecture"):
         args = ", ".join(f"{name} {value}" for name, value in (student.get("args") or {}).items())

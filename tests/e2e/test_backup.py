@@ -51,7 +51,7 @@ def finishes(stored_jobs, workers, jobs):
     assert [(row.status, row.attempt) for row in rows] == [
         ("succeeded", 1), ("succeeded", 2), ("succeeded", 1), ("succeeded", 1),
     ]  # fmt: skip
-    assert rows[1].result["begun"] == 3
+    assert rows[1].result["versions"]["resumed_from"] == "3"
     with read_scope() as session:
         assert session.scalar(select(func.count()).select_from(Job)) == 4
         for student in session.scalars(select(Artifact).where(Artifact.kind == "student")):

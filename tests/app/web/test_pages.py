@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from dfad_core.contract.inspection import Inspection
 from dfad_core.contract.job_result import JobError, JobResult
 from dfad_core.contract.serialization import from_json
 from tests.app.http.conftest import finished, submit
@@ -250,3 +251,24 @@ def test_a_key_in_a_browser(home: Path, database: str, monkeypatch: pytest.Monke
         client.post("/ui/sign-out")
         client.cookies.clear()
         assert client.get("/").status_code == 303
+
+
+def test_a_teacher_is_shown_with_the_students_that_are_offered_for_it() -> None:
+    from app.web.offers import offers
+    from app.web.rendering import environment
+
+    offer = {"architecture": "cnn8", "args": {"width": 9}, "parameters": 30, "compression": 4.0, "macs": 200}
+    source = {"shape": [1, 8, 8], "mean": [0.3], "std": [0.3]}
+    document = {"architecture": "cnn8", "args": {"width": 20}, "num_classes": 10, "input": source}
+    inspection = from_json(Inspection, {**document, "parameters": 100, "macs": 1000, "students": [offer]})
+    part = environment().get_template("_teacher.html")
+    text = part.render(
+        teacher={"status": "ready", "id": "tch_1"},
+        found=inspection,
+        offers=offers(inspection),
+        students=[],
+        exports=["onnx"],
+        steps=2000,
+    )
+    assert "4.0× smaller</strong> cnn8, width 9" in text
+    assert "&#34;architecture&#34;: &#34;cnn8&#34;" in text or '"architecture": "cnn8"' in text
