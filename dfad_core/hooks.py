@@ -24,15 +24,16 @@ __all__ = ["DistillResult", "Hooks", "JobHooks", "Pace", "PhaseProgress", "Progr
 
 Between = Callable[[], object]
 REPORT_SECONDS, QUIET_SECONDS = 1.0, 5.0
-"""Between two reports, and where nothing has been done in between."""
+"""Time between two reports: with progress since the last report, and without."""
 CALL_SIGN_SECONDS = 5.0
+"""Time between two signs of life during a call that cannot be split."""
 LONGEST_CALL_SECONDS = 900.0
-"""Of an exporter's call that cannot be split. One that takes longer looks like one that hangs, and is one."""
+"""Longest duration of a call that cannot be split; a longer one counts as hanging."""
 
 
 @dataclass
 class DistillResult:
-    """What a run leaves behind."""
+    """Result of a run."""
 
     student: nn.Module
     """Trained, in eval mode, on the CPU."""
@@ -45,16 +46,16 @@ class DistillResult:
     threads_changed: bool = False
     """Whether the number changed between two rounds: such a run is not repeatable to the bit."""
     metrics: dict[str, float] = field(default_factory=dict)
-    """The last report's figures."""
+    """Figures of the last report."""
     history: list[dict[str, float]] = field(default_factory=list)
-    """Reports over time (`step`, `seconds` and metrics), thinned out where old."""
+    """Reports over time (`step`, `seconds` and metrics); old ones are thinned out."""
     fidelity: dict[str, float] = field(default_factory=dict)
     """Agreement with the teacher on inputs never trained on, by source; empty if stopped."""
     evaluation: dict[str, Any] = field(default_factory=dict)
-    """What `fidelity` rests on: `images` planned for each source and `measured` of it, `seconds` and
-    `bound_seconds`, and whether all was measured (`complete`). Empty if training was stopped."""
+    """Basis of `fidelity`: number of `images` planned and `measured` for each source, `seconds` and
+    `bound_seconds`, and whether everything was measured (`complete`). Empty if training was stopped."""
     events: list[dict[str, Any]] = field(default_factory=list)
-    """What the hooks were told, with the step."""
+    """Notes and warnings to the hooks, with the step."""
     samples: NDArray[np.uint8] | None = None
     """A picture of the generator's last images."""
     synthetic_BCHW: Tensor | None = None
@@ -71,7 +72,7 @@ class Hooks:
     pictures: Sequence[tuple[int, bytes]] = ()
     """Earlier pictures (PNG) with their steps, for the report, where the hooks store any."""
     later_seconds: float = 0.0
-    """Expected time of what the caller does after fidelity is measured; a part of every `eta_seconds`."""
+    """Expected time of the caller's work after fidelity is measured; a part of every `eta_seconds`."""
 
     def phase(self, name: str) -> None:
         """A phase begins: `warming_up`, `distilling` or `evaluating`; `exporting` in a job."""
@@ -88,12 +89,12 @@ class Hooks:
     def student_ready(self, result: DistillResult, *, complete: bool) -> None:
         """Training is over: `result.student` is its student, and nothing of it is measured yet.
 
-        The moment to store the student, whatever becomes of evaluation and exports. It is in eval mode, on
-        the device that trained it, and must not be changed. Not `complete`: training was stopped or diverged.
+        Store the student here, so that it survives a failed evaluation or export. It is in eval mode, on the
+        training device, and must not be changed. Not `complete`: training was stopped or diverged.
         """
 
     def phase_progress(self, progress: PhaseProgress) -> None:
-        """How far evaluation or export is, about once a second."""
+        """Progress of evaluation or export, about once a second."""
 
     def note(self, code: str, data: Mapping[str, object]) -> None:
         """A fact worth knowing, such as `threads_chosen`; `data` are its figures, often with a `message`."""
@@ -110,10 +111,10 @@ class Hooks:
 
 
 class JobHooks(Hooks):
-    """What `dfad_core.job.run_job` calls: the engine's hooks, and the student as a file. One object a job."""
+    """Hooks of `dfad_core.job.run_job`: those of the engine, and one for the student's file. One a job."""
 
     on_student_ready: Callable[[DistillResult, bool], object] | None = None
-    """Set by `run_job`: makes the student's file and hands it to `keep_student`."""
+    """Function that `run_job` sets: it makes the student's file and passes it to `keep_student`."""
 
     def student_ready(self, result: DistillResult, *, complete: bool) -> None:
         """See Hooks."""
@@ -123,21 +124,21 @@ class JobHooks(Hooks):
     def keep_student(self, file: OutputFile, step: int, result: JobResult, *, complete: bool) -> None:
         """The student after `step`, and its result before anything is measured.
 
-        The moment to keep it, whatever becomes of evaluation and exports; it is not among the files of the
-        outcome. Not `complete`: training was stopped or diverged.
+        Store the file here, so that it survives a failed evaluation or export; the outcome's files do not
+        contain it. Not `complete`: training was stopped or diverged.
         """
 
 
 def nothing() -> None:
-    """For callers that need no signs of life."""
+    """Default for `between` where the caller needs no signs of life."""
 
 
 class Pace:
-    """Called between two batches, with how many images or formats the one before had.
+    """Pace of the work after training. Called between two batches with the size of the last one.
 
-    Each call asks `hooks.should_stop`, by which others see that the work goes on, and raises Stopped if a
-    stop is wanted and `obeys` is true. Progress is told about once a second. `expected_seconds` is how
-    long it should take in all, `later_seconds` what comes after it.
+    Each call asks `hooks.should_stop`, which also shows the caller that the work goes on, and raises Stopped
+    for a stop if `obeys` is true. Progress is reported about once a second. `expected_seconds` is the
+    expected duration of all batches, `later_seconds` that of the work after them.
     """
 
     def __init__(
@@ -155,55 +156,55 @@ class Pace:
     ) -> None:
         self._hooks, self._phase, self._unit = hooks, phase, unit
         self._obeys, self._clock = obeys, clock
-        self._begun = self._reported = clock()
-        self._total, self._done, self._told = total, 0, 0
+        self._start = self._report_time = clock()
+        self._total, self._count, self._reported_count = total, 0, 0
         self._bound, self._expected, self._later = bound_seconds, expected_seconds, later_seconds
 
     def __call__(self, done: int = 0) -> None:
-        """Raises Stopped."""
+        """Count `done` images or formats more. Raises Stopped."""
         reason = self._hooks.should_stop()
         if reason is not None and self._obeys:
             raise Stopped(f"stopped: {reason}")
-        self._done += done
+        self._count += done
         now = self._clock()
-        rest = REPORT_SECONDS if self._done != self._told else QUIET_SECONDS
-        if self._total and now - self._reported >= rest:
-            self._reported, self._told = now, self._done
-            counted = min(self._done, self._total)
+        interval = REPORT_SECONDS if self._count != self._reported_count else QUIET_SECONDS
+        if self._total and now - self._report_time >= interval:
+            self._report_time, self._reported_count = now, self._count
+            count = min(self._count, self._total)
             self._hooks.phase_progress(
-                PhaseProgress(self._phase, counted, self._total, self._unit, self._remaining(counted))
+                PhaseProgress(self._phase, count, self._total, self._unit, self._remaining(count))
             )
 
     @property
     def seconds(self) -> float:
-        """Since it was made."""
-        return self._clock() - self._begun
+        """Seconds since construction."""
+        return self._clock() - self._start
 
     def over(self, share: float = 1.0) -> bool:
-        """Whether that share of the time is spent."""
+        """Whether this share of `bound_seconds` is spent."""
         return self.seconds >= share * self._bound
 
-    def _remaining(self, counted: int) -> float | None:
-        """As fast as until now; at first, as was expected before. None where that is over already."""
+    def _remaining(self, count: int) -> float | None:
+        """Remaining seconds at the speed until now; before the first batch, by `expected_seconds`."""
         spent = self.seconds
-        if counted == 0:
-            left = (self._expected or 0.0) - spent
-            return left + self._later if left > 0 else None
-        left = spent * (self._total - counted) / counted
-        return (min(left, max(0.0, self._bound - spent)) + self._later) or None
+        if count == 0:
+            rest = (self._expected or 0.0) - spent
+            return rest + self._later if rest > 0 else None
+        rest = spent * (self._total - count) / count
+        return (min(rest, max(0.0, self._bound - spent)) + self._later) or None
 
 
 @contextmanager
 def signs_of_life(between: Between, longest_seconds: float = LONGEST_CALL_SECONDS) -> Iterator[None]:
-    """Around one call that cannot be split: a thread calls `between` while it runs.
+    """Call `between` from a thread while the block runs one call that cannot be split.
 
-    For `longest_seconds` at most, so that a call that hangs is noticed by whoever waits for signs. A stop
-    that `between` raises ends the signs alone; it is raised again by the next call after the block.
+    The thread ends after `longest_seconds`, so that missing signs reveal a call that hangs. A stop that
+    `between` raises ends only the thread; the next call after the block raises it again.
     """
-    over, ends = threading.Event(), time.monotonic() + longest_seconds
+    over, deadline = threading.Event(), time.monotonic() + longest_seconds
 
     def give_signs() -> None:
-        while not over.wait(CALL_SIGN_SECONDS) and time.monotonic() < ends:
+        while not over.wait(CALL_SIGN_SECONDS) and time.monotonic() < deadline:
             try:
                 between()
             except Stopped:

@@ -1,4 +1,4 @@
-"""Accuracy: only with labels, only on data that its caller names."""
+"""Accuracy on labelled data of the caller."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def accuracy(module: nn.Module, x_BCHW: Tensor, y_B: Tensor, batch_size: int = 5
 def accuracy_over(
     module: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], between: Between = nothing
 ) -> float:
-    """The same over batches, moved to where the module is; `between` is called after each."""
+    """`accuracy` over batches, which are moved to the module's device; `between` is called after each."""
     module.eval()
     parameter = next(module.parameters(), None)
     hits = total = 0

@@ -1,4 +1,4 @@
-"""How far images lie from what a teacher was trained on, as far as its BN layers remember."""
+"""Distance of images from the teacher's training data, measured by its stored BN statistics."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class BnDistance:
               \frac{|\mu_{lc}(x) - \hat\mu_{lc}|}{\sqrt{\hat\sigma^2_{lc} + \epsilon}}
 
     The statistics are those of Yin et al. 2020, arXiv 1912.08795, equation 4; differs in the scale, which
-    makes layers and teachers comparable. 0 and more: at 1, features lie a deviation off on average.
+    makes layers and teachers comparable. The distance is 0 or more; 1 means one deviation on average.
 
-    The means are over all images (B, C, H, W) that pass through the teacher within blocks of `reading`.
+    The means are taken over all images (B, C, H, W) that pass through the teacher within blocks of `reading`.
     """
 
     def __init__(self, teacher: nn.Module) -> None:
@@ -29,7 +29,7 @@ class BnDistance:
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """One pass of the teacher, in eval mode."""
+        """Record one pass of the teacher, in eval mode."""
         means: list[tuple[nn.Module, Tensor]] = []
         images = 0
 
@@ -49,7 +49,7 @@ class BnDistance:
 
     @torch.no_grad()
     def value(self) -> float | None:
-        """None for a teacher without BN, and before any pass."""
+        """The distance; None for a teacher without BN, and before any pass."""
         if not self._layers or not self._passes:
             return None
         total = sum(images for images, _ in self._passes)

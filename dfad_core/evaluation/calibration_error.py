@@ -1,4 +1,4 @@
-"""Whether a student is as sure as its teacher would have it be."""
+"""Calibration of a student against its teacher's probabilities."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ def calibration_error(student_logits_NK: Tensor, teacher_logits_NK: Tensor) -> f
     .. math:: ECE = \sum_m \frac{|B_m|}{N} \left| \frac{1}{|B_m|} \sum_{i \in B_m}
               \left( q_{i, k_i} - p_{i, k_i} \right) \right|, \quad k_i = \arg\max_k q_{ik}
 
-    Guo et al. 2017, arXiv 1706.04599, equation 3, with 15 bins of the student's confidence. Differs from
-    the paper in that the teacher's probability of the student's class stands for the share of right
-    answers: there are no labels.
+    Guo et al. 2017, arXiv 1706.04599, equation 3, with 15 bins of the student's confidence. Differs from the
+    paper in that the teacher's probability of the student's class replaces the share of right answers, since
+    there are no labels.
     """
     q_NK, p_NK = student_logits_NK.float().softmax(dim=1), teacher_logits_NK.float().softmax(dim=1)
     confidence_N, chosen_N = q_NK.max(dim=1)

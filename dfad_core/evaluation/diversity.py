@@ -1,4 +1,4 @@
-"""How varied a batch of synthetic images is."""
+"""Diversity of a batch of synthetic images."""
 
 from __future__ import annotations
 

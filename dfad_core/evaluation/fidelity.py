@@ -1,6 +1,6 @@
-"""Fidelity: how far the student answers as the teacher does, on inputs it was never trained on.
+"""Fidelity: agreement of student and teacher on synthetic inputs that the student was never trained on.
 
-Without data this is all that can be measured. It is not accuracy and must not be called so.
+It needs no data. It is not accuracy and must not be called so.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from dfad_core.losses.discrepancy import discrepancy
 from dfad_core.losses.divergence import divergence
 
 BATCH, PATH_BATCH = 256, 64
-"""Images that are worked on in one call; and of those that are moved between classes."""
+"""Images in a batch, for plain passes and for the paths of the transition error."""
 COMPARED = 256
-"""Images of each source that are compared among each other and with the teacher's statistics: its first
-ones, fewer where they are large."""
+"""Images of each source, its first ones, for the sample distance and the BN distance; fewer where they are
+large."""
 PATH_IMAGES = 64
-"""Images of each source that are moved between classes."""
+"""Images of each source for the transition error."""
 
 
 @dataclass
 class Fidelity:
-    """Figures, and on how many images of each source they rest."""
+    """Figures, and the number of images of each source behind them."""
 
     figures: dict[str, float] = field(default_factory=dict)
     images: dict[str, int] = field(default_factory=dict)
     complete: bool = True
-    """Whether all was measured that was to be; otherwise the time was over before."""
+    """Whether everything was measured; False where the time ran out before."""
 
 
 def fidelity(
@@ -78,7 +78,7 @@ def measure_fidelity(
     - `agreement_<source>`: share of equal largest classes, 0 to 1;
     - `divergence_<source>`: Kullback-Leibler divergence, student from teacher, in nats;
     - `logit_gap_<source>`: mean absolute difference of the logits;
-    - `calibration_error_<source>`: the student's sureness against the teacher's, 0 to 1;
+    - `calibration_error_<source>`: the student's confidence against the teacher's, 0 to 1;
     - `transition_error_<source>`: gap of probabilities on the way to another class, 0 to 1;
     - `class_entropy_<source>`: how evenly the teacher's classes occur, 0 to 1;
     - `sample_distance_<source>`: how unlike each other the images are;
@@ -87,37 +87,37 @@ def measure_fidelity(
     And `trusted_agreement`: the agreements' mean over sources, each weighted by exp(-bn_distance), so that
     sources near the teacher's domain count more; the plain mean without BN. All in float32.
 
-    `pace` is called after each batch and may raise Stopped. Each source has an equal share of its time: past
-    that it gets no more images and no transition error, and past the whole time none at all. What was not
-    measured is absent.
+    `pace` is called after each batch and may raise Stopped. Each source has an equal share of its time. After
+    its share a source gets no more images and no transition error; after the whole time, the remaining
+    sources get none. Figures that were not measured are absent.
     """
     pace = pace or Pace(Hooks(), "evaluating")
     modes = teacher.training, student.training
     teacher.eval()
     student.eval()
-    compared = _Compared(
+    comparison = _Comparison(
         teacher, student, shape, seed, num_images, path_images, batch_for(shape, batch_size), pace
     )
-    found = Fidelity()
+    result = Fidelity()
     try:
         for number, source in enumerate(sorted(sources), 1):
-            found.images[source] = 0
+            result.images[source] = 0
             if not pace.over():
-                figures, images = compared.on(sources[source], number / len(sources))
-                found.images[source] = images
-                found.figures |= {f"{name}_{source}": value for name, value in figures.items()}
+                figures, images = comparison.on(sources[source], number / len(sources))
+                result.images[source] = images
+                result.figures |= {f"{name}_{source}": value for name, value in figures.items()}
     finally:
         teacher.train(modes[0])
         student.train(modes[1])
-    # A source's last figure is that of its paths: with it, all of the source was measured.
-    found.complete = all(f"transition_error_{source}" in found.figures for source in sources)
-    found.figures |= _trusted(found.figures, sorted(sources))
-    return found
+    # The transition error is the last figure of each source: where it is present, the source is complete.
+    result.complete = all(f"transition_error_{source}" in result.figures for source in sources)
+    result.figures |= _trusted_agreement(result.figures, sorted(sources))
+    return result
 
 
 @dataclass(frozen=True)
-class _Compared:
-    """Two networks, and how they are compared."""
+class _Comparison:
+    """Comparison of two networks, with its settings."""
 
     teacher: nn.Module
     student: nn.Module
@@ -129,7 +129,7 @@ class _Compared:
     pace: Pace
 
     def on(self, maker: Maker, share: float) -> tuple[dict[str, float], int]:
-        """Figures of one source, and of how many images; it may take until `share` of the time is spent."""
+        """Figures of one source and its number of images; ends once `share` of the pace's time is spent."""
         first: list[Tensor] = []
         answers: list[tuple[Tensor, Tensor]] = []
         enough = min(COMPARED, max(LEAST_BATCH, HELD_OUT_NUMBERS // math.prod(self.shape)))
@@ -179,14 +179,14 @@ def _figures(teacher_NK: Tensor, student_NK: Tensor) -> dict[str, float]:
     }
 
 
-def _trusted(found: dict[str, float], sources: list[str]) -> dict[str, float]:
-    """Over the sources that were measured; nothing where none was."""
-    measured = [source for source in sources if f"agreement_{source}" in found]
+def _trusted_agreement(figures: dict[str, float], sources: list[str]) -> dict[str, float]:
+    """The figure `trusted_agreement` over the sources that were measured; empty where none was."""
+    measured = [source for source in sources if f"agreement_{source}" in figures]
     if not measured:
         return {}
-    weights = [math.exp(-found.get(f"bn_distance_{source}", 0.0)) for source in measured]
-    agreements = [found[f"agreement_{source}"] for source in measured]
-    if sum(weights) == 0:  # all are so far off that none is nearer than another
+    weights = [math.exp(-figures.get(f"bn_distance_{source}", 0.0)) for source in measured]
+    agreements = [figures[f"agreement_{source}"] for source in measured]
+    if sum(weights) == 0:  # all distances are so large that every weight underflows
         weights = [1.0] * len(measured)
     total = sum(w * a for w, a in zip(weights, agreements, strict=True))
     return {"trusted_agreement": total / sum(weights)}

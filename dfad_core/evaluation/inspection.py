@@ -1,4 +1,4 @@
-"""The inspection of a teacher: what the network is, before anybody trains with it."""
+"""Inspection of a teacher: a description of the network before any training."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ NORMS = (
     nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm2d, nn.RMSNorm,
 )  # fmt: skip
 MAX_IMAGES, MAX_NUMBERS = 16, 2**17
-"""Largest batch, in images and in numbers, for memory; two images in any case."""
+"""Largest batch, in images and in pixel values, to limit memory; it has two images at least."""
 TIMED_PASSES = 3
-"""The fastest counts: other programs make passes slower, never faster."""
+"""Number of passes. The fastest one counts: other programs slow passes down, but never speed them up."""
 HIGH_CONFIDENCE = 0.9
-"""Mean confidence on noise from which a teacher hardly tells one input from another."""
+"""Mean confidence on noise from which a teacher gives nearly the same answer to every input."""
 
 
 def inspect_teacher(teacher: LoadedTeacher, *, offers: bool) -> Inspection:
-    """Costs, norm layers, a pass forward and back over noise, and methods that suit; eval mode throughout.
+    """Costs, norm layers, a pass forward and back over noise, and suitable methods; eval mode throughout.
 
-    With `offers` it names students as well, which takes up to a second. Times are of this machine, with as
-    many threads as are set. The teacher stays as it is.
+    With `offers` the inspection also names students, which takes up to a second. Times are those of this
+    machine with the current number of threads. The teacher stays unchanged.
     """
     module, shape = teacher.module, teacher.input.shape
     count = max(2, min(MAX_IMAGES, MAX_NUMBERS // math.prod(shape)))
@@ -98,7 +98,7 @@ def _noise_answers(logits_BK: Tensor, num_classes: int) -> NoiseAnswers:
 
 
 def _advice(has_bn: bool, gradient: bool, confidence: float) -> tuple[MethodAdvice, ...]:
-    """Each method of the catalogue: whether it suits such a teacher, and why."""
+    """Advice on each method of the catalogue: whether it suits such a teacher, and why."""
     advice = []
     for name, method in METHODS.items():
         suits, reason = True, method.summary

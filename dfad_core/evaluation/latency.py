@@ -1,4 +1,4 @@
-"""How long a network takes on this device."""
+"""Latency of a network on this device."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from dfad_core.contract.evaluation_plan import MOST_TIMED, batch_size, latency_b
 from dfad_core.hooks import Between, nothing
 
 BATCHES = (1, MOST_TIMED)
-"""Of large images, and for large networks, fewer at a time."""
+"""Batch sizes; the larger one shrinks for large images and large networks."""
 MOST_SECONDS = 1.0
-"""For one batch size; slow networks are timed fewer times, three at least, once where that takes longer."""
+"""Time for one batch size. Slow networks get fewer runs, and a single one where a pass takes longer."""
 LEAST_RUNS = 3
 MOST_RUNS = 50
 
@@ -30,28 +30,31 @@ def latency(
 ) -> dict[str, float]:
     """Median milliseconds of a forward pass in eval mode, by batch size. `module` ends up on `device`.
 
-    `macs` are the module's for one image, as far as they are known; `between` is called after each pass.
+    `macs` are the module's multiply-accumulates for one image (0: unknown); `between` is called after each
+    pass.
     """
     module.to(device).eval()
-    found = {}
+    milliseconds = {}
     for most in BATCHES:
         batch = latency_batch(macs, batch_size(shape, most))
-        found[str(batch)] = _median(module, torch.zeros(batch, *shape, device=device), between)
-    return found
+        milliseconds[str(batch)] = _median(module, torch.zeros(batch, *shape, device=device), between)
+    return milliseconds
 
 
 def _median(module: nn.Module, x_BCHW: torch.Tensor, between: Between) -> float:
-    def once() -> float:
-        begun = time.perf_counter()
+    """Median milliseconds of several passes."""
+
+    def run_once() -> float:
+        start = time.perf_counter()
         module(x_BCHW)
         if x_BCHW.is_cuda:
             torch.cuda.synchronize(x_BCHW.device)
-        taken = time.perf_counter() - begun
+        seconds = time.perf_counter() - start
         between()
-        return taken
+        return seconds
 
-    least = 1 if once() > MOST_SECONDS else LEAST_RUNS
-    ends, taken = time.perf_counter() + MOST_SECONDS, [once() for _ in range(least)]
-    while time.perf_counter() < ends and len(taken) < MOST_RUNS:
-        taken.append(once())
-    return round(1000 * statistics.median(taken), 3)
+    least = 1 if run_once() > MOST_SECONDS else LEAST_RUNS
+    deadline, durations = time.perf_counter() + MOST_SECONDS, [run_once() for _ in range(least)]
+    while time.perf_counter() < deadline and len(durations) < MOST_RUNS:
+        durations.append(run_once())
+    return round(1000 * statistics.median(durations), 3)

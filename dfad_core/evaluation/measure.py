@@ -21,52 +21,52 @@ from dfad_core.networks.cost import Cost
 from dfad_core.networks.input_statistics import pixel_range
 
 MAX_BARS = 1000
-"""Largest number of classes for which a histogram is made."""
+"""Largest number of classes for which the result has a histogram."""
 HISTOGRAM_BATCH = 64
-"""Images at a time, fewer where they are large."""
+"""Images in a batch; fewer where they are large."""
 
 
 @dataclass(frozen=True)
 class Subjects:
-    """The two networks that are measured, and the data for it."""
+    """The two networks to measure, and the data for it."""
 
     teacher: LoadedTeacher
     student: nn.Module
     costs: Mapping[str, Cost]
-    """Of `teacher` and `student`."""
+    """Costs of `teacher` and `student`."""
     synthetic_BCHW: Tensor | None
-    """Inputs that were not trained on; None: they are drawn here."""
+    """Inputs that no student was trained on; None: `measure` makes some."""
     labelled: Labelled | None
-    """The user's labelled data, used for accuracy alone."""
+    """Labelled data of the user, for accuracy alone."""
     seed: int
 
 
 @dataclass
 class Measurements:
-    """What has been measured until now; a stop leaves the rest None."""
+    """Results of `measure` until now; a stop leaves the rest empty or None."""
 
     latency_milliseconds: dict[str, Mapping[str, float]] = field(default_factory=dict)
-    """By network and batch size."""
+    """Latencies by network and batch size."""
     accuracy: Accuracy | None = None
     class_histogram: tuple[int, ...] | None = None
     """Number of synthetic inputs that the teacher assigns to each class."""
     usability: Usability | None = None
-    """Whether the teacher tells synthetic images apart at all."""
+    """Verdict on whether the teacher separates synthetic images into classes at all."""
 
 
 def measure(
-    subjects: Subjects, found: Measurements, hooks: Hooks, device: torch.device, *, obeys: bool = True
+    subjects: Subjects, measurements: Measurements, hooks: Hooks, device: torch.device, *, obeys: bool = True
 ) -> Tensor:
-    """Latencies, accuracy and classes into `found`; returns inputs (B, C, H, W) that were not trained on.
+    """Measure latencies, accuracy and classes into `measurements`; return the synthetic inputs (B, C, H, W).
 
-    With `obeys`, a stop of the hooks is raised as Stopped, and `found` has what was measured before.
+    With `obeys`, a stop of the hooks raises Stopped, and `measurements` holds the results until then.
     """
     labelled, shape = subjects.labelled, subjects.teacher.input.shape
-    seen = images_within(subjects.costs["teacher"].macs, held_out_count(shape))
+    num_images = images_within(subjects.costs["teacher"].macs, held_out_count(shape))
     pace = Pace(
         hooks,
         "evaluating",
-        total=seen + (2 * labelled.count if labelled is not None else 0),
+        total=num_images + (2 * labelled.count if labelled is not None else 0),
         obeys=obeys,
         later_seconds=hooks.later_seconds,
     )
@@ -78,12 +78,12 @@ def measure(
     networks = {"teacher": subjects.teacher.module, "student": subjects.student}
     for role, module in networks.items():
         macs = subjects.costs[role].macs
-        found.latency_milliseconds[role] = latency(module, shape, device, macs=macs, between=pace)
+        measurements.latency_milliseconds[role] = latency(module, shape, device, macs=macs, between=pace)
     if labelled is not None:
-        found.accuracy = _accuracy(networks, labelled, device, pace)
-    counts = _class_counts(subjects.teacher, synthetic_BCHW[:seen], pace)
-    found.class_histogram = counts if len(counts) <= MAX_BARS else None
-    found.usability = usability(counts)
+        measurements.accuracy = _accuracy(networks, labelled, device, pace)
+    counts = _class_counts(subjects.teacher, synthetic_BCHW[:num_images], pace)
+    measurements.class_histogram = counts if len(counts) <= MAX_BARS else None
+    measurements.usability = usability(counts)
     return synthetic_BCHW
 
 
@@ -91,21 +91,22 @@ def _accuracy(
     networks: Mapping[str, nn.Module], labelled: Labelled, device: torch.device, pace: Pace
 ) -> Accuracy:
     shares = {
-        role: accuracy_over(module.to(device), _counted(labelled, pace)) for role, module in networks.items()
+        role: accuracy_over(module.to(device), _paced_batches(labelled, pace))
+        for role, module in networks.items()
     }
     networks["student"].cpu()
     return Accuracy(**shares, images=labelled.count, data=labelled.name, notes=tuple(labelled.notes))
 
 
-def _counted(labelled: Labelled, pace: Pace) -> Iterator[tuple[Tensor, Tensor]]:
-    """Its batches; each is reported to the pace after its use."""
+def _paced_batches(labelled: Labelled, pace: Pace) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches of the labelled data; each one is reported to `pace` after its use."""
     for x_BCHW, y_B in labelled.batches():
         yield x_BCHW, y_B
         pace(len(y_B))
 
 
 def _class_counts(teacher: LoadedTeacher, synthetic_BCHW: Tensor, pace: Pace) -> tuple[int, ...]:
-    """How often the teacher gives each class to synthetic images that no student was trained on."""
+    """Number of synthetic images that the teacher assigns to each class."""
     device = next(teacher.module.parameters()).device
     classes = []
     for x_BCHW in torch.split(synthetic_BCHW, batch_size(teacher.input.shape, HISTOGRAM_BATCH)):

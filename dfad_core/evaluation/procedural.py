@@ -1,4 +1,4 @@
-"""Gratings and blobs: images that are made for judging alone, never for training."""
+"""Gratings and blobs: procedural images for evaluation alone, never for training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which figures that need no data were seen to follow accuracy, where accuracy could be measured."""
+"""Figures without data that correlate with true accuracy, by the committed calibration."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ FALLING = ("divergence", "logit_gap", "calibration_error", "transition_error", "
 
 
 def expected_sign(signal: str) -> int:
-    """-1 for what should be small in a good student, 1 for what should be large."""
+    """Sign of the correlation with accuracy: -1 for figures that are small in a good student, else 1."""
     return -1 if signal.startswith(FALLING) else 1
 
 
 @cache
 def correlations() -> Mapping[str, Mapping[str, float]]:
-    """signal -> data set -> Spearman's rank correlation with true accuracy, as committed.
+    """Spearman's rank correlation with true accuracy, by signal and data set.
 
-    Written by `python -m benchmarks.fidelity_calibration --write`.
+    `python -m benchmarks.fidelity_calibration --write` writes the file.
     """
-    found: dict[str, dict[str, float]] = json.loads(FILE.read_text(encoding="utf-8"))["correlations"]
-    return found
+    content: dict[str, dict[str, float]] = json.loads(FILE.read_text(encoding="utf-8"))["correlations"]
+    return content
 
 
 def proven(

@@ -1,4 +1,4 @@
-"""What fidelity is measured on where there are no data: inputs that no student was trained on."""
+"""Image sources for fidelity. No student is trained on their images."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def makers(
     *,
     pixels: PixelRange | None = None,
 ) -> dict[str, Maker]:
-    """Sources of images (N, C, H, W) in the teacher's input space, all drawn from `seed`.
+    """Sources of images (N, C, H, W) in the teacher's input space, all random numbers from `seed`.
 
     `noise`: normal pixels with the mean and deviation of `pixels`, 0 and 1 by default. `procedural`: gratings
-    and blobs, cut off at black and white. `untrained_generator`: DFAD's generator with weights that nothing
-    has trained. `generator`, if there is one: the job's own, on new z.
+    and blobs, clamped to black and white. `untrained_generator`: DFAD's generator with its initial weights.
+    `generator`, if there is one: the job's own, on new z.
     """
     pixels = pixels or standardised(shape[0])
     stream = torch.Generator(device).manual_seed(seed)
@@ -66,27 +66,27 @@ def held_out_images(
     between: Between = nothing,
     pixels: PixelRange | None = None,
 ) -> Tensor:
-    """Images (N, C, H, W) on the CPU to calibrate and check exports with, the sources in turn.
+    """Images (N, C, H, W) on the CPU for the calibration and check of exports.
 
-    The job's own generator, where there is one, and procedural images; none of them was trained on. `between`
-    is called after each batch.
+    They alternate between the job's own generator, where there is one, and procedural images; no student was
+    trained on them. `between` is called after each batch.
     """
     device = torch.device("cpu") if generator is None else next(generator.parameters()).device
     count = held_out_count(shape)
     sources = makers(shape, seed + 1, device, generator, latent_dim, pixels=pixels)
     names = [name for name in ("generator", "procedural") if name in sources]
-    drawn = []
+    images_by_source = []
     for name in names:
         batches = []
         for size in sizes(count, batch_size(shape, HELD_OUT_BATCH)):
             with torch.no_grad():
                 batches.append(sources[name](size).float())
             between()
-        drawn.append(torch.cat(batches))
-    return torch.stack(drawn, dim=1).flatten(0, 1).cpu()[:count]
+        images_by_source.append(torch.cat(batches))
+    return torch.stack(images_by_source, dim=1).flatten(0, 1).cpu()[:count]
 
 
 def sizes(total: int, batch: int) -> Iterator[int]:
-    """`total` in batches of at most `batch`."""
+    """Sizes of the batches, at most `batch` each, that `total` images are split into."""
     for start in range(0, total, batch):
         yield min(batch, total - start)

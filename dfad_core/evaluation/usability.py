@@ -1,4 +1,4 @@
-"""Whether a student can be of use at all, as far as that shows without data."""
+"""Verdict on whether a student is usable at all, as far as synthetic images show it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 LARGEST_SHARE = 0.95
-"""Of the images in one class. From here on the teacher has shown the student next to nothing else."""
+"""Share of images in one class from which a student is unusable: it has learned this class alone."""
 FEWEST_IMAGES = 32
-"""Of which a share is taken."""
+"""Fewest images that allow a verdict."""
 
 
 @dataclass(frozen=True)
@@ -17,16 +17,16 @@ class Usability:
 
     usable: bool
     share: float
-    """Of the most frequent class among the synthetic images, 0 to 1; 0 where too few were seen."""
+    """Share of the most frequent class among the synthetic images, 0 to 1; 0 where there are too few."""
     reason: str | None = None
     """One or two sentences for the user; None where the student is usable."""
 
 
 def usability(class_counts: Sequence[int] | None) -> Usability:
-    """By how often the teacher gave each class to synthetic images (`class_counts`, one count a class).
+    """Verdict by `class_counts`: the number of synthetic images that the teacher assigns to each class.
 
-    A teacher that gives nearly all of them one class did not recognise anything: a student agrees with it by
-    that class alone. Usable where nothing was counted, or too few images.
+    A teacher that gives nearly all of them one class recognises nothing in them, and a student agrees with it
+    by always answering that class. Without counts, or with too few images, the student counts as usable.
     """
     total = sum(class_counts or ())
     if not class_counts or total < FEWEST_IMAGES:

@@ -1,7 +1,7 @@
-"""What a network read from a graph does to pixels before its first layer: a mean and a deviation.
+"""Preprocessing inside a network that was read from a graph, as a mean and a deviation.
 
-Exports of Keras and for phones hold their preprocessing as Cast, Sub, Div, Mul, Add and Transpose in front
-of the first convolution.
+Exports from Keras and for phones contain their preprocessing as Cast, Sub, Div, Mul, Add and Transpose before
+the first convolution.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from torch import Tensor, fx, nn
 from torch.fx.node import map_arg
 
 TOLERANCE = 1e-4
-"""Of the largest value, in float32."""
+"""Largest difference of values that count as equal, as a share of the largest value, in float32."""
 PIXELS = 0.5
-"""The probe's largest value: it and its double lie in [0, 1], where no Clip to a range of pixels acts."""
+"""Largest value of the probe. It and its double lie in [0, 1], so that no Clip to a pixel range acts."""
 
 
 def graph_preprocessing(
@@ -24,13 +24,13 @@ def graph_preprocessing(
 ) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
     """Mean and deviation (C) by which the graph normalises its images: (pixel - mean) / std.
 
-    Everything before the first layer is evaluated on a probe, and the last value that is one factor and one
-    summand of each pixel, in whatever order, counts. None where that changes no pixel, or the network is no
-    graph.
+    Every function before the first layer is evaluated on a probe. The last result that is an affine function
+    of each pixel, in any order of pixels, gives mean and deviation. None where that function is the identity,
+    and where the network is no graph.
     """
     if not isinstance(module, fx.GraphModule):
         return None
-    found = None
+    coefficients = None
     stream = torch.Generator().manual_seed(0)
     pixels_CHW = PIXELS * torch.rand(shape, generator=stream)
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
@@ -38,10 +38,10 @@ def graph_preprocessing(
     with torch.enable_grad():
         probe_BCHW.requires_grad_()
         for value in _values_before_layers(module, probe_BCHW):
-            found = _affine(value, probe_BCHW) or found
-    if found is None:
+            coefficients = _affine(value, probe_BCHW) or coefficients
+    if coefficients is None:
         return None
-    factor_C, summand_C = found
+    factor_C, summand_C = coefficients
     if bool(((factor_C - 1).abs() < TOLERANCE).all() and (summand_C.abs() < TOLERANCE).all()):
         return None
     if bool((factor_C <= 0).any()):
@@ -51,7 +51,7 @@ def graph_preprocessing(
 
 
 def _values_before_layers(module: fx.GraphModule, images: Tensor) -> list[Tensor]:
-    """Results of the functions that come before the first layer with weights, in their order."""
+    """Results of the functions before the first layer with weights, in order."""
     values: dict[fx.Node, Any] = {}
     results = []
     for node in module.graph.nodes:
@@ -61,7 +61,7 @@ def _values_before_layers(module: fx.GraphModule, images: Tensor) -> list[Tensor
             values[node] = _attribute(module, str(node.target))
         elif node.op == "call_function":
             try:
-                values[node] = _called(node, values)
+                values[node] = _call_function(node, values)
             except (RuntimeError, ValueError, IndexError, TypeError):
                 break
             if isinstance(values[node], Tensor):
@@ -71,22 +71,23 @@ def _values_before_layers(module: fx.GraphModule, images: Tensor) -> list[Tensor
     return results
 
 
-def _called(node: fx.Node, values: Mapping[fx.Node, Any]) -> Any:
+def _call_function(node: fx.Node, values: Mapping[fx.Node, Any]) -> Any:
     assert callable(node.target)
     return node.target(*map_arg(node.args, values.__getitem__), **map_arg(node.kwargs, values.__getitem__))
 
 
 def _attribute(module: nn.Module, path: str) -> Any:
-    found: Any = module
+    attribute: Any = module
     for name in path.split("."):
-        found = getattr(found, name)
-    return found
+        attribute = getattr(attribute, name)
+    return attribute
 
 
 def _affine(value: Tensor, probe_BCHW: Tensor) -> tuple[Tensor, Tensor] | None:
-    """Factor and summand (C) with which `value` holds each pixel of the probe (0, x, 2 x) once, else None.
+    """Factor and summand (C) if `value` is factor * pixel + summand for the probe (0, x, 2 x), else None.
 
-    Both come of gradients with respect to the pixels, so it does not matter where a pixel has gone.
+    Each pixel must occur exactly once, in any position: both numbers come from gradients with respect to the
+    pixels.
     """
     if not value.requires_grad or value.shape[:1] != (3,) or value.numel() != probe_BCHW.numel():
         return None
@@ -99,15 +100,15 @@ def _affine(value: Tensor, probe_BCHW: Tensor) -> tuple[Tensor, Tensor] | None:
     weighted = _gradient(value, weights, probe_BCHW) / factor
     if not torch.allclose(weighted.flatten().sort().values, weights.sort().values, rtol=1e-3):
         return None
-    moved_summand = _gradient(value, summand, probe_BCHW) / factor
-    factor_C, summand_C = factor.mean((1, 2)), moved_summand.mean((1, 2))
+    summand_at_pixels = _gradient(value, summand, probe_BCHW) / factor
+    factor_C, summand_C = factor.mean((1, 2)), summand_at_pixels.mean((1, 2))
     if not torch.allclose(factor, factor_C[:, None, None].expand_as(factor), rtol=1e-3):
         return None
     return factor_C.cpu(), summand_C.cpu()
 
 
 def _gradient(value: Tensor, weights: Tensor, probe_BCHW: Tensor) -> Tensor:
-    """Of the probe's second image, (C, H, W), for the sum of its values times `weights`."""
+    """Gradient (C, H, W) of the sum of `value` times `weights` by the pixels of the probe's second image."""
     total = (value.flatten(1)[1] * weights).sum()
     (gradient,) = torch.autograd.grad(total, probe_BCHW, retain_graph=True)
     return gradient[1]

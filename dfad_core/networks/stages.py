@@ -1,8 +1,8 @@
-"""Pre-activation stages, found by watching one forward pass; no network has to declare them.
+"""Pre-activation stages, detected in one forward pass; no network has to declare them.
 
-A ReLU-like call is the place where an activation boundary lies. Consecutive calls at one spatial
-size form a stage, and the stage's output is what enters the last of them. Linear layers count as
-1x1. The calls are known by their order, so networks must make the same calls on every forward pass.
+Activation boundaries lie at ReLU-like calls. Consecutive calls at one spatial size form a stage, and the
+stage's output is the input of the last of them. Linear layers count as 1x1. Calls are identified by their
+order, so networks must make the same calls on every forward pass.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ class Stage:
 
 
 class _Watch(TorchFunctionMode):
-    """Calls `see(number, tensor)` with what enters each ReLU-like call, `wanted` ones only."""
+    """Calls `record(number, tensor)` with the input of each ReLU-like call, or of `selected` calls alone."""
 
-    def __init__(self, see: Callable[[int, Tensor], None], wanted: frozenset[int] | None) -> None:
+    def __init__(self, record: Callable[[int, Tensor], None], selected: frozenset[int] | None) -> None:
         super().__init__()
-        self._see = see
-        self._wanted = wanted
+        self._record = record
+        self._selected = selected
         self.calls = 0
 
     def __torch_function__(
@@ -59,15 +59,15 @@ class _Watch(TorchFunctionMode):
         kwargs = kwargs or {}
         if _is_relu_like(func, args, kwargs):
             number, self.calls = self.calls, self.calls + 1
-            if self._wanted is None or number in self._wanted:
+            if self._selected is None or number in self._selected:
                 tensor = args[0] if args else kwargs["input"]
-                # What the call is about to overwrite is kept by its copy.
-                self._see(number, tensor.clone() if _is_in_place(func, args, kwargs) else tensor)
+                # An in-place call overwrites its input, so a copy is recorded.
+                self._record(number, tensor.clone() if _is_in_place(func, args, kwargs) else tensor)
         return func(*args, **kwargs)
 
 
 def _is_relu_like(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    if func is F.hardtanh:  # nn.ReLU6 is a hardtanh from 0; others have no boundary there
+    if func is F.hardtanh:  # nn.ReLU6 is a hardtanh from 0; other hardtanhs have no boundary at 0
         return bool((args[1] if len(args) > 1 else kwargs.get("min_val", -1.0)) == 0)
     return func in RELU_LIKE
 
@@ -85,55 +85,55 @@ def _channels_and_size(tensor: Tensor) -> tuple[int, tuple[int, int]]:
 
 def find_stages(module: nn.Module, example_BCHW: Tensor) -> list[Stage]:
     """The stages of `module`, shallow to deep, from one pass over `example_BCHW` in eval mode."""
-    seen: list[Stage] = []
+    calls: list[Stage] = []
 
-    def see(number: int, tensor: Tensor) -> None:
-        seen.append(Stage(number, *_channels_and_size(tensor)))
+    def record(number: int, tensor: Tensor) -> None:
+        calls.append(Stage(number, *_channels_and_size(tensor)))
 
     modes = [(m, m.training) for m in module.modules()]
     module.eval()
     try:
-        with torch.no_grad(), _Watch(see, None):
+        with torch.no_grad(), _Watch(record, None):
             module(example_BCHW)
     finally:
         for submodule, mode in modes:
             submodule.training = mode
-    return [s for s, after in zip_longest(seen, seen[1:]) if after is None or after.size != s.size]
+    return [s for s, after in zip_longest(calls, calls[1:]) if after is None or after.size != s.size]
 
 
 class StageTap:
     """Collects the pre-activations of chosen stages during ordinary forward passes.
 
-    `with tap.listening(): logits = module(x)` leaves them in `tap.tensors`, in the stages' order
-    and with their graph; nothing is computed twice. What an in-place activation overwrites is copied.
+    `with tap.listening(): logits = module(x)` leaves them in `tap.tensors`, in the stages' order and with
+    their graph; nothing is computed twice. Inputs of in-place activations are copied.
     """
 
     def __init__(self, stages: Sequence[Stage]) -> None:
         self._calls = tuple(s.call for s in stages)
-        self._wanted = frozenset(self._calls)
+        self._selected = frozenset(self._calls)
         self.tensors: tuple[Tensor, ...] = ()
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Collect for the time of the block, which holds exactly one forward pass."""
-        found: dict[int, Tensor] = {}
-        with _Watch(found.__setitem__, self._wanted):
+        """Collect the pre-activations of the block, which holds exactly one forward pass."""
+        inputs: dict[int, Tensor] = {}
+        with _Watch(inputs.__setitem__, self._selected):
             yield
-        self.tensors = tuple(found[call] for call in self._calls)
+        self.tensors = tuple(inputs[call] for call in self._calls)
 
 
 def match_stages(teacher: Sequence[Stage], student: Sequence[Stage]) -> list[tuple[Stage, Stage]]:
     """Pairs (teacher stage, student stage) for networks of any depths and widths.
 
-    Every stage of the network with fewer gets a partner in the other, in order; among all ordered
-    choices the one whose relative sizes and depths differ least is taken. Spatial stages are only
-    paired with spatial ones, flat with flat.
+    Every stage of the network with fewer stages gets a partner in the other network, in order. Among all such
+    matches the one with the least differences in relative size and depth wins. Spatial stages are paired with
+    spatial ones, flat with flat.
     """
     pairs: list[tuple[Stage, Stage]] = []
     for flat in (False, True):
-        ours = [s for s in teacher if s.is_flat == flat]
-        theirs = [s for s in student if s.is_flat == flat]
-        pairs += _match(ours, theirs)
+        teacher_stages = [s for s in teacher if s.is_flat == flat]
+        student_stages = [s for s in student if s.is_flat == flat]
+        pairs += _match(teacher_stages, student_stages)
     return pairs
 
 
