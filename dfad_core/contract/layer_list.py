@@ -1,8 +1,8 @@
-"""Networks as a list of layers in JSON: what may stand in it, and which shape leaves each. Torch-free.
+"""Networks as a list of layers in JSON: types of layers, their settings and output shapes. Torch-free.
 
-A layer is an object with a `type` and that type's settings. `residual` holds `layers` of its own, whose
-result is added to what went in. The last shape has to be a row of logits: a `linear` without `features`
-gives one number a class. Errors are ConfigErrors whose `param` is the place, as in `layers.3.kernel`.
+A layer is an object with a `type` and that type's settings. A `residual` has `layers` of its own, whose
+output is added to its input. The last shape must be a row of logits: a `linear` without `features` gives one
+number a class. Errors are ConfigErrors whose `param` is the place, as in `layers.3.kernel`.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ MAX_LAYERS = 200
 MAX_DEPTH = 4
 MAX_PARAMETERS = 200_000_000
 MAX_ACTIVATIONS = 64 * 2**20
-"""Numbers that one layer may give for one image."""
+"""Largest output of one layer for one image."""
 
 Shape = tuple[int, ...]
-"""(C, H, W), or (features,) once flattened."""
+"""Shape of one image, (C, H, W), or of a flat vector, (features,)."""
 
 _CHANNELS = Range(ge=1, le=8192)
 _SIDE = Range(ge=1, le=64)
@@ -35,10 +35,10 @@ class Kind:
     """One type of layer."""
 
     settings: Mapping[str, tuple[Range, Any]]
-    """Bounds and what it is unless given (REQUIRED: it has to be; None: it follows from the rest)."""
+    """Bounds and default of each setting (REQUIRED: no default; None: it follows from the other settings)."""
     shape: Callable[[Shape, Mapping[str, Any], int], Shape]
-    """What leaves it; raises ValueError with what does not fit."""
-    parameters: Callable[[Shape, Shape, Mapping[str, Any]], int] = lambda _in, _out, _given: 0
+    """Output shape; the function raises ValueError for an input that does not fit."""
+    parameters: Callable[[Shape, Shape, Mapping[str, Any]], int] = lambda _in, _out, _settings: 0
 
 
 def _image(shape: Shape) -> tuple[int, int, int]:
@@ -54,39 +54,39 @@ def _windows(side: int, size: int, stride: int, padding: int) -> int:
     return count
 
 
-def _conv(shape: Shape, given: Mapping[str, Any], _classes: int) -> Shape:
+def _conv(shape: Shape, settings: Mapping[str, Any], _classes: int) -> Shape:
     channels, height, width = _image(shape)
-    if channels % given["groups"] or given["channels"] % given["groups"]:
-        raise ValueError(f"groups does not divide {channels} and {given['channels']} channels")
-    padding = given["kernel"] // 2 if given["padding"] is None else given["padding"]
-    sides = (_windows(side, given["kernel"], given["stride"], padding) for side in (height, width))
-    return (given["channels"], *sides)
+    if channels % settings["groups"] or settings["channels"] % settings["groups"]:
+        raise ValueError(f"groups does not divide {channels} and {settings['channels']} channels")
+    padding = settings["kernel"] // 2 if settings["padding"] is None else settings["padding"]
+    sides = (_windows(side, settings["kernel"], settings["stride"], padding) for side in (height, width))
+    return (settings["channels"], *sides)
 
 
-def _pool(shape: Shape, given: Mapping[str, Any], _classes: int) -> Shape:
+def _pool(shape: Shape, settings: Mapping[str, Any], _classes: int) -> Shape:
     channels, height, width = _image(shape)
-    stride = given["stride"] or given["size"]
-    return (channels, *(_windows(side, given["size"], stride, 0) for side in (height, width)))
+    stride = settings["stride"] or settings["size"]
+    return (channels, *(_windows(side, settings["size"], stride, 0) for side in (height, width)))
 
 
-def _group_norm(shape: Shape, given: Mapping[str, Any], _classes: int) -> Shape:
-    if _image(shape)[0] % given["groups"]:
+def _group_norm(shape: Shape, settings: Mapping[str, Any], _classes: int) -> Shape:
+    if _image(shape)[0] % settings["groups"]:
         raise ValueError(f"groups does not divide {shape[0]} channels")
     return shape
 
 
-def _flatten(shape: Shape, _given: Mapping[str, Any], _classes: int) -> Shape:
+def _flatten(shape: Shape, _settings: Mapping[str, Any], _classes: int) -> Shape:
     channels, height, width = _image(shape)
     return (channels * height * width,)
 
 
-def _linear(shape: Shape, given: Mapping[str, Any], classes: int) -> Shape:
+def _linear(shape: Shape, settings: Mapping[str, Any], classes: int) -> Shape:
     if len(shape) != 1:
         raise ValueError("needs a flat input: put `flatten` or `global_avg_pool` before it")
-    return (given["features"] or classes,)
+    return (settings["features"] or classes,)
 
 
-_SAME = Kind({}, lambda shape, _given, _classes: shape)
+_SAME = Kind({}, lambda shape, _settings, _classes: shape)
 ACTIVATIONS = ("relu", "leaky_relu", "gelu", "silu", "hardswish", "sigmoid", "tanh")
 KINDS: Mapping[str, Kind] = {
     "conv": Kind(
@@ -115,26 +115,26 @@ KINDS: Mapping[str, Kind] = {
 def checked(
     layers: Any, input_shape: Shape | None = None, num_classes: int | None = None
 ) -> list[dict[str, Any]]:
-    """`layers` with every setting filled in.
+    """`layers` with the defaults of all missing settings.
 
-    Shapes are followed where `input_shape` (C, H, W) is known; without `num_classes` the last layer is not
-    held to it. Raises ConfigError with the place.
+    With `input_shape` (C, H, W) every shape is checked as well; with `num_classes` also the number of logits.
+    Raises ConfigError with the place.
     """
-    found, shape = _Walk(num_classes).list(layers, input_shape, NAME)
-    if not found:
+    result, shape = _Walk(num_classes).list(layers, input_shape, NAME)
+    if not result:
         raise ConfigError("a network has layers", param=NAME)
     if shape is not None and len(shape) != 1:
         raise ConfigError(
-            "the last layer gives an image, not a row of logits", param=f"{NAME}.{len(found) - 1}"
+            "the last layer gives an image, not a row of logits", param=f"{NAME}.{len(result) - 1}"
         )
     if shape is not None and num_classes is not None and shape != (num_classes,):
         text = f"the last layer gives {shape[0]} numbers for {num_classes} classes"
-        raise ConfigError(text, param=f"{NAME}.{len(found) - 1}")
-    return found
+        raise ConfigError(text, param=f"{NAME}.{len(result) - 1}")
+    return result
 
 
 class _Walk:
-    """One pass over a network, with what has been counted so far."""
+    """One pass over a network, with its counts of layers and parameters."""
 
     def __init__(self, classes: int | None) -> None:
         self._classes = classes or 1
@@ -147,57 +147,57 @@ class _Walk:
             raise ConfigError("must be a list of layers", param=place)
         if depth > MAX_DEPTH:
             raise ConfigError(f"residuals lie in each other more than {MAX_DEPTH} deep", param=place)
-        found = []
+        result = []
         for number, layer in enumerate(layers):
             here = f"{place}.{number}"
             self._layers += 1
             if self._layers > MAX_LAYERS:
                 raise ConfigError(f"a network has at most {MAX_LAYERS} layers", param=here)
-            given, kind = _settings(layer, here)
-            if given["type"] == "residual":
-                given["layers"], after = self.list(layer.get("layers"), shape, f"{here}.layers", depth + 1)
+            settings, kind = _read_settings(layer, here)
+            if settings["type"] == "residual":
+                settings["layers"], after = self.list(layer.get("layers"), shape, f"{here}.layers", depth + 1)
                 if after != shape:
                     text = f"{list(shape or ())} becomes {list(after or ())} inside: they cannot be added"
                     raise ConfigError(text, param=here)
             if shape is not None:
-                shape = self._followed(kind, shape, given, here)
-            found.append(given)
-        return found, shape
+                shape = self._output_shape(kind, shape, settings, here)
+            result.append(settings)
+        return result, shape
 
-    def _followed(self, kind: Kind, shape: Shape, given: Mapping[str, Any], here: str) -> Shape:
+    def _output_shape(self, kind: Kind, shape: Shape, settings: Mapping[str, Any], here: str) -> Shape:
         try:
-            after = kind.shape(shape, given, self._classes)
+            after = kind.shape(shape, settings, self._classes)
         except ValueError as error:
             raise ConfigError(str(error), param=here) from error
-        self._parameters += kind.parameters(shape, after, given)
+        self._parameters += kind.parameters(shape, after, settings)
         if self._parameters > MAX_PARAMETERS or math.prod(after) > MAX_ACTIVATIONS:
             raise ConfigError("the network is larger than any student may be", param=here)
         return after
 
 
-def _settings(layer: Any, here: str) -> tuple[dict[str, Any], Kind]:
+def _read_settings(layer: Any, here: str) -> tuple[dict[str, Any], Kind]:
     if not isinstance(layer, Mapping):
         raise ConfigError("must be an object with a `type`", param=here)
     name = layer.get("type")
     kind = KINDS.get(name) if isinstance(name, str) else None
     if kind is None:
         raise ConfigError(f"one of {', '.join(KINDS)}", param=f"{here}.type")
-    given: dict[str, Any] = {"type": name}
-    for setting, (bounds, usual) in kind.settings.items():
+    settings: dict[str, Any] = {"type": name}
+    for setting, (bounds, default) in kind.settings.items():
         value = layer.get(setting)
         if value is None:
-            if usual is REQUIRED:
+            if default is REQUIRED:
                 raise ConfigError("is missing", param=f"{here}.{setting}")
-            given[setting] = usual
+            settings[setting] = default
             continue
         if type(value) is not int:
             raise ConfigError("must be a whole number", param=f"{here}.{setting}")
         problem = bounds.problem(value)
         if problem:
             raise ConfigError(problem, param=f"{here}.{setting}")
-        given[setting] = value
-    more = ("type", "layers") if name == "residual" else ("type",)
+        settings[setting] = value
+    reserved = ("type", "layers") if name == "residual" else ("type",)
     for setting in layer:
-        if setting not in kind.settings and setting not in more:
+        if setting not in kind.settings and setting not in reserved:
             raise ConfigError(f"{name} has no such setting", param=f"{here}.{setting}")
-    return given, kind
+    return settings, kind

@@ -1,4 +1,4 @@
-"""From a description to a network that can be differentiated."""
+"""Construction of a differentiable network from its description."""
 
 from __future__ import annotations
 
@@ -15,64 +15,79 @@ from dfad_core.networks.onnx_graph.spec import Graph, Node
 BROKEN = (
     ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError,
 )  # fmt: skip
-"""What PyTorch raises where sizes or types do not fit each other."""
+"""Errors of PyTorch for sizes or types that do not fit each other."""
 
 
 def build_graph(graph: Graph, tensors: Mapping[str, Tensor], shape: tuple[int, int, int]) -> fx.GraphModule:
-    """The network, in eval mode: images (B, C, H, W) to logits (B, classes). Nothing of it is run.
+    """The network, in eval mode: images (B, C, H, W) to logits (B, classes). It is built, but not run.
 
     Raises TeacherRejected: `unsupported_op` with the operator's name, `memory_limit`, `structure_limit`,
     `corrupt_file` where sizes do not fit, `fixed_batch` where they fit one batch alone, `one_logit` where the
     result is one number for an image, and `architecture_mismatch` where it is no row of logits.
     """
     graph.check()
-    written = None if graph.batch is None else _pass(Emitter(shape, graph.batch), graph, tensors, None)[1]
+    reshapes = None if graph.batch is None else _pass(Emitter(shape, graph.batch), graph, tensors, None)[1]
     emitter = Emitter(shape)
     try:
-        output, _ = _pass(emitter, graph, tensors, written)
+        output, _ = _pass(emitter, graph, tensors, reshapes)
     except TeacherRejected as error:
-        if written is None or error.code != "corrupt_file":
+        if reshapes is None or error.code != "corrupt_file":
             raise
         raise TeacherRejected(
             f"The graph takes batches of {graph.batch} alone; export it with a dynamic batch dimension.",
             code="fixed_batch",
         ) from error
-    found = value_of(output)
-    if found.shape[:1] == (emitter.batch,) and found.numel() == emitter.batch and found.is_floating_point():
+    logits = value_of(output)
+    if (
+        logits.shape[:1] == (emitter.batch,)
+        and logits.numel() == emitter.batch
+        and logits.is_floating_point()
+    ):
         raise OneLogitRejected
-    if found.dim() != 2 or found.shape[0] != emitter.batch or found.shape[1] < 2:
+    if logits.dim() != 2 or logits.shape[0] != emitter.batch or logits.shape[1] < 2:
         raise TeacherRejected(
-            f"The graph gives {list(found.shape[1:])} for an image, not a row of logits for its classes.",
+            f"The graph gives {list(logits.shape[1:])} for an image, not a row of logits for its classes.",
             code="architecture_mismatch",
         )
     return emitter.finish(output)
 
 
-Written = tuple[list[int], int]
-"""The shape that a Reshape gives at the batch the graph was written for, and for how many values."""
+ReshapeResult = tuple[list[int], int]
+"""Output shape of a Reshape at the graph's fixed batch size, and its number of values."""
 
 
 def _pass(
-    emitter: Emitter, graph: Graph, tensors: Mapping[str, Tensor], written: Mapping[int, Written] | None
-) -> tuple[Value, dict[int, Written]]:
-    """The output, and what every Reshape gave: for any batch but the written one, the numbers in it lie."""
+    emitter: Emitter,
+    graph: Graph,
+    tensors: Mapping[str, Tensor],
+    reshapes: Mapping[int, ReshapeResult] | None,
+) -> tuple[Value, dict[int, ReshapeResult]]:
+    """The output, and the result of every Reshape.
+
+    In a graph with a fixed batch size, the constant shapes of Reshape are wrong for any other batch size;
+    `reshapes` are the results at that size, which replace them.
+    """
     values: dict[str, Value | None] = {**tensors, graph.input: emitter.input, "": None}
-    reshaped: dict[int, Written] = {}
+    results_of_reshape: dict[int, ReshapeResult] = {}
     for number, node in enumerate(graph.nodes):
-        about = {"opset": graph.opset, "written": (written or {}).get(number), "outputs": len(node.outputs)}
-        about["batch"] = graph.batch
-        results = _results(emitter, node, values, about)
+        context = {
+            "opset": graph.opset,
+            "batch": graph.batch,
+            "outputs": len(node.outputs),
+            "reshape_result": (reshapes or {}).get(number),
+        }
+        results = _results(emitter, node, values, context)
         if node.op == "Reshape" and isinstance(values[node.inputs[1]], Tensor):
-            reshaped[number] = list(value_of(results[0]).shape), value_of(results[0]).numel()
+            results_of_reshape[number] = list(value_of(results[0]).shape), value_of(results[0]).numel()
         values.update(zip(node.outputs, results, strict=False))
     output = values.get(graph.output)
     if output is None:
         raise TeacherRejected("The graph's output is not computed.", code="corrupt_file")
-    return output, reshaped
+    return output, results_of_reshape
 
 
 def _results(
-    emitter: Emitter, node: Node, values: Mapping[str, Value | None], about: Mapping[str, Any]
+    emitter: Emitter, node: Node, values: Mapping[str, Value | None], context: Mapping[str, Any]
 ) -> list[Value | None]:
     operator = OPERATORS.get(node.op)
     if operator is None:
@@ -82,11 +97,11 @@ def _results(
     unknown = next((name for name in node.inputs if name not in values), None)
     if unknown is not None:
         raise TeacherRejected(f"An input of {node.op} is not computed.", code="corrupt_file", param=node.op)
-    given = [values[name] for name in node.inputs]
-    while given and given[-1] is None:
-        given.pop()
+    inputs = [values[name] for name in node.inputs]
+    while inputs and inputs[-1] is None:
+        inputs.pop()
     try:
-        result = operator(emitter, given, {**node.attributes, **about})
+        result = operator(emitter, inputs, {**node.attributes, **context})
     except BROKEN as error:
         if isinstance(error, TeacherRejected):
             raise

@@ -1,8 +1,8 @@
-"""Builds a torch.fx graph call by call, and knows the shape of every value on the way.
+"""Construction of a torch.fx graph, call by call, with the shape of every value.
 
-Every call is first made on the meta device, where it costs no memory, and refused if its result would be
-larger than any network's: a few bytes of a file can ask for terabytes. What depends on no input is computed
-once, here.
+Every call first runs on the meta device, where it costs no memory. A call whose result exceeds the limits is
+refused: a few bytes of a file can ask for terabytes. Values that do not depend on the input are computed
+here, once.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from torch.fx.node import map_aggregate
 from dfad_core.contract.errors import TeacherRejected
 
 Value = fx.Node | Tensor
-"""What an operator takes and gives; a tensor is a constant."""
+"""Input or output of an operator; a tensor is a constant."""
 
 BATCH = 3
-"""Images in the pass that finds the shapes; a number that seldom is a size of its own."""
+"""Batch size of the pass that determines the shapes; a number that rarely occurs as another size."""
 MAX_VALUES = BATCH * 2**26
-"""Of one result: 256 MiB an image."""
+"""Largest number of values in one result: 256 MiB an image."""
 MAX_ALL_VALUES = BATCH * 2**29
-"""Of all results: what a forward pass that is differentiated keeps."""
+"""Largest number of values in all results, which a forward pass with gradients keeps in memory."""
 MAX_SHAPE = 64
-"""Longest list of integers that is read as a shape, and so has its values while shapes are found."""
+"""Longest list of integers that counts as a shape and therefore has real values on the meta device."""
 
 
 def too_large() -> TeacherRejected:
-    """The refusal of a graph that asks for more memory than a network needs."""
+    """Error for a graph that needs more memory than allowed."""
     return TeacherRejected("The graph asks for more memory than is given.", code="memory_limit")
 
 
@@ -59,27 +59,27 @@ class Emitter:
         self.input.meta["value"] = torch.empty(batch, *shape, device="meta")
 
     def call(self, function: Callable[..., Any], *args: Any) -> Any:
-        """A call of `function` when the network runs; its result if no argument depends on the input."""
-        given = map_aggregate(args, _value)
+        """Add a call of `function` to the graph. Returns its result if no argument depends on the input."""
+        values = map_aggregate(args, _value)
         nodes: list[fx.Node] = []
         map_aggregate(args, lambda a: nodes.append(a) if isinstance(a, fx.Node) else a)
         tensors: list[Tensor] = []
-        map_aggregate(given, lambda a: tensors.append(a) if isinstance(a, Tensor) else a)
-        value = self._checked(function(*map_aggregate(given, _without_memory)))
+        map_aggregate(values, lambda a: tensors.append(a) if isinstance(a, Tensor) else a)
+        value = self._checked(function(*map_aggregate(values, _without_memory)))
         if not any(t.is_meta for t in tensors):
-            value = function(*given)
+            value = function(*values)
         if not nodes:
             return value
-        node = self._graph.call_function(function, map_aggregate(args, self._held))
+        node = self._graph.call_function(function, map_aggregate(args, self._as_buffer))
         node.meta["value"] = value
         return node
 
     def parts(self, pieces: Any, number: int) -> list[Any]:
-        """The first `number` of what a call gave as a tuple."""
+        """The first `number` items of a call's result, which is a tuple."""
         return [self.call(operator.getitem, pieces, place) for place in range(number)]
 
     def layer(self, module: nn.Module, value: Value) -> Value:
-        """A call of `module`, which becomes a part of the network."""
+        """Add a call of `module`, which becomes a part of the network."""
         if not isinstance(value, fx.Node):
             raise TeacherRejected("A layer does not depend on the input.", code="unsupported_op")
         name = f"layer{self._layers}"
@@ -104,8 +104,8 @@ class Emitter:
         module.delete_all_unused_submodules()
         return module
 
-    def _held(self, argument: Any) -> Any:
-        """A constant tensor as a buffer of the network; anything else as it is."""
+    def _as_buffer(self, argument: Any) -> Any:
+        """A constant tensor as a buffer of the network; any other argument unchanged."""
         if not isinstance(argument, Tensor):
             return argument
         name = f"constant{self._layers}"
@@ -114,6 +114,7 @@ class Emitter:
         return self._graph.get_attr(name)
 
     def _checked(self, result: Any) -> Any:
+        """`result` itself. Raises TeacherRejected (`memory_limit`) where it exceeds the limits."""
         parts = result if isinstance(result, tuple | list) else (result,)
         for part in parts:
             if isinstance(part, Tensor):
@@ -125,7 +126,7 @@ class Emitter:
 
 
 def value_of(value: Value | None) -> Tensor:
-    """What is known of it: a constant itself, else a tensor that may have no memory."""
+    """The tensor of a constant; else a tensor of the same shape and type, possibly on the meta device."""
     tensor = value.meta["value"] if isinstance(value, fx.Node) else value
     assert isinstance(tensor, Tensor)
     return tensor

@@ -1,4 +1,4 @@
-"""Operators with weights, as PyTorch's own layers: what regularises BN statistics or features finds them."""
+"""Operators with weights, as PyTorch's own layers, so that terms on BN statistics or features find them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Attributes = Mapping[str, Any]
 
 
 def unsupported(op: str, why: str) -> TeacherRejected:
-    """The refusal of an operator in a form that is not read."""
+    """Error for an operator in an unsupported form."""
     return TeacherRejected(f"The operator {op} {why}.", code="unsupported_op", param=op)
 
 
@@ -28,22 +28,22 @@ def constant(op: str, value: Value | None, what: str) -> Tensor:
     return value
 
 
-def given(inputs: Inputs, number: int) -> Value | None:
-    """The input with that number, or None where it is left out."""
+def optional_input(inputs: Inputs, number: int) -> Value | None:
+    """The input with this number, or None where it is absent."""
     return inputs[number] if number < len(inputs) else None
 
 
-def filled(module: nn.Module, **tensors: Tensor | None) -> nn.Module:
-    """`module`, made without memory, with these tensors as its parameters and buffers."""
+def with_tensors(module: nn.Module, **tensors: Tensor | None) -> nn.Module:
+    """`module` of the meta device, with `tensors` as its parameters and buffers."""
     for name, tensor in tensors.items():
         if tensor is None:
             continue
-        wanted = getattr(module, name)
-        if wanted is None or wanted.shape != tensor.shape:
+        placeholder = getattr(module, name)
+        if placeholder is None or placeholder.shape != tensor.shape:
             raise TeacherRejected(
                 f"A layer's {name} has the wrong shape {list(tensor.shape)}.", code="corrupt_file"
             )
-        if isinstance(wanted, nn.Parameter):
+        if isinstance(placeholder, nn.Parameter):
             setattr(module, name, nn.Parameter(tensor.clone()))
         else:
             setattr(module, name, tensor.clone())
@@ -88,7 +88,7 @@ class _Window:
 
     @property
     def even(self) -> bool:
-        """Whether both sides are padded alike."""
+        """Whether the pads of both sides are equal."""
         return self.before == self.after
 
     @property
@@ -101,7 +101,7 @@ def conv(e: Emitter, i: Inputs, a: Attributes) -> Value:
     """Conv, in one or two dimensions."""
     x = i[0]
     assert x is not None
-    weight, bias = constant("Conv", given(i, 1), "weight"), given(i, 2)
+    weight, bias = constant("Conv", optional_input(i, 1), "weight"), optional_input(i, 2)
     window = _Window("Conv", x, a, a.get("kernel_shape", weight.shape[2:]))
     groups = int(a.get("group", 1))
     if groups < 1 or weight.dim() != window.rank + 2 or weight.shape[0] % groups:
@@ -115,7 +115,7 @@ def conv(e: Emitter, i: Inputs, a: Attributes) -> Value:
         device="meta",
     )  # fmt: skip
     bias = None if bias is None else constant("Conv", bias, "bias")
-    return e.layer(filled(module, weight=weight, bias=bias), x)
+    return e.layer(with_tensors(module, weight=weight, bias=bias), x)
 
 
 def batch_norm(e: Emitter, i: Inputs, a: Attributes) -> Value:
@@ -125,11 +125,11 @@ def batch_norm(e: Emitter, i: Inputs, a: Attributes) -> Value:
     x = i[0]
     assert x is not None
     names = ("weight", "bias", "running_mean", "running_var")
-    tensors = {n: constant("BatchNormalization", given(i, k + 1), n) for k, n in enumerate(names)}
+    tensors = {n: constant("BatchNormalization", optional_input(i, k + 1), n) for k, n in enumerate(names)}
     make = nn.BatchNorm2d if value_of(x).dim() == 4 else nn.BatchNorm1d
     module = make(tensors["weight"].numel(), eps=float(a.get("epsilon", 1e-5)), device="meta")
     module.num_batches_tracked = torch.zeros((), dtype=torch.int64)
-    return e.layer(filled(module, **tensors), x)
+    return e.layer(with_tensors(module, **tensors), x)
 
 
 def layer_norm(e: Emitter, i: Inputs, a: Attributes) -> Value:
@@ -137,13 +137,13 @@ def layer_norm(e: Emitter, i: Inputs, a: Attributes) -> Value:
     x = i[0]
     assert x is not None
     shape = tuple(value_of(x).shape[int(a.get("axis", -1)) :])
-    weight = constant("LayerNormalization", given(i, 1), "scale").expand(shape)
-    bias = given(i, 2)
+    weight = constant("LayerNormalization", optional_input(i, 1), "scale").expand(shape)
+    bias = optional_input(i, 2)
     shift = None if bias is None else constant("LayerNormalization", bias, "bias").expand(shape)
     module = nn.LayerNorm(
         shape, eps=float(a.get("epsilon", 1e-5)), bias=bias is not None, device="meta"
     )  # fmt: skip
-    return e.layer(filled(module, weight=weight, bias=shift), x)
+    return e.layer(with_tensors(module, weight=weight, bias=shift), x)
 
 
 def group_norm(e: Emitter, i: Inputs, a: Attributes) -> Value:
@@ -151,11 +151,13 @@ def group_norm(e: Emitter, i: Inputs, a: Attributes) -> Value:
     x = i[0]
     assert x is not None
     channels, groups = value_of(x).shape[1], int(a["num_groups"])
-    weight, bias = (constant("GroupNormalization", given(i, n), w) for n, w in ((1, "scale"), (2, "bias")))
+    weight, bias = (
+        constant("GroupNormalization", optional_input(i, n), w) for n, w in ((1, "scale"), (2, "bias"))
+    )
     if weight.numel() == groups != channels:  # before opset 21: one for each group
         weight, bias = (t.repeat_interleave(channels // groups) for t in (weight, bias))
     module = nn.GroupNorm(groups, channels, eps=float(a.get("epsilon", 1e-5)), device="meta")
-    return e.layer(filled(module, weight=weight, bias=bias), x)
+    return e.layer(with_tensors(module, weight=weight, bias=bias), x)
 
 
 def linear(e: Emitter, x: Value, weight_OI: Tensor, bias: Tensor | None) -> Value:
@@ -163,16 +165,16 @@ def linear(e: Emitter, x: Value, weight_OI: Tensor, bias: Tensor | None) -> Valu
     module = nn.Linear(weight_OI.shape[1], weight_OI.shape[0], bias=bias is not None, device="meta")
     if bias is not None:
         bias = bias.expand(weight_OI.shape[0]) if bias.dim() <= 1 else bias.reshape(-1)
-    return e.layer(filled(module, weight=weight_OI, bias=bias), x)
+    return e.layer(with_tensors(module, weight=weight_OI, bias=bias), x)
 
 
 def gemm(e: Emitter, i: Inputs, a: Attributes) -> Value:
     """alpha A B + beta C; with a constant B it is a linear layer."""
-    x, bias = i[0], given(i, 2)
+    x, bias = i[0], optional_input(i, 2)
     assert x is not None
     if a.get("transA", 0):
         x = e.call(torch.t, x)
-    weight = constant("Gemm", given(i, 1), "second factor") * float(a.get("alpha", 1.0))
+    weight = constant("Gemm", optional_input(i, 1), "second factor") * float(a.get("alpha", 1.0))
     if weight.dim() != 2:
         raise unsupported("Gemm", "has a second factor that is no matrix")
     shift = None if bias is None else constant("Gemm", bias, "third input") * float(a.get("beta", 1.0))
@@ -205,21 +207,21 @@ def max_pool(e: Emitter, i: Inputs, a: Attributes) -> Value:
 
 
 def average_pool(e: Emitter, i: Inputs, a: Attributes) -> Value:
-    """AveragePool; where the two sides are padded unlike, as a share of what was there."""
+    """AveragePool. With unequal pads that do not count, the result is divided by the share of real pixels."""
     x = i[0]
     assert x is not None
     window = _Window("AveragePool", x, a, a["kernel_shape"])
     if max(window.dilations) > 1:
         raise unsupported("AveragePool", "with dilations is not read")
     pool, zero = (F.avg_pool1d if window.rank == 1 else F.avg_pool2d), [0] * window.rank
-    ceil, counted = bool(a.get("ceil_mode", 0)), bool(a.get("count_include_pad", 0))
+    ceil, count_pads = bool(a.get("ceil_mode", 0)), bool(a.get("count_include_pad", 0))
     result: Value
     if window.even and all(2 * p <= k for p, k in zip(window.before, window.kernel, strict=True)):
-        result = e.call(pool, x, window.kernel, window.strides, window.before, ceil, counted)
+        result = e.call(pool, x, window.kernel, window.strides, window.before, ceil, count_pads)
         return result
     result = e.call(pool, e.call(F.pad, x, window.around), window.kernel, window.strides, zero, ceil)
-    if not counted:
+    if not count_pads:
         ones = torch.ones(1, 1, *value_of(x).shape[2:])
-        there = pool(F.pad(ones, window.around), window.kernel, window.strides, zero, ceil)
-        result = e.call(torch.div, result, there)
+        real_share = pool(F.pad(ones, window.around), window.kernel, window.strides, zero, ceil)
+        result = e.call(torch.div, result, real_share)
     return result

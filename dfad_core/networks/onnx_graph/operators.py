@@ -1,7 +1,7 @@
 """The operators of ONNX that public image classifiers use, one a line.
 
-Each takes the graph under construction, its inputs (None where an optional one is left out) and its
-attributes. Where versions of an operator differ, an input that is there wins over an attribute.
+Each function takes the graph under construction, the operator's inputs (None for an absent optional one) and
+its attributes. Where versions of an operator differ, a present input wins over an attribute.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from dfad_core.networks.onnx_graph.layers import (
     batch_norm,
     conv,
     gemm,
-    given,
     group_norm,
     layer_norm,
     matmul,
     max_pool,
+    optional_input,
     unsupported,
 )
 
@@ -37,8 +37,8 @@ FLOATS = (1, 10, 11, 16)
 BOOL = 9
 
 
-def _alike(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """`function` of tensors on one device: sizes live on the CPU wherever the images are."""
+def _on_one_device(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """`function` with all its tensors on one device, since sizes are on the CPU and images may not be."""
 
     def same_device(*tensors: Tensor) -> Tensor:
         device = next((t.device for t in tensors if t.device.type != "cpu"), tensors[0].device)
@@ -88,7 +88,7 @@ def _lp_norm(x: Tensor, p: int, axis: int) -> Tensor:
 
 
 def _clip(e: Emitter, i: Inputs, a: Attributes) -> Any:
-    low, high = given(i, 1), given(i, 2)
+    low, high = optional_input(i, 1), optional_input(i, 2)
     least = a.get("min") if low is None else _number("Clip", low)
     most = a.get("max") if high is None else _number("Clip", high)
     if least == 0 and most == 6:
@@ -105,14 +105,14 @@ def _number(op: str, value: Value) -> float:
     return float(value)
 
 
-def _known(value: Any) -> Any:
-    """A constant list of integers as Python numbers; what depends on the input stays a value."""
+def _as_ints(value: Any) -> Any:
+    """A constant list of integers as Python numbers; a value that depends on the input is unchanged."""
     return shapes.ints(value) if isinstance(value, Tensor) else value
 
 
 def _axes(i: Inputs, a: Attributes, number: int = 1) -> Any:
-    found = given(i, number)
-    return _known(found) if found is not None else a.get("axes")
+    axes = optional_input(i, number)
+    return _as_ints(axes) if axes is not None else a.get("axes")
 
 
 def _reduce(function: Callable[..., Tensor]) -> Operator:
@@ -130,7 +130,7 @@ def _reduce(function: Callable[..., Tensor]) -> Operator:
 
 
 def _over(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """A reduction of one axis, over many."""
+    """A reduction of one axis, applied to several axes."""
 
     def over(x: Tensor, axes: Sequence[int], keep: bool) -> Tensor:
         for axis in sorted((a % x.dim() for a in axes), reverse=True):
@@ -145,7 +145,7 @@ def _softmax(function: Callable[..., Tensor]) -> Operator:
         return function(shapes.flatten(x, axis), 1).reshape(x.shape)
 
     def operator(e: Emitter, i: Inputs, a: Attributes) -> Any:
-        if a["opset"] < 13:  # then all dimensions from the axis on were one
+        if a["opset"] < 13:  # before 13, all dimensions from the axis on counted as one
             return e.call(flat, i[0], int(a.get("axis", 1)))
         return e.call(function, i[0], int(a.get("axis", -1)))
 
@@ -153,13 +153,13 @@ def _softmax(function: Callable[..., Tensor]) -> Operator:
 
 
 def _reshape(e: Emitter, i: Inputs, a: Attributes) -> Any:
-    shape, written = _known(i[1]), a["written"]
+    shape, result = _as_ints(i[1]), a["reshape_result"]
     if (
-        written is not None
+        result is not None
         and isinstance(i[0], fx.Node)
-        and written[1] * e.batch == value_of(i[0]).numel() * a["batch"]
+        and result[1] * e.batch == value_of(i[0]).numel() * a["batch"]
     ):
-        shape = [-1, *written[0][1:]]  # images come first, alone or with what is the same for each
+        shape = [-1, *result[0][1:]]  # the first dimension holds the batch, alone or times another size
     return e.call(shapes.reshape, i[0], shape, int(a.get("allowzero", 0)))
 
 
@@ -167,7 +167,7 @@ def _resize(e: Emitter, i: Inputs, a: Attributes) -> Any:
     x = value_of(i[0])
     mode = {"nearest": "nearest", "linear": "bilinear", "cubic": "bicubic"}[a.get("mode", "nearest")]
     place = 1 if len(i) == 2 else 2
-    scales, sizes = given(i, place), given(i, 3)
+    scales, sizes = optional_input(i, place), optional_input(i, 3)
     if sizes is not None:
         size = [int(n) for n in value_of(sizes).tolist()][2:]
     else:
@@ -182,7 +182,7 @@ def _resize(e: Emitter, i: Inputs, a: Attributes) -> Any:
 
 def _split(e: Emitter, i: Inputs, a: Attributes) -> Any:
     axis = int(a.get("axis", 0))
-    sizes = _known(given(i, 1)) if given(i, 1) is not None else a.get("split")
+    sizes = _as_ints(optional_input(i, 1)) if optional_input(i, 1) is not None else a.get("split")
     if sizes is None:
         side, parts = value_of(i[0]).shape[axis], int(a["outputs"])
         piece = -(-side // parts)
@@ -203,15 +203,15 @@ def _slice(e: Emitter, i: Inputs, a: Attributes) -> Any:
     if len(i) == 1:
         rest = [a["starts"], a["ends"], a.get("axes"), None]
     else:
-        rest = [_known(given(i, n)) for n in range(1, 5)]
+        rest = [_as_ints(optional_input(i, n)) for n in range(1, 5)]
     return e.call(shapes.strided, i[0], *rest)
 
 
 def _pad(e: Emitter, i: Inputs, a: Attributes) -> Any:
-    pads = _known(given(i, 1)) if given(i, 1) is not None else a["pads"]
-    value = given(i, 2)
+    pads = _as_ints(optional_input(i, 1)) if optional_input(i, 1) is not None else a["pads"]
+    value = optional_input(i, 2)
     number = a.get("value", 0.0) if value is None else _number("Pad", value)
-    return e.call(shapes.pad, i[0], pads, a.get("mode", "constant"), number, _known(given(i, 3)))
+    return e.call(shapes.pad, i[0], pads, a.get("mode", "constant"), number, _as_ints(optional_input(i, 3)))
 
 
 def _pool_all(function: Callable[..., Tensor]) -> Operator:
@@ -265,7 +265,7 @@ OPERATORS: dict[str, Operator] = {
     "Softmax": _softmax(torch.softmax),
     "LogSoftmax": _softmax(torch.log_softmax),
     "Clip": _clip,
-    # One value at a time.
+    # Elementwise, one input.
     "Abs": lambda e, i, a: e.call(torch.abs, i[0]),
     "Neg": lambda e, i, a: e.call(torch.neg, i[0]),
     "Exp": lambda e, i, a: e.call(torch.exp, i[0]),
@@ -282,27 +282,27 @@ OPERATORS: dict[str, Operator] = {
     "Not": lambda e, i, a: e.call(torch.logical_not, i[0]),
     "Cast": lambda e, i, a: e.call(_cast, i[0], int(a["to"])),
     "CastLike": lambda e, i, a: e.call(torch.Tensor.type_as, i[0], i[1]),
-    # Two or more.
-    "Add": lambda e, i, a: e.call(_alike(torch.add), *i),
-    "Sub": lambda e, i, a: e.call(_alike(torch.sub), *i),
-    "Mul": lambda e, i, a: e.call(_alike(torch.mul), *i),
-    "Div": lambda e, i, a: e.call(_alike(_divide), *i),
-    "Pow": lambda e, i, a: e.call(_alike(torch.pow), *i),
+    # Several inputs.
+    "Add": lambda e, i, a: e.call(_on_one_device(torch.add), *i),
+    "Sub": lambda e, i, a: e.call(_on_one_device(torch.sub), *i),
+    "Mul": lambda e, i, a: e.call(_on_one_device(torch.mul), *i),
+    "Div": lambda e, i, a: e.call(_on_one_device(_divide), *i),
+    "Pow": lambda e, i, a: e.call(_on_one_device(torch.pow), *i),
     "Mod": lambda e, i, a: e.call(_remainder, i[0], i[1], int(a.get("fmod", 0))),
-    "Min": lambda e, i, a: e.call(_alike(_many(torch.minimum)), *i),
-    "Max": lambda e, i, a: e.call(_alike(_many(torch.maximum)), *i),
-    "Sum": lambda e, i, a: e.call(_alike(_many(torch.add)), *i),
-    "Mean": lambda e, i, a: e.call(_alike(_mean), *i),
-    "Equal": lambda e, i, a: e.call(_alike(torch.eq), *i),
-    "Greater": lambda e, i, a: e.call(_alike(torch.gt), *i),
-    "GreaterOrEqual": lambda e, i, a: e.call(_alike(torch.ge), *i),
-    "Less": lambda e, i, a: e.call(_alike(torch.lt), *i),
-    "LessOrEqual": lambda e, i, a: e.call(_alike(torch.le), *i),
-    "And": lambda e, i, a: e.call(_alike(torch.logical_and), *i),
-    "Or": lambda e, i, a: e.call(_alike(torch.logical_or), *i),
-    "Where": lambda e, i, a: e.call(_alike(torch.where), *i),
+    "Min": lambda e, i, a: e.call(_on_one_device(_many(torch.minimum)), *i),
+    "Max": lambda e, i, a: e.call(_on_one_device(_many(torch.maximum)), *i),
+    "Sum": lambda e, i, a: e.call(_on_one_device(_many(torch.add)), *i),
+    "Mean": lambda e, i, a: e.call(_on_one_device(_mean), *i),
+    "Equal": lambda e, i, a: e.call(_on_one_device(torch.eq), *i),
+    "Greater": lambda e, i, a: e.call(_on_one_device(torch.gt), *i),
+    "GreaterOrEqual": lambda e, i, a: e.call(_on_one_device(torch.ge), *i),
+    "Less": lambda e, i, a: e.call(_on_one_device(torch.lt), *i),
+    "LessOrEqual": lambda e, i, a: e.call(_on_one_device(torch.le), *i),
+    "And": lambda e, i, a: e.call(_on_one_device(torch.logical_and), *i),
+    "Or": lambda e, i, a: e.call(_on_one_device(torch.logical_or), *i),
+    "Where": lambda e, i, a: e.call(_on_one_device(torch.where), *i),
     "Einsum": lambda e, i, a: e.call(_einsum, *i, str(a["equation"])),
-    # Over axes.
+    # Reductions.
     "ReduceMean": _reduce(torch.mean),
     "ReduceSum": _reduce(torch.sum),
     "ReduceMax": _reduce(torch.amax),
@@ -333,11 +333,11 @@ OPERATORS: dict[str, Operator] = {
     "Split": _split,
     "Slice": _slice,
     "Gather": lambda e, i, a: e.call(shapes.gather, i[0], i[1], int(a.get("axis", 0))),
-    "Expand": lambda e, i, a: e.call(shapes.expand, i[0], _known(i[1])),
-    "Tile": lambda e, i, a: e.call(shapes.tile, i[0], _known(i[1])),
+    "Expand": lambda e, i, a: e.call(shapes.expand, i[0], _as_ints(i[1])),
+    "Tile": lambda e, i, a: e.call(shapes.tile, i[0], _as_ints(i[1])),
     "Pad": _pad,
     "ConstantOfShape": lambda e, i, a: e.call(
-        shapes.full, _known(i[0]), float(a.get("value", 0.0)), bool(a.get("integer", 0))
+        shapes.full, _as_ints(i[0]), float(a.get("value", 0.0)), bool(a.get("integer", 0))
     ),
     "Range": lambda e, i, a: e.call(shapes.arange, *i),
     "Resize": _resize,

@@ -1,4 +1,4 @@
-"""Operators that move values about, as functions of tensors. Shapes are lists, or tensors of few integers."""
+"""Operators that rearrange values, as functions of tensors. Shapes are lists or short tensors."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from dfad_core.networks.onnx_graph.emitter import fits
 Ints = Sequence[int] | Tensor
 
 
-def ints(given: Ints) -> list[int]:
-    """As Python numbers."""
-    return [int(n) for n in (given.flatten().tolist() if isinstance(given, Tensor) else given)]
+def ints(numbers: Ints) -> list[int]:
+    """`numbers` as Python integers."""
+    return [int(n) for n in (numbers.flatten().tolist() if isinstance(numbers, Tensor) else numbers)]
 
 
 def shape_of(x: Tensor) -> Tensor:
-    """The sizes of `x`; always on the CPU, as they are numbers for the program."""
+    """Shape of `x`, always on the CPU."""
     return torch.tensor(list(x.shape), dtype=torch.int64)
 
 
 def size_of(x: Tensor) -> Tensor:
-    """The number of values of `x`."""
+    """Number of values in `x`."""
     return torch.tensor(x.numel(), dtype=torch.int64)
 
 
 def reshape(x: Tensor, shape: Ints, keep_zero: int = 0) -> Tensor:
-    """A 0 stands for the size that is there, -1 for the rest."""
-    wanted = ints(shape)
+    """`x` in a new shape: 0 stands for the old size unless `keep_zero`, -1 for the remaining size."""
+    sizes = ints(shape)
     if not keep_zero:
-        wanted = [x.shape[n] if size == 0 and n < x.dim() else size for n, size in enumerate(wanted)]
-    return x.reshape(wanted)
+        sizes = [x.shape[n] if size == 0 and n < x.dim() else size for n, size in enumerate(sizes)]
+    return x.reshape(sizes)
 
 
 def flatten(x: Tensor, axis: int) -> Tensor:
-    """To two dimensions, split before `axis`."""
+    """`x` with two dimensions, split before `axis`."""
     axis = axis + x.dim() if axis < 0 else axis
     rows = 1
     for side in x.shape[:axis]:
@@ -46,21 +46,21 @@ def flatten(x: Tensor, axis: int) -> Tensor:
 
 
 def squeeze(x: Tensor, axes: Ints | None) -> Tensor:
-    """Without the sizes of 1 at `axes`, or without all."""
+    """`x` without its sizes of 1 at `axes`; None: without any size of 1."""
     return x.squeeze() if axes is None else x.squeeze(tuple(ints(axes)))
 
 
 def unsqueeze(x: Tensor, axes: Ints) -> Tensor:
-    """With sizes of 1 where `axes` stand in the result."""
-    wanted = ints(axes)
-    rank = x.dim() + len(wanted)
-    for axis in sorted(a + rank if a < 0 else a for a in wanted):
+    """`x` with sizes of 1 at `axes` of the result."""
+    new_axes = ints(axes)
+    rank = x.dim() + len(new_axes)
+    for axis in sorted(a + rank if a < 0 else a for a in new_axes):
         x = x.unsqueeze(axis)
     return x
 
 
 def concat(parts: Sequence[Tensor], axis: int) -> Tensor:
-    """Side by side; what was written for one image is repeated for each of the batch."""
+    """Concatenation along `axis`; a part with a batch of 1 is repeated for the whole batch."""
     device = next((p.device for p in parts if p.is_floating_point()), parts[0].device)
     parts = [p.to(device) for p in parts]
     batch = max((p.shape[0] for p in parts if p.dim() > 1), default=1)
@@ -70,12 +70,12 @@ def concat(parts: Sequence[Tensor], axis: int) -> Tensor:
 
 
 def split(x: Tensor, sizes: Ints, axis: int) -> tuple[Tensor, ...]:
-    """In pieces of these sizes."""
+    """Pieces of `x` with these sizes along `axis`."""
     return torch.split(x, ints(sizes), axis)
 
 
 def strided(x: Tensor, starts: Ints, ends: Ints, axes: Ints | None, steps: Ints | None) -> Tensor:
-    """`x[start:end:step]` along each axis; as ONNX, steps may be negative."""
+    """`x[start:end:step]` along each axis; steps may be negative, as in ONNX."""
     first, last = ints(starts), ints(ends)
     along = list(range(len(first))) if axes is None else ints(axes)
     by = [1] * len(first) if steps is None else ints(steps)
@@ -91,62 +91,62 @@ def strided(x: Tensor, starts: Ints, ends: Ints, axes: Ints | None, steps: Ints 
 
 
 def _end(end: int, step: int, side: int) -> int | None:
-    # In Python -1 is the last element; a backward slice that goes to the very first has to say None.
+    # In Python an end of -1 is the last element; a backward slice down to the first element needs None.
     return None if step < 0 and end < -side else end
 
 
 def gather(x: Tensor, index: Tensor, axis: int) -> Tensor:
-    """The slices of `x` along `axis` that `index` names, in its shape."""
+    """Slices of `x` along `axis` at the positions `index`, arranged in the shape of `index`."""
     axis = axis + x.dim() if axis < 0 else axis
     index = index.to(device=x.device, dtype=torch.int64)
     index = torch.where(index < 0, index + x.shape[axis], index)
-    found = x.index_select(axis, index.reshape(-1))
-    return found.reshape([*x.shape[:axis], *index.shape, *x.shape[axis + 1 :]])
+    slices = x.index_select(axis, index.reshape(-1))
+    return slices.reshape([*x.shape[:axis], *index.shape, *x.shape[axis + 1 :]])
 
 
 def expand(x: Tensor, shape: Ints) -> Tensor:
-    """Repeated to the common shape of both."""
+    """`x` broadcast to the common shape of both."""
     common = torch.broadcast_shapes(x.shape, ints(shape))  # type: ignore[no-untyped-call]
     return x.expand(fits(list(common)))
 
 
 def tile(x: Tensor, repeats: Ints) -> Tensor:
-    """Repeated so many times along each axis."""
+    """`x` repeated this many times along each axis."""
     times = ints(repeats)
     fits([side * n for side, n in zip(x.shape, times, strict=True)])
     return x.repeat(times)
 
 
 def full(shape: Ints, value: float, integer: bool) -> Tensor:
-    """The same value everywhere."""
+    """Tensor with one value everywhere."""
     return torch.full(fits(ints(shape)), value, dtype=torch.int64 if integer else torch.float32)
 
 
 def arange(begin: Tensor, end: Tensor, step: Tensor) -> Tensor:
-    """From `begin` up to, not including, `end`."""
+    """Numbers from `begin` up to, not including, `end`."""
     numbers = [t.item() for t in (begin, end, step)]
     fits([int(abs((numbers[1] - numbers[0]) / numbers[2])) + 1])
     return torch.arange(*numbers, dtype=begin.dtype)
 
 
 def pad(x: Tensor, pads: Ints, mode: str, value: float, axes: Ints | None) -> Tensor:
-    """`pads`: what comes before along every axis, then what comes after."""
+    """Padding of `x`; `pads` are the amounts before each axis, then those after each axis."""
     amounts = ints(pads)
     half = len(amounts) // 2
     along = range(half) if axes is None else [a % x.dim() for a in ints(axes)]
     both = {axis: (amounts[n], amounts[half + n]) for n, axis in enumerate(along)}
     fits([side + sum(both.get(n, (0, 0))) for n, side in enumerate(x.shape)])
-    given = [both.get(n, (0, 0)) for n in range(x.dim())]
-    while mode != "constant" and given and given[0] == (0, 0):
-        given = given[1:]  # PyTorch mirrors the last dimensions alone
-    flat = [n for pair in reversed(given) for n in pair]
+    pairs = [both.get(n, (0, 0)) for n in range(x.dim())]
+    while mode != "constant" and pairs and pairs[0] == (0, 0):
+        pairs = pairs[1:]  # PyTorch mirrors the last dimensions alone
+    flat = [n for pair in reversed(pairs) for n in pair]
     if mode == "constant":
         return F.pad(x, flat, value=value)
     return F.pad(x, flat, mode={"reflect": "reflect", "edge": "replicate", "wrap": "circular"}[mode])
 
 
 def depth_to_space(x: Tensor, block: int, mode: str) -> Tensor:
-    """Channels to blocks of pixels."""
+    """Rearrangement of channels to blocks of pixels."""
     b, c, h, w = x.shape
     if mode == "CRD":
         return F.pixel_shuffle(x, block)
@@ -155,7 +155,7 @@ def depth_to_space(x: Tensor, block: int, mode: str) -> Tensor:
 
 
 def space_to_depth(x: Tensor, block: int) -> Tensor:
-    """Blocks of pixels to channels."""
+    """Rearrangement of blocks of pixels to channels."""
     b, c, h, w = x.shape
     x = x.reshape(b, c, h // block, block, w // block, block).permute(0, 3, 5, 1, 2, 4)
     return x.reshape(b, c * block**2, h // block, w // block)

@@ -1,4 +1,4 @@
-"""A network as data: operators of ONNX in order, and the names of what flows between them."""
+"""Description of a network: ONNX operators in order, with the names of their inputs and outputs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Node:
 
     op: str
     inputs: tuple[str, ...]
-    """Names of values or tensors; an optional input that is not given is ""."""
+    """Names of values or tensors; "" stands for an absent optional input."""
     outputs: tuple[str, ...]
     attributes: Mapping[str, Any] = field(default_factory=dict)
     """Numbers, texts and lists of them; never tensors."""
@@ -27,23 +27,23 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
-    """The whole network. Its weights lie beside it, by name."""
+    """A whole network without its weights, which are stored separately by name."""
 
     input: str
     output: str
     nodes: tuple[Node, ...]
     opset: int
-    """Of ONNX: an operator's meaning depends on it."""
+    """Version of the ONNX operators; their meaning depends on it."""
     batch: int | None = None
-    """The batch that the graph was written for, where it was written for one alone."""
+    """Batch size of a graph with a fixed one; None where the batch size is free."""
 
     def to_json(self) -> str:
-        """As text that `from_json` reads."""
+        """Text that `from_json` reads."""
         return json.dumps(asdict(self), sort_keys=True, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> Graph:
-        """Raises TeacherRejected (`corrupt_file`) for anything that `to_json` did not write."""
+        """The graph of such a text. Raises TeacherRejected (`corrupt_file`) for any other text."""
         try:
             data = json.loads(text)
             nodes = tuple(
@@ -67,5 +67,5 @@ class Graph:
             raise TeacherRejected("The graph has more nodes than are read.", code="structure_limit")
 
 
-def _names(given: Any) -> tuple[str, ...]:
-    return tuple(str(name) for name in given)
+def _names(values: Any) -> tuple[str, ...]:
+    return tuple(str(value) for value in values)
