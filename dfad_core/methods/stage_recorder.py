@@ -69,7 +69,8 @@ class StageRecorder:
         )
 
     def __len__(self) -> int:
-        return len(self._sizes)
+        """Number of stages that a term compares: attention has no map of a flat stage."""
+        return sum(self._boundaries or size != (1, 1) for size in self._sizes)
 
     def ask_teacher(
         self, teacher: Callable[[Tensor], Tensor], images_BCHW: Tensor

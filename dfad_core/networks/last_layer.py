@@ -23,12 +23,16 @@ def last_linear(module: nn.Module, example_BCHW: Tensor) -> nn.Module:
 
     linear: list[nn.Module] = [m for m in module.modules() if isinstance(m, nn.Linear)]
     layers = linear or [m for m in module.modules() if isinstance(m, nn.Conv2d)]
+    modes = [(m, m.training) for m in module.modules()]
+    module.eval()  # an example is no batch to normalise by
     handles = [layer.register_forward_pre_hook(note(layer)) for layer in layers]
     try:
         module(example_BCHW)
     finally:
         for handle in handles:
             handle.remove()
+        for submodule, mode in modes:
+            submodule.training = mode
     return called[-1] if called else module
 
 

@@ -54,7 +54,7 @@ class Group:
         if self.size == 1:
             return [state]
         places: list[Any] | None = [None] * self.size if self.rank == 0 else None
-        dist.gather_object(state, places)
+        dist.gather_object(_on_cpu(state), places)  # not on this process's GPU in the first process
         return places or []
 
     def mine(self, states: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -83,6 +83,15 @@ class Group:
         """From now on `optimizer` takes every step from the mean of all processes' gradients."""
         if self.size > 1:
             optimizer.register_step_pre_hook(lambda *_: self.average_gradients(_parameters(optimizer)))
+
+
+def _on_cpu(state: Any) -> Any:
+    """`state` with all its tensors on the CPU."""
+    if isinstance(state, Tensor):
+        return state.cpu()
+    if isinstance(state, dict):
+        return {name: _on_cpu(value) for name, value in state.items()}
+    return type(state)(map(_on_cpu, state)) if isinstance(state, (list, tuple)) else state
 
 
 def _parameters(optimizer: torch.optim.Optimizer) -> Iterator[Tensor]:

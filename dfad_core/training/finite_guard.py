@@ -22,8 +22,8 @@ class FiniteGuard:
     On the CPU a loss that is not finite raises at once. On CUDA reading it would wait for the device in
     every step; there a flag stays on the device, fused optimizers skip their update while it is set (the
     mechanism of gradient scaling), and `raise_if_set` reads it whenever figures are read anyway. `deferred`
-    chooses between the two; None: deferred on CUDA. In a process group the flag is every process's before
-    any of them moves its weights.
+    chooses between the two; None: deferred on CUDA in one process. In a process group the flag is every
+    process's before any of them moves its weights.
 
     Images to which the teacher's answer is not finite are left out and counted. Deferred, they are looked
     for only once a loss was not finite because of them: `row_checks` turns true, and the flag is cleared.
@@ -32,10 +32,11 @@ class FiniteGuard:
     def __init__(
         self, device: torch.device, *, group: Group | None = None, deferred: bool | None = None
     ) -> None:
-        self._deferred = device.type == "cuda" if deferred is None else deferred
         self._group = group or Group()
+        # Several processes wait for each other in every round anyway, and must end in the same one.
+        alone_on_gpu = device.type == "cuda" and self._group.size == 1
+        self._deferred = alone_on_gpu if deferred is None else deferred
         self._flag, self._unread = torch.zeros((), device=device), torch.zeros((), device=device)
-        # Several processes wait for each other in every round anyway.
         self.row_checks = not self._deferred or self._group.size > 1
         """Whether the teacher's answers are looked at, image by image."""
         self.images, self.dropped = 0, 0
@@ -72,7 +73,7 @@ class FiniteGuard:
         unread = int(self._unread)
         if self.row_checks or not unread:
             raise DivergedError("a loss is not finite; no update was made from it")
-        self.images, self.dropped = images, unread
+        self.images, self.dropped = max(images, self.images), self.dropped + unread
         self._raise_if_many(images - unread)
         self.row_checks = True
         self._flag.zero_()
@@ -119,9 +120,15 @@ class FiniteGuard:
 
     def state_dict(self) -> dict[str, int]:
         """The counts."""
-        return {"images": self.images, "dropped": self.dropped, "row_checks": int(self.row_checks)}
+        return {
+            "images": self.images,
+            "dropped": self.dropped,
+            "unread": int(self._unread),
+            "row_checks": int(self.row_checks),
+        }
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Load what `state_dict` returned."""
         self.images, self.dropped = state["images"], state["dropped"]
+        self._unread.fill_(state["unread"])
         self.row_checks = self.row_checks or bool(state["row_checks"])

@@ -45,7 +45,11 @@ def make_optimizer(
     groups = [group for group in groups if group["params"]]
     lr = torch.tensor(rate, device=parameters[0].device) if rate_as_tensor else rate
     if kind == "sgd":
-        return torch.optim.SGD(groups, lr, momentum=0.9, nesterov=True, fused=True)
+        sgd = torch.optim.SGD(groups, lr, momentum=0.9, nesterov=True, fused=True)
+        # Torch takes uninitialised memory for them in the first step, and a skipped step does not fill it.
+        for parameter in parameters:
+            sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        return sgd
     return torch.optim.AdamW(groups, lr, fused=True, capturable=rate_as_tensor)
 
 

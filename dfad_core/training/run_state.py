@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from dfad_core.contract.config import BudgetConfig, DistillConfig
+from dfad_core.contract.config import MIN_SLICE, BudgetConfig, DistillConfig
 from dfad_core.contract.errors import CheckpointError, ShapeError
 from dfad_core.contract.methods import get_method
 from dfad_core.data import Batch, Pool, Streams
@@ -159,7 +159,11 @@ class RunState:
             self.generator_phase = GeneratorPhase(self.generator, generator_optimizer, runtime)
             self.group.average_before_steps(generator_optimizer)
         self.thread_choice = self._thread_choice()
-        self._attach(example_BCHW)
+        try:
+            self._attach(example_BCHW)
+        except BaseException:
+            self.close()
+            raise
 
     def _attach(self, example_BCHW: Tensor) -> None:
         """What wraps the networks from outside for the time of the run."""
@@ -262,9 +266,15 @@ class RunState:
         return self.streams.noise(batch_size or self.batch_size, self.latent_dim)
 
     def mixings(self, batch: Batch) -> tuple[Mixing | None, ...]:
-        """Partners and shares of virtual interpolation for each slice of `batch`; None without it."""
+        """Partners and shares of virtual interpolation for each slice of `batch`; None without it.
+
+        A batch that has lost images has fewer slices, so that each keeps two images.
+        """
         concentration = self.objective.mixing_concentration
-        slices = batch.split(self.config.training.accumulation)
+        count = self.config.training.accumulation
+        if self.group.size == 1:  # several processes look at each slice together, so all keep their number
+            count = max(1, min(count, len(batch) // MIN_SLICE))
+        slices = batch.split(count)
         if concentration is None:
             return tuple(None for _ in slices)
         return tuple(self.streams.mixing(len(part), concentration) for part in slices)
@@ -309,9 +319,11 @@ class RunState:
         """
         try:
             self._load(state)
+            self.clock.start(state["step"], state["seconds"])
+        except torch.OutOfMemoryError:
+            raise  # the checkpoint is sound; another attempt may have the memory
         except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
             raise CheckpointError(f"the checkpoint does not fit this run: {error}") from error
-        self.clock.start(state["step"], state["seconds"])
 
     def _load(self, state: dict[str, Any]) -> None:
         self.student.load_state_dict(state["student"])

@@ -91,6 +91,7 @@ def distill(
         hooks.phase("warming_up")
         job = checkpoint.fingerprint(config, teacher, student)
         run = RunState(teacher, student, generator, config, resolved, label_embeddings_KE=label_embeddings)
+        stack.callback(_give_back, run.student)
         stack.callback(run.close)
         budget = evaluation_budget(run)
         monitor = Monitor(config, hooks, run, budget)
@@ -118,7 +119,6 @@ def distill(
         hooks.student_ready(result, complete=reason is None)
         if reason is None:
             evaluate(run, hooks, result, budget)
-        _give_back(run.student)
     if reason is not None:
         raise Stopped(f"stopped: {reason}", result=result)
     return result
@@ -283,7 +283,6 @@ def _salvage(run: RunState, monitor: Monitor, hooks: Hooks) -> DistillResult | N
     if not all(bool(torch.isfinite(w).all()) for w in weights if w.is_floating_point()):
         return None
     hooks.student_ready(result, complete=False)
-    _give_back(run.student)
     return result
 
 

@@ -52,3 +52,11 @@ def test_networks_without_a_linear_layer_stay_as_they_are() -> None:
     x_BCHW = torch.randn(2, 1, 8, 8)
     with torch.autocast("cpu", dtype=torch.bfloat16), float32_logits(network, x_BCHW):
         assert network(x_BCHW).shape == (2, 2)
+
+
+def test_looking_for_the_layer_changes_no_statistics() -> None:
+    network = _network().train()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    last_linear(network, torch.zeros(2, 3, 32, 32))
+    assert network.training
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())

@@ -154,3 +154,32 @@ def test_many_answers_that_are_not_finite_are_an_error_that_says_so(tiny, name: 
     with pytest.raises(DivergedError, match="the teacher's answers to") as caught:
         distill(teacher, tiny.classifier(4, seed=1), config)
     assert caught.value.code == "teacher_not_finite"
+
+
+def test_slices_keep_two_images_where_some_are_left_out(tiny) -> None:
+    teacher = SometimesNaN(tiny.classifier(8), 0.05)
+    config = tiny.config(method={"name": "level_sets"}, steps=12, batch_size=8, accumulation=4)
+    result = distill(teacher, tiny.classifier(4, seed=1), config)
+    assert result.steps == 12
+    assert result.metrics["dropped_images"] > 0
+
+
+def test_what_a_deferred_guard_has_not_read_yet_is_in_the_checkpoint() -> None:
+    guard, resumed = (FiniteGuard(torch.device("cpu"), deferred=True) for _ in range(2))
+    logits_BK = torch.zeros(300, 2)
+    logits_BK[0] = torch.nan
+    assert guard.finite_rows(logits_BK) is None
+    resumed.load_state_dict(guard.state_dict())
+    resumed.check(
+        torch.tensor(torch.nan), make_optimizer("adam", [nn.Parameter(torch.ones(1))], 0.1), "student"
+    )
+    assert resumed.raise_if_set(300)
+    assert resumed.row_checks
+
+
+def test_a_student_is_given_back_whatever_ends_the_run(tiny) -> None:
+    student = tiny.classifier(4, seed=1)
+    with pytest.raises(DivergedError):
+        distill(SometimesNaN(tiny.classifier(8), 1.0), student, tiny.config())
+    assert all(p.requires_grad for p in student.parameters())
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in student.modules())

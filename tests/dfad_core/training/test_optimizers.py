@@ -38,3 +38,17 @@ def test_the_decay_does_not_depend_on_the_scale_of_the_loss() -> None:
         return weight.detach()
 
     torch.testing.assert_close(step(1.0), step(1e-3), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["adam", "sgd"])
+def test_a_first_step_that_is_skipped_leaves_no_rubbish_behind(kind: str) -> None:
+    def step(skips: int) -> torch.Tensor:
+        weight = nn.Parameter(torch.ones(64, 64))
+        optimizer = make_optimizer(kind, [weight], 0.1)
+        weight.grad = torch.full_like(weight, 0.5)
+        for skipped in [1.0] * skips + [0.0]:
+            optimizer.found_inf = torch.tensor(skipped)
+            optimizer.step()
+        return weight.detach()
+
+    torch.testing.assert_close(step(2), step(0))
