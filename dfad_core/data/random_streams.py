@@ -30,7 +30,7 @@ def evaluation_seed(seed: int) -> int:
 
 
 class Streams:
-    """Separate streams for the noise z, the pool's draws, mixtures, images beside the game, searches."""
+    """Separate streams for the noise z, the pool's draws, mixtures, extra batches, searches."""
 
     def __init__(self, seed: int, device: torch.device, rank: int = 0) -> None:
         self.device = device
@@ -45,7 +45,7 @@ class Streams:
         return torch.randn(batch_size, latent_dim, generator=self._noise, device=self.device)
 
     def side_noise(self, batch_size: int, latent_dim: int) -> Tensor:
-        """z ~ N(0, I) for images beside the game, from a stream of its own."""
+        """z ~ N(0, I) for extra batches, from a stream of its own."""
         return torch.randn(batch_size, latent_dim, generator=self._side, device=self.device)
 
     def mixing(self, batch_size: int, concentration: float) -> Mixing:

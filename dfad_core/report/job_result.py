@@ -149,16 +149,16 @@ def outcome(trained: TrainedStudent, spec: Mapping[str, Any], hooks: Hooks) -> O
     return Outcome(result, files, trained.training.steps, stopped)
 
 
-def _with_measurements(result: JobResult, found: Measurements) -> JobResult:
-    teacher, student = (found.latency_milliseconds.get(role) for role in ("teacher", "student"))
+def _with_measurements(result: JobResult, measurements: Measurements) -> JobResult:
+    teacher, student = (measurements.latency_milliseconds.get(role) for role in ("teacher", "student"))
     return dataclasses.replace(
         result,
         teacher=dataclasses.replace(result.teacher, latency_milliseconds=teacher),
         student=dataclasses.replace(result.student, latency_milliseconds=student),
-        accuracy=found.accuracy,
-        class_histogram=found.class_histogram,
-        usable=None if found.usability is None else found.usability.usable,
-        unusable_reason=None if found.usability is None else found.usability.reason,
+        accuracy=measurements.accuracy,
+        class_histogram=measurements.class_histogram,
+        usable=None if measurements.usability is None else measurements.usability.usable,
+        unusable_reason=None if measurements.usability is None else measurements.usability.reason,
     )
 
 
@@ -183,10 +183,10 @@ class _Exports:
             obeys=not trained.stopped,
         )
 
-        def ready(made: Export) -> None:
-            self.files.append(_student_file(made.name, made.content))
-            figures = {"bytes": len(made.content), **made.figures}
-            self.results[made.name] = from_json(ExportResult, figures)
+        def ready(file: Export) -> None:
+            self.files.append(_student_file(file.name, file.content))
+            figures = {"bytes": len(file.content), **file.figures}
+            self.results[file.name] = from_json(ExportResult, figures)
             pace(1)
 
         def failed(name: str, why: str) -> None:

@@ -7,7 +7,7 @@ LOW_ENTROPY, GOOD_ENTROPY = 0.35, 0.5
 LOW_DISTANCE, GOOD_DISTANCE = 0.1, 0.2
 """The same for the distance of two samples; independent images of unit variance lie 1.4 apart."""
 PATIENCE = 3
-"""Reports in a row that must agree: the first steps of any game are uneven."""
+"""Number of reports in a row that must agree: the first rounds of a run are uneven."""
 
 
 class CollapseWatch:

@@ -53,7 +53,7 @@ class GeneratorTerm:
     """One unsigned gap in the generator's loss."""
 
     name: ClassVar[str]
-    """Of the figure in progress reports."""
+    """Name of its figure in progress reports."""
     weight_field: ClassVar[str]
     """The recipe's field that weighs it; at 0 the term is not built."""
     sign: ClassVar[int] = 1
@@ -83,7 +83,7 @@ class StudentTerm:
     """One unsigned gap in the student's loss; the student minimises it."""
 
     name: ClassVar[str]
-    """Of the figure in progress reports."""
+    """Name of its figure in progress reports."""
     weight_field: ClassVar[str]
     """The recipe's field that weighs it; at 0 the term is not built."""
     needs_boundaries: ClassVar[bool] = False
