@@ -62,7 +62,7 @@ class DivergedError(DfadError, RuntimeError):
 
 
 class CheckpointError(DfadError, RuntimeError):
-    """A checkpoint is incomplete, damaged or belongs to another job."""
+    """A checkpoint is damaged or belongs to another job."""
 
     code = "bad_checkpoint"
 
