@@ -168,7 +168,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--generator-width", type=int, default=64)
     parser.add_argument("--latent-dim", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=3, help="turns of each loop; the median counts")
-    parser.add_argument("--timed", type=int, help="rounds of the game in a turn; default 1, on CUDA 20")
+    parser.add_argument("--timed", type=int, help="rounds of training in a turn; default 1, on CUDA 20")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     return parser.parse_args(arguments)
 

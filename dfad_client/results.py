@@ -10,15 +10,15 @@ Setting = bool | int | float | str | None
 
 
 class InputConfig(TypedDict, total=False):
-    """What one input of teacher and student looks like."""
+    """Shape and normalisation of the inputs of teacher and student."""
 
     shape: list[int]
     """Channels, height, width."""
     mean: list[float] | None
-    """Per-channel mean that the teacher's preprocessing subtracts; None: unknown, and the range of pixels is
+    """Per-channel mean that the teacher's preprocessing subtracts. None: unknown; the range of pixels is then
     read from the network or estimated."""
     std: list[float] | None
-    """Per-channel deviation that the teacher's preprocessing divides by; None: unknown."""
+    """Per-channel standard deviation that the teacher's preprocessing divides by. None: unknown."""
 
 
 class NoiseAnswers(TypedDict, total=False):
@@ -29,7 +29,7 @@ class NoiseAnswers(TypedDict, total=False):
     classes: int
     """Number of different classes among its answers."""
     of: int
-    """Largest number of classes that there could have been."""
+    """Largest possible number: that of the classes or of the images, whichever is smaller."""
 
 
 class PassTimes(TypedDict, total=False):
@@ -74,7 +74,7 @@ class Offer(TypedDict, total=False):
 
 
 class Inspection(TypedDict, total=False):
-    """What an uploaded teacher is."""
+    """Report on an uploaded teacher."""
 
     architecture: str
     """Name in the catalogue, or `onnx` and the like for a network that is not in it."""
@@ -99,7 +99,7 @@ class Inspection(TypedDict, total=False):
     bn_statistics: bool
     """Whether the network has batch-norm statistics."""
     gradient: bool
-    """Whether an input's gradient is finite and not zero: without one no generator can learn."""
+    """Whether the gradient at the input is finite and not zero; otherwise no generator can learn."""
     decided: NoiseAnswers | None
     """How it classifies noise."""
     timing: PassTimes | None
@@ -107,7 +107,7 @@ class Inspection(TypedDict, total=False):
     methods: list[MethodAdvice]
     """Each method of the catalogue."""
     students: list[Offer] | None
-    """Students of several sizes; absent from the inspection that a job makes, which has its student."""
+    """Students of several sizes; absent where a job inspects its teacher, since it has its student."""
     notes: list[str]
     """What the reader of the file assumed, a sentence each."""
 
@@ -128,7 +128,7 @@ class NetworkFigures(TypedDict, total=False):
 
 
 class Evaluation(TypedDict, total=False):
-    """What the figures of fidelity rest on."""
+    """How the figures of fidelity were measured."""
 
     images: int
     """Planned number of images of each source."""
@@ -284,7 +284,7 @@ class JobResult(TypedDict, total=False):
     fidelity_proof: dict[str, dict[str, float]]
     """Figures that followed accuracy where it could be measured: rank correlation by data set."""
     evaluation: Evaluation | None
-    """What `fidelity` rests on; None where training was stopped."""
+    """How `fidelity` was measured; None where training was stopped."""
     accuracy: Accuracy | None
     """On labelled data that came with the job; None without any."""
     evaluations: list[ReportedAccuracy] | None
@@ -292,16 +292,16 @@ class JobResult(TypedDict, total=False):
     class_histogram: list[int] | None
     """Number of synthetic images that the teacher assigns to each class."""
     usable: bool | None
-    """False where the teacher gives nearly all synthetic images one class: figures of agreement mean nothing
-    then. None where that was not measured."""
+    """False where the teacher gives nearly all synthetic images the same class, so that figures of agreement
+    mean nothing. None where that was not measured."""
     unusable_reason: str | None
     """Why the student is not usable, in a sentence; None otherwise."""
     exports: dict[str, ExportResult]
-    """Formats beside safetensors."""
+    """Formats besides safetensors."""
     student_chosen: ChosenStudent | None
     """The student of a job that named a target."""
     student_init: InitialWeightsMatch | None
-    """Of a job that named initial weights."""
+    """Which initial weights fitted, of a job that named some."""
     resources: Resources | None
     """What the run used."""
     events: list[dict[str, Setting]]

@@ -1,4 +1,4 @@
-"""`run_job`: a job from its files to its outcome. The one pipeline of the worker and of `dfad distill`."""
+"""`run_job`: a whole job, from its files to its outcome, for the worker and for `dfad distill`."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from dfad_core.report.job_result import (
 from dfad_core.training.trainer import distill
 
 FOREIGN_CHECKPOINT = "foreign_checkpoint"
-"""Code of a CheckpointError: the checkpoint is sound, and another job's."""
+"""Code of the CheckpointError for an intact checkpoint of another job."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,9 @@ class JobInputs:
 
     teacher: Path
     initial: Path | None = None
-    """Weights that the student begins with."""
+    """Initial weights of the student."""
     labelled: Path | None = None
-    """Labelled images that accuracy is measured on."""
+    """Labelled images for measuring accuracy."""
     converted: bool = False
     """The files are this project's own copies of the uploads (`dfad_core.formats.converted`)."""
 
@@ -61,41 +61,41 @@ class JobOptions:
     checkpoint_seconds: float = 60.0
     progress_seconds: float = 1.0
     refuse_foreign_checkpoint: bool = False
-    """Raise the error of a checkpoint that is another job's, instead of starting anew."""
+    """Raise the error for a checkpoint of another job, instead of starting anew."""
     measure_after_stop: bool = True
-    """Measure, export and report what there is of a student although a stop was wanted."""
+    """Measure, export and report a partial student after a stop."""
     settings: Mapping[str, Any] | None = None
     """What the report prints as the job's settings; None: the spec."""
 
 
 @dataclass(frozen=True)
 class JobOutcome:
-    """What a job leaves, beside the student, which `JobHooks.keep_student` got."""
+    """The outcome of a job, without the student, which `JobHooks.keep_student` gets."""
 
     training: DistillResult
     complete: bool
-    """Training came to its end; otherwise the student is partial."""
+    """Whether training came to its end; otherwise the student is partial."""
     resumed: bool
-    """Training went on from the checkpoint."""
+    """Whether training continued from the checkpoint."""
     measured: Outcome | None
     """Result and files; None where a stop came first and `measure_after_stop` is false."""
     error: DivergedError | None = None
-    """Why the student is partial, where no stop was wanted."""
+    """Why the student is partial, unless it was a stop."""
 
 
 @dataclass(frozen=True)
 class Network:
-    """A student that can be built: an architecture of the catalogue and its arguments."""
+    """A student to build: an architecture of the catalogue and its arguments."""
 
     architecture: str
     args: dict[str, Any]
     chosen: ChosenStudent | None = None
-    """The same with its cost, where a target was given."""
+    """The same with its cost, for a job with a target."""
 
 
 @dataclass(frozen=True)
 class _Prepared:
-    """Everything that is ready before training."""
+    """Networks, settings and data, as they are before training."""
 
     teacher: LoadedTeacher
     student: nn.Module
@@ -107,11 +107,11 @@ class _Prepared:
 
     @cached_property
     def costs(self) -> dict[str, Cost]:
-        """Cost of both networks. Not asked before the engine has seen that they fit the input."""
+        """Cost of both networks. Only used after the engine has checked that they fit the input."""
         return network_costs(self.teacher, self.student)
 
     def trained(self, result: DistillResult, complete: bool) -> TrainedStudent:
-        """What measuring, exporting and reporting start from."""
+        """The student after training, for measuring, exporting and reporting."""
         network = {"architecture": self.network.architecture, "args": self.network.args}
         return TrainedStudent(
             self.teacher, self.student, network, self.config, result, not complete, self.costs,
@@ -121,7 +121,7 @@ class _Prepared:
 
 @dataclass(frozen=True)
 class _Training:
-    """How training ended."""
+    """Result and end of the training."""
 
     result: DistillResult
     ended_by: Stopped | DivergedError | None
@@ -138,13 +138,13 @@ def run_job(
 ) -> JobOutcome:
     """Load the files, choose and build the student, distil, measure, export and report.
 
-    `resume` is a checkpoint of the same job. One that cannot be used leads to the event
-    `checkpoint_unusable` and a fresh start. The student goes to `hooks.keep_student` as soon as training is
-    over. A stop, and a loss that diverged after some training, are outcomes and not errors.
+    `resume` is a checkpoint of the same job. If it cannot be used, training starts anew after the event
+    `checkpoint_unusable`. `hooks.keep_student` gets the student as soon as training is over. A stop and a
+    diverged loss are outcomes, not errors, if there is a student.
 
     Raises TeacherRejected, EvaluationRejected, ConfigError and ShapeError for files and settings that cannot
-    be used, Stopped or DivergedError where nothing was trained, and CheckpointError (`foreign_checkpoint`)
-    where the options ask for it.
+    be used, Stopped or DivergedError where there is no student yet, and CheckpointError
+    (`foreign_checkpoint`) if the options say so.
     """
     options = options or JobOptions()
     prepared = _prepare(inputs, spec, hooks, options)
@@ -221,9 +221,9 @@ def read_teacher(path: Path, spec: TeacherSpec) -> LoadedTeacher:
 
 
 def choose_student(spec: StudentSpec, teacher: LoadedTeacher) -> Network:
-    """The student as named, as a list of layers or a config, or the largest of the family within a target.
+    """The student by name, list of layers or config, or the largest one of the family within a target.
 
-    Raises ConfigError `target_unreachable` with what the smallest one would take.
+    Raises ConfigError (`target_unreachable`) with the cost of the smallest one.
     """
     if spec.layers is not None:
         return Network(layer_list.NAME, {layer_list.NAME: spec.layers})
@@ -246,7 +246,7 @@ def choose_student(spec: StudentSpec, teacher: LoadedTeacher) -> Network:
 
 
 def _distil(prepared: _Prepared, hooks: JobHooks, resume: bytes | None, options: JobOptions) -> _Training:
-    """Train, from the checkpoint where it can be used."""
+    """Train, from the checkpoint if it can be used."""
     if resume is None:
         return _train(prepared, hooks, None)
     student = prepared.student
@@ -258,17 +258,17 @@ def _distil(prepared: _Prepared, hooks: JobHooks, resume: bytes | None, options:
             raise
         message = f"{error.message}; training starts anew"
         hooks.warn("checkpoint_unusable", {"message": message})
-    student.load_state_dict(start)  # a part of the checkpoint may have been taken over
+    student.load_state_dict(start)  # a part of the checkpoint may have been loaded
     return _train(prepared, hooks, None)
 
 
 def _train(prepared: _Prepared, hooks: JobHooks, resume: bytes | None) -> _Training:
-    """Training until its end, a stop or a loss that diverged. Raises the latter two without a student."""
+    """Train until the end, a stop or a diverged loss. Raises Stopped or DivergedError without a student."""
     resumed = resume is not None
     try:
         result = distill(prepared.teacher.module, prepared.student, prepared.config, hooks, resume=resume)
-    except (Stopped, DivergedError) as early:
-        if early.result is None:
+    except (Stopped, DivergedError) as error:
+        if error.result is None:
             raise
-        return _Training(early.result, early, resumed)
+        return _Training(error.result, error, resumed)
     return _Training(result, None, resumed)

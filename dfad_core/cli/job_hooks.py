@@ -38,7 +38,7 @@ class LineHooks(JobHooks):
         self._step = 0
 
     def phase(self, name: str) -> None:
-        """See Hooks. Raises KeyboardInterrupt where an end was requested before there is any student."""
+        """See Hooks. Raises KeyboardInterrupt where a stop was requested before there is any student."""
         if name == "warming_up":
             self._interrupt.check()
         self._lines.write("phase", {"phase": name})

@@ -1,4 +1,4 @@
-"""What the program writes to standard output, and the signals it obeys."""
+"""The program's standard output, and its handling of signals."""
 
 from __future__ import annotations
 
@@ -40,7 +40,10 @@ def finite(value: Any) -> Any:
 
 
 class Interrupt:
-    """The first SIGINT or SIGTERM requests an end that keeps the student; the second ends at once."""
+    """Handler of SIGINT and SIGTERM.
+
+    The first signal requests a stop that keeps the student; the second one ends the program at once.
+    """
 
     def __init__(self) -> None:
         self.requested = False
@@ -53,6 +56,6 @@ class Interrupt:
         self.requested = True
 
     def check(self) -> None:
-        """Raise KeyboardInterrupt if an end was requested."""
+        """Raise KeyboardInterrupt if a stop was requested."""
         if self.requested:
             raise KeyboardInterrupt

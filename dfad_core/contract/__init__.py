@@ -1,4 +1,4 @@
-"""What the engine and its callers agree on: settings, their bounds, the catalogue, what fits into a file.
+"""Settings with their bounds, the catalogue of methods, architectures and formats, and the results of a job.
 
-Torch-free: a service reads it without the engine.
+Torch-free: a service imports it without the engine.
 """

@@ -1,8 +1,8 @@
-"""The catalogue of networks: one row an architecture. Torch-free: a service reads it without the engine.
+"""The catalogue of networks: one row an architecture. Torch-free.
 
-A new architecture is its file in `dfad_core/networks/classifiers` and its row here: names, bounds, the class
-that is built and the students that are derived for it all come from the row. A test holds each row's network
-to the published number of parameters.
+A new architecture needs its file in `dfad_core/networks/classifiers` and its row here: names, bounds, the
+class to build and the students derived for it all come from the row. A test compares each row's network with
+the published number of parameters.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Architecture:
     name: str
     title: str
     source: str
-    """Paper the network and its parameter count come from."""
+    """Paper that the network and its number of parameters come from."""
     input_shape: tuple[int, int, int]
     """Default input: channels, height, width."""
     min_side: int
@@ -41,7 +41,7 @@ class Architecture:
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Arguments of `network` that are part of the architecture, such as its depth."""
     family: str = ""
-    """Students are derived for a teacher from the members of its family."""
+    """Architectures from which a teacher's student is derived."""
     rank: int = 0
     """Size within the family: a student's rank is at most its teacher's."""
     general: bool = False
@@ -64,8 +64,8 @@ class Architecture:
         for name, value in args.items():
             bound = self.args.get(name)
             if bound is None:
-                known = ", ".join(self.args) or "none"
-                raise ConfigError(f"{self.name} has no argument {name!r} (known: {known})", param=name)
+                names = ", ".join(self.args) or "none"
+                raise ConfigError(f"{self.name} has no argument {name!r} (known: {names})", param=name)
             if isinstance(value, bool) or not isinstance(value, int):
                 raise ConfigError(f"{name} must be an integer", param=name)
             problem = bound.problem(value)
@@ -142,10 +142,10 @@ ARCHITECTURES: Mapping[str, Architecture] = {row.name: row for row in _ROWS}
 
 @dataclass(frozen=True)
 class LayerList(Architecture):
-    """Any network of the layers that `dfad_core.contract.layer_list` knows; its one argument is the list."""
+    """Any network of the layers in `dfad_core.contract.layer_list`; its one argument is the list."""
 
     def check_args(self, args: Mapping[str, Any]) -> None:
-        """Raise ConfigError for a list that no input fits."""
+        """Raise ConfigError for an invalid list."""
         if set(args) != {layer_list.NAME}:
             raise ConfigError("its one argument is `layers`", param=layer_list.NAME)
         layer_list.checked(args[layer_list.NAME])
@@ -153,10 +153,10 @@ class LayerList(Architecture):
 
 @dataclass(frozen=True)
 class TransformersNetwork(Architecture):
-    """An image classifier of transformers, of the types known here; its one argument is the config."""
+    """An image classifier of the transformers library; its one argument is the config."""
 
     def check_args(self, args: Mapping[str, Any]) -> None:
-        """Raise ConfigError for a config that describes no network."""
+        """Raise ConfigError for an invalid config."""
         if set(args) != {"config"} or not isinstance(args["config"], Mapping):
             raise ConfigError("its one argument is `config`", param="config")
         transformers_config.checked(args["config"])
@@ -180,8 +180,7 @@ _TIMM_NAME = re.compile(r"[a-z0-9_]{1,80}")
 def get_architecture(name: str) -> Architecture:
     """The row called `name`, `layers`, `transformers` or `timm:<name>`.
 
-    Raises ConfigError (`unknown_architecture`). Whether timm has a network of that name is known only where
-    timm is installed.
+    Raises ConfigError (`unknown_architecture`). Whether timm has a network of that name is not checked here.
     """
     if name == layer_list.NAME:
         return LAYERS

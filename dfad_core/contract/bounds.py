@@ -1,9 +1,9 @@
-"""Numeric bounds written once, on the field, and held everywhere.
+"""Numeric bounds, defined once on a field and checked everywhere.
 
-A frozen dataclass writes `steps: Annotated[int, Range(ge=1)]` and calls `check_ranges(self)` in
+A frozen dataclass declares `steps: Annotated[int, Range(ge=1)]` and calls `check_ranges(self)` in
 `__post_init__`. Plain Python callers get a `ConfigError` that names the field; a service that
 builds the dataclass through pydantic gets the same bound in its validation errors and in its JSON
-Schema, because `Range` speaks pydantic's annotation protocol without importing pydantic.
+Schema, because `Range` implements pydantic's annotation protocol without importing pydantic.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Range:
     lt: float | None = None
 
     def problem(self, value: float) -> str | None:
-        """A sentence that says how `value` breaks the bounds, or None."""
+        """How `value` violates the bounds, as in "must be at least 1"; None if it does not."""
         if not math.isfinite(value):
             return "must be a finite number"
         if self.ge is not None and value < self.ge:
@@ -52,19 +52,19 @@ class Range:
 
 def _bounds(cls: type[Any]) -> tuple[tuple[str, Range], ...]:
     hints = typing.get_type_hints(cls, include_extras=True)
-    found = []
+    ranges = []
     for field in dataclasses.fields(cls):
         hint = hints[field.name]
         union = typing.get_origin(hint) in (types.UnionType, typing.Union)
         for option in typing.get_args(hint) if union else (hint,):
             for extra in getattr(option, "__metadata__", ()):
                 if isinstance(extra, Range):
-                    found.append((field.name, extra))
-    return tuple(found)
+                    ranges.append((field.name, extra))
+    return tuple(ranges)
 
 
 def check_ranges(instance: Any) -> None:
-    """Hold every `Range` of a dataclass instance; None passes.
+    """Check the fields of a dataclass instance against their `Range`; None is always valid.
 
     Raises ConfigError with `param` set to the field's name.
     """

@@ -1,7 +1,7 @@
-"""Everything that can be set about a distillation, as frozen dataclasses.
+"""All settings of a distillation, as frozen dataclasses.
 
-The service makes its JSON Schemas from these same classes, so a parameter is written once.
-`None` in a field of `MethodConfig` or `TrainingConfig` means "what the preset says".
+The service makes its JSON Schemas from these classes, so each setting is defined once. A field of
+`MethodConfig` or `TrainingConfig` that is None has the method's own value.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ MIN_IMAGE_SIDE = 8
 MAX_IMAGE_SIDE = 512
 MAX_CHANNELS = 4
 MIN_SLICE = 2
-"""Images of a slice of a batch, at least: batch norm has no variance of one."""
+"""Least number of images in a slice of a batch: batch norm needs a variance."""
 MAX_POOL_BYTES = 4 * 2**30
-"""Largest pool: it lies in the memory of the device, and again in every checkpoint."""
+"""Largest size of the pool, which is held in the device's memory and written to every checkpoint."""
 
 
 @dataclass(frozen=True)
 class InputConfig:
-    """What one input of teacher and student looks like."""
+    """Shape and normalisation of the inputs of teacher and student."""
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     shape: tuple[int, int, int]
     """Channels, height, width."""
     mean: tuple[float, ...] | None = None
-    """Per-channel mean that the teacher's preprocessing subtracts; None: unknown, and the range of pixels is
+    """Per-channel mean that the teacher's preprocessing subtracts. None: unknown; the range of pixels is then
     read from the network or estimated."""
     std: tuple[float, ...] | None = None
-    """Per-channel deviation that the teacher's preprocessing divides by; None: unknown."""
+    """Per-channel standard deviation that the teacher's preprocessing divides by. None: unknown."""
 
     def __post_init__(self) -> None:
         channels, height, width = self.shape
@@ -56,7 +56,7 @@ class InputConfig:
 
     @classmethod
     def from_json(cls, data: Any) -> InputConfig:
-        """Build it from an object of JSON: `shape`, and `mean` and `std` where they are known.
+        """Build it from a JSON object with `shape`, and `mean` and `std` where they are known.
 
         Other entries are ignored: a later version may write more. Raises ConfigError, whose `param` is the
         entry at fault.
@@ -84,7 +84,7 @@ def _numbers(data: Mapping[str, Any], name: str) -> tuple[float, ...] | None:
 
 @dataclass(frozen=True)
 class MethodConfig:
-    """Which game is played, and the weights of its terms. None: the preset's own value."""
+    """The method, and the weights of its terms. None: the method's own value."""
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
@@ -97,9 +97,10 @@ class MethodConfig:
     interpolation_weight: Annotated[float, Range(ge=0, le=1000)] | None = None
     """Weight of the virtual-interpolation term on the student."""
     interpolation_concentration: Annotated[float, Range(gt=0, le=100)] | None = None
-    """a of lambda ~ Beta(a, a)."""
+    """a of the mixing share lambda ~ Beta(a, a)."""
     interpolation_labels: Literal["interpolated", "requeried"] | None = None
-    """Labels of virtual samples: mixed from the two logits, or asked of the teacher again."""
+    """Labels of virtual samples: the teacher's logits of the two images, mixed (`interpolated`), or of the
+    mixture itself (`requeried`)."""
     bn_weight: Annotated[float, Range(ge=0, le=1000)] | None = None
     """Weight of the BN-statistics term on the generator; ignored where the teacher has no BN."""
     one_hot_weight: Annotated[float, Range(ge=0, le=1000)] | None = None
@@ -107,15 +108,18 @@ class MethodConfig:
     class_entropy_weight: Annotated[float, Range(ge=0, le=1000)] | None = None
     """Weight of the negative entropy of the batch's mean class distribution on the generator."""
     adversarial_weight: Annotated[float, Range(ge=0, le=1000)] | None = None
-    """Weight of the gap between student and teacher that the generator widens; 0: no game."""
+    """Weight of the gap between student and teacher that the generator maximises; 0: no adversarial
+    training."""
     imitation: Literal["l1", "squared", "kl"] | None = None
-    """The student's gap: mean absolute or squared difference of logits, or Kullback-Leibler divergence."""
+    """The gap that the student minimises: mean absolute or mean squared difference of logits, or
+    Kullback-Leibler divergence."""
     temperature: Annotated[float, Range(gt=0, le=100)] | None = None
-    """Of the student's Kullback-Leibler divergence."""
+    """Temperature of the student's Kullback-Leibler divergence."""
     level_set_batches: Annotated[int, Range(ge=0, le=64)] | None = None
-    """Batches of procedural images (level sets of smooth random fields) a round, beside the round's own."""
+    """Extra batches of procedural images (level sets of smooth random fields) in each round."""
     student_average: Annotated[float, Range(ge=0, lt=1)] | None = None
-    """Decay of the running average of the student's weights that is handed out; 0: the weights themselves."""
+    """Decay of the running average of the student's weights, which is the result; 0: the weights themselves
+    are."""
 
     def __post_init__(self) -> None:
         check_ranges(self)
@@ -128,7 +132,7 @@ class BudgetConfig:
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     steps: Annotated[int, Range(ge=1, le=10_000_000)] = 2000
-    """Rounds of the game: one generator update and `student_steps` student updates each."""
+    """Rounds of training: one generator update and `student_steps` student updates each."""
     train_seconds: Annotated[float, Range(gt=0, le=2_592_000)] | None = None
     """If set, training ends after this many seconds instead, schedules follow the clock, and
     `steps` is only an upper bound. Such a run is not repeatable to the bit."""
@@ -141,43 +145,44 @@ class BudgetConfig:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """Batch, pool, optimizers and precision. None: the preset's own value."""
+    """Batch, pool, optimizers and precision. None: the method's own value."""
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     batch_size: Annotated[int, Range(ge=2, le=8192)] = 128
-    """Images a batch, of the generator and of the student alike."""
+    """Number of images in a batch, for the generator and the student."""
     accumulation: Annotated[int, Range(ge=1, le=256)] = 1
-    """Slices in which a batch is computed, for batches larger than the memory: one update from the mean of
-    their gradients, each of two images at least. BN layers and batch terms then see a slice at a time.
-    Searches do not slice."""
+    """Number of slices of a batch, for batches larger than the memory; each slice has at least two images. An
+    update uses the mean of the slices' gradients; BN layers and terms on a batch see one slice at a time.
+    Searches are not sliced."""
     student_steps: Annotated[int, Range(ge=1, le=100)] | None = None
-    """Student updates a round. The methods' own counts are in the catalogue: with a pool of labelled images
-    an update of the student costs a fraction of one of the generator, and more of them pay."""
+    """Student updates in each round. With a pool of labelled images one costs a fraction of a generator
+    update, so most methods make many; their numbers are in the catalogue."""
     pool_batches: Annotated[int, Range(ge=0, le=4096)] | None = None
-    """Batches kept and re-used by the student; 0 makes a fresh batch for every student update."""
+    """Batches of past rounds that the student trains on again; 0: every student update has a new batch."""
     inner_steps: Annotated[int, Range(ge=1, le=10_000)] | None = None
-    """Gradient steps that a method which fits every batch anew (pixels, or generator and z) spends on one."""
+    """Gradient steps on each batch, in methods that fit every batch anew (pixels, or generator and z)."""
     student_optimizer: Literal["sgd", "adam"] = "adam"
     student_learning_rate: Annotated[float, Range(gt=0, le=10)] | None = None
-    """Peak rate of the student's schedule."""
+    """Peak learning rate of the student; None: the default of its optimizer."""
     generator_learning_rate: Annotated[float, Range(gt=0, le=10)] = 1e-3
-    """Adam's rate for the generator; 1e-3 as in DFAD."""
+    """Adam's learning rate for the generator; 1e-3 as in DFAD."""
     weight_decay: Annotated[float, Range(ge=0, le=1)] = 5e-4
-    """Of the student's kernels and matrices, none on biases and norm layers; decoupled from Adam's moments.
-    5e-4 as in DFAD's CIFAR recipe."""
+    """Weight decay of the student's kernels and matrices; biases and norm layers have none. Decoupled from
+    Adam's moments. 5e-4 as in DFAD's CIFAR recipe."""
     latent_dim: Annotated[int, Range(ge=1, le=4096)] = 100
-    """Length of z ~ N(0, I)."""
+    """Length of the generator's noise vector z ~ N(0, I)."""
     generator_width: Annotated[int, Range(ge=4, le=512)] = 32
-    """Channels of the generator's last hidden layer."""
+    """Number of channels of the generator's last hidden layer."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """`auto`: bfloat16 autocast where the processor or GPU computes in it, else float32."""
     cuda_graphs: bool = False
-    """On CUDA, record the players' steps as CUDA graphs after a few rounds and replay them: less waiting for
-    Python where networks are small. In one process, for whole batches and methods without searches."""
+    """On CUDA, record the updates of student and generator as CUDA graphs after a few rounds and replay them,
+    which saves Python's time where networks are small. For one process, whole batches and methods without
+    searches."""
     threads: Annotated[int, Range(ge=0, le=1024)] = 0
-    """CPU threads; 0: all that this process may use, or one where that is faster, as it is beside another
-    busy program. The result says which."""
+    """Number of CPU threads. 0: all that this process may use, or a single one where that is faster, as on a
+    machine with another busy program; the result has the number."""
 
     def __post_init__(self) -> None:
         check_ranges(self)
@@ -191,7 +196,7 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class DistillConfig:
-    """All that `dfad_core.distill` needs beside the two networks."""
+    """All settings of `dfad_core.distill`."""
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
@@ -203,11 +208,11 @@ class DistillConfig:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     seed: Annotated[int, Range(ge=0, le=2**63 - 1)] = 0
     progress_seconds: Annotated[float, Range(ge=0, le=3600)] = 1.0
-    """At most one progress report in this many seconds (0: one every step)."""
+    """Least time between two progress reports; 0: one after every round."""
     sample_seconds: Annotated[float, Range(gt=0, le=86_400)] = 10.0
-    """At most one grid of samples in this many seconds."""
+    """Least time between two pictures of samples."""
     checkpoint_seconds: Annotated[float, Range(gt=0, le=86_400)] = 60.0
-    """Seconds between two checkpoints; more where one takes over 2 % of them to write."""
+    """Time between two checkpoints; longer where writing one takes over 2 % of it."""
 
     def __post_init__(self) -> None:
         check_ranges(self)
@@ -222,34 +227,35 @@ class DistillConfig:
 
     @property
     def pool_batch_bytes(self) -> int:
-        """Bytes of the images of one batch in the pool, in the precision of the training."""
+        """Size of the images of one batch in the pool, in the precision of the training."""
         value_bytes = 4 if self.training.precision == "float32" else 2
         return self.training.batch_size * math.prod(self.input.shape) * value_bytes
 
     @property
     def max_pool_batches(self) -> int:
-        """Batches that `MAX_POOL_BYTES` have room for."""
+        """Largest number of batches within `MAX_POOL_BYTES`."""
         return MAX_POOL_BYTES // self.pool_batch_bytes
 
 
 @dataclass(frozen=True)
 class TargetConfig:
-    """What a student may cost, in the place of its name; each None is no limit."""
+    """Limits on a student's cost, in place of its architecture. None: no limit."""
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     max_parameters: Annotated[int, Range(ge=1)] | None = None
+    """Largest number of parameters."""
     max_macs: Annotated[int, Range(ge=1)] | None = None
-    """Multiply-accumulates for one input."""
+    """Largest number of multiply-accumulates for one input."""
     max_bytes: Annotated[int, Range(ge=1)] | None = None
-    """Of all its tensors in float32."""
+    """Largest size of all its tensors in float32."""
 
     def __post_init__(self) -> None:
         check_ranges(self)
         if self.max_parameters is None and self.max_macs is None and self.max_bytes is None:
-            raise ConfigError("a target names at least one limit")
+            raise ConfigError("a target needs at least one limit")
 
     def allows(self, parameters: int, macs: int, size: int) -> bool:
-        """Whether a network of that cost keeps to it."""
+        """Whether a network of this cost is within the limits."""
         limits = ((parameters, self.max_parameters), (macs, self.max_macs), (size, self.max_bytes))
         return all(limit is None or value <= limit for value, limit in limits)

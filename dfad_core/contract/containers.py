@@ -1,7 +1,6 @@
-"""The container that a model file comes in, by its first bytes: an archive, or a format of its own.
+"""The container of a model file, by its first bytes: an archive, or a format of its own. Torch-free.
 
-The service's edge and the reader share this look, so that the edge refuses only what the reader would refuse.
-No torch is imported here.
+The service checks uploads with the same function as the readers, so it refuses only what they would refuse.
 """
 
 from __future__ import annotations
@@ -10,11 +9,11 @@ from dfad_core.contract.errors import TeacherRejected
 from dfad_core.contract.formats import FORMATS, accepted
 
 HEAD_BYTES = 512
-"""All that `container_of` looks at: the first block of a tar."""
+"""Number of bytes that `container_of` needs: the first block of a tar."""
 ZIP, GZIP = b"PK\x03\x04", b"\x1f\x8b"
 TAR, TAR_OFFSET = b"ustar", 257
 LEGACY_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
-"""The pickled number that torch.save wrote first before it wrote zip archives."""
+"""Pickled magic number at the start of the files that torch.save wrote before version 1.6."""
 PICKLE_PROTOCOLS = (b"\x02", b"\x03", b"\x04", b"\x05")
 LFS_POINTER = b"version https://git-lfs"
 OTHERS = (
@@ -32,18 +31,18 @@ OTHERS = (
     (b"7z\xbc\xaf", "a 7z archive (unpack it)"),
     (b"Rar!", "a RAR archive (unpack it)"),
 )
-"""First bytes of what people send by mistake, and its name."""
+"""First bytes of files that users upload by mistake, and what such a file is."""
 
 
 def container_of(head: bytes) -> str | None:
     """`zip`, `tar`, `gzip`, the name of a format, `legacy_torch` or `pickle`; None: unknown.
 
-    `head` is the file's first HEAD_BYTES, or all of it. What is named may still be damaged or
-    refused; what is not is refused by every reader of models.
+    `head` is the file's first HEAD_BYTES, or all of it. A file in one of these containers may still be
+    damaged or refused; any other file is refused by every reader.
     """
-    looks = (
-        # A zip by its beginning alone, as torch.load does: a zip behind something else would be checked
-        # and the something else would be read.
+    checks = (
+        # Only at the very beginning, as in torch.load: it would read what comes before a later zip archive,
+        # while the checks would see the archive.
         ("zip", head.startswith(ZIP)),
         ("tar", head[TAR_OFFSET:].startswith(TAR)),
         ("gzip", head.startswith(GZIP)),
@@ -51,11 +50,11 @@ def container_of(head: bytes) -> str | None:
         ("legacy_torch", head.startswith(LEGACY_TORCH)),
         ("pickle", head.startswith(b"\x80") and head[1:2] in PICKLE_PROTOCOLS),
     )
-    return next((name for name, holds in looks if holds), None)
+    return next((name for name, matches in checks if matches), None)
 
 
 def unknown_container(head: bytes) -> TeacherRejected:
-    """The error for a file whose container is unknown: what it seems to be, and what is taken."""
+    """The error for a file in an unknown container: what it seems to be, and which formats are accepted."""
     hint = ""
     if head.startswith(LFS_POINTER):
         kind = "a Git LFS pointer"
@@ -69,7 +68,7 @@ def unknown_container(head: bytes) -> TeacherRejected:
 
 
 def _text(head: bytes) -> str:
-    """The name of a kind of text; "" for what is no text."""
+    """`a web page`, `text`, or "" for content that is not text."""
     # The last character may be cut in two.
     text = head.decode("utf-8", "ignore") if b"\0" not in head else ""
     if len(text.encode()) < len(head) - 3 or not text.strip():

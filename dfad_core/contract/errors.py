@@ -1,4 +1,4 @@
-"""What the engine raises. Each error is translated once: at the worker's edge or the HTTP edge."""
+"""Errors of the engine. The worker or the HTTP layer translates each of them, once."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ class TeacherRejected(DfadError, ValueError):
 
 
 class OneLogitRejected(TeacherRejected):
-    """The teacher gives one logit, where students learn from those of two classes or more."""
+    """The teacher has one logit; distillation needs two classes or more."""
 
     code = "one_logit"
 
     def __init__(self) -> None:
         super().__init__(
             "A yes-or-no classifier with one logit is not supported. Export it with two: for a logit z, "
-            "before any sigmoid, the pair (0, z) answers alike."
+            "before any sigmoid, the pair (0, z) gives the same probabilities."
         )
 
 
@@ -52,9 +52,9 @@ class ShapeError(DfadError, ValueError):
 
 
 class DivergedError(DfadError, RuntimeError):
-    """A loss became non-finite; raised before the update that would have spread it.
+    """A loss became non-finite; raised before the update that would have used it.
 
-    `result` holds what was trained until then, if anything was.
+    `result` holds the student as trained until then, where there is one.
     """
 
     code = "diverged"
@@ -62,25 +62,25 @@ class DivergedError(DfadError, RuntimeError):
 
 
 class CheckpointError(DfadError, RuntimeError):
-    """A checkpoint is torn, corrupted or belongs to another job."""
+    """A checkpoint is damaged or belongs to another job."""
 
     code = "bad_checkpoint"
 
 
 class EvaluationRejected(DfadError, ValueError):
-    """The labelled data that accuracy is to be measured on cannot be used."""
+    """The labelled data for measuring accuracy cannot be used."""
 
     code = "bad_evaluation_data"
 
 
 class ExportError(DfadError, RuntimeError):
-    """A student could not be written in a format, or what was written answers otherwise."""
+    """A student could not be written in a format, or the written student gives other logits."""
 
     code = "export_failed"
 
 
 class Stopped(DfadError):
-    """The engine obeyed a request to stop; `result` holds what was trained until then."""
+    """The engine obeyed a request to stop; `result` holds the student as trained until then."""
 
     code = "stopped"
 

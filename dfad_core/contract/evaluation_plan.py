@@ -16,7 +16,8 @@ SOURCES = 4
 LEAST_IMAGES, MOST_IMAGES = 64, 1024
 """Bounds of the number of images of each source."""
 HELD_OUT, HELD_OUT_LEAST, HELD_OUT_NUMBERS = 256, 64, 16 * 2**20
-"""Images to count classes and check formats on: most, least, and the most pixel values between these two."""
+"""Number of images for counting classes and checking formats: HELD_OUT, fewer where they have more than
+HELD_OUT_NUMBERS pixel values, and at least HELD_OUT_LEAST."""
 MOST_TIMED = 64
 """Largest number of images in a timed pass."""
 IMAGES_OF_A_PATH, LEAST_PATHS = 16, 8
@@ -35,7 +36,7 @@ LEAST_BATCH = 8
 """Least number of images in a batch: a generator's batch norm needs several."""
 PASS_MACS = 2**37
 """Largest cost of one timed pass."""
-SEEN_MACS, LEAST_SEEN = 2**39, 16
+CHECK_MACS, LEAST_CHECKED = 2**39, 16
 """Largest cost of counting classes or checking a format, and the least number of images for each."""
 TIMED_PASSES = 4
 """Expected number of timed passes for each batch size."""
@@ -59,8 +60,8 @@ def latency_batch(macs: int, most: int) -> int:
 
 
 def images_within(macs: int, most: int) -> int:
-    """Number of images, up to `most`, within a cost of `SEEN_MACS`; `macs` is the cost of one image."""
-    return min(most, max(LEAST_SEEN, SEEN_MACS // max(1, macs)))
+    """Number of images, up to `most`, within a cost of `CHECK_MACS`; `macs` is the cost of one image."""
+    return min(most, max(LEAST_CHECKED, CHECK_MACS // max(1, macs)))
 
 
 def round_macs(

@@ -1,7 +1,7 @@
-"""The catalogue of file formats: one row a format. Torch-free: a service reads it without the engine.
+"""The catalogue of file formats: one row a format. Torch-free.
 
-A new format of teachers or students is its file in `dfad_core/formats` and its row here: names, suffixes, the
-first look at an upload, what a job may ask for and what the page offers all come from the row.
+A new format of teachers or students needs its file in `dfad_core/formats` and its row here: names, suffixes,
+the first check of an upload, the formats that a job may request and those on the page all come from the row.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 SAFETENSORS_LENGTH_BYTES = 8
 """Size of the number before a safetensors header, which is JSON."""
 ONNX_VERSIONS = range(3, 64)
-"""Versions of the format itself: the first field of every file, behind its tag 8."""
+"""Accepted versions of the format itself, the first field of every file (its tag is 8)."""
 
 
 @dataclass(frozen=True)
@@ -27,28 +27,28 @@ class Format:
     extra: str | None = None
     """The extra of this distribution that installs what the format needs."""
     reads: bool = False
-    """Whether a teacher may come in it."""
+    """Whether teachers can be in this format."""
     begins: Callable[[bytes], bool] | None = None
-    """Whether a file that begins with these bytes is one; None for a format that comes in an archive."""
+    """Whether a file with these first bytes is in this format; None for a format in an archive."""
     containers: tuple[str, ...] = ()
-    """Archives that a teacher may come in, see `dfad_core.contract.containers`."""
+    """Archives that this format comes in, see `dfad_core.contract.containers`."""
     tensors_only: bool = False
-    """Whether it holds named tensors and no network, so that a student can begin with them."""
+    """Whether it holds named tensors and no network. Such a file can be a student's initial weights."""
     writes: bool = False
-    """Whether a student can be had in it."""
+    """Whether students can be written in this format."""
     suffix: str = ""
     """Ending of a student's file name."""
     media_type: str = "application/octet-stream"
     needs: tuple[str, ...] = ()
-    """Formats that a student must be written in before."""
+    """Formats that it is made from; a student is written in them first."""
     student: str | None = None
-    """The field of a job's `student` that it takes; None: a student of any kind."""
+    """The field of a job's `student` that it is limited to; None: a student of any kind."""
     typical_seconds: float = 0.0
-    """About what writing and checking take on two processor cores, for a network of some dozen layers."""
+    """Typical time of writing and checking a network of a few dozen layers, on two processor cores."""
 
     @property
     def artifact_kind(self) -> str:
-        """What a job's artifact in this format is called."""
+        """Kind of a job's artifact in this format."""
         return "student" if self.name == DEFAULT else f"student_{self.name}"
 
 
@@ -61,7 +61,7 @@ def _begins_onnx(head: bytes) -> bool:
 
 
 DEFAULT = "safetensors"
-"""What every student is written in; the other formats are asked for."""
+"""Format of every student; the others are written on request."""
 
 _ROWS = (
     Format(
@@ -115,7 +115,7 @@ _ROWS = (
         student="transformers",
         typical_seconds=3.0,
     ),
-    # Last: it refuses every zip archive that no format before it recognised, with what the archive is.
+    # Last, because it takes every zip archive and refuses one that is no state dict, with the reason.
     Format(
         "state_dict_pt",
         "a PyTorch state dict (.pt or .pth)",
@@ -127,11 +127,11 @@ _ROWS = (
 )
 
 FORMATS: Mapping[str, Format] = {row.name: row for row in _ROWS}
-"""In the order in which a file is looked at, and in which a student's formats are written."""
+"""In the order in which readers are tried on a file, and in which a student is written."""
 TEACHER_FORMATS = tuple(row.name for row in _ROWS if row.reads)
 STUDENT_FORMATS = tuple(row.name for row in _ROWS if row.writes)
 EXPORTS = tuple(name for name in STUDENT_FORMATS if name != DEFAULT)
-"""What a student can be had in beside DEFAULT."""
+"""Formats of students besides DEFAULT."""
 
 
 def accepted() -> str:

@@ -18,7 +18,7 @@ class NoiseAnswers:
     classes: int
     """Number of different classes among its answers."""
     of: int
-    """Largest number of classes that there could have been."""
+    """Largest possible number: that of the classes or of the images, whichever is smaller."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Offer:
 
 @dataclass(frozen=True)
 class Inspection(Document):
-    """What an uploaded teacher is."""
+    """Report on an uploaded teacher."""
 
     architecture: str
     """Name in the catalogue, or `onnx` and the like for a network that is not in it."""
@@ -92,7 +92,7 @@ class Inspection(Document):
     bn_statistics: bool = False
     """Whether the network has batch-norm statistics."""
     gradient: bool = True
-    """Whether an input's gradient is finite and not zero: without one no generator can learn."""
+    """Whether the gradient at the input is finite and not zero; otherwise no generator can learn."""
     decided: NoiseAnswers | None = None
     """How it classifies noise."""
     timing: PassTimes | None = None
@@ -100,6 +100,6 @@ class Inspection(Document):
     methods: tuple[MethodAdvice, ...] = ()
     """Each method of the catalogue."""
     students: tuple[Offer, ...] | None = field(default=None, metadata=ABSENT)
-    """Students of several sizes; absent from the inspection that a job makes, which has its student."""
+    """Students of several sizes; absent where a job inspects its teacher, since it has its student."""
     notes: tuple[str, ...] = ()
     """What the reader of the file assumed, a sentence each."""

@@ -38,7 +38,7 @@ class NetworkFigures:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What the figures of fidelity rest on."""
+    """How the figures of fidelity were measured."""
 
     images: int
     """Planned number of images of each source."""
@@ -203,7 +203,7 @@ class JobResult(Document):
     fidelity_proof: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """Figures that followed accuracy where it could be measured: rank correlation by data set."""
     evaluation: Evaluation | None = None
-    """What `fidelity` rests on; None where training was stopped."""
+    """How `fidelity` was measured; None where training was stopped."""
     accuracy: Accuracy | None = None
     """On labelled data that came with the job; None without any."""
     evaluations: tuple[ReportedAccuracy, ...] | None = field(default=None, metadata=ABSENT)
@@ -211,16 +211,16 @@ class JobResult(Document):
     class_histogram: tuple[int, ...] | None = None
     """Number of synthetic images that the teacher assigns to each class."""
     usable: bool | None = None
-    """False where the teacher gives nearly all synthetic images one class: figures of agreement mean nothing
-    then. None where that was not measured."""
+    """False where the teacher gives nearly all synthetic images the same class, so that figures of agreement
+    mean nothing. None where that was not measured."""
     unusable_reason: str | None = None
     """Why the student is not usable, in a sentence; None otherwise."""
     exports: Mapping[str, ExportResult] = field(default_factory=dict)
-    """Formats beside safetensors."""
+    """Formats besides safetensors."""
     student_chosen: ChosenStudent | None = field(default=None, metadata=ABSENT)
     """The student of a job that named a target."""
     student_init: InitialWeightsMatch | None = field(default=None, metadata=ABSENT)
-    """Of a job that named initial weights."""
+    """Which initial weights fitted, of a job that named some."""
     resources: Resources | None = None
     """What the run used."""
     events: tuple[Mapping[str, Setting], ...] = ()

@@ -1,4 +1,4 @@
-"""What a job is to do, as frozen dataclasses: read from a job's JSON, or filled in by a caller.
+"""Settings of a job, as frozen dataclasses: read from a job's JSON, or filled in by a caller.
 
 A job's JSON holds more than the engine needs (labels, priority, ids of uploads); `from_json` ignores that.
 Torch-free.
@@ -16,13 +16,13 @@ from dfad_core.contract.config import BudgetConfig, InputConfig, MethodConfig, T
 from dfad_core.contract.errors import ConfigError
 
 DEVICES = ("auto", "cpu", "cuda")
-STUDENT_WAYS = ("architecture", "layers", "transformers", "target")
+STUDENT_KINDS = ("architecture", "layers", "transformers", "target")
 Config = TypeVar("Config", MethodConfig, BudgetConfig, TrainingConfig, TargetConfig)
 
 
 @dataclass(frozen=True)
 class TeacherSpec:
-    """What the teacher's file is; whatever is None is read from the file."""
+    """What the caller knows of the teacher's file; a field that is None is read from the file."""
 
     format: str = "auto"
     architecture: str | None = None
@@ -32,7 +32,7 @@ class TeacherSpec:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> TeacherSpec:
-        """Raises ConfigError for an input that cannot be."""
+        """The spec in a job's JSON. Raises ConfigError for an invalid input."""
         source = data.get("input")
         return cls(
             format=data.get("format") or "auto",
@@ -56,11 +56,11 @@ class StudentSpec:
     transformers: Mapping[str, Any] | None = None
     """A config of one of transformers' image classifiers."""
     target: TargetConfig | None = None
-    """Limits: the largest student of the teacher's family within them is taken."""
+    """Limits on cost; the student is the largest one of the teacher's family within them."""
 
     def __post_init__(self) -> None:
-        if sum(getattr(self, way) is not None for way in STUDENT_WAYS) != 1:
-            raise ConfigError(f"name the student by one of {', '.join(STUDENT_WAYS)}", param="student")
+        if sum(getattr(self, name) is not None for name in STUDENT_KINDS) != 1:
+            raise ConfigError(f"name the student by one of {', '.join(STUDENT_KINDS)}", param="student")
         if self.args and self.architecture is None:
             raise ConfigError("args need an architecture", param="student.args")
         if self.architecture is not None:
@@ -72,7 +72,7 @@ class StudentSpec:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> StudentSpec:
-        """Raises ConfigError for a student that cannot be."""
+        """The spec in a job's JSON. Raises ConfigError for an invalid student."""
         target = data.get("target")
         return cls(
             architecture=data.get("architecture"),
@@ -85,7 +85,7 @@ class StudentSpec:
 
 @dataclass(frozen=True)
 class JobSpec:
-    """Everything that decides what a job's student is, beside the files."""
+    """All settings that decide what a job's student is; the files come separately."""
 
     student: StudentSpec
     teacher: TeacherSpec = field(default_factory=TeacherSpec)
@@ -93,7 +93,7 @@ class JobSpec:
     budget: BudgetConfig = field(default_factory=BudgetConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     exports: tuple[str, ...] = ()
-    """Formats of the student beside safetensors."""
+    """Formats of the student besides safetensors."""
     device: str = "auto"
     seed: int = 0
 
@@ -103,7 +103,7 @@ class JobSpec:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> JobSpec:
-        """The spec of a job's resolved JSON. Raises ConfigError for settings that cannot work."""
+        """The spec in a job's JSON. Raises ConfigError for invalid settings."""
         if not isinstance(data.get("student"), Mapping):
             raise ConfigError("name the student", param="student")
         return cls(
@@ -118,12 +118,12 @@ class JobSpec:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON of which `from_json` makes the same spec."""
+        """Plain JSON, from which `from_json` restores the spec."""
         return asdict(self)
 
 
 def _config(kind: type[Config], data: Mapping[str, Any], param: str) -> Config:
-    """An object of JSON as one of the config's parts. Raises ConfigError."""
+    """A JSON object as one part of the config. Raises ConfigError."""
     try:
         return kind(**data)
     except TypeError as error:

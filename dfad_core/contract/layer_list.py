@@ -43,7 +43,7 @@ class Kind:
 
 def _image(shape: Shape) -> tuple[int, int, int]:
     if len(shape) != 3:
-        raise ValueError("needs an image, and what comes in is flat")
+        raise ValueError("needs an image, but its input is flat")
     return shape
 
 
@@ -122,7 +122,7 @@ def checked(
     """
     result, shape = _Walk(num_classes).list(layers, input_shape, NAME)
     if not result:
-        raise ConfigError("a network has layers", param=NAME)
+        raise ConfigError("a network needs at least one layer", param=NAME)
     if shape is not None and len(shape) != 1:
         raise ConfigError(
             "the last layer gives an image, not a row of logits", param=f"{NAME}.{len(result) - 1}"
@@ -146,7 +146,7 @@ class _Walk:
         if not isinstance(layers, Sequence) or isinstance(layers, str):
             raise ConfigError("must be a list of layers", param=place)
         if depth > MAX_DEPTH:
-            raise ConfigError(f"residuals lie in each other more than {MAX_DEPTH} deep", param=place)
+            raise ConfigError(f"residuals are nested more than {MAX_DEPTH} deep", param=place)
         result = []
         for number, layer in enumerate(layers):
             here = f"{place}.{number}"
@@ -171,7 +171,7 @@ class _Walk:
             raise ConfigError(str(error), param=here) from error
         self._parameters += kind.parameters(shape, after, settings)
         if self._parameters > MAX_PARAMETERS or math.prod(after) > MAX_ACTIVATIONS:
-            raise ConfigError("the network is larger than any student may be", param=here)
+            raise ConfigError("the network is larger than the limit for students", param=here)
         return after
 
 
@@ -181,7 +181,7 @@ def _read_settings(layer: Any, here: str) -> tuple[dict[str, Any], Kind]:
     name = layer.get("type")
     kind = KINDS.get(name) if isinstance(name, str) else None
     if kind is None:
-        raise ConfigError(f"one of {', '.join(KINDS)}", param=f"{here}.type")
+        raise ConfigError(f"must be one of {', '.join(KINDS)}", param=f"{here}.type")
     settings: dict[str, Any] = {"type": name}
     for setting, (bounds, default) in kind.settings.items():
         value = layer.get(setting)

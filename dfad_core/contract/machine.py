@@ -30,7 +30,7 @@ def processor_name() -> str | None:
 
 
 def _cgroup_quota() -> float | None:
-    """CPUs granted by the tightest control group above this process; None: no limit is set."""
+    """Number of CPUs that the strictest control group of this process allows; None: no limit is set."""
     try:
         lines = CGROUP_OF_SELF.read_text().splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""How far a job is: the engine's reports, and the one rule that makes a percentage of them."""
+"""Progress of a job: the engine's reports, and the percentages that are computed from them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 MOST_PERCENT = 99.0
-"""Of a job that goes on: evaluation follows training."""
+"""Largest percentage of a running job."""
 
 
 @dataclass(frozen=True)
@@ -24,22 +24,22 @@ class Progress:
     metrics: Mapping[str, float] = field(default_factory=dict)
     """Means since the last report (losses) or values of the newest batch (the rest)."""
     fraction: float = 0.0
-    """Share of the budget that is spent, 0 to 1: by the clock where the budget is in seconds."""
+    """Spent share of the budget, 0 to 1; by the clock where the budget is in seconds."""
 
     @property
     def training_percent(self) -> float:
-        """Of the training alone; see `training_percent`."""
+        """Percentage of the training alone."""
         return training_percent(self.step, self.total_steps, self.fraction)
 
     @property
     def percent(self) -> float:
-        """Of the job, while it goes on."""
+        """Percentage of the running job."""
         return running_percent(self.training_percent)
 
 
 @dataclass(frozen=True)
 class PhaseProgress:
-    """One report from what follows training."""
+    """One report from evaluation or export."""
 
     phase: str
     """`evaluating` or `exporting`."""
@@ -54,7 +54,7 @@ class PhaseProgress:
 
 
 def training_percent(step: int, total_steps: int, fraction: float = 0.0) -> float:
-    """Share of the training that is done, 0 to 100 with two decimals.
+    """Finished part of the training, 0 to 100 with two decimals.
 
     Training ends at its last step or at the end of its time, whichever comes first, so the larger share
     counts. `fraction` is the spent share of the time, 0 to 1; 0 for a budget in steps.
@@ -64,10 +64,10 @@ def training_percent(step: int, total_steps: int, fraction: float = 0.0) -> floa
 
 
 def running_percent(percent: float) -> float:
-    """The same of a job that has not ended yet: MOST_PERCENT at most."""
+    """Percentage of a running job: MOST_PERCENT at most, since evaluation follows training."""
     return min(percent, MOST_PERCENT)
 
 
 def phase_percent(done: int, total: int) -> float:
-    """Share of an evaluation or export that is done, 0 to 100 with two decimals."""
+    """Finished part of an evaluation or export, 0 to 100 with two decimals."""
     return round(100 * done / max(1, total), 2)

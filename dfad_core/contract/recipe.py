@@ -1,7 +1,6 @@
 """Everything in which one method differs from another. Torch-free.
 
-A field named `*_weight` weighs the term of `dfad_core.methods.terms` that names it; at 0 the term is never
-computed.
+A field `…_weight` is the weight of a term of `dfad_core.methods.terms`; at 0 the term is never computed.
 """
 
 from __future__ import annotations
@@ -12,22 +11,24 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Recipe:
-    """A method with all weights settled."""
+    """All weights and choices of a method."""
 
     # Where images come from.
     source: Literal["generator", "search", "pixels", "noise", "level_sets"] = "generator"
-    """`generator`: one network, trained on from round to round. `search`: generator and z, fitted to each
-    batch. `pixels`: the images themselves, fitted likewise. `noise` and `level_sets` are drawn."""
+    """`generator`: one network, trained over all rounds. `search`: generator and z, fitted to each batch.
+    `pixels`: the images themselves, fitted to each batch. `noise`, `level_sets`: random images, nothing is
+    trained for them."""
     restart: Literal["round", "meta", "every"] = "round"
-    """Where a search's generator starts: at fresh weights each round; at a common start that is learned too
-    (first-order MAML); or at the last round's weights, with fresh ones each `restart_rounds`."""
+    """Where a search's generator starts. `round`: at fresh weights. `meta`: at a common start that is learned
+    too (first-order MAML). `every`: at the last round's weights, and at fresh ones every `restart_rounds`."""
     restart_rounds: int = 0
+    """Rounds between fresh weights, for `every`."""
     search_rate: float = 1e-3
-    """Adam's rate within a search, for everything it fits."""
+    """Adam's learning rate within a search."""
     search_beta: float = 0.5
-    """Adam's beta_1 within a search, and of the common start."""
+    """Adam's beta_1, within a search and for the common start."""
     noisy_labels: bool = False
-    """z from class embeddings, through a linear layer with fresh weights each round (NAYER)."""
+    """z is made from class embeddings by a linear layer with fresh weights in each round (NAYER)."""
     teacher_batch_statistics: bool = False
     """The teacher's BN layers normalise by the batch instead of their stored statistics."""
 
@@ -44,11 +45,11 @@ class Recipe:
 
     # The loss of the student.
     imitation: Literal["l1", "squared", "kl", "kl_mean"] = "l1"
-    """The gap between the two networks' logits that the student minimises. `kl` is summed over classes,
-    `kl_mean` is its mean over classes, which matters where another term stands beside it."""
+    """The gap between the two networks' logits that the student minimises. `kl` is the sum over classes,
+    `kl_mean` their mean; the difference matters where the student has another term as well."""
     imitation_weight: float = 1.0
     temperature: float = 1.0
-    """Of the student's Kullback-Leibler divergence."""
+    """Temperature of the student's Kullback-Leibler divergence."""
     activation_weight: float = 0.0
     activation_margin: float = 1.0
     interpolation_weight: float = 0.0
@@ -56,14 +57,17 @@ class Recipe:
     interpolation_labels: Literal["interpolated", "requeried"] = "interpolated"
     attention_weight: float = 0.0
 
-    # What the student is shown besides the round's own batch, in batches a round.
+    # The student's batches besides the round's own.
     level_set_batches: int = 0
+    """Extra batches of level sets in each round."""
     averaged_generator: bool = False
-    """One batch of the generator's running average (MAD)."""
+    """One extra batch in each round, from the generator's running average (MAD)."""
     feature_exchange: bool = False
-    """One batch made with channels exchanged between pairs inside the generator (SpaceshipNet)."""
+    """One extra batch in each round, with channels exchanged between pairs of images inside the generator
+    (SpaceshipNet)."""
     same_batch: bool = False
     """All updates of a round use the round's own batch (ZSKT)."""
 
     student_average: float = 0.0
-    """Decay of the running average of the student's weights that is the result; 0: the weights themselves."""
+    """Decay of the running average of the student's weights, which is the result; 0: the weights themselves
+    are."""

@@ -23,7 +23,7 @@ ABSENT: Mapping[str, bool] = {"absent": True}
 
 
 class Document:
-    """Base of the dataclasses that stand in an answer of the service by themselves."""
+    """Base of dataclasses that the service uses in the schemas of its answers."""
 
     __pydantic_config__: ClassVar[dict[str, bool]] = {"use_attribute_docstrings": True}
 
@@ -60,11 +60,10 @@ def _plain(value: Any) -> Any:
 
 
 def from_json(cls: type[T], data: object) -> T:
-    """The dataclass `cls` of a JSON object.
+    """An instance of the dataclass `cls` from a JSON object.
 
-    A value that is unknown to the class is dropped. One that is missing or has another type than its field
-    is replaced by the field's default; without a default by 0, "", an empty collection or, in a dataclass,
-    by one of such values.
+    Unknown entries are dropped. A field whose entry is missing or of another type has its default; without a
+    default it has 0, "", an empty collection or, where it is a dataclass, an instance of such values.
     """
     value = _reader(cast(Hashable, cls))(data if isinstance(data, Mapping) else {})
     return cast(T, value)
@@ -72,7 +71,7 @@ def from_json(cls: type[T], data: object) -> T:
 
 @cache
 def _reader(hint: Any) -> Callable[[Any], Any]:
-    """From a JSON value to a value of the type `hint`, or to _MISSING."""
+    """The function that turns a JSON value into one of the type `hint`, or into _MISSING."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         return _union(tuple(_reader(option) for option in arguments if option is not type(None)), hint)
@@ -98,12 +97,12 @@ def _union(options: Sequence[Callable[[Any], Any]], hint: Any) -> Callable[[Any]
     nullable = type(None) in typing.get_args(hint)
 
     def read(value: Any) -> Any:
-        if value is None or value == {}:  # {}: earlier versions' "not there"
+        if value is None or value == {}:  # earlier versions wrote {} for None
             return None if nullable else _MISSING
         for option in options:
-            found = option(value)
-            if found is not _MISSING:
-                return found
+            result = option(value)
+            if result is not _MISSING:
+                return result
         return _MISSING
 
     return read
@@ -111,22 +110,22 @@ def _union(options: Sequence[Callable[[Any], Any]], hint: Any) -> Callable[[Any]
 
 def _tuple(arguments: tuple[Any, ...]) -> Callable[[Any], Any]:
     any_length = len(arguments) == 2 and arguments[1] is Ellipsis
-    one = _reader(arguments[0])
+    read_item = _reader(arguments[0])
 
     def read(value: Any) -> Any:
         if not isinstance(value, list | tuple):
             return _MISSING
-        found = tuple(item for item in map(one, value) if item is not _MISSING)
-        return found if any_length or len(found) == len(arguments) else _MISSING
+        items = tuple(item for item in map(read_item, value) if item is not _MISSING)
+        return items if any_length or len(items) == len(arguments) else _MISSING
 
     return read
 
 
-def _mapping(one: Callable[[Any], Any]) -> Callable[[Any], Any]:
+def _mapping(read_item: Callable[[Any], Any]) -> Callable[[Any], Any]:
     def read(value: Any) -> Any:
         if not isinstance(value, Mapping):
             return _MISSING
-        pairs = ((str(name), one(inner)) for name, inner in value.items())
+        pairs = ((str(name), read_item(inner)) for name, inner in value.items())
         return {name: inner for name, inner in pairs if inner is not _MISSING}
 
     return read
@@ -145,11 +144,11 @@ def _dataclass(cls: type) -> Callable[[Any], Any]:
             return _MISSING
         values = {}
         for name, reader in readers.items():
-            found = reader(value[name]) if name in value else _MISSING
-            if found is _MISSING and required[name]:
-                found = _empty(hints[name])
-            if found is not _MISSING:
-                values[name] = found
+            result = reader(value[name]) if name in value else _MISSING
+            if result is _MISSING and required[name]:
+                result = _empty(hints[name])
+            if result is not _MISSING:
+                values[name] = result
         try:
             return cls(**values)
         except ValueError:  # its own bounds
@@ -159,7 +158,7 @@ def _dataclass(cls: type) -> Callable[[Any], Any]:
 
 
 def _empty(hint: Any) -> Any:
-    """What stands for a value that is not there and has no default."""
+    """The value of a field without entry and default."""
     origin = typing.get_origin(hint)
     if origin in (typing.Union, types.UnionType):
         return None

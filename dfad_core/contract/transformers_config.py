@@ -1,6 +1,6 @@
-"""Configs of transformers' image classifiers: which networks are known, and what may stand in them.
+"""Configs of the transformers library's image classifiers: accepted model types, and bounds of the entries.
 
-Torch-free, and without transformers itself: a service checks with it what only a worker can build.
+Needs neither torch nor transformers: the service checks configs, and a worker builds the networks.
 """
 
 from __future__ import annotations
@@ -17,34 +17,33 @@ MODEL_TYPES = (
     "mobilenet_v2", "mobilevit", "mobilevitv2", "poolformer", "pvt", "pvt_v2", "regnet", "resnet",
     "segformer", "siglip", "swiftformer", "swin", "swinv2", "textnet", "vit", "vit_msn",
 )  # fmt: skip
-"""Networks of images alone that need nothing but transformers."""
+"""Model types that take images alone and need no other package."""
 LABELS = ("id2label", "label2id", "num_labels")
-NOT_A_NETWORKS = ("architectures", "dtype", "torch_dtype", "transformers_version", "_name_or_path")
+FILE_ENTRIES = ("architectures", "dtype", "torch_dtype", "transformers_version", "_name_or_path")
+"""Entries that describe the file and not the network."""
 MAX_ENTRIES = 200
 MAX_NUMBER, MAX_LIST, MAX_TEXT, MAX_BLOCKS = 65_536, 256, 200, 512
 MAX_PARAMETERS = 200_000_000
 
 
 def checked(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """A student's config without what it is not for it to say: its classes, its weights' type.
+    """A student's config without its classes, which the job decides, and without `FILE_ENTRIES`.
 
-    Raises ConfigError, whose `param` is the entry; `unknown_architecture` for a model type not known.
+    Raises ConfigError, whose `param` is the entry; `unknown_architecture` for an unknown model type.
     """
     if "auto_map" in raw:
         raise ConfigError("code that a config names is never run", param="auto_map")
     kind = raw.get("model_type")
     if kind not in MODEL_TYPES:
-        known = ", ".join(MODEL_TYPES)
-        raise ConfigError(f"must be one of {known}", code="unknown_architecture", param="model_type")
+        text = f"must be one of {', '.join(MODEL_TYPES)}"
+        raise ConfigError(text, code="unknown_architecture", param="model_type")
     if len(raw) > MAX_ENTRIES:
         raise ConfigError(f"has more than {MAX_ENTRIES} entries", param="model_type")
-    return {
-        name: bounded(name, value) for name, value in raw.items() if name not in (*LABELS, *NOT_A_NETWORKS)
-    }
+    return {name: bounded(name, value) for name, value in raw.items() if name not in (*LABELS, *FILE_ENTRIES)}
 
 
 def bounded(name: str, value: Any, depth: int = 0) -> Any:
-    """`value`, if a network can need it. Raises ConfigError (param = `name`)."""
+    """`value`, if it is within the bounds for an entry. Raises ConfigError (param = `name`)."""
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int | float) and abs(value) <= MAX_NUMBER:
@@ -53,7 +52,7 @@ def bounded(name: str, value: Any, depth: int = 0) -> Any:
     elif isinstance(value, str) and len(value) <= MAX_TEXT:
         return value
     elif isinstance(value, list) and len(value) <= MAX_LIST and depth < 3:
-        return [bounded(name, one, depth + 1) for one in value]
+        return [bounded(name, item, depth + 1) for item in value]
     elif isinstance(value, dict) and not value:
         return value
-    raise ConfigError("A value of the config is larger than any network needs.", param=name)
+    raise ConfigError("A value of the config is too large, or of a type that no entry has.", param=name)

@@ -1,4 +1,4 @@
-"""Where the student's batches come from: fresh ones, the pool, and virtual mixtures."""
+"""Batches of synthetic images, the pool of past batches and the random streams."""
 
 from dfad_core.data.batch import Batch
 from dfad_core.data.pool import Pool, PoolImages

@@ -1,4 +1,4 @@
-"""A batch of synthetic images with the teacher's answers to them."""
+"""A batch of synthetic images with the teacher's logits."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Batch:
-    """Detached from every graph; the teacher need not be asked about these images again."""
+    """Images with the teacher's logits, all without a graph."""
 
     images_BCHW: Tensor
     teacher_logits_BK: Tensor
@@ -26,7 +26,7 @@ class Batch:
         return len(self.images_BCHW)
 
     def rows(self, index: Tensor) -> Batch:
-        """The images at `index` (int64), with their answers; copies."""
+        """The images at `index` (int64) with all that belongs to them; copies."""
         active, attention = (tuple(a[index] for a in stages) for stages in (self.active, self.attention))
         return Batch(self.images_BCHW[index], self.teacher_logits_BK[index], active, attention)
 
@@ -38,8 +38,8 @@ class Batch:
             yield Batch(images, logits, active, attention)
 
 
-def joined(parts: Sequence[Batch]) -> Batch:
-    """The slices of one batch put together again; a single one as it is."""
+def join(parts: Sequence[Batch]) -> Batch:
+    """The batch of these slices; a single slice is returned as it is."""
     if len(parts) == 1:
         return parts[0]
     return Batch(

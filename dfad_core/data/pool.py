@@ -1,4 +1,4 @@
-"""A ring of past batches: the student learns several times from what cost a generator pass."""
+"""Ring buffer of past batches: labelled images that the student trains on again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dfad_core.data.batch import Batch
 
 
 class Pool:
-    """The newest `capacity` batches, drawn from uniformly; whole batches, so no image is copied."""
+    """The newest `capacity` batches. Whole batches are stored and drawn, so that no image is copied."""
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
@@ -24,7 +24,7 @@ class Pool:
         return len(self._batches)
 
     def push(self, batch: Batch) -> None:
-        """Keep images and logits of `batch`, in place of the oldest one if the ring is full."""
+        """Add images and logits of `batch`, in place of the oldest batch if the pool is full."""
         if self.capacity == 0:
             return
         batch = Batch(batch.images_BCHW, batch.teacher_logits_BK)
@@ -35,7 +35,7 @@ class Pool:
         self._next = (self._next + 1) % self.capacity
 
     def draw(self, rng: np.random.Generator) -> Batch:
-        """One batch, each with equal chance. The pool must not be empty."""
+        """One batch, uniformly at random. The pool must not be empty."""
         return self._batches[int(rng.integers(len(self._batches)))]
 
     def recent(self, count: int) -> list[Batch]:
@@ -52,7 +52,7 @@ class Pool:
         }
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device, dtype: torch.dtype) -> None:
-        """Load what `state_dict` returned; images in `dtype`, whatever the machine before this one stored."""
+        """Load what `state_dict` returned; images are converted to `dtype`."""
         batches = [
             Batch(images.to(device, dtype), logits.to(device))
             for images, logits in zip(state["images"], state["teacher_logits"], strict=True)
@@ -60,7 +60,7 @@ class Pool:
         self._batches, self._next = batches, state["next"]
 
     def drop_not_finite(self) -> None:
-        """Leave out the images to which the teacher's answer is NaN or infinite."""
+        """Remove the images whose logits are not finite."""
         oldest_first = self.recent(len(self._batches))[::-1]
         self._batches, self._next = [], 0
         for batch in oldest_first:
@@ -72,10 +72,10 @@ class Pool:
 
 
 class PoolImages(nn.Module):
-    """Gives the pool's newest images for noise z (B, 1), as a generator gives images of its own.
+    """A generator that picks images of the pool by noise z (B, 1); the same z gives the same images.
 
-    Evaluation of a method that fits every batch anew asks this in the place of a generator: what its
-    generator makes of new noise was never fitted. The same z gives the same images.
+    For the evaluation of methods that fit every batch anew: images that their generator makes from new noise
+    are not fitted.
     """
 
     latent_dim = 1
@@ -88,5 +88,5 @@ class PoolImages(nn.Module):
     def forward(self, z_B1: Tensor) -> Tensor:
         """(B, 1), standard normal -> (B, C, H, W) in float32; each image of the pool is equally likely."""
         images_BCHW = self.images_BCHW
-        places = (torch.special.ndtr(z_B1[:, 0].double()) * len(images_BCHW)).long()
-        return images_BCHW[places.clamp_max(len(images_BCHW) - 1)].float()
+        index_B = (torch.special.ndtr(z_B1[:, 0].double()) * len(images_BCHW)).long()
+        return images_BCHW[index_B.clamp_max(len(images_BCHW) - 1)].float()

@@ -1,4 +1,4 @@
-"""The engine's own random streams, so that a resumed run draws what the undisturbed one would."""
+"""The engine's own random streams, so that a resumed run draws the same numbers as an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from torch import Tensor
 
 from dfad_core.losses.virtual_interpolation import Mixing
 
-_NOISE, _POOL, _MIXING, _EVALUATION, _SIDE, _SEARCH = range(6)
+_NOISE, _POOL, _MIXING, _EVALUATION, _EXTRA, _SEARCH = range(6)
 
 
 def stream_seed(seed: int, stream: int, rank: int = 0) -> int:
-    """A 63-bit seed for one stream of one of a job's processes, unrelated to all the others."""
+    """A 63-bit seed for one stream of one of a job's processes, independent of all others."""
     entropy = [seed, stream, rank] if rank else [seed, stream]
     state = np.random.SeedSequence(entropy).generate_state(1, np.uint64)
     return int(state[0]) >> 1
@@ -30,23 +30,23 @@ def evaluation_seed(seed: int) -> int:
 
 
 class Streams:
-    """Separate streams for the noise z, the pool's draws, mixtures, extra batches, searches."""
+    """Separate streams for the noise z, draws from the pool, mixtures, extra batches and searches."""
 
     def __init__(self, seed: int, device: torch.device, rank: int = 0) -> None:
         self.device = device
         self._noise = torch.Generator(device).manual_seed(stream_seed(seed, _NOISE, rank))
         self.pool = np.random.default_rng(stream_seed(seed, _POOL, rank))
         self._mixing = np.random.default_rng(stream_seed(seed, _MIXING, rank))
-        self._side = torch.Generator(device).manual_seed(stream_seed(seed, _SIDE, rank))
+        self._extra = torch.Generator(device).manual_seed(stream_seed(seed, _EXTRA, rank))
         self.search = np.random.default_rng(stream_seed(seed, _SEARCH, rank))
 
     def noise(self, batch_size: int, latent_dim: int) -> Tensor:
         """z ~ N(0, I), float32, (B, Z)."""
         return torch.randn(batch_size, latent_dim, generator=self._noise, device=self.device)
 
-    def side_noise(self, batch_size: int, latent_dim: int) -> Tensor:
+    def extra_noise(self, batch_size: int, latent_dim: int) -> Tensor:
         """z ~ N(0, I) for extra batches, from a stream of its own."""
-        return torch.randn(batch_size, latent_dim, generator=self._side, device=self.device)
+        return torch.randn(batch_size, latent_dim, generator=self._extra, device=self.device)
 
     def mixing(self, batch_size: int, concentration: float) -> Mixing:
         """A permutation of the batch and lambda ~ Beta(a, a) for each pair."""
@@ -62,7 +62,7 @@ class Streams:
         """All streams; NumPy's as JSON text, which safe loading accepts whatever the NumPy release."""
         return {
             "noise": self._noise.get_state(),
-            "side": self._side.get_state(),
+            "side": self._extra.get_state(),
             "pool": json.dumps(self.pool.bit_generator.state),
             "mixing": json.dumps(self._mixing.bit_generator.state),
             "search": json.dumps(self.search.bit_generator.state),
@@ -71,10 +71,10 @@ class Streams:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Load what `state_dict` returned.
 
-        A state of another kind of device cannot be loaded: its streams go on from a seed that this state
-        decides, so a run that moves to or from a GPU draws other noise, but never the same noise twice.
+        The state of a stream on another kind of device cannot be loaded; the stream then starts from a seed
+        derived from that state. A run that moves to or from a GPU draws other noise, but no noise twice.
         """
-        for stream, name in ((self._noise, "noise"), (self._side, "side")):
+        for stream, name in ((self._noise, "noise"), (self._extra, "side")):
             data = state[name].cpu()
             if data.shape == stream.get_state().shape:
                 stream.set_state(data)
@@ -87,9 +87,9 @@ class Streams:
 
 @contextlib.contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Start torch's own streams of the CPU and of `device` from `seed` for the block, then put them back.
+    """Seed torch's own streams of the CPU and of `device` for the block, and restore them afterwards.
 
-    No other device is asked for its stream: reading one waits for that device.
+    Streams of other devices are not read, since reading one waits for its device.
     """
     on_gpu = device.type == "cuda"
     with torch.random.fork_rng([device] if on_gpu else []):

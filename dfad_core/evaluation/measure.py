@@ -1,4 +1,4 @@
-"""Measurements of a student beside its fidelity: latencies, accuracy where there are labels, classes."""
+"""Measurements of a student besides its fidelity: latencies, accuracy where there are labels, classes."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from dfad_core.contract.formats import FORMATS
 from dfad_core.formats.interface import LoadedTeacher
 from dfad_core.formats.teacher import load_teacher
 
-# Now and not at the first file: a process that reads uploaded files can open none of this package any more.
+# All at once: a process that reads uploaded files cannot import modules any more.
 for _row in FORMATS.values():
     importlib.import_module(_row.module)
 

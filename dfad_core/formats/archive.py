@@ -1,4 +1,4 @@
-"""A folder that came as a zip or a tar: its regular files by name, each read within bounds, none unpacked."""
+"""A folder in a zip or a tar: its regular files by name, read one by one within bounds."""
 
 from __future__ import annotations
 
@@ -14,42 +14,42 @@ from dfad_core.contract.containers import GZIP, ZIP
 from dfad_core.contract.errors import TeacherRejected
 
 MAX_FILES = 1000
-TIMES_FILE, SLACK_BYTES = 4, 16 * 2**20
-"""An archive may hold so many times its own size, and that much more: weights hardly shrink."""
+MAX_RATIO, EXTRA_BYTES = 4, 16 * 2**20
+"""Largest unpacked size: MAX_RATIO times the archive's, since weights hardly compress, plus EXTRA_BYTES."""
 PIECE_BYTES = 1 << 20
 
-DAMAGED = (
+ARCHIVE_ERRORS = (
     OSError, EOFError, ValueError, RuntimeError, zlib.error, zipfile.BadZipFile, tarfile.TarError,
 )  # fmt: skip
 
 
 class Folder:
-    """Files by their path, without the one folder that all of them may lie in."""
+    """The files of an archive by path. A single top folder of all of them is not part of the paths."""
 
     def __init__(self, path: Path) -> None:
-        """Raises TeacherRejected: `corrupt_file`, `unsafe_archive` for links and for paths out of it."""
-        self._limit = TIMES_FILE * path.stat().st_size + SLACK_BYTES
+        """Raises TeacherRejected: `corrupt_file`, `unsafe_archive` for links and for paths outside of it."""
+        self._limit = MAX_RATIO * path.stat().st_size + EXTRA_BYTES
         try:
             members = _zip_members(path) if _magic(path).startswith(ZIP) else self._tar_members(path)
         except TeacherRejected:
             raise
-        except DAMAGED as error:
+        except ARCHIVE_ERRORS as error:
             raise TeacherRejected("The archive is damaged.", code="corrupt_file") from error
         self._members = _without_top(members)
 
     @property
     def names(self) -> list[str]:
-        """Of all files."""
+        """Paths of all files."""
         return list(self._members)
 
     def read(self, name: str, most: int) -> bytes:
-        """A small file. Raises TeacherRejected (`structure_limit`) for one that is not."""
+        """The content of a file. Raises TeacherRejected (`structure_limit`) for more than `most` bytes."""
         target = io.BytesIO()
         self._copy(name, target, most)
         return target.getvalue()
 
     def copy(self, name: str, target: Path) -> None:
-        """A large file, onto the disk."""
+        """Write a file to the path `target`. Raises TeacherRejected (`structure_limit`)."""
         with target.open("wb") as out:
             self._copy(name, out, self._limit)
 
@@ -64,39 +64,39 @@ class Folder:
                 while piece := file.read(PIECE_BYTES):
                     copied += len(piece)
                     if copied > most:
-                        text = f"{name[:200]} unpacks to more than is read."
+                        text = f"{name[:200]} unpacks to more than {most} bytes."
                         raise TeacherRejected(text, code="structure_limit")
                     out.write(piece)
         except TeacherRejected:
             raise
-        except DAMAGED as error:
+        except ARCHIVE_ERRORS as error:
             raise TeacherRejected("The archive is damaged.", code="corrupt_file") from error
 
     def _tar_members(self, path: Path) -> dict[str, tuple[Any, Any]]:
-        # Kept open as long as the object: its members are read from it.
+        # Open as long as this object, which reads the members from it.
         file: Any = path.open("rb")
         if _magic(path).startswith(GZIP):
-            file = _Bounded(gzip.GzipFile(fileobj=file), self._limit)
+            file = _BoundedStream(gzip.GzipFile(fileobj=file), self._limit)
         archive = tarfile.TarFile(fileobj=file)
         members: dict[str, tuple[Any, Any]] = {}
         for member in archive:
             if member.isdir():
                 continue
             if not member.isreg():
-                raise TeacherRejected("The archive holds a link or a device.", code="unsafe_archive")
+                raise TeacherRejected("The archive contains a link or a device.", code="unsafe_archive")
             _add(members, member.name, archive, member)
         return members
 
 
-class _Bounded(io.RawIOBase):
-    """A stream that ends badly where it is longer than it may be."""
+class _BoundedStream(io.RawIOBase):
+    """A stream that raises TeacherRejected (`structure_limit`) after `most` bytes."""
 
     def __init__(self, stream: gzip.GzipFile, most: int) -> None:
         self._stream, self._most = stream, most
 
     def read(self, size: int = -1) -> bytes:
         if self._stream.tell() > self._most:
-            raise TeacherRejected("The archive unpacks to more than is read.", code="structure_limit")
+            raise self._too_large()
         return self._stream.read(min(size, PIECE_BYTES) if size >= 0 else PIECE_BYTES)
 
     def tell(self) -> int:
@@ -104,8 +104,13 @@ class _Bounded(io.RawIOBase):
 
     def seek(self, place: int, whence: int = 0) -> int:
         if whence == 0 and place > self._most:
-            raise TeacherRejected("The archive unpacks to more than is read.", code="structure_limit")
+            raise self._too_large()
         return self._stream.seek(place, whence)
+
+    def _too_large(self) -> TeacherRejected:
+        return TeacherRejected(
+            f"The archive unpacks to more than {self._most} bytes.", code="structure_limit"
+        )
 
 
 def _magic(path: Path) -> bytes:
@@ -125,7 +130,7 @@ def _zip_members(path: Path) -> dict[str, tuple[Any, Any]]:
 def _add(members: dict[str, tuple[Any, Any]], name: str, archive: Any, member: Any) -> None:
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name:
-        raise TeacherRejected("The archive has entries outside of itself.", code="unsafe_archive")
+        raise TeacherRejected("The archive has paths that lead out of it.", code="unsafe_archive")
     if str(path) in members or len(members) >= MAX_FILES:
         raise TeacherRejected("The archive has duplicate or too many entries.", code="corrupt_file")
     members[str(path)] = (archive, member)

@@ -1,4 +1,4 @@
-"""Comparing an exported student with the trained one, before anybody is offered it.
+"""Comparison of an exported student with the trained one, before it is offered.
 
 `_BCHW`: batch, channels, height, width; `_NK`: images, classes.
 """
@@ -19,7 +19,7 @@ from dfad_core.hooks import Between, nothing
 TOLERANCE = 1e-4
 """Largest difference of a logit, as a share of the largest logit (at least of 1)."""
 BATCH = 64
-"""Images in a batch, fewer where they are large."""
+"""Number of images in a batch, fewer where they are large."""
 Run = Callable[[Tensor], Tensor]
 
 
@@ -28,7 +28,7 @@ class Comparison:
     """Two networks on the same inputs."""
 
     max_difference: float
-    """Of a logit."""
+    """Largest difference of a logit."""
     largest_logit: float
     agreement: float
     """Share of inputs with the same largest class."""
@@ -36,11 +36,11 @@ class Comparison:
 
     @property
     def within_tolerance(self) -> bool:
-        """Whether the difference is rounding alone."""
+        """Whether the difference can be rounding alone."""
         return self.max_difference <= TOLERANCE * max(1.0, self.largest_logit)
 
     def figures(self) -> dict[str, Any]:
-        """Of an exported student and the trained one, as a job's result has them."""
+        """Figures for a job's result, for an exported student compared with the trained one."""
         return {
             "max_difference": self.max_difference,
             "agreement_with_student": self.agreement,
@@ -49,9 +49,10 @@ class Comparison:
 
 
 def compare(first: Run, second: Run, x_BCHW: Tensor, between: Between = nothing) -> Comparison:
-    """On inputs in the normalised space, and as many of N(0, 1) noise; batches of several sizes.
+    """Compare on `x_BCHW` in the normalised space and on as many images of N(0, 1) noise.
 
-    `between` is called after each batch. Raises ExportError where the second gives no such logits.
+    Batches have several sizes; `between` is called after each. Raises ExportError where the second network's
+    logits have another shape or are not finite.
     """
     noise = torch.randn(x_BCHW.shape, generator=torch.Generator().manual_seed(0))
     channels, height, width = x_BCHW.shape[1:]
@@ -63,24 +64,24 @@ def compare(first: Run, second: Run, x_BCHW: Tensor, between: Between = nothing)
             with torch.no_grad():
                 pairs.append((first(x).float().cpu(), second(x).float().cpu()))
             between()
-    one_NK, other_NK = (torch.cat(logits) for logits in zip(*pairs, strict=True))
-    if one_NK.shape != other_NK.shape or not bool(torch.isfinite(other_NK).all()):
-        raise ExportError("The exported student gives no logits like the trained one's.")
+    first_NK, second_NK = (torch.cat(logits) for logits in zip(*pairs, strict=True))
+    if first_NK.shape != second_NK.shape or not bool(torch.isfinite(second_NK).all()):
+        raise ExportError("The exported student's logits have another shape or are not finite.")
     return Comparison(
-        float((one_NK - other_NK).abs().max()),
-        float(one_NK.abs().max()),
-        float((one_NK.argmax(1) == other_NK.argmax(1)).double().mean()),
-        len(one_NK),
+        float((first_NK - second_NK).abs().max()),
+        float(first_NK.abs().max()),
+        float((first_NK.argmax(1) == second_NK.argmax(1)).double().mean()),
+        len(first_NK),
     )
 
 
 def require_same(
     name: str, module: nn.Module, exported: Run, x_BCHW: Tensor, between: Between = nothing
 ) -> Comparison:
-    """`compare`; raises ExportError where the two differ by more than rounding."""
+    """`compare`; raises ExportError where the two differ by more than `TOLERANCE`."""
     comparison = compare(module.eval(), exported, x_BCHW, between)
     if not comparison.within_tolerance:
         raise ExportError(
-            f"As {name} the student answers otherwise (by up to {comparison.max_difference:.2g}).", param=name
+            f"As {name} the student's logits differ by up to {comparison.max_difference:.2g}.", param=name
         )
     return comparison

@@ -1,6 +1,6 @@
-"""A teacher as this project writes it for itself: tensors and plain data, nothing that was uploaded.
+"""Converted teachers: tensors and plain data that this project wrote, and no uploaded bytes.
 
-A process that reads uploaded files is confined and leaves this file; a process that trains reads only this.
+A sandboxed process reads the uploaded file and writes this one; the process that trains reads only this one.
 It is not trusted either: names, shapes and the network's description are checked again.
 """
 
@@ -25,7 +25,7 @@ KEY = "dfad_teacher"
 
 
 def write_converted(teacher: LoadedTeacher, path: Path) -> None:
-    """Everything that `read_converted` needs to build the same teacher."""
+    """Write the file from which `read_converted` builds the same teacher."""
     description: dict[str, Any] = {
         "architecture": teacher.architecture,
         "args": teacher.args,
@@ -54,7 +54,7 @@ def read_converted(path: Path) -> LoadedTeacher:
         if not row.reads or (document is not None and row.tensors_only):
             raise ValueError("no such network in such a format")
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError, ConfigError) as error:
-        raise TeacherRejected("The converted teacher is garbled.", code="corrupt_file") from error
+        raise TeacherRejected("The converted teacher is damaged.", code="corrupt_file") from error
     source: Source | None = None
     module: nn.Module
     if document is None:

@@ -1,4 +1,4 @@
-"""The format of a model file, from its content: its name is never looked at."""
+"""Detection of a model file's format from its content; its name does not matter."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from dfad_core.contract.formats import FORMATS
 from dfad_core.formats.interface import reader
 
 _EXPORT_HINT = "Save the weights instead: torch.save(model.state_dict(), 'teacher.pt')."
-_REFUSED = {
-    "tar": ("Tar files are not read.", "format_refused"),
-    "gzip": ("Tar files are not read.", "format_refused"),
-    "legacy_torch": ("Files of torch.save before version 1.6 are not read.", "format_refused"),
-    "pickle": ("Bare pickles are not read.", "unsafe_pickle"),
+_REFUSALS = {
+    "tar": ("Tar files are not supported.", "format_refused"),
+    "gzip": ("Tar files are not supported.", "format_refused"),
+    "legacy_torch": ("Files of torch.save before version 1.6 are not supported.", "format_refused"),
+    "pickle": ("Bare pickles are not supported.", "unsafe_pickle"),
 }
-"""Containers that no format recognised: what is wrong with them, and the error's code."""
+"""Message and code for a file in a container that no format recognises."""
 
 
 def detect_format(path: Path) -> str:
@@ -34,5 +34,5 @@ def detect_format(path: Path) -> str:
         possible = row.reads and (container == row.name or container in row.containers)
         if possible and reader(row.name).recognises(path):
             return row.name
-    text, code = _REFUSED.get(container, ("The archive holds no model.", "unsupported_format"))
+    text, code = _REFUSALS.get(container, ("The archive contains no model.", "unsupported_format"))
     raise TeacherRejected(f"{text} {_EXPORT_HINT}", code=code)

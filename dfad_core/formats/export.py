@@ -1,4 +1,4 @@
-"""A trained student in every format that is asked for, each checked before it is offered."""
+"""Export of a trained student to the requested formats, each checked before it is offered."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Export", "export", "required"]
 
 
 def required(names: Sequence[str]) -> list[str]:
-    """The formats of `names` and those that they are made from, each behind what it needs."""
+    """The formats of `names` and those that they are made from, each after what it needs."""
     ordered: list[str] = []
 
     def add(name: str) -> None:
@@ -43,14 +43,14 @@ def export(
     between: Between = nothing,
     ready: Callable[[Export], object] = lambda _: None,
 ) -> list[Export]:
-    """The formats of `names` beside safetensors, which every student has already.
+    """The student in the formats of `names` besides safetensors, which every student has already.
 
-    `synthetic_BCHW` are inputs that were not trained on: one half calibrates, the other one, or its first
-    `checked_images`, checks. Without a `teacher` there are no figures of the agreement with it.
+    `synthetic_BCHW` are inputs that were not trained on: one half is for calibration, the other one, or its
+    first `checked_images`, for the check. Without a `teacher` there are no figures of agreement with it.
 
-    A format that cannot be had is reported to `failed` (its name, why) and left out: the student is not lost
-    for it. `ready` is called with each format as soon as it is checked; `between` between two batches of
-    images and while an exporter runs, and may raise Stopped.
+    A format that cannot be written is reported to `failed` (its name, the reason) and left out. `ready` is
+    called with each format as soon as it is checked. `between` is called between two batches of images and
+    while an exporter runs, and may raise Stopped.
     """
     calibration_BCHW, checked_BCHW = synthetic_BCHW[::2], synthetic_BCHW[1::2][:checked_images]
     contents: dict[str, bytes] = {}
@@ -59,10 +59,10 @@ def export(
         between()
         row = FORMATS[name]
         try:
-            if lacking := [needed for needed in row.needs if needed not in contents]:
-                raise ExportError(f"It is made from {lacking[0]}, which the student lacks.", param=name)
-            needed = {other: contents[other] for other in row.needs}
-            task = ExportTask(student, teacher, metadata, calibration_BCHW, checked_BCHW, needed, between)
+            if missing := [source for source in row.needs if source not in contents]:
+                raise ExportError(f"It is made from {missing[0]}, which failed.", param=name)
+            sources = {source: contents[source] for source in row.needs}
+            task = ExportTask(student, teacher, metadata, calibration_BCHW, checked_BCHW, sources, between)
             contents[name], figures = writer(name).write(task)
         except ExportError as error:
             failed(name, error.message)

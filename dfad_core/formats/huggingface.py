@@ -1,7 +1,7 @@
 """Hugging Face folders in a zip or tar: teachers, read as data alone, and students.
 
-The network is one of transformers' own image classifiers. Code that a folder brings is never looked at.
-A student is written as the folder that transformers loads, in a zip file.
+The network is one of transformers' own image classifiers; code in a folder is never read. A student is
+written as a zip file of the folder that transformers loads.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from dfad_core.formats.archive import Folder
 from dfad_core.formats.check import TOLERANCE, require_same
 from dfad_core.formats.detect import detect_format
 from dfad_core.formats.interface import ExportTask, Hints, LoadedTeacher, Source
-from dfad_core.formats.match import check_layouts, some
+from dfad_core.formats.match import check_layouts, first_names
 from dfad_core.formats.metadata import StudentMetadata
 from dfad_core.formats.safetensors import read_safetensors
 from dfad_core.hooks import signs_of_life
@@ -35,11 +35,11 @@ from dfad_core.networks.from_transformers import Logits, auto_config, classifier
 
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
-PICKLED = "pytorch_model.bin"
+PICKLE = "pytorch_model.bin"
 MAX_JSON_BYTES = 16 * 2**20
 MAX_CLASSES = 100_000
 MAX_SHARING = 1.5
-"""Most parameters for each stored number: some networks share weights that are stored once."""
+"""Largest ratio of parameters to stored numbers: some networks share weights that are stored once."""
 ZIP_TIMESTAMP = (1980, 1, 1, 0, 0, 0)
 """Fixed, so that equal students give byte-identical archives."""
 
@@ -57,7 +57,7 @@ def recognises(path: Path) -> bool:
                 names = [entry.filename for entry in archive.infolist()]
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
             return False
-        # Without such a name it may be a state dict, whose archives have rules of their own.
+        # Without a config it may be a state dict, which `state_dict.recognises` checks.
         if not any(name.rpartition("/")[2] == CONFIG for name in names):
             return False
     return CONFIG in Folder(path).names
@@ -67,7 +67,7 @@ def load(path: Path, hints: Hints) -> LoadedTeacher:
     """The network that the config describes, with the folder's weights.
 
     Raises TeacherRejected: `remote_code_refused`, `unsupported_architecture` with the model type,
-    `architecture_mismatch` where weights and config are not each other's, `one_logit`, `structure_limit`,
+    `architecture_mismatch` where the weights do not fit the config, `one_logit`, `structure_limit`,
     `corrupt_file`.
     """
     hints.refuse_architecture("A Hugging Face folder")
@@ -81,7 +81,7 @@ def load(path: Path, hints: Hints) -> LoadedTeacher:
     notes = [] if input.mean is not None else ["no preprocessor_config.json: mean and std are not known"]
     unread = sorted(n for n in folder.names if n.endswith((".py", ".bin", ".pkl", ".pt", ".pth")))
     if WEIGHTS not in folder.names and INDEX not in folder.names:
-        unread.remove(PICKLED)
+        unread.remove(PICKLE)
     if unread:
         notes.append(f"not read: {', '.join(unread)[:200]}")
     architecture = f"huggingface:{config['model_type']}"
@@ -92,7 +92,7 @@ def load(path: Path, hints: Hints) -> LoadedTeacher:
 def rebuild(document: Any, tensors: Mapping[str, Tensor], shape: tuple[int, int, int]) -> nn.Module:
     """The network of a Source; its document is the checked config. Raises TeacherRejected."""
     if not isinstance(document, Mapping):
-        raise TeacherRejected("The network's config is garbled.", code="corrupt_file")
+        raise TeacherRejected("The network's config is not an object.", code="corrupt_file")
     return _build(checked_config(document), tensors, shape)
 
 
@@ -104,11 +104,11 @@ def checked_config(raw: Mapping[str, Any]) -> dict[str, Any]:
         raise TeacherRejected(text, code="remote_code_refused", param="auto_map")
     if raw.get("quantization_config") is not None:
         raise TeacherRejected(
-            "Quantised folders are not read.", code="tensor_layout", param="quantization_config"
+            "Quantised folders are not supported.", code="tensor_layout", param="quantization_config"
         )
     kind = raw.get("model_type")
     if kind not in MODEL_TYPES:
-        text = f"The model type {str(kind)[:64]} is not read."
+        text = f"The model type {str(kind)[:64]} is not supported."
         raise TeacherRejected(text, code="unsupported_architecture", param="model_type")
     labels = raw.get("id2label") or {}
     classes = len(labels) if isinstance(labels, Mapping) and labels else raw.get("num_labels", 2)
@@ -116,7 +116,7 @@ def checked_config(raw: Mapping[str, Any]) -> dict[str, Any]:
         raise OneLogitRejected
     if type(classes) is not int or not 2 <= classes <= MAX_CLASSES:
         raise TeacherRejected(
-            "The config has no sound number of classes.", code="corrupt_file", param="id2label"
+            "The config has no valid number of classes.", code="corrupt_file", param="id2label"
         )
     defaults = _auto_config().for_model(str(kind)).to_dict()
     names = [n for n in raw if n in defaults and n not in (*LABELS, "dtype", "torch_dtype")]
@@ -128,10 +128,9 @@ def checked_config(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _build(config: Mapping[str, Any], tensors: Mapping[str, Tensor], shape: tuple[int, int, int]) -> Logits:
-    """The network with `tensors` as its weights, under the file's names or those of transformers today, in
-    eval mode.
+    """The network in eval mode, with `tensors` as its weights. Older names of weights are converted.
 
-    Memory is asked for only where the file holds as much. Raises TeacherRejected.
+    Memory is allocated only if the file holds as many numbers. Raises TeacherRejected.
     """
     check_layouts(tensors)
     for name, tensor in tensors.items():
@@ -139,27 +138,27 @@ def _build(config: Mapping[str, Any], tensors: Mapping[str, Tensor], shape: tupl
             text = f"The weights of {name[:200]} are not finite."
             raise TeacherRejected(text, code="nonfinite_weights", param=name[:200])
     try:
-        model, faults = _filled(config, tensors)
+        model, faults = _load_weights(config, tensors)
         module = Logits(model).eval()
         with torch.no_grad():
-            answer = module(torch.zeros(1, *shape)) if not faults else None
+            logits_BK = module(torch.zeros(1, *shape)) if not faults else None
     except MemoryError:
         raise
-    # Whatever the classes of transformers raise for a config that cannot be.
+    # The classes of transformers raise errors of any type for an invalid config.
     except Exception as error:
         text = "The config describes no network that takes these images."
         raise TeacherRejected(text, code="architecture_mismatch", param="config") from error
     if faults:
-        text = f"The weights are not those of the config: {'; '.join(faults)}."
+        text = f"The weights do not fit the config: {'; '.join(faults)}."
         raise TeacherRejected(text, code="architecture_mismatch", param="weights")
-    if answer is None or answer.shape != (1, config["num_labels"]):
-        text = "The network gives no row of logits."
+    if logits_BK is None or logits_BK.shape != (1, config["num_labels"]):
+        text = "The network does not give one logit for each class."
         raise TeacherRejected(text, code="architecture_mismatch", param="config")
     return module
 
 
-def _filled(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> tuple[nn.Module, list[str]]:
-    """The network, and what keeps the weights from being its own."""
+def _load_weights(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> tuple[nn.Module, list[str]]:
+    """The network, and the ways in which the weights do not fit it."""
     settings = _auto_config().for_model(**config)
     network = classifier_class(settings)
     with torch.device("meta"):
@@ -179,7 +178,7 @@ def _filled(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> tuple[n
     lists = {
         kind: sorted(map(str, loading[f"{kind}_keys"])) for kind in ("missing", "unexpected", "mismatched")
     }
-    return model, [f"{kind}: {some(names)}" for kind, names in lists.items() if names]
+    return model, [f"{kind}: {first_names(names)}" for kind, names in lists.items() if names]
 
 
 def _auto_config() -> Any:
@@ -197,7 +196,7 @@ def _read_json(folder: Folder, name: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise TeacherRejected(f"{name} is not JSON.", code="corrupt_file", param=name) from error
     if not isinstance(value, dict):
-        raise TeacherRejected(f"{name} holds no object.", code="corrupt_file", param=name)
+        raise TeacherRejected(f"{name} is not a JSON object.", code="corrupt_file", param=name)
     return value
 
 
@@ -208,14 +207,14 @@ def _weights(folder: Folder, scratch: Path) -> dict[str, Tensor]:
     elif INDEX in folder.names:
         shards = _read_json(folder, INDEX).get("weight_map")
         if not isinstance(shards, dict) or not all(isinstance(shard, str) for shard in shards.values()):
-            raise TeacherRejected("The index of the weights is garbled.", code="corrupt_file", param=INDEX)
+            raise TeacherRejected("The index of the weights is invalid.", code="corrupt_file", param=INDEX)
         names = sorted(set(shards.values()))
         missing = [name for name in names if name not in folder.names]
         if missing:
-            text = f"The archive has no {missing[0][:200]}, which its index names."
+            text = f"The archive has no file {missing[0][:200]}, which its index names."
             raise TeacherRejected(text, code="corrupt_file", param=INDEX)
-    elif PICKLED in folder.names:
-        return _pickled(folder, scratch)
+    elif PICKLE in folder.names:
+        return _pickle_weights(folder, scratch)
     else:
         text = "The folder has no model.safetensors and no pytorch_model.bin."
         raise TeacherRejected(text, code="unsupported_format", param=WEIGHTS)
@@ -228,26 +227,26 @@ def _weights(folder: Folder, scratch: Path) -> dict[str, Tensor]:
         finally:
             shard.unlink(missing_ok=True)  # the mapping stays as long as the tensors
         if set(tensors) & set(weights):
-            raise TeacherRejected("Two files hold the same tensor.", code="corrupt_file", param=INDEX)
+            raise TeacherRejected("Two files contain the same tensor.", code="corrupt_file", param=INDEX)
         weights |= tensors
     return weights
 
 
-def _pickled(folder: Folder, scratch: Path) -> dict[str, Tensor]:
-    """The weights as torch.save wrote them: tensors alone, and no code in the pickle is run."""
+def _pickle_weights(folder: Folder, scratch: Path) -> dict[str, Tensor]:
+    """The tensors of the file that torch.save wrote; no code in the pickle is run."""
     path = scratch / "weights.pt"
     try:
-        folder.copy(PICKLED, path)
+        folder.copy(PICKLE, path)
         if detect_format(path) != "state_dict_pt":
-            text = "The folder's pytorch_model.bin is not what torch.save writes."
-            raise TeacherRejected(text, code="corrupt_file", param=PICKLED)
+            text = "The folder's pytorch_model.bin is not a file of torch.save."
+            raise TeacherRejected(text, code="corrupt_file", param=PICKLE)
         return state_dict.read_tensors(path)[0]
     finally:
         path.unlink(missing_ok=True)
 
 
 def _input(config: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> InputConfig:
-    """Size, mean and std as the preprocessor would have them, the config's size without one."""
+    """Size, mean and std of the preprocessor; without a preprocessor, the config's size."""
     channels = config.get("num_channels", 3)
     side = _sides(preprocessor.get("crop_size")) if preprocessor.get("do_center_crop", True) else None
     side = side or _sides(preprocessor.get("size")) or _sides(config.get("image_size")) or (224, 224)
@@ -258,7 +257,7 @@ def _input(config: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> InputC
         mean, std = (None if v is None else tuple(float(x) for x in v) for v in (mean, std))
         return InputConfig((int(channels), *side), mean, std)
     except (ConfigError, TypeError, ValueError) as error:
-        text = "The preprocessor's size, mean or std cannot be used; name the teacher's input."
+        text = "The preprocessor's size, mean or std is invalid; name the teacher's input."
         raise TeacherRejected(text, code="input_required", param="input") from error
 
 
@@ -272,7 +271,7 @@ def _sides(size: Any) -> tuple[int, int] | None:
 
 
 def write(task: ExportTask) -> tuple[bytes, dict[str, Any]]:
-    """A zip of config.json, model.safetensors and preprocessor_config.json, as transformers loads it.
+    """A zip of config.json, model.safetensors and preprocessor_config.json, loaded again and compared.
 
     Raises ExportError for a student that is no network of transformers.
     """

@@ -1,4 +1,4 @@
-"""Weights that a student begins with: of another run, of a pretrained network, of part of one."""
+"""Initial weights of a student: from another run, a pretrained network or a part of one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dfad_core.formats.interface import tensor_reader
 from dfad_core.formats.match import check_layouts, strip_prefixes
 
 MAX_LISTED = 20
-"""Names in a report."""
+"""Largest number of names in each list of the report."""
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -24,7 +24,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     file_format = detect_format(path)
     if not FORMATS[file_format].tensors_only:
         titles = [row.title for row in FORMATS.values() if row.tensors_only]
-        text = f"A student begins with {' or '.join(titles)}."
+        text = f"Initial weights must be {' or '.join(titles)}."
         raise TeacherRejected(text, code="unsupported_format", param="student.init_from")
     tensors, _ = tensor_reader(file_format).read_tensors(path)
     check_layouts(tensors)
@@ -34,11 +34,11 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 def begin_with(student: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     """Copy into the student every tensor that has the name and shape of one of its own.
 
-    Returns how many were taken, and names that were not. Raises TeacherRejected: `init_mismatch` where
-    nothing fits, `nonfinite_weights` for values that are no finite numbers.
+    Returns the fields of `InitialWeightsMatch`. Raises TeacherRejected: `init_mismatch` where no tensor
+    fits, `nonfinite_weights` for values that are not finite.
     """
     state = student.state_dict()
-    taken, other_shape, unknown = [], [], []
+    copied_names, other_shape, unknown = [], [], []
     for name, tensor in tensors.items():
         own = state.get(name)
         if own is None:
@@ -50,14 +50,14 @@ def begin_with(student: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, A
                 text = f"The initial weights of {name[:200]} are not finite."
                 raise TeacherRejected(text, code="nonfinite_weights", param="student.init_from")
             state[name] = tensor.to(own.dtype)
-            taken.append(name)
-    if not any(state[name].is_floating_point() for name in taken):
-        text = "Nothing in the initial weights has the name and the shape of one of the student's."
+            copied_names.append(name)
+    if not any(state[name].is_floating_point() for name in copied_names):
+        text = "No tensor of the initial weights has the name and the shape of one of the student's."
         raise TeacherRejected(text, code="init_mismatch", param="student.init_from")
     student.load_state_dict(state)
-    missing = sorted(set(state) - set(taken))
+    missing = sorted(set(state) - set(copied_names))
     return {
-        "taken": len(taken),
+        "taken": len(copied_names),
         "of": len(state),
         "missing": missing[:MAX_LISTED],
         "other_shape": other_shape[:MAX_LISTED],

@@ -22,14 +22,14 @@ CALIBRATION_BATCH = 16
 
 
 def write(task: ExportTask) -> tuple[bytes, dict[str, Any]]:
-    """The student's ONNX file quantised, and how often it agrees with the student and its teacher.
+    """The student's ONNX file quantised, and its agreement with student and teacher (if there is one).
 
-    Without a teacher there is no figure of that agreement. Raises ExportError.
+    Raises ExportError.
     """
-    content = _quantised(task.needed["onnx"], task.calibration_BCHW, task.between)
+    content = _quantise(task.sources["onnx"], task.calibration_BCHW, task.between)
     with signs_of_life(task.between):
         run = run_onnx(content)
-    # No tolerance: eight bits do change answers. How many is what its user has to know.
+    # No tolerance: quantisation changes logits, and the user has to know how much.
     figures = compare(task.student.eval(), run, task.checked_BCHW, task.between).figures()
     if task.teacher is not None:
         comparison = compare(task.teacher.eval(), run, task.checked_BCHW, task.between)
@@ -39,7 +39,7 @@ def write(task: ExportTask) -> tuple[bytes, dict[str, Any]]:
 
 
 class _Images:
-    """Synthetic images as the quantiser's data reader: one batch after the other, then None."""
+    """Synthetic images as the quantiser's data reader: batches, then None."""
 
     def __init__(self, x_BCHW: Tensor, between: Between) -> None:
         channels, height, width = x_BCHW.shape[1:]
@@ -53,11 +53,11 @@ class _Images:
         return None if batch is None else {INPUT: batch.numpy()}
 
 
-def _quantised(onnx_content: bytes, calibration_BCHW: Tensor, between: Between) -> bytes:
+def _quantise(onnx_content: bytes, calibration_BCHW: Tensor, between: Between) -> bytes:
     """The ONNX student with weights (by channel) and activations in eight bits, as QDQ operators.
 
-    `calibration_BCHW` are synthetic inputs that show which range each activation takes. `between` is called
-    after each batch of them, and while a pass of the quantiser runs. Raises ExportError.
+    `calibration_BCHW` are synthetic inputs that set the range of each activation. `between` is called after
+    each batch of them, and while a pass of the quantiser runs. Raises ExportError.
     """
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -68,13 +68,13 @@ def _quantised(onnx_content: bytes, calibration_BCHW: Tensor, between: Between) 
     root.setLevel(logging.ERROR)  # the quantiser logs to the root logger
     try:
         with tempfile.TemporaryDirectory() as name, signs_of_life(between):
-            plain, prepared, quantised = (
-                Path(name) / f"{what}.onnx" for what in ("plain", "prepared", "quantised")
+            original, preprocessed, quantised = (
+                Path(name) / f"{stage}.onnx" for stage in ("original", "preprocessed", "quantised")
             )
-            plain.write_bytes(onnx_content)
-            quant_pre_process(str(plain), str(prepared), skip_symbolic_shape=True)
+            original.write_bytes(onnx_content)
+            quant_pre_process(str(original), str(preprocessed), skip_symbolic_shape=True)
             quantize_static(
-                str(prepared),
+                str(preprocessed),
                 str(quantised),
                 reader,
                 quant_format=QuantFormat.QDQ,
@@ -85,7 +85,7 @@ def _quantised(onnx_content: bytes, calibration_BCHW: Tensor, between: Between) 
             return quantised.read_bytes()
     except Stopped:
         raise
-    # As with the exporters: whatever its passes raise.
+    # The quantiser's passes raise errors of any type.
     except Exception as error:
         raise ExportError("The student could not be quantised.", param="int8") from error
     finally:

@@ -1,7 +1,7 @@
-"""What the file of a format has, and what passes between it and the rest of the engine.
+"""Interfaces of the format modules, and the objects that they exchange with the rest of the engine.
 
-A row of `dfad_core.contract.formats` with `reads` names a module with the functions of TensorReader or
-NetworkReader, one with `writes` a module with those of Writer. `reader` and `writer` import it.
+A row of `dfad_core.contract.formats` names its module. With `reads` the module has the functions of
+TensorReader or NetworkReader, with `writes` those of Writer. `reader` and `writer` import it.
 
 `_BCHW`: batch, channels, height, width.
 """
@@ -25,7 +25,7 @@ from dfad_core.hooks import Between, nothing
 
 @dataclass(frozen=True)
 class Hints:
-    """What the caller of `load_teacher` says of the file. None: what the file says of itself holds."""
+    """What the caller of `load_teacher` knows of the file. None: the file decides."""
 
     architecture: str | None = None
     num_classes: int | None = None
@@ -33,30 +33,30 @@ class Hints:
     args: Mapping[str, Any] | None = None
 
     def refuse_architecture(self, what: str) -> None:
-        """Raise TeacherRejected (`architecture_mismatch`) where one is named: `what` holds the network."""
+        """Raise TeacherRejected (`architecture_mismatch`) where one is named, though `what` has its own."""
         if self.architecture is not None:
-            text = f"{what} is its own architecture; name none."
+            text = f"{what} contains its architecture; leave `architecture` out."
             raise TeacherRejected(text, code="architecture_mismatch", param="architecture")
 
     def check_classes(self, what: str, classes: int) -> None:
         """Raise TeacherRejected (`architecture_mismatch`) where another number of classes is named."""
         if self.num_classes not in (None, classes):
-            text = f"{what} knows {classes} classes, not {self.num_classes}."
+            text = f"{what} has {classes} classes, not {self.num_classes}."
             raise TeacherRejected(text, code="architecture_mismatch", param="num_classes")
 
 
 @dataclass(frozen=True)
 class Source:
-    """What a network outside of the catalogue was built from, so that another process can build it again."""
+    """Description and weights of a network outside of the catalogue, from which a process builds it again."""
 
     document: Any
-    """Plain JSON: the network's description, as `NetworkReader.rebuild` takes it."""
+    """Plain JSON: the network's description for `NetworkReader.rebuild`."""
     tensors: Mapping[str, Tensor]
 
 
 @dataclass
 class LoadedTeacher:
-    """A teacher as its file and the caller describe it."""
+    """A teacher, built from its file and the caller's hints."""
 
     module: nn.Module
     """In eval mode: (B, C, H, W) float32 -> logits (B, num_classes)."""
@@ -67,18 +67,18 @@ class LoadedTeacher:
     file_format: str = ""
     """A name of `TEACHER_FORMATS`."""
     notes: list[str] = field(default_factory=list)
-    """What was left out or assumed while reading, in sentences for the user."""
+    """What the reader left out or assumed, in sentences for the user."""
     source: Source | None = None
     """None for an architecture of the catalogue."""
 
 
 class Reader(Protocol):
-    """A module that reads teachers. Nothing in a file is trusted: it is data, never code that is run."""
+    """A module that reads teachers. No file is trusted, and no code in it is run."""
 
     def recognises(self, path: Path) -> bool:
-        """Whether a file whose first bytes or archive are the format's is one.
+        """Whether a file with the format's first bytes, or in one of its archives, is in this format.
 
-        Raises TeacherRejected for one that is, and is damaged or refused.
+        Raises TeacherRejected for a file that is, but is damaged or refused.
         """
         ...
 
@@ -88,7 +88,7 @@ class Reader(Protocol):
 
 
 class TensorReader(Reader, Protocol):
-    """Of a format with `tensors_only`."""
+    """Reader of a format with `tensors_only`."""
 
     def read_tensors(self, path: Path) -> tuple[dict[str, Tensor], list[str]]:
         """The file's tensors, and notes on what was left out. Raises TeacherRejected."""
@@ -96,37 +96,37 @@ class TensorReader(Reader, Protocol):
 
 
 class NetworkReader(Reader, Protocol):
-    """Of a format that holds the network as well; it gives its teachers a Source."""
+    """Reader of a format that contains the network; its teachers have a Source."""
 
     def rebuild(self, document: Any, tensors: Mapping[str, Tensor], shape: tuple[int, int, int]) -> nn.Module:
         """The network of a Source, for inputs of `shape` (C, H, W), in eval mode.
 
-        The document has been in another process's hands: it is checked again. Raises TeacherRejected.
+        The document comes from another process and is checked again. Raises TeacherRejected.
         """
         ...
 
 
 @dataclass(frozen=True)
 class ExportTask:
-    """A student to write, and what to check it with."""
+    """A student to write, with the images to check it on."""
 
     student: nn.Module
     """On the CPU, in eval mode."""
     teacher: nn.Module | None
     metadata: StudentMetadata
     calibration_BCHW: Tensor
-    """Synthetic inputs that show which range activations take."""
+    """Synthetic inputs that set the ranges of activations."""
     checked_BCHW: Tensor
     """Other synthetic inputs, on which the written student is compared."""
-    needed: Mapping[str, bytes]
-    """The student in the formats that the row `needs`, by their names."""
+    sources: Mapping[str, bytes]
+    """The student in the formats that the row `needs`, by name."""
     between: Between = nothing
     """Called between two batches and while an exporter runs; may raise Stopped."""
 
 
 @dataclass(frozen=True)
 class Export:
-    """A student's file and how far it is from the trained student."""
+    """A student's file, and the figures of its comparison with the trained student."""
 
     name: str
     content: bytes
@@ -139,7 +139,7 @@ class Writer(Protocol):
     def write(self, task: ExportTask) -> tuple[bytes, dict[str, Any]]:
         """The file's content and the figures of its check.
 
-        Raises ExportError where the student cannot be had in this format or answers otherwise in it, and
+        Raises ExportError where the student cannot be written in this format or its logits differ in it, and
         ModuleNotFoundError where the format's extra is not installed.
         """
         ...
@@ -157,7 +157,7 @@ def tensor_reader(name: str) -> TensorReader:
 
 
 def network_reader(name: str) -> NetworkReader:
-    """The reader of a format that holds networks."""
+    """The reader of a format that contains networks."""
     assert FORMATS[name].reads
     assert not FORMATS[name].tensors_only
     return cast("NetworkReader", _module(name))

@@ -1,7 +1,6 @@
-"""Labelled images for measuring accuracy: an npz, a zip of class folders or parquet. Nothing is trained or
-chosen on them.
+"""Labelled images for measuring accuracy, and nothing else: an npz, a zip of class folders or parquet.
 
-A user's file is read by a confined process (`read_labelled_file`), which leaves tensors for the one that
+A sandboxed process reads the user's file (`read_labelled_file`) and writes its tensors for the process that
 measures (`write_labelled`, `read_labelled`).
 
 `_NCHW`: images, channels, height, width; `_BCHW`: one batch of them; `_N`: images.
@@ -13,7 +12,7 @@ import io
 import json
 import warnings
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -31,13 +30,16 @@ from dfad_core.formats.safetensors import read_safetensors
 
 KEY = "dfad_labelled"
 BATCH = 256
-"""Images in a batch, fewer where they are large."""
+"""Number of images in a batch, fewer where they are large."""
 MAX_IMAGES = 1_000_000
 MAX_NUMBERS = 2 * 2**30
-"""Numbers in all images together."""
+"""Largest number of pixel values of all images together."""
 MAX_IMAGE_PIXELS = 64 * 2**20
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
-IMAGE_NAMES, LABEL_NAMES = ("images", "image", "x", "x_test", "data"), ("labels", "label", "y", "y_test")
+IMAGE_ARRAYS, LABEL_ARRAYS = ("images", "image", "x", "x_test", "data"), ("labels", "label", "y", "y_test")
+"""Accepted names of arrays in an npz; the first one that it has is read."""
+IMAGE_COLUMNS, LABEL_COLUMNS = ("image", "img", "images"), ("label", "labels", "y")
+"""Accepted names of columns in a parquet file, likewise."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Labelled:
     """Images and their labels."""
 
     images_NCHW: Tensor
-    """uint8: pixels, 0 to 255. float32: in the teacher's normalised space already."""
+    """uint8: pixels, 0 to 255. float32: already in the teacher's normalised space."""
     labels_N: Tensor
     input: InputConfig
     name: str
@@ -57,7 +59,7 @@ class Labelled:
         return len(self.labels_N)
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Images as the teacher wants them, (B, C, H, W) float32, and labels (B), on the CPU."""
+        """Normalised images (B, C, H, W), float32, and labels (B), on the CPU."""
         batch = batch_size(self.input.shape, BATCH)
         for images, labels in zip(
             torch.split(self.images_NCHW, batch), torch.split(self.labels_N, batch), strict=True
@@ -83,7 +85,7 @@ def write_labelled(labelled: Labelled, path: Path) -> None:
 
 
 def read_labelled(path: Path, input: InputConfig, num_classes: int) -> Labelled:
-    """Raises EvaluationRejected for a file that `write_labelled` did not write for such a teacher."""
+    """The data that `write_labelled` wrote. Raises EvaluationRejected if they do not fit the teacher."""
     try:
         tensors, strings = read_safetensors(path)
         description = json.loads(strings[KEY])
@@ -95,72 +97,80 @@ def read_labelled(path: Path, input: InputConfig, num_classes: int) -> Labelled:
         notes = tuple(str(note) for note in description["notes"])
         return Labelled(images, labels, input, str(description["name"]), notes)
     except (KeyError, TypeError, ValueError, RecursionError, TeacherRejected) as error:
-        raise EvaluationRejected("The labelled data are garbled.") from error
+        raise EvaluationRejected("The labelled data are damaged.") from error
 
 
 def read_labelled_file(path: Path, input: InputConfig, num_classes: int) -> Labelled:
-    """The images as `input` wants them and their classes.
+    """The images, in the shape of `input`, and their classes.
 
-    Raises EvaluationRejected (`bad_evaluation_data`) with what is wrong, `evaluation_limit` for too much.
+    Raises EvaluationRejected: `bad_evaluation_data`, `evaluation_limit` for too many or too large images.
     """
     with path.open("rb") as file:
         magic = file.read(4)
     try:
         if magic == b"PAR1":
-            return _checked(_decoded(_parquet(path), input), input, num_classes, "parquet")
+            return _check(_decode(_parquet(path), input), input, num_classes, "parquet")
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 names = archive.namelist()
                 if any(name.endswith(".npy") for name in names):
-                    return _checked(_npz(path, input), input, num_classes, "npz")
-                return _checked(
-                    _decoded(_folders(archive, names, num_classes), input), input, num_classes, "folders"
-                )
+                    return _check(_npz(path, input), input, num_classes, "npz")
+                rows = _folders(archive, names, num_classes)
+                return _check(_decode(rows, input), input, num_classes, "folders")
     except EvaluationRejected:
         raise
     except MemoryError:
         raise EvaluationRejected("The labelled data need too much memory.", code="evaluation_limit") from None
-    # Whatever numpy, Pillow and pyarrow say of a broken file.
+    # numpy, Pillow and pyarrow raise errors of any type for a damaged file.
     except Exception as error:
         raise EvaluationRejected("The labelled data cannot be read.") from error
-    raise EvaluationRejected("Labelled data are an npz, a zip of class folders, or parquet.")
+    raise EvaluationRejected("Labelled data must be an npz, a zip of class folders, or parquet.")
 
 
-def _checked(
+def _check(
     contents: tuple[Tensor, Tensor, list[str]], input: InputConfig, num_classes: int, kind: str
 ) -> Labelled:
     images, labels, notes = contents
     if len(labels) == 0 or len(images) != len(labels):
         raise EvaluationRejected(f"There are {len(images)} images and {len(labels)} labels.")
     if int(labels.min()) < 0 or int(labels.max()) >= num_classes:
-        raise EvaluationRejected(f"Labels are 0 to {num_classes - 1}; there are others.")
+        raise EvaluationRejected(f"Labels must be 0 to {num_classes - 1}; there are others.")
     return Labelled(images, labels, input, f"{len(labels)} labelled images ({kind})", tuple(notes))
 
 
 def _npz(path: Path, input: InputConfig) -> tuple[Tensor, Tensor, list[str]]:
     with np.load(path, allow_pickle=False) as arrays:
         lower = {name.lower(): name for name in arrays.files}
-        names = [next((lower[n] for n in known if n in lower), None) for known in (IMAGE_NAMES, LABEL_NAMES)]
-        if names[0] is None or names[1] is None:
+        image_name, label_name = _first_of(IMAGE_ARRAYS, lower), _first_of(LABEL_ARRAYS, lower)
+        if image_name is None or label_name is None:
             raise EvaluationRejected('The npz needs the arrays "images" and "labels".')
-        images, labels = arrays[names[0]], arrays[names[1]]
+        images, labels = arrays[image_name], arrays[label_name]
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
-        raise EvaluationRejected("The labels are no row of whole numbers.")
+        raise EvaluationRejected("The labels are not a row of whole numbers.")
     if images.size > MAX_NUMBERS or len(labels) > MAX_IMAGES:
-        raise EvaluationRejected("There are more images than are read.", code="evaluation_limit")
+        raise _too_many_images()
     notes = []
     images = _channels_first(images, input)
     if images.dtype.kind == "f":
         if not np.isfinite(images).all():
-            raise EvaluationRejected("Some images have numbers that are not finite.")
-        notes.append("The images are floating point: taken as normalised already.")
+            raise EvaluationRejected("Some images have values that are not finite.")
+        notes.append("The images are floating point and are used as already normalised.")
         tensor = torch.from_numpy(np.ascontiguousarray(images, dtype=np.float32))
     elif images.dtype == np.uint8:
         tensor = torch.from_numpy(np.ascontiguousarray(images))
         notes += _unknown_scale(input)
     else:
-        raise EvaluationRejected("Images are uint8 (0 to 255) or floating point (normalised).")
+        raise EvaluationRejected("Images must be uint8 (0 to 255) or floating point (normalised).")
     return tensor, torch.from_numpy(labels.astype(np.int64)), notes
+
+
+def _first_of(names: Iterable[str], by_lower_case: Mapping[str, str]) -> str | None:
+    """The name in the file for the first of `names` that it has; None if it has none."""
+    return next((by_lower_case[name] for name in names if name in by_lower_case), None)
+
+
+def _too_many_images() -> EvaluationRejected:
+    return EvaluationRejected("There are too many images, or they are too large.", code="evaluation_limit")
 
 
 def _channels_first(images: NDArray[Any], input: InputConfig) -> NDArray[Any]:
@@ -176,7 +186,7 @@ def _channels_first(images: NDArray[Any], input: InputConfig) -> NDArray[Any]:
 
 
 def _folders(archive: zipfile.ZipFile, names: Iterable[str], num_classes: int) -> Iterator[tuple[bytes, int]]:
-    """A picture's class is the folder it lies in: its number, or its place in the alphabet."""
+    """Pictures with their classes: the number of their folder, or its position in alphabetical order."""
     pictures = [
         n for n in names if n.lower().endswith(PICTURE_SUFFIXES) and not PurePosixPath(n).name.startswith(".")
     ]
@@ -191,7 +201,9 @@ def _folders(archive: zipfile.ZipFile, names: Iterable[str], num_classes: int) -
         raise EvaluationRejected(f"There are {len(folders)} class folders for {num_classes} classes.")
     total = sum(archive.getinfo(name).file_size for name in pictures)
     if total > MAX_NUMBERS:
-        raise EvaluationRejected("The pictures unpack to more than is read.", code="evaluation_limit")
+        raise EvaluationRejected(
+            f"The pictures unpack to more than {MAX_NUMBERS} bytes.", code="evaluation_limit"
+        )
     for name in pictures:
         yield archive.read(name), classes[PurePosixPath(name).parent.name]
 
@@ -202,12 +214,9 @@ def _parquet(path: Path) -> Iterator[tuple[bytes, int]]:
 
     file = pq.ParquetFile(path)
     if file.metadata.num_rows > MAX_IMAGES:
-        raise EvaluationRejected("There are more images than are read.", code="evaluation_limit")
+        raise _too_many_images()
     columns = {name.lower(): name for name in file.schema_arrow.names}
-    image, label = (
-        next((columns[n] for n in known if n in columns), None)
-        for known in (("image", "img", "images"), ("label", "labels", "y"))
-    )
+    image, label = _first_of(IMAGE_COLUMNS, columns), _first_of(LABEL_COLUMNS, columns)
     if image is None or label is None:
         raise EvaluationRejected('The parquet file needs the columns "image" and "label".')
     for batch in file.iter_batches(batch_size=256, columns=[image, label]):
@@ -221,7 +230,7 @@ def _parquet(path: Path) -> Iterator[tuple[bytes, int]]:
             yield picture, number
 
 
-def _decoded(rows: Iterable[tuple[bytes, int]], input: InputConfig) -> tuple[Tensor, Tensor, list[str]]:
+def _decode(rows: Iterable[tuple[bytes, int]], input: InputConfig) -> tuple[Tensor, Tensor, list[str]]:
     from PIL import Image
 
     Image.MAX_IMAGE_PIXELS = MAX_IMAGE_PIXELS
@@ -236,7 +245,7 @@ def _decoded(rows: Iterable[tuple[bytes, int]], input: InputConfig) -> tuple[Ten
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         for content, label in rows:
             if len(images) >= MAX_IMAGES or len(images) * channels * height * width > MAX_NUMBERS:
-                raise EvaluationRejected("There are more images than are read.", code="evaluation_limit")
+                raise _too_many_images()
             with Image.open(io.BytesIO(content), formats=("PNG", "JPEG", "BMP", "WEBP")) as picture:
                 pixels = picture.convert(mode)
             if pixels.size != (width, height):
@@ -254,4 +263,4 @@ def _decoded(rows: Iterable[tuple[bytes, int]], input: InputConfig) -> tuple[Ten
 def _unknown_scale(input: InputConfig) -> list[str]:
     if input.mean is not None and input.std is not None:
         return []
-    return ["The teacher's mean and std are not known: pixels were taken as 0 to 1."]
+    return ["The teacher's mean and std are unknown; pixels were scaled to 0 to 1."]

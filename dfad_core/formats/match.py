@@ -1,4 +1,4 @@
-"""Fitting a state dict to an architecture, and finding the architecture that fits one."""
+"""Matching state dicts with architectures: loading one into its network, and finding the network of one."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PLACEHOLDER_CLASSES = 10
 
 
 def strip_prefixes(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """`tensors` without the prefixes that DataParallel, torch.compile and wrappers put before every name."""
+    """`tensors` without the prefixes that DataParallel, torch.compile and wrappers add to every name."""
     stripped = dict(tensors)
     changed = True
     while changed:
@@ -43,13 +43,13 @@ def strip_prefixes(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def without_bookkeeping(tensors: Mapping[str, Tensor], state: Iterable[str]) -> dict[str, Tensor]:
-    """`tensors` without batch counters that are not in `state`, as some writers leave them out."""
+    """`tensors` without batch counters that are not in `state`, which some networks lack."""
     names = set(state)
     return {n: t for n, t in tensors.items() if n in names or not n.endswith("num_batches_tracked")}
 
 
 def differences(tensors: Mapping[str, Tensor], module: nn.Module) -> list[str]:
-    """What keeps `tensors` from being the state of `module`: missing, unexpected, mis-shaped names."""
+    """Why `tensors` are not the state of `module`: missing, unexpected and mis-shaped names."""
     state = module.state_dict()
     tensors = without_bookkeeping(tensors, state)
     missing = [n for n in state if n not in tensors and not n.endswith("num_batches_tracked")]
@@ -60,11 +60,11 @@ def differences(tensors: Mapping[str, Tensor], module: nn.Module) -> list[str]:
         if n in tensors and tensors[n].shape != state[n].shape
     ]
     kinds = (("missing", missing), ("unexpected", unexpected), ("mis-shaped", misshaped))
-    return [f"{kind}: {some(names)}" for kind, names in kinds if names]
+    return [f"{kind}: {first_names(names)}" for kind, names in kinds if names]
 
 
-def some(names: list[str]) -> str:
-    """The first MAX_LISTED names, and how many more there are."""
+def first_names(names: list[str]) -> str:
+    """The first MAX_LISTED names, and the number of others."""
     rest = len(names) - MAX_LISTED
     return ", ".join(names[:MAX_LISTED]) + (f" and {rest} more" if rest > 0 else "")
 
@@ -73,7 +73,7 @@ def some(names: list[str]) -> str:
 def _weights(architecture: str) -> tuple[tuple[str, int], ...]:
     """Names and dimensions of the architecture's weights, from stem to head.
 
-    A file's own order says nothing: safetensors files are sorted by name.
+    The order in a file is no help: safetensors files are sorted by name.
     """
     row = get_architecture(architecture)
     state = build_meta(architecture, PLACEHOLDER_CLASSES, row.input_shape, {}).state_dict()
@@ -87,9 +87,9 @@ def _weight(tensors: Mapping[str, Tensor], names: Iterable[str]) -> Tensor | Non
 
 
 def head_classes(architecture: Architecture, tensors: Mapping[str, Tensor]) -> int | None:
-    """Rows of the architecture's last matrix, its head; None where the file has no such head.
+    """Number of rows of the architecture's last matrix, its head; None where the file has no such head.
 
-    None, too, for lists of layers and configs of transformers: their form stands in their arguments alone.
+    None also for lists of layers and configs of transformers, which the arguments alone describe.
     """
     if architecture in (LAYERS, TRANSFORMERS):
         return None
@@ -100,9 +100,9 @@ def head_classes(architecture: Architecture, tensors: Mapping[str, Tensor]) -> i
 def num_logits(
     architecture: Architecture, tensors: Mapping[str, Tensor], num_classes: int | None
 ) -> int | None:
-    """The caller's number of classes over the file's; None where neither is known.
+    """The caller's number of classes, else the file's; None where neither is known.
 
-    A head of one row has one whatever the caller expects, so that it is refused as what it is.
+    For a head with one row it is 1 whatever the caller expects, so that the error says so.
     """
     head = head_classes(architecture, tensors)
     return head if head == 1 else num_classes or head
@@ -151,7 +151,7 @@ def infer_architecture(
 def closest(
     tensors: Mapping[str, Tensor], num_classes: int | None, shape: tuple[int, int, int] | None
 ) -> list[str]:
-    """The three catalogue entries whose states share most with `tensors`, and what keeps each from it."""
+    """The three catalogue entries that share most tensors with `tensors`, each with its differences."""
     ranked: list[tuple[int, str]] = []
     for architecture in ARCHITECTURES.values():
         classes = num_classes or head_classes(architecture, tensors) or PLACEHOLDER_CLASSES
@@ -173,8 +173,8 @@ def closest(
 def load_fitting(
     tensors: Mapping[str, Tensor], hints: Hints, metadata: StudentMetadata | None, notes: list[str]
 ) -> LoadedTeacher:
-    """The network of the catalogue with `tensors` as its state: named by the caller, by the file's own
-    `metadata`, or the only one that they fit.
+    """A network of the catalogue with `tensors` as its state: the one that the caller or the file's
+    `metadata` name, or the only one that they fit.
 
     Raises TeacherRejected: `architecture_required` where none is named and not exactly one fits, and the
     codes of `check_layouts` and `build_with`; ConfigError for an unknown architecture.
@@ -187,7 +187,7 @@ def load_fitting(
         architecture, args = metadata.architecture, args or metadata.args
         num_classes, input = num_classes or metadata.num_classes, input or metadata.input
     elif architecture is None:
-        architecture, args = _inferred(tensors, num_classes, input.shape if input else None)
+        architecture, args = _require_architecture(tensors, num_classes, input.shape if input else None)
         notes = [*notes, f"inferred architecture {architecture}"]
     row = get_architecture(architecture)
     args = dict(args or infer_args(row, tensors))
@@ -198,16 +198,16 @@ def load_fitting(
     return LoadedTeacher(module, architecture, args, classes, input or InputConfig(shape), notes=notes)
 
 
-def _inferred(
+def _require_architecture(
     tensors: Mapping[str, Tensor], num_classes: int | None, shape: tuple[int, int, int] | None
 ) -> tuple[str, dict[str, int]]:
-    """`infer_architecture`; raises TeacherRejected with the closest entries where it knows none."""
+    """`infer_architecture`; raises TeacherRejected with the closest entries where it returns None."""
     inferred = infer_architecture(tensors, num_classes, shape)
     if inferred is None:
         near = closest(tensors, num_classes, shape)
         raise TeacherRejected(
-            "The file does not say which architecture it is, and its weights fit none or several "
-            f"of the catalogue; name it.{' The closest: ' if near else ''}{' '.join(near)}",
+            "The file does not name its architecture, and its weights fit none or several of the "
+            f"catalogue; name it.{' The closest: ' if near else ''}{' '.join(near)}",
             code="architecture_required",
             param="architecture",
         )
@@ -230,11 +230,11 @@ def build_with(
 ) -> nn.Module:
     """The network called `name` with `tensors` as its state, float32, in eval mode.
 
-    Memory is asked for only after every name and shape agreed, so a small file cannot claim a large
+    Memory is allocated only after every name and shape agreed, so a small file cannot claim a large
     network. Raises TeacherRejected: `architecture_mismatch` with the names, `tensor_layout`,
     `nonfinite_weights`; ConfigError for an unknown architecture.
     """
-    # A head that is not there is one of the differences, whatever its size.
+    # A missing head is one of the differences, whatever size is assumed for it.
     classes = num_classes or head_classes(get_architecture(name), tensors) or PLACEHOLDER_CLASSES
     try:
         faults = differences(tensors, build_meta(name, classes, input_shape, args))
@@ -250,7 +250,7 @@ def build_with(
     module = build_classifier(name, num_classes=classes, input_shape=input_shape, args=args)
     state = module.state_dict()
     for key, tensor in without_bookkeeping(tensors, state).items():
-        state[key] = _sound(key, tensor, state[key].dtype)
+        state[key] = _convert(key, tensor, state[key].dtype)
     module.load_state_dict(state)
     return module.eval()
 
@@ -267,21 +267,18 @@ def check_layouts(tensors: Mapping[str, Tensor]) -> None:
         if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
             raise _refusal(key, "repeats its values instead of storing each", "tensor_layout")
         if max(tensor.shape, default=0) > MAX_SIDE:
-            raise _refusal(key, "has a size that nothing has", "tensor_layout")
+            raise _refusal(key, f"has a dimension over {MAX_SIDE}", "tensor_layout")
 
 
-def _sound(key: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
+def _convert(key: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
     """`tensor` as `dtype`. Raises TeacherRejected: `tensor_layout`, `nonfinite_weights`."""
-
-    def refuse(what: str, code: str) -> TeacherRejected:
-        return _refusal(key, what, code)
-
     if dtype.is_floating_point and not tensor.is_floating_point():
-        raise refuse(f"holds {str(tensor.dtype).removeprefix('torch.')}, not real numbers", "tensor_layout")
-    # After the conversion: what float64 can hold may be infinite here.
+        kind = str(tensor.dtype).removeprefix("torch.")
+        raise _refusal(key, f"contains {kind}, not real numbers", "tensor_layout")
+    # After the conversion: a finite float64 may be infinite in float32.
     tensor = tensor.to(dtype)
     if not bool(torch.isfinite(tensor).all()):
-        raise refuse("has values that are NaN or infinite in float32", "nonfinite_weights")
+        raise _refusal(key, "has values that are NaN or infinite in float32", "nonfinite_weights")
     if key.endswith("running_var") and bool((tensor < 0).any()):
-        raise refuse("has negative variances, whose roots are NaN", "nonfinite_weights")
+        raise _refusal(key, "has negative variances, whose roots are NaN", "nonfinite_weights")
     return tensor

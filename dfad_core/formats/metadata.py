@@ -12,12 +12,12 @@ from dfad_core.contract.config import InputConfig
 
 KEY = "dfad"
 MAX_NUMBER = 100_000
-"""Most classes in a file's metadata; sides and channels have closer bounds of their own."""
+"""Largest number of classes in a file's metadata; sides and channels have bounds of their own."""
 
 
 @dataclass(frozen=True)
 class StudentMetadata:
-    """What it takes to build the network again and to normalise its input."""
+    """Everything needed to build the network again and to normalise its input."""
 
     architecture: str
     args: dict[str, Any]
@@ -31,7 +31,7 @@ class StudentMetadata:
 
     @classmethod
     def from_strings(cls, metadata: Mapping[str, str]) -> StudentMetadata | None:
-        """None for a file that this project did not write. Raises ValueError on a garbled one."""
+        """The metadata in a file; None if this project did not write it. Raises ValueError if invalid."""
         if KEY not in metadata:
             return None
         try:
@@ -42,7 +42,7 @@ class StudentMetadata:
             extra = dict(data.get("extra", {}))
             return cls(row.name, args, _integer(data["num_classes"]), input, extra)
         except (KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-            raise ValueError("the metadata of this project is garbled") from error
+            raise ValueError("the metadata of this project is invalid") from error
 
 
 def _integer(value: Any) -> int:

@@ -1,6 +1,6 @@
 """ONNX: teachers as differentiable networks, checked against onnxruntime, and students.
 
-Students have opset 18, take batches of any size and carry their metadata.
+Students have opset 18, take batches of any size and contain their metadata.
 
 `_BCHW`: batch, channels, height, width; `_NK`: images, classes.
 """
@@ -29,24 +29,23 @@ from dfad_core.networks.onnx_graph import Graph, build_graph
 ARCHITECTURE = "onnx"
 NUM_CHECKED_IMAGES = 2
 READING_TOLERANCE = 1e-3
-"""Of the largest logit: what two orders of summing float32 may differ by in a deep network."""
+"""Largest difference, as a share of the largest logit; float32 sums depend on the order of summing."""
 OPSET = 18
 INPUT, OUTPUT = "images", "logits"
 EXAMPLE_BATCH = 2
-"""With 1 the exporter would take the batch for fixed."""
+"""With 1 the exporter would fix the size of the batch."""
 
 
-def recognises(path: Path) -> bool:  # noqa: ARG001  (its first bytes are all that tells it)
-    """True: more than its first bytes tell only parsing shows."""
+def recognises(path: Path) -> bool:  # noqa: ARG001
+    """True: the first bytes identify the format, and `load` checks the rest."""
     return True
 
 
 def load(path: Path, hints: Hints) -> LoadedTeacher:
     """The graph as a network.
 
-    Raises TeacherRejected: the codes of `read_onnx` and `build_graph`, `input_required` where the file
-    leaves the size of an image open and nobody names it, `conversion_mismatch` where onnxruntime answers
-    otherwise than the network.
+    Raises TeacherRejected: the codes of `read_onnx` and `build_graph`, `input_required` where neither the
+    file nor the hints have the size of an image, `conversion_mismatch` where onnxruntime gives other logits.
     """
     hints.refuse_architecture("An ONNX file")
     parsed = read_onnx(path)
@@ -70,7 +69,7 @@ def rebuild(document: Any, tensors: Mapping[str, Tensor], shape: tuple[int, int,
 
 
 def _shape(parsed: OnnxNetwork, input: InputConfig | None) -> tuple[int, int, int]:
-    """(C, H, W) of the caller's `input`, which must be the file's where the file fixes it."""
+    """(C, H, W) of the caller's `input`, else of the file; the two must agree where the file has sizes."""
     shape = input.shape if input is not None else parsed.shape
     fixed = parsed.shape
     if any(f is not None and s is not None and f != s for f, s in zip(fixed, shape, strict=True)):
@@ -81,7 +80,7 @@ def _shape(parsed: OnnxNetwork, input: InputConfig | None) -> tuple[int, int, in
         )
     if None in shape:
         raise TeacherRejected(
-            "The graph leaves the size of an image open; name the input's shape.",
+            "The graph does not fix the size of an image; name the input's shape.",
             code="input_required",
             param="input",
         )
@@ -90,7 +89,7 @@ def _shape(parsed: OnnxNetwork, input: InputConfig | None) -> tuple[int, int, in
 
 
 def _compare(path: Path, module: nn.Module, parsed: OnnxNetwork, shape: tuple[int, int, int]) -> list[str]:
-    """Run the file in onnxruntime beside the network, on random images; a note where it is not installed.
+    """Compare the network with the file in onnxruntime, on random images; a note if that is not possible.
 
     Raises TeacherRejected (`conversion_mismatch`) where the two differ by more than READING_TOLERANCE.
     """
@@ -100,7 +99,7 @@ def _compare(path: Path, module: nn.Module, parsed: OnnxNetwork, shape: tuple[in
         return ["not checked against onnxruntime, which is not installed"]
     onnxruntime.disable_telemetry_events()
     x_BCHW = torch.randn(NUM_CHECKED_IMAGES, *shape, generator=torch.Generator().manual_seed(0))
-    fed = x_BCHW.permute(0, 2, 3, 1) if parsed.graph.input == "channels first" else x_BCHW
+    images = x_BCHW.permute(0, 2, 3, 1) if parsed.graph.input == "channels first" else x_BCHW
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
@@ -108,22 +107,25 @@ def _compare(path: Path, module: nn.Module, parsed: OnnxNetwork, shape: tuple[in
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         name = session.get_inputs()[0].name
-        answers = [
-            torch.from_numpy(session.run([parsed.output], {name: one.repeat(batch, 1, 1, 1).numpy()})[0])[:1]
-            for one in torch.split(fed, 1)
+        outputs = [
+            torch.from_numpy(session.run([parsed.output], {name: image.repeat(batch, 1, 1, 1).numpy()})[0])[
+                :1
+            ]
+            for image in torch.split(images, 1)
         ]
     except Exception as error:  # noqa: BLE001  (its exceptions have no common base)
         return [f"not checked: onnxruntime does not run the file ({type(error).__name__})"]
     with torch.no_grad():
-        own_NK = module(x_BCHW)
+        module_NK = module(x_BCHW)
     if parsed.softmax is not None:
-        own_NK = torch.softmax(own_NK, 1) if parsed.softmax == "Softmax" else torch.log_softmax(own_NK, 1)
-    other_NK = torch.cat(answers).float()
-    if other_NK.shape != own_NK.shape or bool(
-        (other_NK - own_NK).abs().max() > READING_TOLERANCE * max(float(other_NK.abs().max()), 1e-3)
+        softmax = torch.softmax if parsed.softmax == "Softmax" else torch.log_softmax
+        module_NK = softmax(module_NK, 1)
+    runtime_NK = torch.cat(outputs).float()
+    if runtime_NK.shape != module_NK.shape or bool(
+        (runtime_NK - module_NK).abs().max() > READING_TOLERANCE * max(float(runtime_NK.abs().max()), 1e-3)
     ):
         raise TeacherRejected(
-            "The graph was read, but answers otherwise than onnxruntime does.", code="conversion_mismatch"
+            "The converted graph gives other logits than the file in onnxruntime.", code="conversion_mismatch"
         )
     return []
 
@@ -173,9 +175,9 @@ def _student_bytes(module: nn.Module, metadata: StudentMetadata) -> bytes:
             )
         assert program is not None
         model = program.model_proto
-    except ModuleNotFoundError:  # an extra that is not installed is no fault of the network
+    except ModuleNotFoundError:  # an extra is not installed
         raise
-    # The exporter raises whatever its passes raise; the trace is for the log.
+    # The exporter's passes raise errors of any type; the trace is for the log.
     except Exception as error:
         raise ExportError("The student could not be written as ONNX.", param="onnx") from error
     _remove_sources(model.graph)
@@ -186,7 +188,7 @@ def _student_bytes(module: nn.Module, metadata: StudentMetadata) -> bytes:
 
 
 def _remove_sources(graph: Any) -> None:
-    """Remove the file and line of this machine that the exporter notes for every node."""
+    """Remove the source file and line that the exporter stores for every node."""
     for item in (graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
         del item.metadata_props[:]
         item.doc_string = ""
@@ -194,7 +196,7 @@ def _remove_sources(graph: Any) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter warns of packages that it does not need."""
+    """Silence the exporter, which warns of packages that it does not need."""
     exporter = logging.getLogger("torch.onnx")
     level = exporter.level
     exporter.setLevel(logging.ERROR)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 MAX_TENSORS = 100_000
 MAX_INTEGERS = 2**20
-"""Most integers in one constant that is no weight."""
+"""Largest number of values in a constant that is not a weight."""
 STANDARD = ("", "ai.onnx")
 SOFTMAX = ("Softmax", "LogSoftmax")
 
@@ -30,23 +30,26 @@ class OnnxNetwork:
     graph: Graph
     tensors: dict[str, Tensor]
     shape: tuple[int | None, int | None, int | None]
-    """(C, H, W) of an image; None where the file leaves a size open."""
+    """(C, H, W) of an image; None where the file does not fix a size."""
     output: str
     """Name of the file's own output."""
     softmax: str | None
-    """Operator behind the logits, which the graph leaves out: `Softmax`, `LogSoftmax` or None."""
+    """Last operator of the file, which `graph` leaves out: `Softmax`, `LogSoftmax` or None."""
     notes: list[str] = field(default_factory=list)
 
 
 def read_onnx(path: Path) -> OnnxNetwork:
-    """Raises TeacherRejected: `corrupt_file`, `external_data`, `unsupported_op`, `tensor_layout`,
+    """Parse the file at `path`.
+
+    Raises TeacherRejected: `corrupt_file`, `external_data`, `unsupported_op`, `tensor_layout`,
     `structure_limit`, `nonfinite_weights`, `missing_extra` where the onnx package is not installed.
     """
     try:
         import onnx
         from google.protobuf.message import DecodeError
     except ImportError as error:
-        raise TeacherRejected("This service does not read ONNX files.", code="missing_extra") from error
+        text = "ONNX files need the package onnx, which is not installed here."
+        raise TeacherRejected(text, code="missing_extra") from error
     model = onnx.ModelProto()
     try:
         model.ParseFromString(path.read_bytes())
@@ -54,12 +57,12 @@ def read_onnx(path: Path) -> OnnxNetwork:
         raise TeacherRejected("The ONNX file is damaged or incomplete.", code="corrupt_file") from error
     _refuse_external(model)
     if model.functions:
-        model = _inlined(model)
+        model = _inline_functions(model)
     return _read(model)
 
 
 def _refuse_external(model: onnx.ModelProto) -> None:
-    """Before anything else looks at the tensors: a library that does would open the files."""
+    """Raise TeacherRejected for weights in other files, before any library opens them."""
     import onnx
 
     for tensor in _all_tensors(model):
@@ -80,38 +83,43 @@ def _all_tensors(model: onnx.ModelProto) -> list[Any]:
                 tensors += [attribute.t, *attribute.tensors]
                 graphs += [attribute.g, *attribute.graphs] if attribute.HasField("g") else attribute.graphs
         if len(tensors) > MAX_TENSORS or len(graphs) > MAX_NODES:
-            raise TeacherRejected("The graph has more tensors than are read.", code="structure_limit")
+            raise TeacherRejected(f"The graph has more than {MAX_TENSORS} tensors.", code="structure_limit")
     return tensors
 
 
-def _inlined(model: onnx.ModelProto) -> onnx.ModelProto:
+def _too_many_nodes() -> TeacherRejected:
+    return TeacherRejected(f"The graph has more than {MAX_NODES} nodes.", code="structure_limit")
+
+
+def _inline_functions(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model with the bodies of its own functions in place of their calls."""
     import onnx.inliner
 
     calls = sum(len(f.node) for f in model.functions) * max(len(model.graph.node), 1)
     if calls > MAX_NODES**2 // 1000 or len(model.functions) > 1000:
-        raise TeacherRejected("The graph has more nodes than are read.", code="structure_limit")
+        raise _too_many_nodes()
     try:
         return onnx.inliner.inline_local_functions(model)
-    except Exception as error:  # the library's C++ raises what it likes
+    except Exception as error:  # the library's C++ raises errors of any type
         raise TeacherRejected("The ONNX file's functions cannot be read.", code="corrupt_file") from error
 
 
 def _read(model: onnx.ModelProto) -> OnnxNetwork:
     graph = model.graph
     if len(graph.node) > MAX_NODES:
-        raise TeacherRejected("The graph has more nodes than are read.", code="structure_limit")
+        raise _too_many_nodes()
     if graph.sparse_initializer:
         raise TeacherRejected("The graph has sparse tensors.", code="tensor_layout")
     opset = max((o.version for o in model.opset_import if o.domain in STANDARD), default=0)
     if not 7 <= opset <= 30:
-        raise TeacherRejected(f"ONNX operator set {opset} is not read (7 to 30 are).", code="unsupported_op")
+        text = f"ONNX operator set {opset} is not supported (7 to 30 are)."
+        raise TeacherRejected(text, code="unsupported_op")
     tensors = {t.name: tensor_of(t) for t in graph.initializer}
     nodes: list[Node] = []
     for node in graph.node:
         if node.domain not in STANDARD:
             name = f"{node.domain}.{node.op_type}"[:96]
-            raise TeacherRejected(f"The operator {name} is not read.", code="unsupported_op", param=name)
+            raise TeacherRejected(f"The operator {name} is not supported.", code="unsupported_op", param=name)
         if node.op_type == "Constant":
             tensors[node.output[0]] = _constant(node)
         else:
@@ -140,15 +148,15 @@ def _network(
         name = "channels first"
         notes.append("takes channels last; the teacher here takes them first")
     output = "logits" if "logits" in outputs else outputs[0]
-    maker = {result: node for node in nodes for result in node.outputs}
-    last, softmax = output, None
-    if output in maker and maker[output].op in SOFTMAX:
-        softmax, output = maker[output].op, maker[output].inputs[0]
+    node_of = {result: node for node in nodes for result in node.outputs}
+    file_output, softmax = output, None
+    if output in node_of and node_of[output].op in SOFTMAX:
+        softmax, output = node_of[output].op, node_of[output].inputs[0]
         notes.append(f"ended with {softmax}, which is left out: a student learns from logits")
-    used = {n for node in nodes for n in node.inputs}
+    inputs = {n for node in nodes for n in node.inputs}
     graph = Graph(name, output, tuple(nodes), opset, batch)
-    weights = {key: tensor for key, tensor in tensors.items() if key in used or key == output}
-    return OnnxNetwork(graph, weights, (shape[0], shape[1], shape[2]), last, softmax, notes)
+    weights = {key: tensor for key, tensor in tensors.items() if key in inputs or key == output}
+    return OnnxNetwork(graph, weights, (shape[0], shape[1], shape[2]), file_output, softmax, notes)
 
 
 def _constant(node: onnx.NodeProto) -> Tensor:
@@ -161,7 +169,7 @@ def _constant(node: onnx.NodeProto) -> Tensor:
         "value": lambda a: tensor_of(a.t),
     }
     if attribute is None or attribute.name not in kinds:
-        raise TeacherRejected("A constant is of a kind that is not read.", code="unsupported_op")
+        raise TeacherRejected("A constant has a type that is not supported.", code="unsupported_op")
     return kinds[attribute.name](attribute)
 
 
@@ -184,7 +192,7 @@ def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
         else:
             name = node.op_type[:64]
             raise TeacherRejected(
-                f"The operator {name} holds a graph or tensor of its own, which is not read.",
+                f"The operator {name} contains a graph or a tensor, which is not supported.",
                 code="unsupported_op",
                 param=name,
             )
@@ -194,7 +202,7 @@ def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
 def tensor_of(proto: onnx.TensorProto) -> Tensor:
     """A tensor of the file: float32, int64 or bool. Raises TeacherRejected.
 
-    Its sizes are compared with the stored bytes before anything is allocated.
+    Its dimensions are compared with the stored bytes before anything is allocated.
     """
     import onnx
     from onnx import numpy_helper
@@ -205,9 +213,10 @@ def tensor_of(proto: onnx.TensorProto) -> Tensor:
         kinds.INT16: 2, kinds.INT8: 1, kinds.UINT8: 1, kinds.BOOL: 1,
     }  # fmt: skip
     if proto.data_type not in sizes:
-        raise TeacherRejected("A tensor has a type that is not read.", code="tensor_layout", param=proto.name)
+        text = "A tensor has a type that is not supported."
+        raise TeacherRejected(text, code="tensor_layout", param=proto.name)
     if any(d < 0 for d in proto.dims) or len(proto.dims) > 8:
-        raise TeacherRejected("A tensor has impossible sizes.", code="corrupt_file", param=proto.name)
+        raise TeacherRejected("A tensor has invalid dimensions.", code="corrupt_file", param=proto.name)
     stored = (
         len(proto.raw_data) / sizes[proto.data_type]
         if proto.HasField("raw_data")
@@ -215,7 +224,7 @@ def tensor_of(proto: onnx.TensorProto) -> Tensor:
     )
     if prod(proto.dims) != stored:
         raise TeacherRejected(
-            "A tensor does not have the bytes that its sizes ask for.", code="corrupt_file", param=proto.name
+            "A tensor does not have the bytes of its dimensions.", code="corrupt_file", param=proto.name
         )
     array = numpy_helper.to_array(proto)
     floating = proto.data_type in (kinds.FLOAT, kinds.DOUBLE, kinds.FLOAT16, kinds.BFLOAT16)
@@ -228,7 +237,7 @@ def tensor_of(proto: onnx.TensorProto) -> Tensor:
 
 
 def _allow_bounds(tensor: Tensor, name: str) -> None:
-    """Masks of attention are full of minus infinity; a weight never is."""
+    """Raise TeacherRejected for NaN, and for infinity in a weight; attention masks contain minus infinity."""
     if bool(torch.isnan(tensor).any()) or tensor.numel() > MAX_INTEGERS:
         raise TeacherRejected(
             f"{name} has values that are NaN or infinite in float32.", code="nonfinite_weights", param=name

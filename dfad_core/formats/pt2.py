@@ -16,7 +16,7 @@ from dfad_core.hooks import signs_of_life
 
 METADATA_FILE = f"{KEY}.json"
 EXAMPLE_BATCH = 2
-"""With 1 the exporter would take the batch for fixed."""
+"""With 1 the exporter would fix the size of the batch."""
 
 
 def write(task: ExportTask) -> tuple[bytes, dict[str, Any]]:
@@ -29,7 +29,7 @@ def write(task: ExportTask) -> tuple[bytes, dict[str, Any]]:
 
 
 def _student_bytes(module: nn.Module, metadata: StudentMetadata) -> bytes:
-    """What `torch.export.load` reads, for any batch size, with the metadata as extra file `dfad.json`.
+    """The file for `torch.export.load`, for any batch size, with the metadata as extra file `dfad.json`.
 
     Raises ExportError for a network that cannot be exported.
     """
@@ -41,7 +41,7 @@ def _student_bytes(module: nn.Module, metadata: StudentMetadata) -> bytes:
         for node in program.graph.nodes:
             node.meta.pop("stack_trace", None)  # names files of this machine
         torch.export.save(program, buffer, extra_files={METADATA_FILE: metadata.to_strings()[KEY]})
-    # The exporter raises whatever its passes raise; the trace is for the log.
+    # The exporter's passes raise errors of any type; the trace is for the log.
     except Exception as error:
         raise ExportError(
             "The student could not be written as a torch.export program.", param="pt2"

@@ -1,4 +1,4 @@
-"""Safetensors: reading tensors and teachers, and students as files that carry their architecture."""
+"""Safetensors: reading tensors and teachers, and students as files that contain their architecture."""
 
 from __future__ import annotations
 
@@ -24,12 +24,13 @@ MAX_HEADER_BYTES = 100_000_000
 
 
 def recognises(path: Path) -> bool:
-    """Raises TeacherRejected (`corrupt_file`) for a header that is longer than the file or than is read."""
+    """True. Raises TeacherRejected (`corrupt_file`) for a header longer than the file or the limit."""
     most = min(MAX_HEADER_BYTES, path.stat().st_size - SAFETENSORS_LENGTH_BYTES)
     with path.open("rb") as file:
         header_bytes = int.from_bytes(file.read(SAFETENSORS_LENGTH_BYTES), "little")
     if header_bytes > most:
-        raise TeacherRejected("The safetensors header is longer than it may be.", code="corrupt_file")
+        text = "The safetensors header is longer than the file or than the limit."
+        raise TeacherRejected(text, code="corrupt_file")
     return True
 
 
@@ -40,7 +41,7 @@ def load(path: Path, hints: Hints) -> LoadedTeacher:
     """
     tensors, strings = read_safetensors(path)
     if not tensors:
-        raise TeacherRejected("The file holds no tensor.", code="unsupported_format")
+        raise TeacherRejected("The file contains no tensor.", code="unsupported_format")
     notes: list[str] = []
     metadata = None
     try:
@@ -69,7 +70,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def _refuse_duplicate_keys(path: Path) -> None:
-    """The library takes the last of two equal names; which one was meant nobody knows."""
+    """Raise TeacherRejected for a name that occurs twice; the library would use the last one."""
 
     def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
         entries = dict(pairs)
@@ -121,10 +122,10 @@ def load_student(path: str | Path) -> nn.Module:
         metadata = StudentMetadata.from_strings(strings)
     except ValueError as error:
         raise TeacherRejected(
-            "The metadata of the student's file are garbled.", code="corrupt_file"
+            "The metadata of the student's file are invalid.", code="corrupt_file"
         ) from error
     if metadata is None:
-        raise TeacherRejected("The file does not say which student it is.", code="unsupported_format")
+        raise TeacherRejected("The file does not name the student's architecture.", code="unsupported_format")
     module = build_with(
         tensors,
         metadata.architecture,

@@ -1,4 +1,4 @@
-"""`load_teacher`: from a file that nobody has vouched for to a network in eval mode."""
+"""`load_teacher`: an untrusted file as a network in eval mode."""
 
 from __future__ import annotations
 
@@ -20,18 +20,17 @@ def load_teacher(
     input: InputConfig | None = None,
     args: Mapping[str, Any] | None = None,
 ) -> LoadedTeacher:
-    """Read the teacher at `path`; what the caller names wins over what the file says of itself.
+    """Read the teacher at `path`; the caller's arguments take precedence over the file's metadata.
 
-    With no architecture named and none in the file, the catalogue is tried by names and shapes.
-    Raises TeacherRejected with a code of its own for every way in which a file can be bad,
-    `architecture_required` if nothing fits, `one_logit` for a network that gives one, and ConfigError for an
-    unknown architecture.
+    Without an architecture, the names and shapes of the tensors are compared with the catalogue. Raises
+    TeacherRejected with a code for each kind of fault, among them `architecture_required` if nothing fits and
+    `one_logit` for a network with one logit; ConfigError for an unknown architecture.
     """
     path = Path(path)
     file_format = detect_format(path)
     teacher = reader(file_format).load(path, Hints(architecture, num_classes, input, args))
     teacher.file_format = file_format
-    # Here and not in a format, so that a new one has it too.
+    # Here and not in each format.
     if teacher.num_classes < 2:
         raise OneLogitRejected
     return teacher

@@ -7,17 +7,17 @@ import secrets
 from pathlib import Path
 
 UNFINISHED = ".unfinished"
-"""Suffix of a file that is being written, or whose writer died."""
+"""Suffix of a file that is being written, or whose process died."""
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write `content` to `path`. Whenever the process or the machine dies, `path` is the old file or the new.
+    """Write `content` to `path`. If the process or the machine dies, `path` is the old file or the new one.
 
-    Raises OSError, which leaves the old file as it was.
+    After an OSError `path` is the old file.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}{UNFINISHED}")
     try:
-        # "x" refuses to follow or overwrite anything that is there.
+        # "x" neither follows nor overwrites an existing file.
         with temporary.open("xb") as file:
             file.write(content)
             file.flush()

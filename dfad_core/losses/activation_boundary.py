@@ -17,7 +17,7 @@ def activation_boundary(
     Heo et al. 2019, arXiv 1811.03233, the margin form of the activation-boundary loss. Differs from the
     paper in taking the mean over units and stages instead of a weighted sum, so that one weight
     serves networks of any size, and in training together with the logits instead of before them.
-    Its use inside the adversarial game (Qu et al., arXiv 2102.11638) is inferred from the abstract.
+    Its use in adversarial training (Qu et al., arXiv 2102.11638) is inferred from the abstract.
 
     Shapes: for each stage l a pair of equal shape, the adapted student pre-activations r_l(f_S) and a
     boolean tensor 1(f_T > 0) -> (). Range: [0, inf). Reduction: mean over units, then over stages.

@@ -12,12 +12,12 @@ def agreed_divergence(student_logits_BK: Tensor, teacher_logits_BK: Tensor) -> T
     .. math:: D = \frac{1}{B} \sum_b 1(\arg\max s_b = \arg\max t_b) \sum_k p_{bk} \log \frac{p_{bk}}{q_{bk}},
               \quad p = \mathrm{softmax}(t), \; q = \mathrm{softmax}(s)
 
-    Fang et al. 2021 (CMI), arXiv 2105.08584, the adversarial term of its inversion (taken up by FastDFKD
-    and NAYER): images that the student already classifies differently count as 0. Differs from the
+    Fang et al. 2021 (CMI), arXiv 2105.08584, the adversarial term of its inversion, also used by FastDFKD
+    and NAYER: images that the student already classifies differently count as 0. Differs from the
     paper in nothing known.
 
     Shapes: two (B, K) tensors -> (). Range: [0, inf). Reduction: sum over classes, mean over the whole
-    batch, in float32 or finer. Gradient: whatever produced its arguments; the choice carries none.
+    batch, in float32 or finer. Gradient: both arguments; the choice of images has none.
 
     >>> import torch
     >>> teacher = torch.tensor([[2.0, 0.0], [2.0, 0.0]])

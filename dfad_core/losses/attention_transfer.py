@@ -10,7 +10,7 @@ from dfad_core.losses.precision import full_precision
 
 
 def attention_map(features_BCHW: Tensor) -> Tensor:
-    r"""Where a stage is active: squared activations, averaged over channels, of unit length.
+    r"""Attention map of a stage: squared activations, averaged over channels, normalised to length 1.
 
     .. math:: Q = \mathrm{vec}\Big(\tfrac{1}{C} \sum_c f_c^2\Big), \quad A = Q / \|Q\|_2
 
@@ -27,7 +27,7 @@ def attention_transfer(student_maps: Sequence[Tensor], teacher_maps: Sequence[Te
     .. math:: L_{AT} = \sum_l \mathrm{mean} (A^S_l - A^T_l)^2
 
     Micaelli and Storkey 2019 (ZSKT), arXiv 1905.09768, the student's attention term, after Zagoruyko
-    and Komodakis. Differs from the equation in the mean over places, which its public code takes too.
+    and Komodakis. Differs from the equation in the mean over positions, as in its public code.
 
     Shapes: for each stage two (B, H * W) tensors -> (). Range: [0, 4 * stages]. Gradient: the student; the
     teacher's maps are constants.

@@ -1,4 +1,4 @@
-"""Class balance of a batch, as the entropy missing to equal shares."""
+"""Class balance of a batch: the gap of its class entropy from the maximum."""
 
 import math
 

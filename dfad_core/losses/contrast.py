@@ -27,5 +27,5 @@ def contrast(features_BF: Tensor, second_view_BF: Tensor, temperature: float = 0
     u = full_precision(features_BF)
     v = second_view_BF.to(u.dtype)
     with torch.autocast(u.device.type, enabled=False):  # bfloat16 is too coarse for cosines over 0.1
-        likeness_BB = F.normalize(u, dim=1) @ F.normalize(v, dim=1).T / temperature
-    return F.cross_entropy(likeness_BB, torch.arange(len(u), device=u.device))
+        similarity_BB = F.normalize(u, dim=1) @ F.normalize(v, dim=1).T / temperature
+    return F.cross_entropy(similarity_BB, torch.arange(len(u), device=u.device))

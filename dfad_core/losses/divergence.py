@@ -16,7 +16,7 @@ def divergence(student_logits_BK: Tensor, teacher_logits_BK: Tensor, temperature
     temperatures). Differs from the paper in leaving out the hard-label part: there are no labels here.
 
     Shapes: two (B, K) tensors -> (). Range: [0, inf). Reduction: sum over classes, mean over the batch,
-    in float32 or finer. Gradient: whatever produced its arguments.
+    in float32 or finer. Gradient: both arguments.
 
     >>> import torch
     >>> logits = torch.tensor([[1.0, 2.0]])

@@ -15,10 +15,10 @@ def jensen_shannon(student_logits_BK: Tensor, teacher_logits_BK: Tensor, tempera
               p = \mathrm{softmax}(t / \tau), \; q = \mathrm{softmax}(s / \tau)
 
     Yin et al. 2020, arXiv 1912.08795, equation 8 (adaptive DeepInversion minimises 1 - JS). Differs from
-    the paper in the unit: divided by log 2, it ends at 1.
+    the paper in the unit: division by log 2 makes 1 the largest value.
 
     Shapes: two (B, K) tensors -> (). Range: [0, 1]. Reduction: sum over classes, mean over the batch, in
-    float32 or finer. Gradient: whatever produced its arguments.
+    float32 or finer. Gradient: both arguments.
 
     >>> import torch
     >>> jensen_shannon(torch.tensor([[900.0, 0.0]]), torch.tensor([[0.0, 900.0]])).item()
@@ -29,5 +29,6 @@ def jensen_shannon(student_logits_BK: Tensor, teacher_logits_BK: Tensor, tempera
     log_q = F.log_softmax(student / temperature, dim=1)
     log_p = F.log_softmax(teacher / temperature, dim=1)
     log_m = log_p.logaddexp(log_q) - math.log(2)
-    halves = [F.kl_div(log_m, one, reduction="batchmean", log_target=True) for one in (log_p, log_q)]
-    return (halves[0] + halves[1]) / (2 * math.log(2))
+    kl_p = F.kl_div(log_m, log_p, reduction="batchmean", log_target=True)
+    kl_q = F.kl_div(log_m, log_q, reduction="batchmean", log_target=True)
+    return (kl_p + kl_q) / (2 * math.log(2))

@@ -1,4 +1,4 @@
-"""Precision of the losses: float32 or finer, whatever the autocast around them computes in."""
+"""Precision of the losses: float32 or finer, inside an autocast too."""
 
 from torch import Tensor
 
@@ -6,7 +6,7 @@ from torch import Tensor
 def full_precision(values: Tensor) -> Tensor:
     """`values` as they are if float32 or finer, else as float32.
 
-    Sums over a batch and exponentials of logits lose their small differences in bfloat16.
+    Sums over a batch and exponentials of logits lose small differences in bfloat16.
 
     >>> import torch
     >>> full_precision(torch.ones(2, dtype=torch.bfloat16)).dtype

@@ -14,7 +14,7 @@ def squared_error(student_logits_BK: Tensor, teacher_logits_BK: Tensor) -> Tenso
     mean over classes instead of half their sum.
 
     Shapes: two (B, K) tensors -> (). Range: [0, inf). Reduction: mean, in float32 or finer.
-    Gradient: whatever produced its arguments.
+    Gradient: both arguments.
 
     >>> import torch
     >>> squared_error(torch.tensor([[1.0, 2.0]]), torch.tensor([[0.0, 4.0]])).item()

@@ -6,7 +6,7 @@ from dfad_core.losses.precision import full_precision
 
 
 def total_variation(images_BCHW: Tensor) -> Tensor:
-    r"""Norms of the four kinds of neighbour differences, as an image prior.
+    r"""Norms of the differences between neighbouring pixels in four directions, as an image prior.
 
     .. math:: R_{TV} = \sum_{d \in \{(0,1), (1,0), (1,1), (1,-1)\}} \| x - \mathrm{shift}_d(x) \|_2
 
@@ -29,6 +29,6 @@ def total_variation(images_BCHW: Tensor) -> Tensor:
     )
     total = x.new_zeros(())
     for here, there in pairs:
-        # The square root has no slope at 0, where an image is flat.
+        # The square root has no finite slope at 0, where the images are flat.
         total = total + ((here - there).square().sum() + 1e-12).sqrt()
     return total

@@ -15,7 +15,7 @@ class Mixing:
     partner_B: Tensor
     """A permutation of 0..B-1 (int64)."""
     share_B: Tensor
-    """lambda in [0, 1], the share of each image itself (float32)."""
+    """lambda in [0, 1], the share of each image in its mixture (float32)."""
 
 
 def mix(values: Tensor, mixing: Mixing) -> Tensor:

@@ -18,11 +18,11 @@ Gap = Callable[[Tensor, Tensor], Tensor]
 
 
 def mean_divergence(student_logits_BK: Tensor, teacher_logits_BK: Tensor, temperature: float = 1.0) -> Tensor:
-    """`divergence` as its mean over classes too: torch's default reduction, which some papers' code uses."""
+    """`divergence`, averaged over classes too: torch's default reduction, which some papers' code uses."""
     return divergence(student_logits_BK, teacher_logits_BK, temperature) / student_logits_BK.shape[1]
 
 
-SOFTENED = {"kl": divergence, "kl_mean": mean_divergence}
+KL_GAPS = {"kl": divergence, "kl_mean": mean_divergence}
 """The gaps that take a temperature."""
 
 GAPS: dict[str, Gap] = {
@@ -34,6 +34,6 @@ GAPS: dict[str, Gap] = {
 
 
 def gap_named(name: str, temperature: float = 1.0) -> Gap:
-    """The gap called `name`; `temperature` softens the Kullback-Leibler divergence and nothing else."""
-    softened = SOFTENED.get(name)
-    return GAPS[name] if softened is None else functools.partial(softened, temperature=temperature)
+    """The gap called `name`; only Kullback-Leibler divergences use the `temperature`."""
+    kl_gap = KL_GAPS.get(name)
+    return GAPS[name] if kl_gap is None else functools.partial(kl_gap, temperature=temperature)

@@ -1,4 +1,4 @@
-"""The objective of a method for two networks: signed, weighted terms, and how the networks are called."""
+"""The objective of a method for two networks: their terms with weights and signs, and how they are called."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dfad_core.networks.batch_norm import bn_layers, normalising_by_batch
 
 @dataclass
 class Objective:
-    """The two losses: each player minimises the sum of weight times gap; a negative weight maximises."""
+    """The losses of generator and student: sums of weight times gap. A negative weight maximises the gap."""
 
     teacher: nn.Module
     generator_terms: list[tuple[float, GeneratorTerm]]
@@ -41,24 +41,24 @@ class Objective:
         return next((a for a in concentrations if a is not None), None)
 
     @property
-    def asks_student(self) -> bool:
+    def needs_student(self) -> bool:
         """Whether the generator's terms need the student's logits."""
-        return any(term.asks_student for _, term in self.generator_terms)
+        return any(term.needs_student for _, term in self.generator_terms)
 
     @property
     def generator_passes(self) -> int:
-        """The teacher's forward passes for each image of a generator update, the labelling one included."""
+        """The teacher's forward passes for each image of a generator update, labelling included."""
         return 1 + sum(term.teacher_passes for _, term in self.generator_terms)
 
     def student_passes(self, batch: Batch) -> int:
         """The teacher's forward passes for each image of an update of the student on `batch`."""
         return sum(term.teacher_passes for _, term in self.student_terms) + self._lacks_stages(batch)
 
-    def ask_teacher(self, images_BCHW: Tensor, *, marks: bool = True) -> tuple[Tensor, StageRecord]:
+    def ask_teacher(self, images_BCHW: Tensor, *, with_stages: bool = True) -> tuple[Tensor, StageRecord]:
         """The teacher's float32 logits (B, K), with a graph if there is one, and the record of its stages."""
         statistics = normalising_by_batch(self.teacher) if self.batch_statistics else nullcontext()
         with statistics:
-            if self.stages is None or not marks:
+            if self.stages is None or not with_stages:
                 network = self.teacher
                 if self.labeller is not None and not (torch.is_grad_enabled() or self.batch_statistics):
                     network = self.labeller
@@ -69,17 +69,20 @@ class Objective:
     def teacher_logits(self, images_BCHW: Tensor) -> Tensor:
         """The teacher's float32 logits alone, without gradient."""
         with torch.no_grad():
-            return self.ask_teacher(images_BCHW, marks=False)[0]
+            return self.ask_teacher(images_BCHW, with_stages=False)[0]
 
     def ask_student(self, student: nn.Module, batch: Batch) -> tuple[Tensor, StageRecord]:
-        """The student's float32 logits (B, K) for the batch's images, and the record of its stages."""
+        """The student's float32 logits (B, K) for the batch's images, and the record of its stages.
+
+        The record is empty where the batch has none of the teacher's stages to compare it with.
+        """
         if self.stages is None or not (batch.active or batch.attention):
             return student(batch.images_BCHW).float(), StageRecord()
         logits_BK, stages = self.stages.ask_student(student, batch.images_BCHW)
         return logits_BK.float(), stages
 
     def with_stages(self, batch: Batch) -> Batch:
-        """`batch` with the stages that the student's terms read; the teacher is called if it has none."""
+        """`batch` with the teacher's stages that the student's terms read, from a new pass if it has none."""
         if not self._lacks_stages(batch):
             return batch
         with torch.no_grad():
@@ -93,9 +96,9 @@ class Objective:
 def build_objective(
     recipe: Recipe, teacher: nn.Module, student: nn.Module, example_BCHW: Tensor
 ) -> Objective:
-    """Turn a recipe into terms; those of weight 0 are not built.
+    """Build the terms of a recipe whose weight is not 0.
 
-    `example_BCHW` is any batch both networks accept; it shows where their stages are.
+    `example_BCHW` is any batch that both networks accept; their stages are looked up with it.
     """
     has_bn = bool(bn_layers(teacher))
     generator_terms = [
@@ -103,20 +106,16 @@ def build_objective(
         for kind in GENERATOR_TERMS
         if (weight := getattr(recipe, kind.weight_field)) and (has_bn or not kind.needs_bn)
     ]
-    weighed = [(getattr(recipe, kind.weight_field), kind) for kind in STUDENT_TERMS]
-    weighed = [(weight, kind) for weight, kind in weighed if weight]
-    boundaries = any(kind.needs_boundaries for _, kind in weighed)
-    attention = any(kind.needs_attention for _, kind in weighed)
+    kinds = [kind for kind in STUDENT_TERMS if getattr(recipe, kind.weight_field)]
+    boundaries = any(kind.needs_boundaries for kind in kinds)
+    attention = any(kind.needs_attention for kind in kinds)
     stages = None
     if boundaries or attention:
         stages = StageRecorder(teacher, student, example_BCHW, boundaries=boundaries, attention=attention)
     if stages is None or len(stages) == 0:  # the two networks have no stages in common
         stages = None
-        weighed = [(w, kind) for w, kind in weighed if not (kind.needs_boundaries or kind.needs_attention)]
-    return Objective(
-        teacher,
-        generator_terms,
-        [(weight, kind.build(recipe, teacher, example_BCHW)) for weight, kind in weighed],
-        stages,
-        recipe.teacher_batch_statistics,
-    )
+        kinds = [kind for kind in kinds if not (kind.needs_boundaries or kind.needs_attention)]
+    student_terms: list[tuple[float, StudentTerm]] = [
+        (getattr(recipe, kind.weight_field), kind.build(recipe, teacher, example_BCHW)) for kind in kinds
+    ]
+    return Objective(teacher, generator_terms, student_terms, stages, recipe.teacher_batch_statistics)

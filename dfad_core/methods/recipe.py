@@ -1,4 +1,4 @@
-"""How a method's recipe becomes that of one job: the job's own settings, and what the teacher allows."""
+"""The recipe of one job: its method's recipe, with the job's settings and without what the teacher lacks."""
 
 from __future__ import annotations
 

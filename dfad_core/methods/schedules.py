@@ -1,4 +1,4 @@
-"""Learning rates as a factor of the peak, by the fraction of the budget that is spent."""
+"""Learning rates as a factor of the peak, by the spent fraction of the budget."""
 
 import math
 
@@ -7,7 +7,7 @@ WARM_UP = 0.03
 GENERATOR_HOLD = 0.5
 """Share of the budget after which the generator's rate begins to fall."""
 GENERATOR_END = 0.1
-"""The generator's last rate as a share of its first: one that stands still would end its training early."""
+"""The generator's last rate as a share of its first. Above 0, so that it learns until the end."""
 
 
 def student_rate(fraction: float) -> float:

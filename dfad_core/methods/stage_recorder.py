@@ -1,4 +1,4 @@
-"""Matched stages of both networks, as the activation regularizer and attention transfer read them."""
+"""Records of matched stages of both networks, for the activation regularizer and attention transfer."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from dfad_core.networks.stages import Stage, StageTap, find_stages, match_stages
 
 
 class Adapter(nn.Module):
-    """r of one stage: 1x1 convolution and BN onto the teacher's channels, pooled to its size.
+    """Maps the features of a student's stage to the shape of the teacher's; r in the regularizer's equation.
 
-    The identity where both stages have the same form. Flat stages count as images of one pixel.
+    Pooling to the teacher's size, then a 1x1 convolution to its channels and BN; the identity where the
+    shapes are equal. Flat stages count as images of one pixel.
     """
 
     def __init__(self, student: Stage, teacher: Stage) -> None:
@@ -42,7 +43,7 @@ class StageRecord:
     """The stages of one network during one forward pass; empty where no term reads them."""
 
     stages: tuple[Tensor, ...] = ()
-    """Of the teacher: whether its pre-activations are positive (bool). Of the student: its adapted ones."""
+    """Of the teacher: which pre-activations are positive (bool). Of the student: adapted pre-activations."""
     attention: tuple[Tensor, ...] = ()
     """Attention maps (B, H * W) of the spatial stages, at the teacher's size."""
 
@@ -61,22 +62,22 @@ class StageRecorder:
     ) -> None:
         pairs = match_stages(find_stages(teacher, example_BCHW), find_stages(student, example_BCHW))
         self._boundaries, self._attention = boundaries, attention
-        self._sizes = [of_teacher.size for of_teacher, _ in pairs]
-        self._teacher_tap = StageTap([of_teacher for of_teacher, _ in pairs])
-        self._student_tap = StageTap([of_student for _, of_student in pairs])
+        self._sizes = [teacher_stage.size for teacher_stage, _ in pairs]
+        self._teacher_tap = StageTap([teacher_stage for teacher_stage, _ in pairs])
+        self._student_tap = StageTap([student_stage for _, student_stage in pairs])
         self.adapters = nn.ModuleList(
-            Adapter(of_student, of_teacher) for of_teacher, of_student in pairs if boundaries
+            Adapter(student_stage, teacher_stage) for teacher_stage, student_stage in pairs if boundaries
         )
 
     def __len__(self) -> int:
-        """Number of stages that a term compares: attention has no map of a flat stage."""
+        """Number of stages that a term compares; a flat stage has no attention map."""
         return sum(self._boundaries or size != (1, 1) for size in self._sizes)
 
     def ask_teacher(
         self, teacher: Callable[[Tensor], Tensor], images_BCHW: Tensor
     ) -> tuple[Tensor, StageRecord]:
         """The teacher's logits (B, K), and the record of its stages without a graph."""
-        with self._teacher_tap.listening():
+        with self._teacher_tap.recording():
             logits_BK = teacher(images_BCHW)
         with torch.no_grad():
             tensors = self._teacher_tap.tensors
@@ -89,7 +90,7 @@ class StageRecorder:
         self, student: Callable[[Tensor], Tensor], images_BCHW: Tensor
     ) -> tuple[Tensor, StageRecord]:
         """The student's logits (B, K), and the record of its stages with their graph."""
-        with self._student_tap.listening():
+        with self._student_tap.recording():
             logits_BK = student(images_BCHW)
         stages, self._student_tap.tensors = self._student_tap.tensors, ()
         # `adapters` is empty without the regularizer.
@@ -104,7 +105,7 @@ class StageRecorder:
 
 
 def _sized_map(features_BCHW: Tensor, size: tuple[int, int]) -> Tensor:
-    """The attention map of rectified features, brought to `size` first where it differs."""
+    """The attention map of rectified features, pooled to `size` first where theirs differs."""
     rectified = F.relu(features_BCHW.float())
     if rectified.shape[-2:] != size:
         rectified = F.adaptive_avg_pool2d(rectified, size)

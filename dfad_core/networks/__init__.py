@@ -1,4 +1,4 @@
-"""Networks: the catalogue's classifiers, the generator, and what is measured and found inside them."""
+"""Networks: the catalogue's classifiers, the generator, procedural images, and analysis of networks."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Builder = Callable[..., nn.Module]
 
 @cache
 def _builder(path: str) -> Builder:
-    """The class or function at `module:name`, which a row of the catalogue names."""
+    """The class or function at `module:name`."""
     module, _, name = path.partition(":")
     builder: Builder = getattr(importlib.import_module(module), name)
     return builder
 
 
-# Now and not at the first call: a process that reads uploaded files can open none of this package any more.
+# All at once: a process that reads uploaded files cannot import modules any more.
 for _row in (*ARCHITECTURES.values(), LAYERS, TRANSFORMERS, get_architecture("timm:any")):
     _builder(_row.network)
 

@@ -1,4 +1,4 @@
-"""Batch-norm layers: finding them, batch statistics in their place, and recalibration after training."""
+"""Batch-norm layers: list of them, use of batch statistics, and recalibration after training."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def bn_layers(module: nn.Module) -> list[nn.Module]:
 def recalibrate(student: nn.Module, batches: Iterable[Tensor]) -> int:
     """Replace running mean and variance by averages over `batches` (B, C, H, W); return their count.
 
-    During training the running values trail weights and generator that both move. Only BN layers
-    measure; everything else (dropout) is in eval mode. The student is left in eval mode.
+    During training the running values lag behind, since weights and generator change. Only BN layers are in
+    train mode; everything else (dropout) is in eval mode. The student is left in eval mode.
     """
     layers = bn_layers(student)
     student.eval()
@@ -44,7 +44,7 @@ def recalibrate(student: nn.Module, batches: Iterable[Tensor]) -> int:
 
 @contextmanager
 def normalising_by_batch(module: nn.Module) -> Iterator[None]:
-    """For the block, BN layers normalise by the batch; what they have stored is neither used nor changed."""
+    """For the block, BN layers normalise by the batch; running statistics are neither used nor changed."""
     layers = bn_layers(module)
     modes = [layer.training for layer in layers]
     for layer in layers:

@@ -1,4 +1,4 @@
-"""What a network costs: parameters, bytes, multiply-accumulates."""
+"""Cost of a network: parameters, bytes, multiply-accumulates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A student of the teacher's own family, as large as its user's limits allow."""
+"""Students of the teacher's family: the largest one within a target, and the offers of several sizes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dfad_core.networks.cost import Cost, cost
 
 WIDTHS = (
     *(512, 384, 256, 192, 128, 96, 80, 64, 56, 48, 40, 32, 28, 24, 22, 20, 18),
-    # Among narrow networks one channel more is a tenth more of parameters: none is left out.
+    # One channel changes a narrow network by a tenth of its parameters, so none is left out.
     *range(16, 0, -1),
 )
 COMPRESSIONS = (2, 4, 10)
@@ -42,16 +42,16 @@ def derive_student(
     num_classes: int,
     input_shape: tuple[int, int, int],
 ) -> Derived:
-    """The largest network of the family, in parameters, that keeps to `target` and is below the teacher.
+    """The network of the family with most parameters that is within `target` and smaller than the teacher.
 
-    Nothing is allocated. Raises ConfigError `target_unreachable` with what the smallest one would take.
+    Nothing is allocated. Raises ConfigError (`target_unreachable`) with the cost of the smallest one.
     """
     smallest: Derived | None = None
     best: Derived | None = None
     settled = ""
     for name, args in _candidates(teacher, teacher_args):
         if name == settled:
-            continue  # widths fall: the first that fits is the largest of its depth
+            continue  # widths decrease: the first that fits is the largest of its depth
         network = _on_meta(name, args, num_classes, input_shape)
         if network is None:
             continue
@@ -79,9 +79,9 @@ def offered_students(
     num_classes: int,
     input_shape: tuple[int, int, int],
 ) -> list[Derived]:
-    """For each of COMPRESSIONS the largest network of the family that is as small; each network once.
+    """The largest network of the family for each of COMPRESSIONS; each network once.
 
-    Nothing is allocated; only those that are offered are counted in full, which takes longer than the rest.
+    Nothing is allocated. The cost, which takes longest, is computed for the offered networks alone.
     """
     sized: list[tuple[int, str, dict[str, Any]]] = []
     for name, args in _candidates(teacher, teacher_args):
@@ -90,10 +90,10 @@ def offered_students(
             sized.append((sum(p.numel() for p in network.parameters()), name, args))
     offers: dict[int, Derived] = {}
     for compression in COMPRESSIONS:
-        fitting = [one for one in sized if one[0] * compression <= teacher_parameters]
+        fitting = [candidate for candidate in sized if candidate[0] * compression <= teacher_parameters]
         if not fitting:
             break
-        parameters, name, args = max(fitting, key=lambda one: one[0])
+        parameters, name, args = max(fitting, key=lambda candidate: candidate[0])
         network = _on_meta(name, args, num_classes, input_shape)
         if parameters not in offers and network is not None:
             offers[parameters] = Derived(name, args, cost(network, input_shape))
@@ -103,7 +103,7 @@ def offered_students(
 def _on_meta(
     name: str, args: dict[str, Any], num_classes: int, input_shape: tuple[int, int, int]
 ) -> nn.Module | None:
-    """The network without its numbers; None where it does not take the teacher's input."""
+    """The network without memory for its weights; None where it does not take the teacher's input."""
     try:
         with torch.device("meta"):
             return build_classifier(name, num_classes=num_classes, input_shape=input_shape, args=args)
@@ -116,7 +116,7 @@ def _unreachable(smallest: Derived | None) -> str:
         return "No network of the catalogue takes the teacher's input; name the student."
     figures = smallest.cost
     return (
-        f"No student keeps to the target: the smallest one of the family, {smallest.architecture}, has "
+        f"No student is within the target: the smallest one of the family, {smallest.architecture}, has "
         f"{figures.parameters} parameters, {figures.macs} multiply-accumulates and {figures.bytes} bytes."
     )
 

@@ -1,4 +1,4 @@
-"""Images that nobody learns to make: noise, and level sets of smooth random fields.
+"""Procedural images, without training: noise, and level sets of smooth random fields.
 
 Both are pure functions of z, like a generator, and have no parameters.
 """
@@ -34,17 +34,16 @@ class NoiseImages(nn.Module):
 
 
 class LevelSets(nn.Module):
-    """Shapes with clean edges and thin curves: what lies near a level of a smooth random field.
+    """Thin curves and blobs with clean edges: level sets of smooth random fields.
 
-    A field is a sum of random grids of several sides, magnified bicubically. The band around one of its
-    levels is a curve, the part above a level a blob; a soft disc may cut either out. Foreground and
-    background get levels of brightness of their own. The idea that teachers answer usefully to such
-    images is that of learning from procedural noise (Baradad et al. 2021, arXiv 2106.05963); the
-    images themselves are of this project.
+    A field is a sum of random grids of several sizes, interpolated bicubically. The band around one of its
+    levels is a curve, the part above a level a blob; a soft disc may mask either. Foreground and background
+    each have a brightness. After the idea of learning from procedural noise (Baradad et al. 2021, arXiv
+    2106.05963); the images are this project's.
 
     Images lie between black and white of `pixels`; the darker its mean, the more often the foreground is the
-    brighter one. Where these are not known, each channel of a batch has the mean and deviation of `pixels`,
-    0 and 1 by default.
+    brighter one. If black and white are unknown, each channel of a batch has the mean and deviation of
+    `pixels`, 0 and 1 by default.
     """
 
     SIDES = (3, 4, 5, 7, 9)
@@ -88,20 +87,20 @@ class LevelSets(nn.Module):
         return images * self.scale + self.offset
 
     def _field(self, places_BP: Tensor, choice_B111: Tensor) -> Tensor:
-        """One smooth field of deviation 1 an image, (B, 1, H, W); `choice` in [0, 1] says how fine."""
+        """A smooth field for each image, (B, 1, H, W), of deviation 1; `choice` in [0, 1] is its fineness."""
         size, start = (self.height, self.width), 0
         finest = choice_B111 * (len(self.SIDES) - 1)
         total = places_BP.new_zeros(len(places_BP), 1, *size)
         for number, side in enumerate(self.SIDES):
             grid = places_BP[:, start : start + side * side].reshape(-1, 1, side, side)
             start += side * side
-            # A tent around the chosen fineness: two neighbouring sides share an image.
+            # Linear interpolation between the two grids that are next to the chosen fineness.
             share = (1 - (finest - number).abs()).clamp_min(0)
             total += share * F.interpolate(grid, size=size, mode="bicubic", align_corners=False)
         return total / total.std(dim=(1, 2, 3), keepdim=True).clamp_min(1e-3)
 
     def _disc(self, between: Callable[[int, float, float], Tensor]) -> Tensor:
-        """A soft disc near the middle, (B, 1, H, W) in (0, 1)."""
+        """A disc with a soft edge near the middle, (B, 1, H, W) in (0, 1)."""
         right, down = between(6, -0.25, 0.25), between(7, -0.25, 0.25)
         y = torch.linspace(-1, 1, self.height, device=right.device)[:, None]
         x = torch.linspace(-1, 1, self.width, device=right.device)
@@ -109,7 +108,7 @@ class LevelSets(nn.Module):
         return torch.sigmoid(10 * (between(8, 0.45, 0.95) - distance))
 
     def _paint(self, shape_B1HW: Tensor, uniform_BN: Tensor) -> Tensor:
-        """Foreground and background levels for each channel, (B, C, H, W) in [0, 1]."""
+        """The shape in foreground colour on the background colour, (B, C, H, W) in [0, 1]."""
         first, second = uniform_BN[:, self._NUMBERS :].tensor_split(2, dim=1)
         spread = uniform_BN[:, 9, None] ** 3  # most images near black and white, some of low contrast
         dark, bright = 0.8 * spread * first, 1 - 0.8 * spread * second

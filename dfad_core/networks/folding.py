@@ -8,20 +8,20 @@ from torch.fx.experimental.optimization import fuse
 from torch.fx.proxy import TraceError
 
 TOLERANCE = 1e-3
-"""Largest difference of the logits, as a share of their largest size, that still counts as rounding."""
+"""Largest difference of the logits that counts as rounding, as a share of the largest logit."""
 
 
 @torch.no_grad()
 def folded(module: nn.Module, example_BCHW: Tensor) -> nn.Module:
-    """A copy of `module`, which is in eval mode, with `conv -> BN` made one convolution each.
+    """A copy of `module`, which is in eval mode, with each `conv -> BN` folded into one convolution.
 
-    `module` itself is left as it was. Where it cannot be traced (its forward pass depends on values), where
-    nothing can be folded, or where the copy answers otherwise on `example_BCHW`, it is returned as it is.
+    Returns `module` itself if it cannot be traced (its forward pass depends on values), if there is nothing
+    to fold, or if the copy's logits for `example_BCHW` differ.
     """
     try:
         folded_copy: nn.Module = fuse(module)
     except (TraceError, TypeError, RuntimeError, AttributeError, NotImplementedError):
-        return module  # as good, only slower
+        return module
     folded_copy.requires_grad_(False).eval()
     if _count(folded_copy) == _count(module):
         return module

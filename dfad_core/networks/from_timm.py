@@ -1,4 +1,4 @@
-"""Networks of timm, where it is installed. By name only: weights never come from anywhere but the user."""
+"""Networks of timm, where it is installed, always without pretrained weights."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from dfad_core.contract.errors import ConfigError
 
 
 def build_timm(num_classes: int, input_shape: tuple[int, int, int], *, name: str) -> nn.Module:
-    """Freshly initialised. `name` is without the prefix `timm:`.
+    """A freshly initialised network; `name` is without the prefix `timm:`.
 
-    Raises ConfigError (`unknown_architecture`) where timm is missing or does not know the name.
+    Raises ConfigError (`unknown_architecture`) where timm is missing or has no such network.
     """
     try:
         timm = importlib.import_module("timm")
@@ -27,6 +27,6 @@ def build_timm(num_classes: int, input_shape: tuple[int, int, int], *, name: str
         except TypeError:  # a network that takes any size has no such option
             model = timm.create_model(name, **options)
     except Exception as error:
-        text = f"timm builds no {name!r} here"
+        text = f"timm cannot build {name!r} here"
         raise ConfigError(text, code="unknown_architecture", param="architecture") from error
     return model

@@ -14,7 +14,7 @@ from dfad_core.contract.transformers_config import MAX_PARAMETERS
 
 
 class Logits(nn.Module):
-    """Images to logits, without what else transformers returns."""
+    """Images to logits alone, without the other outputs of transformers."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class Logits(nn.Module):
 
 
 def auto_config() -> Any:
-    """transformers' AutoConfig, which asks no network. Raises ImportError where it is not installed."""
+    """transformers' AutoConfig, offline. Raises ImportError where transformers is not installed."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     from transformers import AutoConfig
 
@@ -35,7 +35,7 @@ def auto_config() -> Any:
 
 
 def classifier_class(settings: Any) -> Any:
-    """The class that classifies images by a config object of transformers."""
+    """The image classifier's class for a config object of transformers."""
     from transformers import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING
 
     kinds: Any = MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING[type(settings)]
@@ -45,10 +45,10 @@ def classifier_class(settings: Any) -> Any:
 def build_transformers(
     num_classes: int, input_shape: tuple[int, int, int], *, config: Mapping[str, Any]
 ) -> Logits:
-    """Freshly initialised; image size and channels are those of `input_shape` unless the config has its own.
+    """A freshly initialised network; the config's image size and channels, else those of `input_shape`.
 
-    Raises ConfigError where transformers is missing or the config describes no network, ShapeError where the
-    network does not take such images.
+    Raises ConfigError where transformers is missing or the config is invalid, ShapeError where the network
+    does not take such images.
     """
     channels, height, width = input_shape
     try:
@@ -66,14 +66,14 @@ def build_transformers(
         network = classifier_class(settings)
         with torch.device("meta"):
             count = sum(p.numel() for p in network(settings).parameters())
-        # On the CPU, whatever device surrounds this: transformers fills some buffers as it builds.
+        # Outside of the block above: transformers fills some buffers while it builds.
         model = network(settings) if count <= MAX_PARAMETERS else None
-    # Whatever the classes of transformers raise for a config that cannot be.
+    # The classes of transformers raise errors of any type for an invalid config.
     except Exception as error:
         text = "the config describes no network"
         raise ConfigError(text, code="unknown_architecture", param="config") from error
     if model is None:
-        text = f"has {count} parameters; a student may have {MAX_PARAMETERS}"
+        text = f"has {count} parameters; the limit is {MAX_PARAMETERS}"
         raise ConfigError(text, param="config")
     module = Logits(model)
     device = next(module.parameters()).device
@@ -83,5 +83,5 @@ def build_transformers(
     except Exception as error:
         raise ShapeError(f"the network does not take images of {input_shape}", param="shape") from error
     if logits.shape != (2, num_classes):
-        raise ShapeError("the network gives no row of logits", param="shape")
+        raise ShapeError("the network does not give one logit for each class", param="shape")
     return module.train()

@@ -20,17 +20,17 @@ class Generator(nn.Module):
 
     linear -> BN -> [nearest upsampling x2 -> 3x3 conv -> BN -> LeakyReLU 0.2] twice -> 3x3 conv ->
     BN without affine part -> sigmoid between black and white of `pixels`. A fixed factor and summand before
-    the sigmoid give each channel about the mean and deviation of `pixels`. Where black and white are not
-    known: tanh -> BN without affine part, placed at mean and deviation of `pixels` (0 and 1 by default).
+    the sigmoid give each channel about the mean and deviation of `pixels`. Where black and white are unknown:
+    tanh -> BN without affine part, scaled to mean and deviation of `pixels` (0 and 1 by default).
 
-    Differs from the paper's code, which has the second form for every teacher. Images of other sides than
-    multiples of 4 are cropped from the next multiple, and images over 64 pixels get further upsampling
+    Differs from the paper's code, which has the second form for every teacher. Images whose sides are not
+    multiples of 4 are cropped from the next multiple, and images over 64 pixels have further upsampling
     stages of the widest width, which keeps the linear layer small. Upsampling and convolution are computed
     together (`upsample_conv`), which changes the rounding alone.
 
-    Shapes: z (B, latent_dim) -> images (B, C, H, W). Activation and last BN are computed in float32 whatever
-    the autocast: in bfloat16 tanh is 1 from 3.5 on, without a gradient, and the statistics of the last BN
-    decide the scale of everything that the teacher gets.
+    Shapes: z (B, latent_dim) -> images (B, C, H, W). Activation and last BN are computed in float32, under an
+    autocast too: in bfloat16 tanh is 1 from 3.5 on, without a gradient, and the statistics of the last BN
+    decide the scale of the teacher's input.
     """
 
     factor: Tensor
@@ -72,7 +72,7 @@ class Generator(nn.Module):
         self._hold("scale", scale)
 
     def _hold(self, name: str, values_C11: Tensor) -> None:
-        """A constant that moves with the module and is no part of its state."""
+        """Register a constant that moves with the module and is not part of its state."""
         self.register_buffer(name, values_C11, persistent=False)
 
     def forward(self, z_BZ: Tensor) -> Tensor:

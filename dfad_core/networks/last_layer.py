@@ -1,4 +1,4 @@
-"""The layer that gives the logits, and its arithmetic in float32 under autocast."""
+"""The layer that computes the logits, and its arithmetic in float32 under autocast."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def last_linear(module: nn.Module, example_BCHW: Tensor) -> nn.Module:
     linear: list[nn.Module] = [m for m in module.modules() if isinstance(m, nn.Linear)]
     layers = linear or [m for m in module.modules() if isinstance(m, nn.Conv2d)]
     modes = [(m, m.training) for m in module.modules()]
-    module.eval()  # an example is no batch to normalise by
+    module.eval()  # BN must not use the example's statistics
     handles = [layer.register_forward_pre_hook(note(layer)) for layer in layers]
     try:
         module(example_BCHW)
@@ -40,8 +40,8 @@ def last_linear(module: nn.Module, example_BCHW: Tensor) -> nn.Module:
 def float32_logits(module: nn.Module, example_BCHW: Tensor) -> Iterator[None]:
     """For the block, the last linear layer of `module` computes outside of autocast, in its weights' type.
 
-    bfloat16 has 8 bits of mantissa: logits of 16 to 32 would lie on a grid of 0.125, which L1 and KL gaps
-    see. Networks without a linear layer stay as they are.
+    bfloat16 has 8 bits of mantissa: logits from 16 to 32 would be rounded to multiples of 0.125, which
+    affects L1 and KL gaps. Networks without a linear layer do not change.
     """
     layer = last_linear(module, example_BCHW)
     if not isinstance(layer, nn.Linear):
@@ -59,7 +59,7 @@ def float32_logits(module: nn.Module, example_BCHW: Tensor) -> Iterator[None]:
 
 
 def _leave_autocast(layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """Switch autocast off until the layer is done; inputs in the type of its weights."""
+    """Disable autocast until the layer's end, and convert its inputs to the type of its weights."""
     disabled = torch.autocast(inputs[0].device.type, enabled=False)
     disabled.__enter__()  # type: ignore[no-untyped-call]
     stack = _autocasts.__dict__.setdefault("stack", [])

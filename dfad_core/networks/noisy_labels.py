@@ -29,10 +29,10 @@ class NoisyLabels(nn.Module):
         """Fresh random weights: N(0, 1 / E), so that z keeps the embeddings' scale."""
         nn.init.normal_(self.weight_GEZ, std=self.weight_GEZ.shape[1] ** -0.5)
 
-    def forward(self, wanted_B: Tensor) -> Tensor:
+    def forward(self, classes_B: Tensor) -> Tensor:
         """One latent vector for each requested class."""
-        x_BE = self.norm(self.embeddings_KE[wanted_B])
-        return torch.einsum("be,bez->bz", x_BE, self.weight_GEZ[earlier_occurrences(wanted_B)])
+        x_BE = self.norm(self.embeddings_KE[classes_B])
+        return torch.einsum("be,bez->bz", x_BE, self.weight_GEZ[earlier_occurrences(classes_B)])
 
 
 def earlier_occurrences(classes_B: Tensor) -> Tensor:

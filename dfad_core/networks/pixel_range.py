@@ -76,7 +76,7 @@ class PixelRange:
             return images_BCHW
         return torch.clamp(images_BCHW, *(bound.to(device) for bound in self.bounds))
 
-    def about(self) -> dict[str, Any]:
+    def event_data(self) -> dict[str, Any]:
         """Data of the event that reports the range: its source, its figures and a sentence for the user."""
         names = ("low", "high", "mean", "std") if self.bounds is not None else ("mean", "std")
         figures = {name: [float(f"{value:.4g}") for value in getattr(self, name)] for name in names}

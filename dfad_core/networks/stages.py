@@ -104,7 +104,7 @@ def find_stages(module: nn.Module, example_BCHW: Tensor) -> list[Stage]:
 class StageTap:
     """Collects the pre-activations of chosen stages during ordinary forward passes.
 
-    `with tap.listening(): logits = module(x)` leaves them in `tap.tensors`, in the stages' order and with
+    `with tap.recording(): logits = module(x)` leaves them in `tap.tensors`, in the stages' order and with
     their graph; nothing is computed twice. Inputs of in-place activations are copied.
     """
 
@@ -114,7 +114,7 @@ class StageTap:
         self.tensors: tuple[Tensor, ...] = ()
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
+    def recording(self) -> Iterator[None]:
         """Collect the pre-activations of the block, which holds exactly one forward pass."""
         inputs: dict[int, Tensor] = {}
         with _Watch(inputs.__setitem__, self._selected):

@@ -15,7 +15,7 @@ def upsample_conv(x_BCHW: Tensor, weight_OI33: Tensor, bias_O: Tensor | None) ->
     After nearest upsampling the nine taps of an output pixel fall on only four input pixels. So each
     of the four output phases (even or odd row, even or odd column) is a 2x2 convolution of the input
     with sums of the taps that coincide; one convolution computes all four, and one copy interleaves
-    them. The same sums in another order: equal to rounding, at the borders too.
+    them. The sums are the same in another order, so the results differ by rounding alone.
 
     Shapes: x (B, I, H, W) -> (B, O, 2H, 2W), channels_last. Gradient: x, weight and bias.
     """

@@ -37,7 +37,9 @@ def render_report(
     """
     usable = result.usable is not False
     trusted = proof.proven() if proven is None else proven
-    shown = {name: value for name, value in result.fidelity.items() if name in trusted and value is not None}
+    fidelity = {
+        name: value for name, value in result.fidelity.items() if name in trusted and value is not None
+    }
     from jinja2 import Environment, FileSystemLoader
 
     environment = Environment(
@@ -47,7 +49,7 @@ def render_report(
         title=title,
         result=result,
         usable=usable,
-        fidelity=shown,
+        fidelity=fidelity,
         evaluation=_evaluation(result.evaluation),
         batches=list(result.teacher.latency_milliseconds or ("1", "64")),
         proven=trusted,

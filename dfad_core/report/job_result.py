@@ -43,25 +43,25 @@ from dfad_core.networks.cost import Cost, cost
 from dfad_core.training.runtime import cpu_threads, resolve
 
 REPORT_SECONDS = 2.0
-"""About the time of the report and of the latencies of small networks."""
+"""Expected time of the report and of the latencies of small networks."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A job's result and its files, the student's safetensors file excepted."""
+    """A job's result and its files, without the student's safetensors file."""
 
     result: JobResult
     files: list[OutputFile]
     steps: int
     stopped: bool
-    """Stopped in training, or before all was measured and exported."""
+    """Whether training, measuring or exporting was stopped."""
     error: DivergedError | None = None
-    """Why there is no more than a partial student."""
+    """Why the student is partial, unless it was a stop."""
 
 
 @dataclass(frozen=True)
 class TrainedStudent:
-    """A student after its training, with everything that its result is made of."""
+    """A student after its training, with everything needed for its result."""
 
     teacher: LoadedTeacher
     student: nn.Module
@@ -70,29 +70,29 @@ class TrainedStudent:
     config: DistillConfig
     training: DistillResult
     stopped: bool
-    """Before training came to its end."""
+    """Whether training ended early."""
     costs: Mapping[str, Cost]
-    """Of `teacher` and `student`; see `network_costs`."""
+    """Costs of `teacher` and `student`; see `network_costs`."""
     labelled: Labelled | None = None
     chosen: ChosenStudent | None = None
-    """The student again, where it was derived from a target."""
+    """The student and its cost, where it was derived from a target."""
     initial: InitialWeightsMatch | None = None
     """Which of the initial weights fitted, where there were any."""
 
 
 def network_costs(teacher: LoadedTeacher, student: nn.Module) -> dict[str, Cost]:
-    """Of both networks, for one input."""
+    """Costs of both networks for one input."""
     shape = teacher.input.shape
     return {"teacher": cost(teacher.module, shape), "student": cost(student, shape)}
 
 
 def later_seconds(exports: Sequence[str]) -> float:
-    """About the time of exports and report, which follow evaluation."""
+    """Expected time of exports and report, which follow evaluation."""
     return REPORT_SECONDS + sum(FORMATS[name].typical_seconds for name in exports)
 
 
 def student_metadata(trained: TrainedStudent) -> StudentMetadata:
-    """The description that stands in each of the student's files."""
+    """The metadata in each of the student's files."""
     return StudentMetadata(
         trained.student_spec["architecture"],
         dict(trained.student_spec["args"]),
@@ -108,7 +108,7 @@ def student_metadata(trained: TrainedStudent) -> StudentMetadata:
 
 
 def student_file(trained: TrainedStudent) -> OutputFile:
-    """The student as safetensors, for `Hooks.student_ready`: it is not among the files of `outcome`."""
+    """The student as safetensors, for `JobHooks.keep_student`; the files of `outcome` do not include it."""
     return _student_file(DEFAULT, student_bytes(trained.student, student_metadata(trained)))
 
 
@@ -119,11 +119,11 @@ def _student_file(name: str, content: bytes) -> OutputFile:
 
 
 def outcome(trained: TrainedStudent, spec: Mapping[str, Any], hooks: Hooks) -> Outcome:
-    """Measure, export and report. A format that cannot be exported is an event and costs that format alone.
+    """Measure, export and report. A format that cannot be exported is reported as an event and left out.
 
-    A stop leaves out the rest, unless it has stopped the training already: then the partial student is
-    measured and exported, for as long as its caller waits. All of it runs with as many CPU threads as
-    training had in the end. `spec` is the job's resolved spec: its `exports` are made, the rest is printed.
+    A stop ends measuring and exporting, unless it ended the training already: then the partial student is
+    measured and exported. All of it uses the number of CPU threads at the end of the training. `spec` is the
+    job's resolved spec: its `exports` are made, and the report prints all of it.
     """
     measurements, exports = Measurements(), _Exports(trained, hooks)
     stopped = trained.stopped
@@ -163,7 +163,7 @@ def _with_measurements(result: JobResult, measurements: Measurements) -> JobResu
 
 
 class _Exports:
-    """The student in formats beside safetensors: files, and results of their checks."""
+    """The student in formats besides safetensors: files, and results of their checks."""
 
     def __init__(self, trained: TrainedStudent, hooks: Hooks) -> None:
         self._trained, self._hooks = trained, hooks
@@ -171,7 +171,7 @@ class _Exports:
         self.results: dict[str, ExportResult] = {}
 
     def make(self, exports: Sequence[str], synthetic_BCHW: Tensor) -> None:
-        """Raises Stopped; formats that were ready before stay."""
+        """Export the formats. Raises Stopped; formats that are finished by then remain."""
         trained = self._trained
         names = [name for name in exports if name in EXPORTS]
         pace = Pace(

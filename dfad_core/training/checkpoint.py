@@ -1,4 +1,4 @@
-"""A run as bytes: sealed with a hash, bound to its job, loaded without running any code."""
+"""Checkpoints: a run's state as bytes, with a hash and its job's fingerprint, loaded without running code."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _HEADER_BYTES = len(MAGIC) + 32 + 32 + 8
 
 
 def fingerprint(config: DistillConfig, teacher: nn.Module, student: nn.Module) -> bytes:
-    """32 bytes that only the same job has: its settings, the teacher's weights, the student's shapes.
+    """32 bytes that identify a job: a hash of its settings, the teacher's weights and the student's shapes.
 
-    Where and how often it reports, and its deadline, may change between two attempts of one job.
+    Device, threads, intervals of reports and the deadline are left out; they may change between two attempts.
     """
     settings = dataclasses.asdict(config)
     for name in ("device", "progress_seconds", "sample_seconds", "checkpoint_seconds"):
@@ -40,7 +40,7 @@ def fingerprint(config: DistillConfig, teacher: nn.Module, student: nn.Module) -
 
 
 def pack(state: dict[str, Any], job: bytes) -> bytes:
-    """Seal `state` (tensors, numbers, text, lists, dicts) for the job with this fingerprint."""
+    """The checkpoint of `state` (tensors, numbers, text, lists, dicts) for the job with this fingerprint."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
     payload = buffer.getbuffer()
@@ -50,21 +50,21 @@ def pack(state: dict[str, Any], job: bytes) -> bytes:
 
 
 def verify(data: bytes) -> memoryview:
-    """The payload of what `pack` sealed, unread. CheckpointError if it is torn or changed."""
+    """The payload of a checkpoint, not parsed. Raises CheckpointError if it is damaged."""
     header, payload = data[:_HEADER_BYTES], memoryview(data)[_HEADER_BYTES:]
     if len(header) < _HEADER_BYTES or not header.startswith(MAGIC):
         raise CheckpointError("this is not a checkpoint")
     if len(payload) != int.from_bytes(header[72:80], "big"):
-        raise CheckpointError("the checkpoint is torn: its length is wrong")
+        raise CheckpointError("the checkpoint is damaged: its length is wrong")
     digest = hashlib.sha256(header[8:40])
     digest.update(payload)
     if digest.digest() != header[40:72]:
-        raise CheckpointError("the checkpoint is corrupted: its hash is wrong")
+        raise CheckpointError("the checkpoint is damaged: its hash is wrong")
     return payload
 
 
 def unpack(data: bytes, job: bytes) -> dict[str, Any]:
-    """What `pack` sealed. CheckpointError if it is torn, changed, or another job's."""
+    """The state in a checkpoint. Raises CheckpointError if it is damaged or from another job."""
     payload = verify(data)
     if data[8:40] != job:
         raise CheckpointError("the checkpoint belongs to another job", code="foreign_checkpoint")

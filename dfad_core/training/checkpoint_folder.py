@@ -25,10 +25,10 @@ class CheckpointFolder:
         self.path, self._keep = path, max(keep, 1)
 
     def save(self, step: int, data: bytes) -> Path:
-        """Write the checkpoint of `step`, then drop those that are too old.
+        """Write the checkpoint of `step`, then delete those that are too old.
 
-        Steps of one run only rise: a later step is of a run that was given up for this one, and is dropped
-        too. OSError leaves the folder as it was.
+        Checkpoints of later steps are deleted too; they belong to another run, since steps only grow.
+        OSError leaves the folder as it was.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         target = self.path / f"step-{step:012d}.dfad"
@@ -37,10 +37,9 @@ class CheckpointFolder:
         return target
 
     def load(self, on_damaged: Callable[[Path, CheckpointError], object] | None = None) -> bytes | None:
-        """The newest sound checkpoint; None if there is none.
+        """The newest intact checkpoint; None if there is none.
 
-        Torn and damaged ones get the suffix `.damaged`, and the one before is taken; `on_damaged` is called
-        with the name before and the reason.
+        Damaged ones get the suffix `.damaged`; `on_damaged` is called with the former path and the reason.
         """
         for path in self._newest_first():
             data = path.read_bytes()
@@ -55,7 +54,7 @@ class CheckpointFolder:
         return None
 
     def newest_step(self) -> int | None:
-        """Step of the newest checkpoint, whether it is sound or not; None if there is none."""
+        """Step of the newest checkpoint, damaged or not; None if there is none."""
         return next((_step(path) for path in self._newest_first()), None)
 
     def _newest_first(self) -> list[Path]:
@@ -64,10 +63,10 @@ class CheckpointFolder:
         return sorted((p for p in self.path.iterdir() if _NAME.fullmatch(p.name)), reverse=True)
 
     def _tidy(self, step: int) -> None:
-        """Keep the newest up to `step`; drop the rest, and what writers left that died."""
+        """Keep the newest ones up to `step`; delete the others, and unfinished files of dead processes."""
         paths = self._newest_first()
-        kept = [path for path in paths if _step(path) <= step][: self._keep]
-        for path in [*(p for p in paths if p not in kept), *self.path.glob(f".step-*{UNFINISHED}")]:
+        newest = [path for path in paths if _step(path) <= step][: self._keep]
+        for path in [*(p for p in paths if p not in newest), *self.path.glob(f".step-*{UNFINISHED}")]:
             path.unlink(missing_ok=True)
 
 

@@ -1,17 +1,18 @@
-"""Notices a generator that has given up variety, and says so once."""
+"""Detection of a generator that makes only a few kinds of samples."""
 
 from __future__ import annotations
 
 LOW_ENTROPY, GOOD_ENTROPY = 0.35, 0.5
-"""Class entropy, in shares of the largest possible one, below which to warn and above which all is well."""
+"""Class entropy, as a share of the largest possible one: a collapse is suspected below the first and has
+ended above the second."""
 LOW_DISTANCE, GOOD_DISTANCE = 0.1, 0.2
-"""The same for the distance of two samples; independent images of unit variance lie 1.4 apart."""
+"""The same for the mean distance of two samples; it is 1.4 for independent images of unit variance."""
 PATIENCE = 3
-"""Number of reports in a row that must agree: the first rounds of a run are uneven."""
+"""Number of successive reports that must agree: the first rounds of a run are uneven."""
 
 
 class CollapseWatch:
-    """Two thresholds for each figure, so that a value in between does not make it change its mind."""
+    """Reports each change once. Between the two thresholds of a figure the state does not change."""
 
     def __init__(self) -> None:
         self.suspected = False

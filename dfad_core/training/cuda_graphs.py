@@ -63,7 +63,7 @@ class _Recording:
 
 
 class GraphedSteps:
-    """Calls steps; after some calls with tensors of the same form, replays a recording instead.
+    """Calls steps; after some calls with tensors of the same shapes, replays a recording instead.
 
     A step may depend on its inputs, on networks and optimizer state that stay where they are in memory, and
     on nothing in Python that changes. Inputs and outputs are tensors, or tuples, lists, dictionaries and
@@ -75,7 +75,7 @@ class GraphedSteps:
         self._recordings: dict[tuple[object, ...], _Recording] = {}
 
     def __call__(self, step: Callable[..., T], *inputs: Any) -> T:
-        """The outputs of `step(*inputs)`; of a replay copies, since the next replay overwrites them."""
+        """The outputs of `step(*inputs)`; copies of a replay's, since the next replay overwrites them."""
         if profiling.active():
             return step(*inputs)
         form = tuple((tuple(t.shape), t.dtype) for t in _tensors(inputs))
@@ -87,8 +87,8 @@ class GraphedSteps:
             own = recording.inputs = _mapped(inputs, torch.clone)
             recording.replay, recording.outputs = self._recorder.record(lambda: step(*own))
         else:
-            for ours, theirs in zip(_tensors(recording.inputs), _tensors(inputs), strict=True):
-                ours.copy_(theirs)
+            for recorded_input, new_input in zip(_tensors(recording.inputs), _tensors(inputs), strict=True):
+                recorded_input.copy_(new_input)
         recording.replay()
         return cast(T, _mapped(recording.outputs, torch.clone))
 
@@ -110,11 +110,11 @@ def _mapped(value: T, change: Callable[[Tensor], Tensor]) -> T:
 
 def _tensors(value: Any) -> list[Tensor]:
     """All tensors in `value`, in order."""
-    seen: list[Tensor] = []
+    tensors: list[Tensor] = []
 
-    def note(tensor: Tensor) -> Tensor:
-        seen.append(tensor)
+    def add(tensor: Tensor) -> Tensor:
+        tensors.append(tensor)
         return tensor
 
-    _mapped(value, note)
-    return seen
+    _mapped(value, add)
+    return tensors

@@ -24,15 +24,16 @@ from dfad_core.contract.errors import CheckpointError, ConfigError
 
 @dataclass(frozen=True)
 class Group:
-    """The processes of this job, and which of them this one is."""
+    """The processes of this job, and this process's rank among them."""
 
     rank: int = 0
     size: int = 1
 
     def share(self, batch_size: int, slices: int = 1) -> int:
-        """This process's images of a global batch.
+        """Number of this process's images in a global batch.
 
-        ConfigError where they cannot be shared equally, or where a slice of a share has less than two images.
+        Raises ConfigError where the batch cannot be divided equally, or where a slice would have fewer than
+        two images.
         """
         if batch_size % self.size or batch_size // self.size < MIN_SLICE * slices:
             raise ConfigError(
@@ -58,9 +59,11 @@ class Group:
         return places or []
 
     def mine(self, states: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """This process's of the states that were gathered. CheckpointError if their number is another."""
+        """This process's state among the gathered ones. Raises CheckpointError if their number is another."""
         if len(states) != self.size:
-            raise CheckpointError(f"the checkpoint is of {len(states)} processes, not of {self.size}")
+            raise CheckpointError(
+                f"the checkpoint has the states of {len(states)} processes, not {self.size}"
+            )
         return states[self.rank]
 
     def maximum(self, value: Tensor) -> None:
@@ -80,7 +83,7 @@ class Group:
         torch._foreach_copy_(gradients, [p.view_as(g) for p, g in zip(parts, gradients, strict=True)])
 
     def average_before_steps(self, optimizer: torch.optim.Optimizer) -> None:
-        """From now on `optimizer` takes every step from the mean of all processes' gradients."""
+        """Let `optimizer` average the gradients over all processes before each of its steps."""
         if self.size > 1:
             optimizer.register_step_pre_hook(lambda *_: self.average_gradients(_parameters(optimizer)))
 
@@ -100,7 +103,7 @@ def _parameters(optimizer: torch.optim.Optimizer) -> Iterator[Tensor]:
 
 
 def current_group() -> Group:
-    """The process group that was set up, else this process alone."""
+    """The process group, or this process alone where there is none."""
     if dist.is_available() and dist.is_initialized():
         return Group(dist.get_rank(), dist.get_world_size())
     return Group()
@@ -108,9 +111,9 @@ def current_group() -> Group:
 
 @contextmanager
 def from_environment() -> Iterator[Group]:
-    """Join the group that `torchrun` describes in the environment, for the block; else be alone.
+    """For the block, join the group that `torchrun` describes in the environment, if it does.
 
-    NCCL with one GPU a process where there are GPUs, gloo otherwise.
+    NCCL with one GPU for each process where there are GPUs, gloo otherwise.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield Group()

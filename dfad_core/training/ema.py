@@ -13,8 +13,8 @@ class WeightAverage:
     """A copy of `module` that follows it: w <- d * w + (1 - d) * module's w, after every update.
 
     Polyak and Juditsky 1992; the exponential form is that of Tarvainen and Valpola 2017, arXiv
-    1703.01780. Early on d is (1 + n) / (10 + n) where that is less, so that the first weights are soon
-    forgotten. Parameters alone are averaged; buffers stay those of the copy.
+    1703.01780. After n updates d is at most (1 + n) / (10 + n), so that the first weights are soon forgotten.
+    Only parameters are averaged; buffers stay those of the copy.
     """
 
     def __init__(self, module: nn.Module, decay: float) -> None:
@@ -24,7 +24,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take one step towards the module."""
+        """Move the average towards the module's weights, once."""
         self._updates += 1
         decay = min(self._decay, (1 + self._updates) / (10 + self._updates))
         averages: list[torch.Tensor] = list(self.module.parameters())
@@ -33,15 +33,15 @@ class WeightAverage:
 
     @torch.no_grad()
     def hand_over(self) -> None:
-        """Give the module the average's weights."""
-        for theirs, ours in zip(self._source.parameters(), self.module.parameters(), strict=True):
-            theirs.copy_(ours)
+        """Copy the average into the module."""
+        for weight, average in zip(self._source.parameters(), self.module.parameters(), strict=True):
+            weight.copy_(average)
 
     def state_dict(self) -> dict[str, Any]:
-        """Weights and count."""
+        """The average and its number of updates."""
         return {"weights": self.module.state_dict(), "updates": self._updates}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what `state_dict` gave."""
+        """Load what `state_dict` returned."""
         self.module.load_state_dict(state["weights"])
         self._updates = state["updates"]

@@ -1,4 +1,4 @@
-"""The stage of a run that follows training: what is measured of a run's student, and what that costs."""
+"""Evaluation of a run's student after training, and its expected duration."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 def evaluation_budget(run: RunState) -> EvaluationBudget:
-    """What the two networks cost, and a round of their training."""
+    """Cost of the two networks and of a round of their training, as the budget of the evaluation."""
     training, shape = run.config.training, run.config.input.shape
     teacher, student = cost(run.teacher, shape).macs, cost(run.student, shape).macs
     inner_steps = training.inner_steps or get_method(run.config.method.name).inner_steps
@@ -41,14 +41,14 @@ def evaluation_budget(run: RunState) -> EvaluationBudget:
 
 
 def _trained_source(run: RunState) -> tuple[nn.Module | None, int]:
-    """What makes images like the training's, and the length of its noise; None where they are drawn."""
+    """The module that makes images like those of the training, None where they are drawn at random; Z."""
     if run.search_phase is not None and len(run.pool) > 0:
         return PoolImages(run.pool.recent(len(run.pool))), PoolImages.latent_dim
     return (None if run.generator_phase is None else run.generator), run.latent_dim
 
 
 def evaluate(run: RunState, hooks: Hooks, result: DistillResult, budget: EvaluationBudget) -> None:
-    """Fidelity and held-out images into the result, as far as a stop and the clock let it come."""
+    """Add fidelity and held-out images to the result, as far as the time limit or a stop allows."""
     shape, seed = run.config.input.shape, evaluation_seed(run.config.seed)
     generator, latent_dim = _trained_source(run)
     plan, bound = budget.plan(result.steps), bound_seconds(result.seconds)
@@ -62,9 +62,9 @@ def evaluate(run: RunState, hooks: Hooks, result: DistillResult, budget: Evaluat
         expected_seconds=budget.fidelity_seconds(result.steps, a_round),
         later_seconds=budget.other_seconds(a_round) + hooks.later_seconds,
     )
-    found = Fidelity(complete=False)
+    fidelity = Fidelity(complete=False)
     try:
-        found = measure_fidelity(
+        fidelity = measure_fidelity(
             run.teacher,
             run.student,
             sources,
@@ -76,16 +76,16 @@ def evaluate(run: RunState, hooks: Hooks, result: DistillResult, budget: Evaluat
         )
     except Stopped as stopped:
         logger.info("evaluation is left out: %s", stopped.message)
-    result.fidelity = found.figures
+    result.fidelity = fidelity.figures
     result.evaluation = {
         "images": plan.images,
-        "measured": found.images,
+        "measured": fidelity.images,
         "seconds": round(pace.seconds, 1),
         "bound_seconds": round(bound, 1),
-        "complete": found.complete,
+        "complete": fidelity.complete,
     }
-    if found.figures:
-        with suppress(Stopped):  # whoever goes on from here asks again
+    if fidelity.figures:
+        with suppress(Stopped):  # the caller's next call of `should_stop` returns the reason again
             result.synthetic_BCHW = held_out_images(
                 shape, seed, generator, latent_dim, between=pace, pixels=run.pixels
             )

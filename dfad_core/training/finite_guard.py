@@ -1,4 +1,4 @@
-"""Keeps a run from learning of numbers that are not finite: losses, and single answers of the teacher."""
+"""Keeps non-finite numbers out of the training: losses, and the teacher's logits for single images."""
 
 from __future__ import annotations
 
@@ -9,24 +9,25 @@ from dfad_core.contract.errors import DivergedError
 from dfad_core.training.distributed import Group
 
 MAX_SHARE = 0.1
-"""Largest share of images to which the teacher's answer may be NaN or infinite."""
+"""Largest share of images for which the teacher's logits may be NaN or infinite."""
 MIN_IMAGES = 256
-"""Images over which that share is taken at least, so that a few early ones do not decide."""
+"""Least number of images that the share is computed from, so that a few early ones do not decide."""
 MIN_ROWS = 2
-"""Images that a batch keeps at least: batch norm needs two."""
+"""Least number of images that remain in a batch: batch norm needs two."""
 
 
 class FiniteGuard:
-    """Looks at every loss before its update, and at the teacher's answers.
+    """Checks every loss before its update, and the teacher's logits.
 
-    On the CPU a loss that is not finite raises at once. On CUDA reading it would wait for the device in
-    every step; there a flag stays on the device, fused optimizers skip their update while it is set (the
+    On the CPU a loss that is not finite raises at once. On CUDA, reading it in every step would wait for the
+    device. There a flag stays on the device, fused optimizers skip their update while it is set (the
     mechanism of gradient scaling), and `raise_if_set` reads it whenever figures are read anyway. `deferred`
-    chooses between the two; None: deferred on CUDA in one process. In a process group the flag is every
-    process's before any of them moves its weights.
+    chooses between the two; None: deferred on CUDA in one process. In a process group all processes share the
+    flag before any of them updates its weights.
 
-    Images to which the teacher's answer is not finite are left out and counted. Deferred, they are looked
-    for only once a loss was not finite because of them: `row_checks` turns true, and the flag is cleared.
+    Images for which the teacher's logits are not finite are left out and counted. If deferred, this check of
+    every image begins after the first loss that was not finite because of such images: `row_checks` becomes
+    true, and the flag is cleared.
     """
 
     def __init__(
@@ -38,9 +39,9 @@ class FiniteGuard:
         self._deferred = alone_on_gpu if deferred is None else deferred
         self._flag, self._unread = torch.zeros((), device=device), torch.zeros((), device=device)
         self.row_checks = not self._deferred or self._group.size > 1
-        """Whether the teacher's answers are looked at, image by image."""
+        """Whether the teacher's logits are checked for every image."""
         self.images, self.dropped = 0, 0
-        """Images looked at, and how many of them were left out."""
+        """Number of checked images, and how many of them were left out."""
 
     @property
     def waits_for_device(self) -> bool:
@@ -48,8 +49,8 @@ class FiniteGuard:
         return self._deferred and self.row_checks
 
     def check(self, loss: Tensor, optimizer: torch.optim.Optimizer, phase: str) -> None:
-        """Raise DivergedError, or where that is deferred set the flag, if `loss` is NaN or infinite."""
-        # In place: the optimizers, and a recorded CUDA graph, know this very tensor.
+        """Raise DivergedError or, if deferred, set the flag where `loss` is NaN or infinite."""
+        # In place: the optimizers and a recorded CUDA graph hold this tensor.
         torch.maximum(self._flag, (~torch.isfinite(loss.detach())).float(), out=self._flag)
         self._group.maximum(self._flag)
         if self._deferred:
@@ -65,8 +66,8 @@ class FiniteGuard:
     def raise_if_set(self, images: int = 0) -> bool:
         """Raise DivergedError if any loss until now was not finite; waits for the device.
 
-        True if there was one, but because of a few answers among the teacher's to `images` images: the flag
-        is cleared, and from now on such images are left out. Batches that hold some are the caller's to drop.
+        Returns True if one was not finite because of the teacher's logits for a few of `images` images. The
+        flag is then cleared and such images are left out; the caller drops those in stored batches.
         """
         if not self._deferred or not bool(self._flag):
             return False
@@ -80,10 +81,10 @@ class FiniteGuard:
         return True
 
     def finite_rows(self, logits_BK: Tensor) -> Tensor | None:
-        """Indices of the images with a finite answer; None where that is all of them, or nobody looks.
+        """Indices of the images with finite logits; None where these are all, or if images are not checked.
 
-        Raises DivergedError (`teacher_not_finite`) where fewer than two remain, or where the share left out
-        until now is over a tenth (in one process: several go on, since they wait for each other).
+        Raises DivergedError (`teacher_not_finite`) where fewer than two remain or, in one process, where the
+        share left out until now is over `MAX_SHARE`. Several processes go on, since they wait for each other.
         """
         if not self.row_checks:
             self._unread += (~torch.isfinite(logits_BK.detach())).any(dim=1).sum()
@@ -95,12 +96,12 @@ class FiniteGuard:
         rows = finite_B.nonzero().flatten()
         self.dropped += len(finite_B) - len(rows)
         if self._group.size > 1 and len(rows) < MIN_ROWS:
-            return None  # the loss is not finite then, and the flag is every process's
+            return None  # the loss is then not finite, and all processes share the flag
         self._raise_if_many(len(rows))
         return rows
 
     def count(self, images: int, rows: int) -> None:
-        """Count `images`, of which `rows` have a finite answer, for a caller that left out the others itself.
+        """Count `images`, of which `rows` have finite logits, for a caller that left out the others itself.
 
         Raises DivergedError as `finite_rows` does.
         """

@@ -1,4 +1,4 @@
-"""The generator's loss: what it widens between teacher and student, and what holds its images near the data.
+"""The generator's loss: the gap that it maximises, and the terms that keep its images close to the data.
 
 Shapes: z_BZ noise, images_BCHW in the teacher's normalised space, logits_BK.
 """
@@ -22,10 +22,10 @@ Record = Callable[[str, Tensor], None]
 
 
 class GeneratorPhase(Phase):
-    """The generator's turn: one update against the frozen student; its images are handed on.
+    """The generator's part of a round: its loss against the frozen student.
 
-    The student stays in train mode, so its BN layers normalise by this batch (in eval mode the images leave
-    the teacher's domain sooner), and so does the generator's own BN always.
+    The student stays in train mode, so that its BN layers normalise by this batch, as the generator's always
+    do. In eval mode the images would leave the teacher's domain sooner.
     """
 
     name = "generator"
@@ -37,7 +37,7 @@ class GeneratorPhase(Phase):
     def loss(
         self, z_BZ: Tensor, objective: Objective, student: nn.Module, record: Record
     ) -> tuple[Tensor, Batch]:
-        """The loss, with its graph, and the images with the teacher's answers, without."""
+        """The loss with its graph, and the images with the teacher's logits without one."""
         with self._runtime.autocast(), recording(objective):
             images_BCHW = self.module(z_BZ)
             loss, logits_BK, stages = generator_loss(images_BCHW, objective, student, record)
@@ -50,16 +50,16 @@ def generator_loss(
     objective: Objective,
     student: nn.Module,
     record: Record,
-    wanted_B: Tensor | None = None,
+    classes_B: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, StageRecord]:
-    """The weighted sum of the generator's terms on `images_BCHW`; also the teacher's logits and stages.
+    """The weighted sum of the generator's terms on `images_BCHW`, with the teacher's logits and stages.
 
-    To be called within an autocast and within `recording(objective)`. `wanted_B`: the classes that the
-    images are to show, where the method asks for some.
+    Call it within an autocast and within `recording(objective)`. `classes_B`: the requested class of each
+    image, where the method has them.
     """
     logits_BK, stages = objective.ask_teacher(images_BCHW)
-    student_BK = student(images_BCHW).float() if objective.asks_student else None
-    view = GeneratorView(student_BK, logits_BK, images_BCHW, wanted_B)
+    student_BK = student(images_BCHW).float() if objective.needs_student else None
+    view = GeneratorView(student_BK, logits_BK, images_BCHW, classes_B)
     loss = logits_BK.new_zeros(())
     for weight, term in objective.generator_terms:
         gap = term.value(view)
@@ -71,8 +71,8 @@ def generator_loss(
 
 @contextmanager
 def recording(objective: Objective) -> Iterator[None]:
-    """Every term on the generator records what it needs of the teacher's layers during the block."""
+    """Let the generator's terms record the teacher's layers during the block."""
     with ExitStack() as stack:
         for _, term in objective.generator_terms:
-            stack.enter_context(term.listening())
+            stack.enter_context(term.recording())
         yield

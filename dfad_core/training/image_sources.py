@@ -1,4 +1,4 @@
-"""Where images come from: the module that turns noise into images, and batches beside the round's own."""
+"""Sources of images: the module that turns noise into images, and the extra batches of a round."""
 
 from __future__ import annotations
 
@@ -83,21 +83,21 @@ def labelled_batch(
     *,
     stages: bool = True,
 ) -> Batch:
-    """The images that `images` makes, with the teacher's answers, without any graph.
+    """The images that `images` makes, with the teacher's logits, without a graph.
 
-    Images to which the teacher's answer is not finite are left out. `stages`: with what the student's terms
-    compare between layers.
+    Images whose logits are not finite are left out. `stages`: with the teacher's stages that the student's
+    terms read.
     """
     with runtime.autocast():
         images_BCHW = images().contiguous(memory_format=torch.channels_last)
-        logits_BK, record = objective.ask_teacher(images_BCHW, marks=stages)
+        logits_BK, record = objective.ask_teacher(images_BCHW, with_stages=stages)
     batch = Batch(images_BCHW.to(runtime.storage_dtype), logits_BK, record.stages, record.attention)
     rows = guard.finite_rows(logits_BK)
     return batch if rows is None else batch.rows(rows)
 
 
 class ExtraBatches:
-    """Batches that a recipe shows the student beside the round's own, from random streams of their own."""
+    """The student's batches of a round besides the round's own, from random streams of their own."""
 
     def __init__(
         self,
@@ -113,26 +113,26 @@ class ExtraBatches:
         if recipe.level_set_batches:
             level_sets = LevelSets(config.input.shape, pixels).to(streams.device)
             self._images += [
-                lambda n: level_sets(streams.side_noise(n, level_sets.latent_dim))
+                lambda n: level_sets(streams.extra_noise(n, level_sets.latent_dim))
             ] * recipe.level_set_batches
         if recipe.averaged_generator:
             average = self._average = WeightAverage(generator, GENERATOR_DECAY)
-            self._images.append(lambda n: average.module(streams.side_noise(n, latent_dim)))
+            self._images.append(lambda n: average.module(streams.extra_noise(n, latent_dim)))
         if recipe.feature_exchange:
 
             def exchanged(count: int) -> Tensor:
                 with exchanging_features(generator, streams.search):
-                    images_BCHW: Tensor = generator(streams.side_noise(count, latent_dim))
+                    images_BCHW: Tensor = generator(streams.extra_noise(count, latent_dim))
                 return images_BCHW
 
             self._images.append(exchanged)
 
     def __len__(self) -> int:
-        """Batches a round."""
+        """Number of batches in each round."""
         return len(self._images)
 
     def make(self, objective: Objective, runtime: Runtime, guard: FiniteGuard, size: int) -> list[Batch]:
-        """This round's batches of `size` images each, with the teacher's answers."""
+        """This round's batches of `size` images each, with the teacher's logits."""
         if self._average is not None:
             self._average.update()
         with region("extra batches"):

@@ -1,4 +1,4 @@
-"""Figures of a run: sums kept on the device, read at intervals, and what they give away."""
+"""Figures of a run: sums on the device, read and reported at intervals, and the watch for collapse."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from dfad_core.training.run_state import RunState
 from dfad_core.training.samples import grid
 
 HISTORY_LIMIT = 512
-"""Entries kept; past it every second one of the older half is dropped."""
+"""Largest number of entries; beyond it every second one of the older half is dropped."""
 RECENT_BATCHES = 10
-"""Batches whose classes are counted together."""
+"""Number of batches whose classes are counted together."""
 
 
 class Monitor:
-    """Collects, reports and remembers. Nothing here changes what is trained."""
+    """Collects the figures of a run and reports them. Nothing here changes the training."""
 
     def __init__(self, config: DistillConfig, hooks: Hooks, run: RunState, budget: EvaluationBudget) -> None:
         self._config, self._hooks, self._run, self._budget = config, hooks, run, budget
@@ -42,8 +42,8 @@ class Monitor:
     def record(self, name: str, value: Tensor) -> None:
         """Add a scalar to its running sum, on its own device, without waiting for it."""
         value = value.detach()
-        known = self._sums.get(name)
-        self._sums[name] = value.clone() if known is None else known.add_(value)
+        total = self._sums.get(name)
+        self._sums[name] = value.clone() if total is None else total.add_(value)
         self._counts[name] = self._counts.get(name, 0) + 1
 
     def note(self, code: str, data: dict[str, Any]) -> None:
@@ -57,7 +57,7 @@ class Monitor:
         self._hooks.warn(code, data)
 
     def after_step(self, newest: Batch) -> None:
-        """Report progress and samples if their time has come."""
+        """Report progress and samples where they are due."""
         now = time.monotonic()
         if now - self._reported_at >= self._config.progress_seconds:
             self._reported_at = now
@@ -67,7 +67,7 @@ class Monitor:
             self._hooks.samples(self._run.clock.step, grid(newest.images_BCHW, self._config.input))
 
     def report_if_new(self, newest: Batch) -> None:
-        """Report, unless the last report already was about this step."""
+        """Report, unless the last report was of this step."""
         if self._run.clock.step != self._reported_step:
             self.report(newest)
 
@@ -113,7 +113,7 @@ class Monitor:
         )
 
     def _eta_seconds(self) -> float | None:
-        """Of training and what follows it, at the speed of training until now."""
+        """Expected time of the rest of the training and of what follows, at the speed until now."""
         clock = self._run.clock
         training = clock.eta_seconds
         if training is None:
@@ -138,11 +138,11 @@ class Monitor:
             self.history[:half] = self.history[:half:2]
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run's result should still know."""
+        """History, events and the state of the collapse watch."""
         return {"history": self.history, "events": self.events, "collapsed": self._collapse.suspected}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what `state_dict` gave."""
+        """Load what `state_dict` returned."""
         self.history, self.events = list(state["history"]), list(state["events"])
         if self.history:
             newest = self.history[-1]

@@ -69,7 +69,7 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> N
 
 
 class Phase:
-    """One player: the module that learns, its optimizer, and its peak learning rate."""
+    """The training of one module: the module, its optimizer and its peak learning rate."""
 
     name = ""
 
@@ -79,7 +79,7 @@ class Phase:
 
     @property
     def rate(self) -> float:
-        """The learning rate in force."""
+        """The current learning rate."""
         return float(self.optimizer.param_groups[0]["lr"])
 
     def set_rate(self, factor: float) -> None:

@@ -1,7 +1,7 @@
-"""Where a run's time goes: a table of named regions, and a trace of a few rounds.
+"""Profile of a run: a table of the time in named regions, and a trace of a few rounds.
 
-Off, a region costs one look at a variable. On, the device is waited for at the end of every region,
-so a profiled run is slower than others and its shares matter, not its seconds.
+Without a profile a region costs next to nothing. With one, every region waits for the device at its end: a
+profiled run is slower than others, and its shares matter, not its seconds.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _active: Profile | None = None
 
 
 class Profile:
-    """Exclusive seconds and calls of each region: what an inner region takes is not its outer one's."""
+    """Exclusive seconds and calls of each region: the time in an inner region is not the outer one's."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -38,7 +38,7 @@ class Profile:
 
     @property
     def outermost(self) -> str | None:
-        """The outermost region that is being counted; None outside of all."""
+        """The outermost current region; None outside of all."""
         return self._names[0] if self._names else None
 
     @contextmanager
@@ -52,16 +52,16 @@ class Profile:
         finally:
             if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
                 torch.cuda.synchronize()
-            took = time.perf_counter() - start
-            own = took - self._inner.pop()
+            duration = time.perf_counter() - start
+            own = duration - self._inner.pop()
             self._names.pop()
             if self._inner:
-                self._inner[-1] += took
+                self._inner[-1] += duration
             self.seconds[name] = self.seconds.get(name, 0.0) + own
             self.calls[name] = self.calls.get(name, 0) + 1
 
     def table(self) -> str:
-        """One row a region, the longest first; what no region covers is Python and the rest."""
+        """One row for each region, the longest first, and one for the time outside of all regions."""
         rest = max(0.0, self.total - sum(self.seconds.values()))
         rows = sorted(((s, n) for n, s in self.seconds.items()), reverse=True)
         rows.append((rest, "python and the rest"))
@@ -86,9 +86,9 @@ def region(name: str) -> AbstractContextManager[None]:
 def attached(
     networks: Mapping[str, nn.Module], optimizers: Sequence[torch.optim.Optimizer]
 ) -> Iterator[None]:
-    """While a profile is being taken, count the networks' forward passes and the optimizers' steps.
+    """Count the networks' forward passes and the optimizers' steps while a profile is being taken.
 
-    From outside, by hooks that are gone after the block: the code that is measured knows nothing of it.
+    It uses hooks that are removed after the block; the networks' code does not change.
     """
     profile = _active
     if profile is None:
@@ -166,14 +166,14 @@ def profiled() -> Iterator[Profile]:
 
 
 class TraceHooks(Hooks):
-    """Writes `trace.json` (for chrome://tracing or Perfetto) of a few rounds, and passes every call on.
+    """Writes `trace.json` (for chrome://tracing or Perfetto) of a few rounds, and calls the `inner` hooks.
 
-    A context manager around the run: a trace that its end overtakes is written there. One left open
-    would record, and hold in memory, all that the process does from then on.
+    A context manager around the run: if the run ends during the trace, the trace ends with it. Otherwise it
+    would go on to record, and hold in memory, all that the process does.
     """
 
     FIRST, ROUNDS = 2, 3
-    """Rounds before the trace begins, to warm up, and rounds in it."""
+    """Number of rounds until the trace begins, as a warm-up, and number of rounds in it."""
 
     def __init__(self, folder: Path, inner: Hooks | None = None) -> None:
         self._folder, self._inner = folder, inner or Hooks()

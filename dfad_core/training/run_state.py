@@ -46,7 +46,7 @@ T = TypeVar("T")
 
 
 class Clock:
-    """How far a run is, in steps and in seconds of training, over all its interruptions."""
+    """Steps and seconds of training of a run, over all its interruptions."""
 
     def __init__(self, budget: BudgetConfig) -> None:
         self._budget = budget
@@ -82,8 +82,8 @@ class Clock:
 class RunState:
     """One run, built from a config.
 
-    `generator_phase` learns from round to round, `search_phase` fits each batch anew; at most one of them is
-    there, and without both the images are drawn. `close` takes back what was attached to the networks.
+    `generator_phase` trains one generator over all rounds, `search_phase` fits each batch anew; a run has at
+    most one of them. Without both, images are drawn at random. `close` detaches everything from the networks.
     """
 
     def __init__(
@@ -104,10 +104,10 @@ class RunState:
         self.streams = Streams(config.seed, device, self.group.rank)
         self.guard = FiniteGuard(device, group=self.group)
         self.queries = 0
-        """Images that this process has shown the teacher, each time counted."""
+        """Number of images that the teacher classified in this process; an image counts each time."""
         self._attached = contextlib.ExitStack()
 
-        # The networks and what each of them is after.
+        # The networks and their objectives.
         self.recipe = resolve_recipe(config.method, teacher_has_bn=bool(bn_layers(teacher)))
         self.teacher = _placed(teacher, device).eval()
         self.student = _placed(student, device).train()
@@ -128,11 +128,11 @@ class RunState:
         self.student_steps = training.student_steps or method.student_steps
         pool_batches = method.pool_batches if training.pool_batches is None else training.pool_batches
         pool_batches = min(pool_batches, config.max_pool_batches)
-        # Images that were fitted pixel by pixel can only be shown from the pool.
+        # Images that are fitted pixel by pixel exist in the pool alone.
         self.pool = Pool(max(pool_batches, 1 if self.recipe.source == "pixels" else 0))
         self.extra_batches = ExtraBatches(self.recipe, config, self.generator, self.streams, self.pixels)
 
-        # The players.
+        # The phases of student and generator.
         graphed = self._records_graphs()
         self._graphs = GraphedSteps(CudaRecorder(device)) if graphed else None
         learners = nn.ModuleList([self.student, _placed(self.objective.adapters, device)])
@@ -166,7 +166,7 @@ class RunState:
             raise
 
     def _attach(self, example_BCHW: Tensor) -> None:
-        """What wraps the networks from outside for the time of the run."""
+        """Attach profiling, and float32 logits under bfloat16, to the networks for the time of the run."""
         networks = {"teacher": self.teacher, "student": self.student, "generator": self.generator}
         labeller = self.objective.labeller
         if labeller is not None and labeller is not self.teacher:
@@ -181,7 +181,7 @@ class RunState:
                     self._attached.enter_context(float32_logits(network, example_BCHW))
 
     def close(self) -> None:
-        """Take back what was attached to the networks."""
+        """Detach everything that the run attached to the networks."""
         self._attached.close()
 
     def _search_phase(self, label_embeddings_KE: Tensor | None) -> SearchPhase:
@@ -199,7 +199,7 @@ class RunState:
         )
 
     def _thread_choice(self) -> ThreadChoice | None:
-        """None where the number of threads is set, or several processes or a GPU do the work."""
+        """None where the config sets the number of threads, or several processes or a GPU do the work."""
         available = self.runtime.threads
         if self.config.training.threads or available == 1 or self.group.size > 1:
             return None
@@ -222,13 +222,13 @@ class RunState:
         return self.runtime.threads if self.thread_choice is None else self.thread_choice.threads
 
     def _records_graphs(self) -> bool:
-        """Whether steps are recorded as CUDA graphs: on a GPU, where that is asked for and possible."""
+        """Whether steps are recorded as CUDA graphs: on a GPU, if the config says so and it is possible."""
         training = self.config.training
         whole_batches = training.accumulation == 1 and self.group.size == 1
         return training.cuda_graphs and whole_batches and self.runtime.device.type == "cuda"
 
     def call(self, step: Callable[..., T], *inputs: Any) -> T:
-        """The outputs of `step(self, *inputs)`; with CUDA graphs, of a recording of it once there is one."""
+        """The outputs of `step(self, *inputs)`; with CUDA graphs, of its recording once there is one."""
         with profiling.region(step.__name__.replace("_", " ")):
             if self._graphs is None or self.guard.waits_for_device:
                 return step(self, *inputs)
@@ -255,7 +255,7 @@ class RunState:
         return self.group.from_first([self.clock.fraction], self.runtime.device)[0]
 
     def set_rates(self, fraction: float) -> None:
-        """Learning rates of both players for this share of the budget."""
+        """Set the learning rates of student and generator for this share of the budget."""
         self.student_phase.set_rate(student_rate(fraction))
         for phase in (self.generator_phase, self.search_phase):
             if phase is not None:
@@ -280,12 +280,12 @@ class RunState:
         return tuple(self.streams.mixing(len(part), concentration) for part in slices)
 
     def new_batch(self) -> Batch:
-        """Images of the generator as it is now, or drawn ones, with the teacher's answers."""
+        """New images of the generator, or drawn ones, with the teacher's logits."""
         self.queries += self.batch_size
         return labelled_batch(lambda: self.generator(self.noise()), self.objective, self.runtime, self.guard)
 
     def raise_if_not_finite(self) -> None:
-        """Raise DivergedError if a loss was not finite; leave out images without a finite answer."""
+        """Raise DivergedError if a loss was not finite; remove images whose logits are not finite."""
         if self.guard.raise_if_set(self.queries):
             self.pool.drop_not_finite()
 
@@ -315,13 +315,13 @@ class RunState:
         """Load what `state_dict` returned and start the clock from there.
 
         The device and its precision may be other ones than those of the checkpoint. Raises CheckpointError
-        where a part of the state does not fit this run; the run is of no use then.
+        where a part of the state does not fit this run, which is unusable then.
         """
         try:
             self._load(state)
             self.clock.start(state["step"], state["seconds"])
         except torch.OutOfMemoryError:
-            raise  # the checkpoint is sound; another attempt may have the memory
+            raise  # the checkpoint is intact; another attempt may have the memory
         except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
             raise CheckpointError(f"the checkpoint does not fit this run: {error}") from error
 

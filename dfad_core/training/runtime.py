@@ -1,4 +1,4 @@
-"""Where and how the arithmetic runs: device, precision, threads."""
+"""Device, precision and number of threads of a run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dfad_core.data.random_streams import seeded
 
 @dataclass(frozen=True)
 class Runtime:
-    """Resolved answers to the config's `auto`."""
+    """Device, precision and threads, with every `auto` of the config resolved."""
 
     device: torch.device
     precision: str
@@ -25,7 +25,7 @@ class Runtime:
 
     @property
     def storage_dtype(self) -> torch.dtype:
-        """Type in which synthetic images are kept: under autocast nothing finer is ever computed on."""
+        """Type in which synthetic images are stored; under autocast no finer type is used anyway."""
         return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
 
     def autocast(self) -> torch.autocast:
@@ -34,7 +34,7 @@ class Runtime:
 
 
 def resolve(config: DistillConfig) -> Runtime:
-    """Choose device, precision and threads. ConfigError when CUDA is asked for and absent."""
+    """Choose device, precision and threads. Raises ConfigError (`no_cuda_device`)."""
     if config.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("no CUDA device is available", code="no_cuda_device", param="device")
     use_cuda = config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
@@ -56,10 +56,10 @@ def computes_bfloat16(device: torch.device) -> bool:
 
 @contextlib.contextmanager
 def applied(runtime: Runtime, seed: int) -> Iterator[None]:
-    """Set threads and torch's own random streams for a run; put the caller's back afterwards.
+    """Set threads and torch's own random streams for a run; restore the caller's afterwards.
 
-    The engine draws from generators of its own; the global streams matter only to networks that
-    draw inside `forward` (dropout).
+    The engine has random streams of its own; torch's matter only to networks that draw inside `forward`
+    (dropout).
     """
     with cpu_threads(runtime.threads), seeded(seed, runtime.device):
         yield
@@ -67,7 +67,7 @@ def applied(runtime: Runtime, seed: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def cpu_threads(number: int) -> Iterator[None]:
-    """Let torch use `number` CPU threads for the block; put the caller's number back afterwards."""
+    """Let torch use `number` CPU threads for the block; restore the caller's number afterwards."""
     before = torch.get_num_threads()
     torch.set_num_threads(number)
     try:

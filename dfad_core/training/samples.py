@@ -1,4 +1,4 @@
-"""Pictures of what the generator makes, for people."""
+"""Pictures of a run's samples."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from dfad_core.contract.config import InputConfig
 from dfad_core.networks.pixel_range import white_level
 
 SIDE = 8
-"""At most this many images across and down."""
+"""Largest number of images in a row and in a column."""
 
 
 def grid(images_BCHW: Tensor, config: InputConfig) -> NDArray[np.uint8]:
-    """A square picture of the first images, (H, W, 1 or 3), 0 to 255, a line of black between them.
+    """A square picture of the first images, (H, W, 1 or 3), 0 to 255, with black lines between them.
 
-    Values are taken back to the teacher's raw scale where its mean and deviation are known, otherwise
-    stretched to the range they have. Two channels are shown as red and green, of four the first three.
+    Pixels are converted to the raw scale where the teacher's mean and std are known, otherwise their range is
+    stretched to 0 to 255. Two channels are shown as red and green; of four, the first three.
     """
     side = min(SIDE, int(len(images_BCHW) ** 0.5))
     images = images_BCHW[: side * side].detach().float().cpu().contiguous()
@@ -26,8 +26,8 @@ def grid(images_BCHW: Tensor, config: InputConfig) -> NDArray[np.uint8]:
     count, channels, height, width = pixels.shape
     picture = torch.zeros(side * (height + 1) - 1, side * (width + 1) - 1, channels)
     for i in range(count):
-        top, left = i // side * (height + 1), i % side * (width + 1)
-        picture[top : top + height, left : left + width] = pixels[i].permute(1, 2, 0)
+        y, x = i // side * (height + 1), i % side * (width + 1)
+        picture[y : y + height, x : x + width] = pixels[i].permute(1, 2, 0)
     return (picture * 255).round().to(torch.uint8).numpy()
 
 

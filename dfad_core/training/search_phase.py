@@ -1,6 +1,6 @@
 """The search for a batch of images: gradient steps over pixels, or over generator and z, in each round.
 
-Shapes: z_BZ noise, images_BCHW in the teacher's normalised space, logits_BK, wanted_B requested classes.
+Shapes: z_BZ noise, images_BCHW in the teacher's normalised space, logits_BK, classes_B requested classes.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ from dfad_core.training.runtime import Runtime
 
 @dataclass
 class Fit:
-    """What one search arrived at."""
+    """The result of one search."""
 
     rows: Tensor
     """Indices of the images that remain."""
     loss: Tensor
-    """Of `batch`, a scalar; infinite before the first sound step."""
+    """Loss of `batch`, a scalar; infinite before the first finite one."""
     batch: Batch | None = None
-    """The images of least loss in a sound step, with the teacher's logits."""
+    """The images of the step with the least finite loss, with the teacher's logits."""
     sound: bool = True
     """Whether every loss was finite, and every logit of the teacher for the images that remain."""
     gradients: list[Tensor] = field(default_factory=list)
-    """Of the module's parameters, summed over all steps; empty unless its start is learned."""
+    """Gradients of the module's parameters, summed over all steps; empty unless a common start is learned."""
     gaps: list[tuple[str, Tensor]] = field(default_factory=list)
-    """The values of the terms in sound steps, step by step."""
+    """The values of the terms, step by step, in steps with finite numbers alone."""
 
 
 class SearchPhase:
@@ -51,8 +51,8 @@ class SearchPhase:
     of that step. Each search has an Adam of its own; where a common start is learned (`restart`
     "meta"), another one moves the start by the sum of the search's gradients, at its rate times its steps.
 
-    The student is in eval mode meanwhile: half-fitted images do not write its BN statistics. Images for which
-    the teacher's logits are not finite are left out, and the search goes on with the others.
+    The student is in eval mode during a search, so that unfinished images do not change its BN statistics.
+    Images for which the teacher's logits are not finite are left out, and the search goes on with the others.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class SearchPhase:
         self._group = current_group()
         self._rounds = 0
         self._no_update = self._adam([nn.Parameter(torch.zeros((), device=runtime.device))], 0.0)
-        """What the guard protects after a search that learns no common start."""
+        """Stands for an optimizer where the guard needs one and no common start is learned."""
         self._start_rate = recipe.search_rate * steps
         self._start: torch.optim.Optimizer | None = None
         """Moves the common start, where one is learned."""
@@ -85,19 +85,19 @@ class SearchPhase:
     ) -> Batch:
         """Search from z (B, Z); return the images with the teacher's logits, at most B of them.
 
-        Raises DivergedError if the loss is not finite though the teacher's logits are, or if they are finite
-        for fewer than two images.
+        Raises DivergedError if the loss is not finite although the teacher's logits are, or if fewer than two
+        images have finite logits.
         """
         z_BZ = generator_input
-        wanted_B = torch.from_numpy(self._deck.deal(len(z_BZ))).to(z_BZ.device)
+        classes_B = torch.from_numpy(self._deck.deal(len(z_BZ))).to(z_BZ.device)
         self._begin()
         origin = [p.detach().clone() for p in self.module.parameters()]
         with trainable(self.module), evaluating(student):
-            fit = self._fit(z_BZ, wanted_B, objective, student, row_checks=self._guard.row_checks)
+            fit = self._fit(z_BZ, classes_B, objective, student, row_checks=self._guard.row_checks)
             if not fit.sound and not self._guard.row_checks:
                 self._restore(origin)
-                fit = self._fit(z_BZ, wanted_B, objective, student, row_checks=True)
-            # Several processes wait for each other: there the guard ends all of them, by the loss.
+                fit = self._fit(z_BZ, classes_B, objective, student, row_checks=True)
+            # Several processes wait for each other: `_finish` lets the guard end all of them, by the loss.
             if len(fit.rows) >= MIN_ROWS or self._group.size == 1:
                 self._guard.count(len(z_BZ), len(fit.rows))
             self._finish(fit, origin)
@@ -108,7 +108,7 @@ class SearchPhase:
         return fit.batch
 
     def _begin(self) -> None:
-        """Put the generator where the search starts."""
+        """Set the generator's weights to the start of the search."""
         restart, rounds = self._recipe.restart, self._rounds
         if self._recipe.source == "pixels" or restart == "meta":
             return
@@ -116,15 +116,15 @@ class SearchPhase:
             fresh_weights(self.module, int(self._streams.search.integers(2**62)))
 
     def _fit(
-        self, z_BZ: Tensor, wanted_B: Tensor, objective: Objective, student: nn.Module, *, row_checks: bool
+        self, z_BZ: Tensor, classes_B: Tensor, objective: Objective, student: nn.Module, *, row_checks: bool
     ) -> Fit:
         """One search.
 
-        With `row_checks` it goes on without the images for which a step's logits are not finite; where those
-        are many, it ends with the images of least loss until then. Without, nothing waits for the device: the
-        updates stop at the first number that is not finite.
+        With `row_checks` it goes on without the images whose logits are not finite; where these are many, it
+        ends with the images of least loss until then. Without `row_checks` nothing waits for the device:
+        updates end at the first number that is not finite.
         """
-        variables, make_images = self._variables(z_BZ, wanted_B)
+        variables, make_images = self._variables(z_BZ, classes_B)
         adam = self._adam(variables, self._recipe.search_rate)
         # A flag on the device: fused optimizers make no update while it is set.
         stop = adam.found_inf = torch.zeros((), device=z_BZ.device)  # type: ignore[attr-defined]
@@ -132,7 +132,7 @@ class SearchPhase:
         fit = Fit(torch.arange(len(z_BZ), device=z_BZ.device), torch.full_like(stop, torch.inf))
         fit.gradients = [torch.zeros_like(p) for p in learned]
         for _ in range(self.steps):
-            loss, batch, gaps = self._look(make_images, fit.rows, wanted_B, objective, student)
+            loss, batch, gaps = self._look(make_images, fit.rows, classes_B, objective, student)
             while row_checks and not bool((finite_B := finite_rows(batch)).all()):
                 index = finite_B.nonzero().flatten()
                 if fit.batch is not None and len(index) < (1 - MAX_SHARE) * len(finite_B):
@@ -142,10 +142,10 @@ class SearchPhase:
                     fit.batch = batch  # nothing is left to fit, and its loss is still infinite
                     return fit
                 fit.batch = None if fit.batch is None else fit.batch.rows(index)
-                loss, batch, gaps = self._look(make_images, fit.rows, wanted_B, objective, student)
+                loss, batch, gaps = self._look(make_images, fit.rows, classes_B, objective, student)
             sound = torch.isfinite(loss.detach()) & finite_rows(batch).all()
             torch.maximum(stop, (~sound).float(), out=stop)
-            keep_lesser(fit, torch.where(sound, loss.detach(), torch.inf), batch)
+            keep_better(fit, torch.where(sound, loss.detach(), torch.inf), batch)
             if row_checks and not bool(sound):
                 break
             fit.gaps += gaps
@@ -162,11 +162,11 @@ class SearchPhase:
         self,
         make_images: Callable[[Tensor], Tensor],
         rows: Tensor,
-        wanted_B: Tensor,
+        classes_B: Tensor,
         objective: Objective,
         student: nn.Module,
     ) -> tuple[Tensor, Batch, list[tuple[str, Tensor]]]:
-        """The loss of the images at `rows` with its graph, and the images and the terms' values without."""
+        """The loss of the images at `rows` with its graph; the images and the terms' values without one."""
         gaps: list[tuple[str, Tensor]] = []
         with self._runtime.autocast(), recording(objective):
             images_BCHW = make_images(rows)
@@ -175,13 +175,13 @@ class SearchPhase:
                 objective,
                 student,
                 lambda name, value: gaps.append((name, value.detach())),
-                wanted_B[rows],
+                classes_B[rows],
             )
         images = images_BCHW.detach().to(self._runtime.storage_dtype)
         return loss, Batch(images, logits_BK.detach(), stages.stages, stages.attention), gaps
 
     def _finish(self, fit: Fit, origin: list[Tensor]) -> None:
-        """Show the guard the search's loss, and move the common start where one is learned."""
+        """Let the guard check the search's loss, and update the common start where one is learned."""
         loss = fit.loss if fit.sound else torch.full_like(fit.loss, torch.nan)
         if self._start is None:
             self._guard.check(loss, self._no_update, "generator")
@@ -201,13 +201,13 @@ class SearchPhase:
                 parameter.copy_(before)
 
     def _adam(self, parameters: list[nn.Parameter], rate: float) -> torch.optim.Optimizer:
-        """Fused: others refuse the flag by which an update is skipped."""
+        """Fused, because other optimizers do not support the flag that skips an update."""
         return torch.optim.Adam(parameters, rate, betas=(self._recipe.search_beta, 0.999), fused=True)
 
     def _variables(
-        self, z_BZ: Tensor, wanted_B: Tensor
+        self, z_BZ: Tensor, classes_B: Tensor
     ) -> tuple[list[nn.Parameter], Callable[[Tensor], Tensor]]:
-        """What a search changes, and the function that makes the images at some indices of it."""
+        """The parameters that a search fits, and the function from indices to their images."""
         if self._recipe.source == "pixels":
             pixels_BCHW = nn.Parameter(self.module(z_BZ).detach().clone())
             return [pixels_BCHW], lambda rows: self._shifted(pixels_BCHW[rows])
@@ -216,7 +216,7 @@ class SearchPhase:
             labels = self._labels
             fresh_weights(labels, int(self._streams.search.integers(2**62)))
             labels.requires_grad_(True)
-            return [*weights, *labels.parameters()], lambda rows: self.module(labels(wanted_B)[rows])
+            return [*weights, *labels.parameters()], lambda rows: self.module(labels(classes_B)[rows])
         latent_BZ = nn.Parameter(z_BZ.clone())
         return [*weights, latent_BZ], lambda rows: self.module(latent_BZ[rows])
 
@@ -226,7 +226,7 @@ class SearchPhase:
         return images_BCHW.roll((down, right), dims=(-2, -1))
 
     def set_rate(self, factor: float) -> None:
-        """Move the common start at `factor` times its peak rate; within a search the rate is the recipe's."""
+        """Set the rate of the common start to `factor` times its peak; a search has the recipe's rate."""
         if self._start is not None:
             for group in self._start.param_groups:
                 group["lr"] = self._start_rate * factor
@@ -249,22 +249,22 @@ def finite_rows(batch: Batch) -> Tensor:
     return torch.isfinite(batch.teacher_logits_BK).all(dim=1)
 
 
-def keep_lesser(fit: Fit, loss: Tensor, batch: Batch) -> None:
-    """Let `fit` hold the batch of the smaller loss, chosen on the device."""
+def keep_better(fit: Fit, loss: Tensor, batch: Batch) -> None:
+    """Store `batch` in `fit` if its loss is smaller; the choice is made on the device."""
     if fit.batch is None:
         fit.loss, fit.batch = loss, batch
         return
-    choose = loss < fit.loss
+    is_smaller = loss < fit.loss
 
-    def chosen(new: Tensor, old: Tensor) -> Tensor:
-        return torch.where(choose, new, old)
+    def select(new: Tensor, old: Tensor) -> Tensor:
+        return torch.where(is_smaller, new, old)
 
-    fit.loss = chosen(loss, fit.loss)
+    fit.loss = select(loss, fit.loss)
     fit.batch = Batch(
-        chosen(batch.images_BCHW, fit.batch.images_BCHW),
-        chosen(batch.teacher_logits_BK, fit.batch.teacher_logits_BK),
-        tuple(map(chosen, batch.active, fit.batch.active)),
-        tuple(map(chosen, batch.attention, fit.batch.attention)),
+        select(batch.images_BCHW, fit.batch.images_BCHW),
+        select(batch.teacher_logits_BK, fit.batch.teacher_logits_BK),
+        tuple(map(select, batch.active, fit.batch.active)),
+        tuple(map(select, batch.attention, fit.batch.attention)),
     )
 
 

@@ -1,4 +1,4 @@
-"""The student's loss: how far it is from the teacher on a batch that the teacher has answered.
+"""The student's loss: its gap from the teacher on a labelled batch.
 
 Shapes: images_BCHW in the teacher's normalised space, logits_BK.
 """
@@ -21,7 +21,7 @@ Record = Callable[[str, Tensor], None]
 
 
 class StudentPhase(Phase):
-    """The student's turn. `module` is the student together with the adapters that train with it."""
+    """The student's part of a round. `module` is the student with the adapters that train along."""
 
     name = "student"
 
@@ -35,7 +35,7 @@ class StudentPhase(Phase):
         """The weighted sum of the student's terms on `batch`.
 
         `mixing` holds the partners and shares of virtual interpolation, for as many images as the batch has.
-        Where a term compares stages of both networks and the batch comes from the pool, the teacher is asked
+        Where a term compares stages of both networks and the batch comes from the pool, the teacher runs
         again: stages take several times the memory of the images, so the pool does not keep them.
         """
 

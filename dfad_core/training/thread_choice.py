@@ -21,23 +21,24 @@ from dfad_core.networks.cost import cost
 from dfad_core.training.runtime import Runtime
 
 GAIN = 1.1
-"""How many times faster the other number of threads must be to be taken: a tie changes nothing."""
+"""Least speed-up for a change of the number of threads."""
 TURNS = 2
-"""How often each number of threads has its turn in a trial: another program's load comes and goes."""
+"""Number of turns of each number of threads in a trial; the load of other programs varies."""
 TURN_SECONDS = 0.25
-"""Least time that the passes of a turn take together; at least one pass is timed."""
+"""Least time of all passes of a turn; at least one pass is timed."""
 TRIAL_MACS = 10**10
-"""Multiply-accumulates of a trial pass: as many images as make so many, two at least, a batch at most."""
+"""Multiply-accumulates of a trial pass, which set its number of images: from two to a batch."""
 SLOW = 1.5
-"""A round counts as slow when it takes so many times as long as those after the last trial."""
+"""Least slow-down, relative to the rounds after the last trial, for a round to count as slow."""
 ROUNDS = 3
 """Number of rounds whose median is compared."""
 FIRST_PAUSE, LAST_PAUSE = 10.0, 600.0
-"""Seconds between two trials: the first at least; doubled up to the last while nothing changes."""
+"""Least and greatest time between two trials, in seconds; it doubles while nothing changes."""
 TRIAL_SHARE = 0.2
-"""Largest length of a trial, as a share of the pause behind it: after a long one the next waits longer."""
+"""Largest duration of a trial as a share of the pause before the next one."""
 HOPELESS = 3.0
-"""A number of threads that is so many times slower than the best has one turn: passes can take minutes."""
+"""Slow-down, relative to the best number of threads, from which a number has a single turn: its passes can
+take minutes."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Trial:
     """One comparison of one thread with all threads."""
 
     threads: int
-    """The number that was taken."""
+    """The number that was chosen."""
     available: int
     """All threads that the run may use."""
     one_seconds: float
@@ -55,25 +56,25 @@ class Trial:
     changed: bool
     """Whether the number was another one before."""
 
-    def about(self) -> dict[str, Any]:
-        """The figures of the trial, and a sentence."""
-        one, every = (round(1000 * seconds, 2) for seconds in (self.one_seconds, self.all_seconds))
+    def event_data(self) -> dict[str, Any]:
+        """Data of the event that reports the trial: its figures and a sentence for the user."""
+        one_thread, all_threads = (round(1000 * s, 2) for s in (self.one_seconds, self.all_seconds))
         return {
             "threads": self.threads,
             "available": self.available,
-            "one_milliseconds": one,
-            "all_milliseconds": every,
+            "one_milliseconds": one_thread,
+            "all_milliseconds": all_threads,
             "message": f"Training uses {self.threads} of {self.available} threads: a trial pass took "
-            f"{one:g} ms with one thread and {every:g} ms with all.",
+            f"{one_thread:g} ms with one thread and {all_threads:g} ms with all.",
         }
 
 
 class ThreadChoice:
     """Chooses the number of threads before the first round and again when rounds get slow.
 
-    It also looks again from time to time: the other program may have ended, or have been idle during the
-    first trial. A trial changes no tensor of the run and draws from no random stream, but sums over several
-    threads round differently, so the number belongs into the checkpoint.
+    It also tries again from time to time: another program may have ended, or have been idle during the
+    first trial. A trial changes no tensor of the run and draws from no random stream. The number is part of
+    the checkpoint, because sums over several threads are rounded differently.
     """
 
     def __init__(
@@ -95,7 +96,7 @@ class ThreadChoice:
         return self._try()
 
     def after_round(self, seconds: float) -> Trial | None:
-        """Take note of a round's time; the trial, if one was due. Later trials are rare."""
+        """Record a round's time, and return the trial if one was due."""
         if len(self._usual) < ROUNDS:
             self._usual.append(seconds)
         self._recent = [*self._recent[1 - ROUNDS :], seconds]
@@ -109,7 +110,7 @@ class ThreadChoice:
         return trial
 
     def _try(self) -> Trial:
-        before, begun = self.threads, self._clock()
+        before, start = self.threads, self._clock()
         turns = {count: [_timed(self._pass, count)] for count in sorted({1, before, self.available})}
         shortest = min(first for (first,) in turns.values())
         for _ in range(1, TURNS):
@@ -123,15 +124,15 @@ class ThreadChoice:
         torch.set_num_threads(self.threads)
         self._usual, self._recent = [], []
         self._tried_at = self._clock()
-        self._trial_seconds = self._tried_at - begun
+        self._trial_seconds = self._tried_at - start
         return Trial(self.threads, self.available, times[1], times[self.available], self.threads != before)
 
     def state_dict(self) -> dict[str, Any]:
-        """The number, whether it changed, and what a round usually takes."""
+        """The number, whether it changed, and the usual times of a round."""
         return {"threads": self.threads, "changed": self.changed, "usual": self._usual}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on with the number of the checkpoint, as far as this machine has as many threads."""
+        """Load what `state_dict` returned; the number is limited to the threads of this machine."""
         threads = min(state["threads"], self.available)
         self.changed = state["changed"] or threads != state["threads"]
         self.threads, self._usual = threads, list(state["usual"])
@@ -141,20 +142,20 @@ class ThreadChoice:
 def _timed(trial_pass: Callable[[], object], threads: int) -> float:
     """Mean seconds of a pass with `threads` threads, after one pass that is not timed.
 
-    The mean, since a program beside this one makes some passes very slow and leaves others as they are.
+    The mean, because another program makes some passes very slow and does not affect others.
     """
     torch.set_num_threads(threads)
     trial_pass()
-    taken: list[float] = []
-    while sum(taken) < TURN_SECONDS:
-        begun = time.perf_counter()
+    times: list[float] = []
+    while sum(times) < TURN_SECONDS:
+        start = time.perf_counter()
         trial_pass()
-        taken.append(time.perf_counter() - begun)
-    return statistics.mean(taken)
+        times.append(time.perf_counter() - start)
+    return statistics.mean(times)
 
 
 class TrialPass:
-    """Work like a round's, on copies: generator and teacher forward, student forward and backward."""
+    """A pass like those of a round: generator and teacher forward, student forward and backward."""
 
     def __init__(
         self,
@@ -173,7 +174,7 @@ class TrialPass:
         self._z_BZ: Tensor | None = None
 
     def __call__(self) -> None:
-        """One pass. Copies keep batch statistics and gradients of the run as they are."""
+        """One pass. It works on copies, so that batch statistics and gradients of the run do not change."""
         z_BZ = self._noise()
         generator, student = copy.deepcopy(self._generator), copy.deepcopy(self._student)
         student.requires_grad_(True)

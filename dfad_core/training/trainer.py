@@ -18,7 +18,7 @@ from dfad_core.contract.config import DistillConfig
 from dfad_core.contract.errors import DivergedError, Stopped
 from dfad_core.contract.methods import get_method
 from dfad_core.data import Batch
-from dfad_core.data.batch import joined
+from dfad_core.data.batch import join
 from dfad_core.hooks import DistillResult, Hooks
 from dfad_core.losses.virtual_interpolation import Mixing
 from dfad_core.networks.batch_norm import recalibrate
@@ -40,7 +40,7 @@ CHECKPOINT_SHARE = 0.02
 
 @dataclass(frozen=True)
 class Gaps:
-    """The terms' values of one step, in order, for the monitor."""
+    """The values of the terms in one step, in order, for the monitor."""
 
     values: list[tuple[str, Tensor]] = field(default_factory=list)
 
@@ -49,7 +49,7 @@ class Gaps:
         self.values.append((name, value.detach()))
 
     def replay(self, record: Record) -> None:
-        """Hand all of them on."""
+        """Pass all values to `record`."""
         for name, value in self.values:
             record(name, value)
 
@@ -64,25 +64,25 @@ def distill(
     generator: nn.Module | None = None,
     label_embeddings: Tensor | None = None,
 ) -> DistillResult:
-    """Train `student` (in place) to answer as `teacher` does, without any data.
+    """Train `student`, in place, to give the logits of `teacher`, without any data.
 
-    Both networks map (B, C, H, W) to logits (B, K). The teacher is frozen and put in eval mode; its
-    weights stay as they are to the bit. `resume` is a checkpoint of the same job; `generator` maps
-    (B, latent_dim) to images in the teacher's normalised space and is built from the config if absent;
-    methods without one that learns ignore it. `label_embeddings` (K, E) serve the methods that start from
-    class embeddings (`nayer`); class indices if absent.
+    Both networks map (B, C, H, W) to logits (B, K). The teacher is set to eval mode and its weights do not
+    change. `resume` is a checkpoint of the same job. `generator` maps (B, latent_dim) to images in the
+    teacher's normalised space; None builds one from the config, and methods without a trained generator
+    ignore it. `label_embeddings` (K, E) are for methods that start from class embeddings (`nayer`); None:
+    one-hot class indices.
 
     In a process group of torch.distributed (`dfad_core.training.distributed`) every process calls it with
-    the same arguments; the batch is shared out, and the first process's hooks and result count.
+    the same arguments. The processes share the batch; the first one calls the hooks, and its result counts.
 
-    After the last step a checkpoint is written and `hooks.student_ready` gets the student; then fidelity is
-    measured, on as many images as the networks' cost and the training allow. A stop that comes only then
-    leaves out what is not measured yet, and `evaluation` says so.
+    After the last step a checkpoint is written and `hooks.student_ready` gets the student. Then fidelity is
+    measured, on a number of images that follows from the cost of networks and training. After a stop during
+    this evaluation, the result has the figures measured until then, and `evaluation` is not `complete`.
 
-    Raises Stopped (with a partial result, after a checkpoint) when a hook asks for it, DivergedError
-    (with a partial result too) before the update of a non-finite loss, ShapeError for networks that
-    do not fit the input, CheckpointError for a `resume` that is damaged or another job's, ConfigError
-    for settings that cannot work on this machine.
+    Raises Stopped, with a partial result and after a checkpoint, when a hook requests a stop; DivergedError,
+    with a partial result, before the update of a non-finite loss; ShapeError for networks that do not fit
+    the input; CheckpointError for a `resume` that is damaged or from another job; ConfigError for settings
+    that cannot work on this machine.
     """
     group = current_group()
     hooks = hooks if hooks is not None and group.rank == 0 else Hooks()
@@ -91,7 +91,7 @@ def distill(
         hooks.phase("warming_up")
         job = checkpoint.fingerprint(config, teacher, student)
         run = RunState(teacher, student, generator, config, resolved, label_embeddings_KE=label_embeddings)
-        stack.callback(_give_back, run.student)
+        stack.callback(_release, run.student)
         stack.callback(run.close)
         budget = evaluation_budget(run)
         monitor = Monitor(config, hooks, run, budget)
@@ -99,9 +99,9 @@ def distill(
             _warn_of_size(monitor, teacher, student)
             _report_pool(monitor, run)
             if generator is None and run.pixels.source != "given" and not run.pixels.usual:
-                monitor.note("input_range", run.pixels.about())
+                monitor.note("input_range", run.pixels.event_data())
             if run.thread_choice is not None:
-                monitor.note("threads_chosen", run.thread_choice.try_first().about())
+                monitor.note("threads_chosen", run.thread_choice.try_first().event_data())
             run.clock.start()
         else:
             state = group.mine(checkpoint.unpack(resume, job)["processes"])
@@ -125,41 +125,41 @@ def distill(
 
 
 def _train(run: RunState, monitor: Monitor, hooks: Hooks, job: bytes) -> tuple[Batch | None, str | None]:
-    """The loop. Returns the newest batch and, if a hook asked to stop, its reason."""
+    """The training loop. Returns the newest batch and, if a hook requested a stop, its reason."""
     hooks.phase("distilling")
-    saved_at, rest = time.monotonic(), run.config.checkpoint_seconds
+    saved_at, interval = time.monotonic(), run.config.checkpoint_seconds
     newest, reason = None, None
     while run.spent() < 1 and reason is None:
-        began = time.perf_counter()
-        newest = play_round(run, monitor.record)
-        _look_at_threads(run, monitor, time.perf_counter() - began)
+        round_start = time.perf_counter()
+        newest = train_round(run, monitor.record)
+        _review_threads(run, monitor, time.perf_counter() - round_start)
         with region("reports"):
             monitor.after_step(newest)
         reason = hooks.should_stop()
-        wanted = [reason is not None, time.monotonic() - saved_at >= rest and run.clock.fraction < 1]
-        stop, due = run.group.from_first(wanted, run.runtime.device)
+        is_due = time.monotonic() - saved_at >= interval and run.clock.fraction < 1
+        stop, due = run.group.from_first([reason is not None, is_due], run.runtime.device)
         if stop and reason is None:
             reason = "the first process stopped"
         if stop or due:
             run.raise_if_not_finite()
-            writing_from = time.monotonic()
+            write_start = time.monotonic()
             _checkpoint(run, monitor, hooks, job)
             saved_at = time.monotonic()
-            rest = max(run.config.checkpoint_seconds, (saved_at - writing_from) / CHECKPOINT_SHARE)
+            interval = max(run.config.checkpoint_seconds, (saved_at - write_start) / CHECKPOINT_SHARE)
     run.raise_if_not_finite()
     if newest is not None:
         monitor.report_if_new(newest)
     return newest, reason
 
 
-def play_round(run: RunState, record: Record) -> Batch:
-    """One round: a batch of images that the teacher answers, then `student_steps` updates of the student.
+def train_round(run: RunState, record: Record) -> Batch:
+    """One round: a batch of images labelled by the teacher, then `student_steps` updates of the student.
 
     Returns the round's own batch. `record` gets every term's value.
     """
     run.set_rates(run.spent())
 
-    # 1. Images: the generator moves once, or a batch is fitted from scratch, or drawn without learning.
+    # 1. Images: one update of the generator, or a search for a batch, or images drawn at random.
     if run.generator_phase is not None:
         batch, gaps = run.call(generator_step, run.noise())
         gaps.replay(record)
@@ -170,20 +170,20 @@ def play_round(run: RunState, record: Record) -> Batch:
     else:
         batch = run.new_batch()
     extra = run.extra_batches.make(run.objective, run.runtime, run.guard, len(batch))
-    run.queries += sum(len(one) for one in extra)
-    for pooled in (batch, *extra):
-        run.pool.push(pooled)
+    run.queries += sum(map(len, extra))
+    for new_batch in (batch, *extra):
+        run.pool.push(new_batch)
 
-    # 2. The student: first on the round's own batch, whose answers are paid for, then on the pool's.
+    # 2. The student: first on the round's own batch, then on batches of the pool.
     for update in range(run.student_steps):
         if update == 0 or run.recipe.same_batch:
-            shown = batch
+            student_batch = batch
         elif run.pool.capacity > 0:
-            shown = run.pool.draw(run.streams.pool)
+            student_batch = run.pool.draw(run.streams.pool)
         else:
-            shown = extra[update - 1] if update <= len(extra) else run.new_batch()
-        run.call(student_step, shown, run.mixings(shown)).replay(record)
-        run.queries += len(shown) * run.objective.student_passes(shown)
+            student_batch = extra[update - 1] if update <= len(extra) else run.new_batch()
+        run.call(student_step, student_batch, run.mixings(student_batch)).replay(record)
+        run.queries += len(student_batch) * run.objective.student_passes(student_batch)
         if run.average is not None:
             run.average.update()
 
@@ -192,7 +192,7 @@ def play_round(run: RunState, record: Record) -> Batch:
 
 
 def generator_step(run: RunState, z_BZ: Tensor) -> tuple[Batch, Gaps]:
-    """One update of the generator against the frozen student; its images with the teacher's answers."""
+    """One update of the generator against the frozen student; its images with the teacher's logits."""
     phase, batches, gaps = run.generator_phase, [], Gaps()
     assert phase is not None
     slices = z_BZ.tensor_split(run.config.training.accumulation)
@@ -202,7 +202,7 @@ def generator_step(run: RunState, z_BZ: Tensor) -> tuple[Batch, Gaps]:
             terms = Gaps()
             loss, batch = phase.loss(z, run.objective, run.student, terms.note)
             while (rows := run.guard.finite_rows(batch.teacher_logits_BK)) is not None:
-                # Once more, without the noise whose images have no finite answer.
+                # Once more, without the noise whose images have no finite logits.
                 z, terms = z[rows], Gaps()  # noqa: PLW2901
                 loss, batch = phase.loss(z, run.objective, run.student, terms.note)
             gaps.values.extend(terms.values)
@@ -211,7 +211,7 @@ def generator_step(run: RunState, z_BZ: Tensor) -> tuple[Batch, Gaps]:
             run.guard.check(loss, phase.optimizer, "generator")
             batches.append(batch)
         phase.optimizer.step()
-    return joined(batches), gaps
+    return join(batches), gaps
 
 
 def student_step(run: RunState, batch: Batch, mixings: tuple[Mixing | None, ...]) -> Gaps:
@@ -228,18 +228,18 @@ def student_step(run: RunState, batch: Batch, mixings: tuple[Mixing | None, ...]
     return gaps
 
 
-def _look_at_threads(run: RunState, monitor: Monitor, round_seconds: float) -> None:
+def _review_threads(run: RunState, monitor: Monitor, round_seconds: float) -> None:
     """Try the other number of threads if rounds became slow; report a change."""
     if run.thread_choice is None:
         return
     with region("trials of threads"):
         trial = run.thread_choice.after_round(round_seconds)
     if trial is not None and trial.changed:
-        monitor.note("threads_changed", trial.about())
+        monitor.note("threads_changed", trial.event_data())
 
 
 def _checkpoint(run: RunState, monitor: Monitor, hooks: Hooks, job: bytes) -> None:
-    """Every process takes part; the first one's hooks get the bytes."""
+    """Write a checkpoint: every process calls this, and the hooks of the first one get the bytes."""
     state = {"run": run.state_dict(), "monitor": monitor.state_dict()}
     with region("checkpoints"):
         states = run.group.gather(state)
@@ -268,14 +268,14 @@ def _unmeasured(run: RunState, monitor: Monitor, hooks: Hooks, newest: Batch | N
     )
 
 
-def _give_back(student: nn.Module) -> None:
-    """The student as its caller gets it: on the CPU, in the usual order of memory, free to be trained on."""
+def _release(student: nn.Module) -> None:
+    """Leave the student to the caller: on the CPU, contiguous, with trainable parameters."""
     student.to(device="cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     student.requires_grad_(True)
 
 
 def _salvage(run: RunState, monitor: Monitor, hooks: Hooks) -> DistillResult | None:
-    """The student as its last sound update left it; None if it had none or is not finite."""
+    """The student after its last finite update; None if it had no update or is not finite."""
     if run.clock.step == 0:
         return None
     result = _unmeasured(run, monitor, hooks, None)
@@ -289,8 +289,8 @@ def _salvage(run: RunState, monitor: Monitor, hooks: Hooks) -> DistillResult | N
 def _calibration_images(run: RunState, hooks: Hooks) -> Iterator[Tensor]:
     """Half from the pool, half new from the generator, in float32 as the student will be used.
 
-    From the pool alone where images are fitted: what the generator makes of new noise was never fitted. The
-    hooks are asked between two batches; a stop waits for the student, which is a matter of moments.
+    From the pool alone where images are fitted, since new images of the generator would not be. The hooks are
+    called between two batches, as a sign of life; a stop takes effect after this short calibration.
     """
     fitted = run.recipe.source in SEARCHED and len(run.pool) > 0
     pooled = run.pool.recent(RECALIBRATION_BATCHES // (1 if fitted else 2))
@@ -308,12 +308,12 @@ def _calibration_images(run: RunState, hooks: Hooks) -> Iterator[Tensor]:
 
 def _report_pool(monitor: Monitor, run: RunState) -> None:
     """An event where the method's own pool would take too much memory."""
-    wanted = get_method(run.config.method.name).pool_batches
-    if run.config.training.pool_batches is None and wanted > run.pool.capacity > 0:
-        size = wanted * run.config.pool_batch_bytes / 2**30
+    pool_batches = get_method(run.config.method.name).pool_batches
+    if run.config.training.pool_batches is None and pool_batches > run.pool.capacity > 0:
+        size = pool_batches * run.config.pool_batch_bytes / 2**30
         text = (
-            f"The pool keeps {run.pool.capacity} batches: the method's {wanted} would take {size:.1f} GiB "
-            "at this image and batch size."
+            f"The pool keeps {run.pool.capacity} batches: the method's {pool_batches} would take "
+            f"{size:.1f} GiB at this image and batch size."
         )
         monitor.note("pool_bounded", {"batches": run.pool.capacity, "message": text})
 

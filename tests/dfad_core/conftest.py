@@ -1,4 +1,4 @@
-"""Tiny networks and configs on which the engine's tests play whole games in a second."""
+"""Tiny networks and configs, with which a test of the engine trains in a second."""
 
 import dataclasses
 from types import SimpleNamespace

@@ -1,7 +1,7 @@
-"""Terms of a method's objective, one a file; a module of this package registers the terms it defines.
+"""Terms of a method's objective, one a file; all modules of this package are searched for terms.
 
-A term names the recipe's field that weighs it and builds itself, so that a new one needs its loss, its own
-file and that field.
+A term names the recipe's field with its weight and builds itself from the recipe. A new one needs its loss,
+its own file and that field.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from dfad_core.methods.terms.base import StudentTerm, StudentView
 
 
 class ActivationBoundary(StudentTerm):
-    """Which of the teacher's units are active, as targets for the student's adapted pre-activations."""
+    """The gap of the student's adapted pre-activations from the signs of the teacher's."""
 
     name = "activation_boundary"
     weight_field = "activation_weight"

@@ -1,4 +1,4 @@
-"""What a term is, and what it may look at.
+"""Base classes of the terms, and the tensors that a term may read.
 
 Suffixes of tensors: B images, C channels, H height, W width, K classes.
 """
@@ -21,19 +21,19 @@ Network = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class GeneratorView:
-    """What a term on the generator may look at; images and logits carry its gradient."""
+    """Tensors that a term on the generator may read; gradients pass through images and logits."""
 
     student_logits_BK: Tensor | None
-    """None where no term needs it."""
+    """None where no term needs them."""
     teacher_logits_BK: Tensor
     images_BCHW: Tensor | None = None
-    wanted_B: Tensor | None = None
-    """The classes that the images shall show (int64); None where the method requests no classes."""
+    classes_B: Tensor | None = None
+    """The requested class of each image (int64); None where the method requests none."""
 
 
 @dataclass(frozen=True)
 class StudentView:
-    """What a term on the student may look at."""
+    """Tensors and networks that a term on the student may use."""
 
     batch: Batch
     student_logits_BK: Tensor
@@ -55,13 +55,13 @@ class GeneratorTerm:
     name: ClassVar[str]
     """Name of its figure in progress reports."""
     weight_field: ClassVar[str]
-    """The recipe's field that weighs it; at 0 the term is not built."""
+    """The recipe's field with its weight; at 0 the term is not built."""
     sign: ClassVar[int] = 1
     """1: the generator minimises the gap; -1: it maximises it."""
-    asks_student: ClassVar[bool] = False
+    needs_student: ClassVar[bool] = False
     """Whether it needs the student's logits."""
     needs_bn: ClassVar[bool] = False
-    """Whether it reads the teacher's BN layers; a teacher without any then goes without the term."""
+    """Whether it reads the teacher's BN layers; without any, the term is left out."""
     teacher_passes: ClassVar[int] = 0
     """The teacher's forward passes for each image, beyond the one that labels the batch."""
 
@@ -70,8 +70,8 @@ class GeneratorTerm:
         """The term for a recipe and a teacher; the example is any batch that the teacher accepts."""
         return cls()
 
-    def listening(self) -> AbstractContextManager[None]:
-        """Entered around the forward passes of a generator update."""
+    def recording(self) -> AbstractContextManager[None]:
+        """Context of the forward passes of a generator update, for a term that records layers."""
         return nullcontext()
 
     def value(self, view: GeneratorView) -> Tensor:
@@ -85,7 +85,7 @@ class StudentTerm:
     name: ClassVar[str]
     """Name of its figure in progress reports."""
     weight_field: ClassVar[str]
-    """The recipe's field that weighs it; at 0 the term is not built."""
+    """The recipe's field with its weight; at 0 the term is not built."""
     needs_boundaries: ClassVar[bool] = False
     """Whether it reads which units are active at matched stages of both networks."""
     needs_attention: ClassVar[bool] = False

@@ -1,4 +1,4 @@
-"""BN term: keeps the statistics of a batch near those of the teacher's training data."""
+"""BN term: keeps the statistics of a batch close to those of the teacher's training data."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dfad_core.networks.batch_norm import bn_layers
 
 
 class BNStatistics(GeneratorTerm):
-    """Reads the inputs of the teacher's BN layers while the batch is labelled."""
+    """The gap of batch statistics from running statistics, at the inputs of the teacher's BN layers."""
 
     name = "bn_statistics"
     weight_field = "bn_weight"
@@ -30,9 +30,9 @@ class BNStatistics(GeneratorTerm):
         """For the teacher's BN layers."""
         return cls(teacher)
 
-    def listening(self) -> AbstractContextManager[None]:
+    def recording(self) -> AbstractContextManager[None]:
         """Record the labelling pass."""
-        return self._inputs.listening()
+        return self._inputs.recording()
 
     def value(self, view: GeneratorView) -> Tensor:
         """`losses.bn_statistics` of the labelling pass."""
@@ -41,7 +41,7 @@ class BNStatistics(GeneratorTerm):
 
 def _statistics(layer: nn.Module, features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The batch's mean and variance for each channel, and the layer's running ones: four (C,) tensors."""
-    # Squares of bfloat16 features lose the variance; its statistics need float32.
+    # A variance from bfloat16 squares would be too coarse.
     features = features.float()
     dims = [d for d in range(features.dim()) if d != 1]
     var_C, mean_C = torch.var_mean(features, dims, correction=0)

@@ -7,7 +7,7 @@ from dfad_core.methods.terms.base import GeneratorTerm, GeneratorView
 
 
 class ClassEntropy(GeneratorTerm):
-    """The entropy missing to equal shares of the classes."""
+    """The gap of the batch's class entropy from its maximum."""
 
     name = "class_entropy_gap"
     weight_field = "class_entropy_weight"

@@ -17,7 +17,7 @@ from dfad_core.networks.batch_norm import bn_layers
 
 
 class Contrast(GeneratorTerm):
-    """Compares a random part of each image with the whole images, by one more pass of the teacher."""
+    """Compares a random part of each image with all whole images, in one more pass of the teacher."""
 
     name = "contrast"
     weight_field = "contrast_weight"
@@ -34,14 +34,14 @@ class Contrast(GeneratorTerm):
         """For the teacher's BN layers."""
         return cls(teacher)
 
-    def listening(self) -> AbstractContextManager[None]:
+    def recording(self) -> AbstractContextManager[None]:
         """Record the labelling pass."""
-        return self._whole.listening()
+        return self._whole.recording()
 
     def value(self, view: GeneratorView) -> Tensor:
-        """`losses.contrast` of a pass over random parts, with the labelling pass as constant counterpart."""
+        """`losses.contrast` of a pass over random parts; the labelling pass is the constant second view."""
         assert view.images_BCHW is not None
-        with self._local.listening():
+        with self._local.recording():
             self._teacher(random_resized_crop(view.images_BCHW))
         return contrast(_features(self._local), _features(self._whole).detach())
 

@@ -18,7 +18,7 @@ class GeneratorDiscrepancy(GeneratorTerm):
     name = "discrepancy"
     weight_field = "adversarial_weight"
     sign = -1
-    asks_student = True
+    needs_student = True
 
     def __init__(self, gap: Gap = discrepancy) -> None:
         self._gap = gap

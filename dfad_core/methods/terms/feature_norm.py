@@ -1,4 +1,4 @@
-"""Activation term: rewards images that excite the teacher's last features (DAFL)."""
+"""Activation term: rewards images with large values in the teacher's last features (DAFL)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dfad_core.networks.last_layer import last_linear
 
 
 class FeatureNorm(GeneratorTerm):
-    """Reads what enters the teacher's classifier while the batch is labelled; the generator maximises it."""
+    """The size of the features that enter the teacher's classifier; the generator maximises it."""
 
     name = "feature_norm"
     weight_field = "feature_norm_weight"
@@ -30,9 +30,9 @@ class FeatureNorm(GeneratorTerm):
         """For the teacher's classifier."""
         return cls(teacher, example_BCHW)
 
-    def listening(self) -> AbstractContextManager[None]:
+    def recording(self) -> AbstractContextManager[None]:
         """Record the labelling pass."""
-        return self._inputs.listening()
+        return self._inputs.recording()
 
     def value(self, view: GeneratorView) -> Tensor:
         """`losses.feature_norm` of the labelling pass."""

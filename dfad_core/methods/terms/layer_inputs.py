@@ -1,4 +1,4 @@
-"""Recording what enters chosen layers of the teacher."""
+"""Measurements of the inputs of some layers of the teacher."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ Measure = Callable[[nn.Module, Tensor], tuple[Tensor, ...]]
 
 
 class LayerInputs:
-    """Measures the inputs of `layers` during the first forward pass of `network` within a block.
+    """Applies `measure` to the inputs of `layers` during the first forward pass of `network` in a block.
 
-    Later passes of the block are those of other terms, with images of their own, and are not recorded.
+    Later passes in the block belong to other terms, which have images of their own, and are not recorded.
     """
 
     def __init__(self, network: nn.Module, layers: Sequence[nn.Module], measure: Measure) -> None:
@@ -22,7 +22,7 @@ class LayerInputs:
         self._recording = False
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
+    def recording(self) -> Iterator[None]:
         """Record in this block."""
         self._values, self._recording = [], True
         handles = [layer.register_forward_pre_hook(self._record) for layer in self._layers]
@@ -35,7 +35,7 @@ class LayerInputs:
                 handle.remove()
 
     def take(self) -> list[tuple[Tensor, ...]]:
-        """The measures in the order of the calls. They hold the graph, so a second call returns none."""
+        """The measurements, in the order of the layers' calls. They hold the graph and are returned once."""
         values, self._values = self._values, []
         return values
 

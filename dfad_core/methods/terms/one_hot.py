@@ -7,11 +7,11 @@ from dfad_core.methods.terms.base import GeneratorTerm, GeneratorView
 
 
 class OneHot(GeneratorTerm):
-    """Cross-entropy with the requested class, or with the teacher's own where none is requested."""
+    """Cross-entropy with the requested class, or with the teacher's largest one where none is requested."""
 
     name = "one_hot"
     weight_field = "one_hot_weight"
 
     def value(self, view: GeneratorView) -> Tensor:
         """`losses.one_hot` of the teacher's logits."""
-        return one_hot(view.teacher_logits_BK, view.wanted_B)
+        return one_hot(view.teacher_logits_BK, view.classes_B)

@@ -1,4 +1,4 @@
-"""The student's main term: its distance from the teacher."""
+"""The student's main term: the gap of its logits from the teacher's."""
 
 from __future__ import annotations
 

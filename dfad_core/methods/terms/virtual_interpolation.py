@@ -1,4 +1,4 @@
-"""Virtual interpolation: the student also answers for mixtures of the batch's images."""
+"""Virtual interpolation: the student also learns from mixtures of the batch's images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dfad_core.methods.terms.base import StudentTerm, StudentView
 
 
 class VirtualInterpolation(StudentTerm):
-    """Mixtures labelled by mixing the teacher's logits, or by asking the teacher again (`requeried`)."""
+    """The gap on mixtures, labelled by mixed logits of the teacher or, if `requeried`, by a new pass."""
 
     name = "virtual_interpolation"
     weight_field = "interpolation_weight"
@@ -34,7 +34,7 @@ class VirtualInterpolation(StudentTerm):
         )
 
     def value(self, view: StudentView) -> Tensor:
-        """`losses.virtual_interpolation` on the mixture that the view holds."""
+        """`losses.virtual_interpolation` on the mixtures that the view's `mixing` describes."""
         mixing = view.mixing
         assert mixing is not None
         mixed_BCHW = mix(view.batch.images_BCHW, mixing)

@@ -1,4 +1,4 @@
-"""Networks that come as a graph of operators instead of as a class: described, checked, built."""
+"""Networks from a graph of operators: description, checks and construction."""
 
 from dfad_core.networks.onnx_graph.build import build_graph
 from dfad_core.networks.onnx_graph.spec import Graph, Node

@@ -12,7 +12,7 @@ from dfad_core.networks.onnx_graph.emitter import Emitter, Value, value_of
 from dfad_core.networks.onnx_graph.operators import OPERATORS
 from dfad_core.networks.onnx_graph.spec import Graph, Node
 
-BROKEN = (
+SHAPE_ERRORS = (
     ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError,
 )  # fmt: skip
 """Errors of PyTorch for sizes or types that do not fit each other."""
@@ -92,7 +92,7 @@ def _results(
     operator = OPERATORS.get(node.op)
     if operator is None:
         raise TeacherRejected(
-            f"The operator {node.op[:64]} is not read.", code="unsupported_op", param=node.op
+            f"The operator {node.op[:64]} is not supported.", code="unsupported_op", param=node.op
         )
     unknown = next((name for name in node.inputs if name not in values), None)
     if unknown is not None:
@@ -102,7 +102,7 @@ def _results(
         inputs.pop()
     try:
         result = operator(emitter, inputs, {**node.attributes, **context})
-    except BROKEN as error:
+    except SHAPE_ERRORS as error:
         if isinstance(error, TeacherRejected):
             raise
         raise TeacherRejected(

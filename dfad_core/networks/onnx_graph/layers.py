@@ -53,7 +53,7 @@ def with_tensors(module: nn.Module, **tensors: Tensor | None) -> nn.Module:
 def _rank(op: str, x: Value) -> int:
     rank = value_of(x).dim() - 2
     if rank not in (1, 2):
-        raise unsupported(op, f"on {rank + 2} dimensions is not read")
+        raise unsupported(op, f"on {rank + 2} dimensions is not supported")
     return rank
 
 
@@ -121,7 +121,9 @@ def conv(e: Emitter, i: Inputs, a: Attributes) -> Value:
 def batch_norm(e: Emitter, i: Inputs, a: Attributes) -> Value:
     """BatchNormalization, with the statistics of its training."""
     if a.get("training_mode", 0):
-        raise unsupported("BatchNormalization", "in training mode is not read; export the model in eval mode")
+        raise unsupported(
+            "BatchNormalization", "in training mode is not supported; export the model in eval mode"
+        )
     x = i[0]
     assert x is not None
     names = ("weight", "bias", "running_mean", "running_var")
@@ -212,7 +214,7 @@ def average_pool(e: Emitter, i: Inputs, a: Attributes) -> Value:
     assert x is not None
     window = _Window("AveragePool", x, a, a["kernel_shape"])
     if max(window.dilations) > 1:
-        raise unsupported("AveragePool", "with dilations is not read")
+        raise unsupported("AveragePool", "with dilations is not supported")
     pool, zero = (F.avg_pool1d if window.rank == 1 else F.avg_pool2d), [0] * window.rank
     ceil, count_pads = bool(a.get("ceil_mode", 0)), bool(a.get("count_include_pad", 0))
     result: Value

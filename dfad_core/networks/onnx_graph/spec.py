@@ -59,12 +59,13 @@ class Graph:
                 None if batch is None else int(batch),
             )
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-            raise TeacherRejected("The graph's description is garbled.", code="corrupt_file") from error
+            raise TeacherRejected("The graph's description is invalid.", code="corrupt_file") from error
 
     def check(self) -> None:
         """Raise TeacherRejected (`structure_limit`) for more nodes or inputs than any network has."""
         if len(self.nodes) > MAX_NODES or any(len(n.inputs) + len(n.outputs) > MAX_ARITY for n in self.nodes):
-            raise TeacherRejected("The graph has more nodes than are read.", code="structure_limit")
+            text = "The graph has too many nodes, or a node has too many inputs."
+            raise TeacherRejected(text, code="structure_limit")
 
 
 def _names(values: Any) -> tuple[str, ...]:

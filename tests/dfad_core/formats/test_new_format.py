@@ -52,7 +52,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], list[str]]:
 
 
 def write(task: ExportTask) -> tuple[bytes, dict[str, Any]]:
-    assert set(task.needed) == {"pt2"}
+    assert set(task.sources) == {"pt2"}
     buffer = io.BytesIO()
     np.savez(buffer, **{name: t.numpy() for name, t in task.student.state_dict().items()})
     return MAGIC + buffer.getvalue(), {"images": len(task.checked_BCHW)}

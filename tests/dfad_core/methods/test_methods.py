@@ -113,7 +113,7 @@ def generator_loss(images: torch.Tensor, objective: Objective, student: torch.nn
     """Every gap of the generator's loss by its term's name, as one update computes them."""
     with contextlib.ExitStack() as stack:
         for _, term in objective.generator_terms:
-            stack.enter_context(term.listening())
+            stack.enter_context(term.recording())
         logits, _ = objective.ask_teacher(images)
         view = GeneratorView(student(images), logits, images)
         return {term.name: term.value(view).item() for _, term in objective.generator_terms}
@@ -137,8 +137,8 @@ def test_bn_statistics_by_hand(tiny) -> None:
     first, _ = bn_layers(teacher)
     x = torch.randn(6, 1, 8, 8, requires_grad=True)
     term = BNStatistics(teacher)
-    teacher(x)  # outside the listening: not recorded
-    with term.listening():
+    teacher(x)  # outside the block: not recorded
+    with term.recording():
         logits = teacher(x)
     value = term.value(GeneratorView(logits, logits))
     features = teacher[0](x)
@@ -181,7 +181,7 @@ def test_contrast_compares_random_parts_with_the_whole_images(tiny, monkeypatch)
     term = Contrast(teacher)
 
     def gradient() -> torch.Tensor:
-        with term.listening():
+        with term.recording():
             view = GeneratorView(None, teacher(images), images)
             (found,) = torch.autograd.grad(term.value(view), images, allow_unused=True)
         return found

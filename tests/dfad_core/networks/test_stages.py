@@ -40,7 +40,7 @@ def test_tap_keeps_what_enters_the_activation(name: str) -> None:
     stages = find_stages(module, x)
     assert module.training  # as it was
     tap = StageTap(stages)
-    with tap.listening():
+    with tap.recording():
         logits = module(x)
     assert [t.shape[1] for t in tap.tensors] == [s.channels for s in stages]
     assert all(t.requires_grad for t in tap.tensors)
@@ -74,7 +74,7 @@ def test_in_place_activations_do_not_overwrite() -> None:
     stages = find_stages(module, x)
     assert [s.size for s in stages] == [(8, 8), (4, 4), (2, 2), (1, 1)]
     tap = StageTap([Stage(call, 1, (1, 1)) for call in range(5)])
-    with tap.listening():
+    with tap.recording():
         tapped = module(x)
     assert all((t < 0).any() for t in tap.tensors)
     torch.testing.assert_close(tapped, plain)
@@ -137,7 +137,7 @@ def test_a_network_without_boundaries_has_no_stages() -> None:
     x = torch.randn(2, 1, 8, 8)
     assert find_stages(linear, x) == []
     tap = StageTap([])
-    with tap.listening():
+    with tap.recording():
         linear(x)
     assert tap.tensors == ()
 
@@ -160,7 +160,7 @@ def test_tap_in_the_teachers_setting() -> None:
     tap = StageTap(find_stages(module, x))
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         plain = module(x)
-        with tap.listening():
+        with tap.recording():
             tapped = module(x)
     assert len(passes) == 3  # find, plain, tapped
     assert torch.equal(plain, tapped)

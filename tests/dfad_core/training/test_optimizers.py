@@ -1,4 +1,4 @@
-"""Optimizers of the players: decoupled decay, on kernels and matrices alone."""
+"""Optimizers of student and generator: decoupled decay, on kernels and matrices alone."""
 
 import pytest
 import torch

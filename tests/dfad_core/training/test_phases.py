@@ -6,7 +6,7 @@ from torch import nn
 
 from dfad_core.training import runtime
 from dfad_core.training.run_state import RunState
-from dfad_core.training.trainer import generator_step, play_round, student_step
+from dfad_core.training.trainer import generator_step, student_step, train_round
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_the_student_phase_moves_student_and_adapters_alone(session: RunState) -
 
 
 def test_nothing_requires_a_gradient_between_phases(session: RunState) -> None:
-    play_round(session, _ignore)
+    train_round(session, _ignore)
     modules = (session.teacher, session.student, session.generator, session.objective.adapters)
     assert not any(p.requires_grad for module in modules for p in module.parameters())
 
@@ -71,7 +71,7 @@ def test_the_teacher_is_asked_once_for_each_image(tiny) -> None:
     asked: list[int] = []
     session.teacher.register_forward_hook(lambda module, inputs, output: asked.append(len(inputs[0])))
     for _ in range(3):
-        play_round(session, _ignore)
+        train_round(session, _ignore)
     assert asked == [16, 16, 16]
     assert session.queries == sum(asked)
 
@@ -92,6 +92,6 @@ def test_terms_on_stages_act_on_every_update(tiny, method: str) -> None:
     term = "activation_boundary" if method == "dfad_ar" else "attention_transfer"
     values: list[torch.Tensor] = []
     for _ in range(2):
-        play_round(run, lambda name, value: values.append(value) if name == term else None)
+        train_round(run, lambda name, value: values.append(value) if name == term else None)
     assert len(values) == 2 * 4
     assert run.queries == images

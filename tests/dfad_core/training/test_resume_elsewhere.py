@@ -11,7 +11,7 @@ from dfad_core.data import Streams
 from dfad_core.hooks import Hooks
 from dfad_core.training import runtime
 from dfad_core.training.run_state import RunState
-from dfad_core.training.trainer import distill, play_round
+from dfad_core.training.trainer import distill, train_round
 
 
 class Keeper(Hooks):
@@ -35,11 +35,11 @@ def _run(tiny, precision: str, method: str = "best", **changes: Any) -> RunState
 def test_a_run_changes_its_precision(tiny, first: str, then: str, method: str) -> None:
     short = {"inner_steps": 2, "student_steps": 2}
     before = _run(tiny, first, method, **short)
-    play_round(before, lambda *_: None)
+    train_round(before, lambda *_: None)
     after = _run(tiny, then, method, **short)
     after.load_state_dict(before.state_dict())
     for _ in range(2):
-        play_round(after, lambda *_: None)
+        train_round(after, lambda *_: None)
     assert after.clock.step == 3
     assert {b.images_BCHW.dtype for b in after.pool.recent(9)} == {after.runtime.storage_dtype}
 

@@ -72,7 +72,7 @@ def observe(run: RunState, gap: Callable[[GeneratorView], Tensor | None], *, alo
 def test_requested_classes_go_on_from_round_to_round(tiny, name: str) -> None:
     requested: list[int] = []
     run = start(tiny, name, batch_size=2, inner_steps=1)
-    observe(run, lambda view: requested.extend(view.wanted_B.tolist()))
+    observe(run, lambda view: requested.extend(view.classes_B.tolist()))
     for _ in range(tiny.classes):
         search(run)
     assert sorted(requested) == sorted([*range(tiny.classes)] * 2)
@@ -84,7 +84,7 @@ def test_a_resumed_search_goes_on_with_the_deck(tiny) -> None:
     resumed.load_state_dict(run.state_dict())
     requested: dict[str, list[Tensor]] = {"run": [], "resumed": []}
     for key, one in (("run", run), ("resumed", resumed)):
-        observe(one, lambda view, key=key: requested[key].append(view.wanted_B))
+        observe(one, lambda view, key=key: requested[key].append(view.classes_B))
     first, second = search(run), search(resumed)
     assert torch.equal(requested["run"][0], requested["resumed"][0])
     assert torch.equal(first.images_BCHW, second.images_BCHW)

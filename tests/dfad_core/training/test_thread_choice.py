@@ -61,7 +61,7 @@ def test_beside_a_busy_program_one_thread_is_taken(machine):
     choice = machine.choice()
     trial = choice.try_first()
     assert (choice.threads, torch.get_num_threads()) == (1, 1)
-    about = trial.about()
+    about = trial.event_data()
     assert (about["threads"], about["available"]) == (1, 2)
     assert "1 of 2 threads" in about["message"]
     assert not choice.changed

@@ -1,4 +1,4 @@
-"""Run by torchrun in `test_distributed.py`: plays a tiny game in two processes and writes what it saw."""
+"""Run by torchrun in `test_distributed.py`: trains a tiny student in two processes and writes the results."""
 
 import json
 import sys
