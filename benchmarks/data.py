@@ -41,6 +41,13 @@ def data_file(folder: Path, name: str) -> Path:
     return path
 
 
+def count_images(path: Path) -> int:
+    """Rows of a parquet file."""
+    import pyarrow.parquet as pq
+
+    return int(pq.read_metadata(path).num_rows)
+
+
 def load_images(path: Path, *, first: int = 0, count: int | None = None) -> tuple[Tensor, Tensor]:
     """Rows `first` to `first + count` of a parquet file: images (N, C, H, W) uint8, labels (N,) int64.
 

@@ -65,20 +65,20 @@ class MethodRuns:
 
 
 def methods_of(lines: Sequence[Line]) -> list[MethodRuns]:
-    """One entry a method, the most accurate first.
-
-    Of two runs with one seed, the one without a neighbour counts, then the newer one.
-    """
+    """One entry a method, the most accurate first."""
     rows = []
     for method in dict.fromkeys(line["method"] for line in lines):
         of_method = [line for line in lines if line["method"] == method]
         newest = max(of_method, key=lambda line: str(line["time"]))["git_revision"]
-        of_seed: dict[int, Line] = {}
-        for line in sorted(of_method, key=_trust):
-            if line["git_revision"] == newest:
-                of_seed[line["seed"]] = line
-        rows.append(MethodRuns(method, [of_seed[seed] for seed in sorted(of_seed)]))
+        of_newest = [line for line in of_method if line["git_revision"] == newest]
+        rows.append(MethodRuns(method, one_a_seed(of_newest)))
     return sorted(rows, key=lambda row: row.accuracy, reverse=True)
+
+
+def one_a_seed(lines: Sequence[Line]) -> list[Line]:
+    """Of two runs with one seed, the one without a neighbour, then the newer one; by seed."""
+    of_seed = {line["seed"]: line for line in sorted(lines, key=_trust)}
+    return [of_seed[seed] for seed in sorted(of_seed)]
 
 
 def _trust(line: Line) -> tuple[bool, str]:
@@ -177,6 +177,20 @@ def _cell(lines: Sequence[Line], name: str, amount: float) -> str:
         return NOT_RECORDED
     some = "" if len(scores) == len(lines) else f" ({len(scores)} of {len(lines)} seeds)"
     return f"{100 * mean(scores):.2f}{some}"
+
+
+def machine_text(line: Line) -> str:
+    """The machine of a run, with its threads and processes."""
+    machine = line["machine"]
+    threads = machine["threads"]
+    on = machine.get("gpu") or f"{threads} thread{'s' if threads != 1 else ''} of {machine['cpu']}"
+    processes = line.get("processes", 1)
+    return str(on) if processes == 1 else f"{processes} processes, each on {on}"
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    return "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows])
 
 
 def legend(methods: Sequence[MethodRuns]) -> str:

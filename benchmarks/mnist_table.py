@@ -11,18 +11,15 @@ goes on where it was.
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from queue import SimpleQueue
 from typing import Any
 
 from benchmarks.method_table import MethodRuns, accuracy_at, common_amounts, legend, methods_of
-from benchmarks.record import RESULTS, ROOT, read, revision
+from benchmarks.parallel_runs import run_modules
+from benchmarks.record import RESULTS, read, revision
 from dfad_core.contract.methods import METHODS
 
 FILE = RESULTS / "mnist.jsonl"
@@ -110,30 +107,18 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run_all(runs: Sequence[Run], options: argparse.Namespace) -> list[int]:
     """Exit statuses of the runs, at most `--at-once` of them at a time, each on processors of its own."""
-    each = options.processors_each
-    usable = sorted(os.sched_getaffinity(0))
-    at_once = max(1, min(options.at_once, len(usable) // each))
-    slots: SimpleQueue[list[int]] = SimpleQueue()
-    for slot in range(at_once):
-        slots.put(usable[slot * each : (slot + 1) * each])
 
-    def run_one(run: Run) -> int:
-        processors = slots.get()
-        try:
-            command = [sys.executable, "-m", "benchmarks.mnist", "--device", "cpu"]
-            command += ["--seconds", str(run.seconds), "--seed", str(run.seed), "--method", run.method]
-            command += ["--split", run.split, "--processors", ",".join(map(str, processors))]
-            command += ["--runs-beside", str(at_once - 1)]
-            command += ["--data", options.data] if options.data else []
-            finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-        finally:
-            slots.put(processors)
-        output = (finished.stdout if finished.returncode == 0 else finished.stderr).splitlines()
-        print(f"seed={run.seed} {output[-1] if output else 'no output'}", flush=True)
-        return finished.returncode
+    def arguments(run: Run) -> list[str]:
+        command = ["benchmarks.mnist", "--device", "cpu"]
+        command += ["--seconds", str(run.seconds), "--seed", str(run.seed), "--method", run.method]
+        command += ["--split", run.split]
+        return command + (["--data", options.data] if options.data else [])
 
-    with ThreadPoolExecutor(at_once) as pool:
-        return list(pool.map(run_one, runs))
+    return run_modules(
+        [(f"seed={run.seed}", arguments(run)) for run in runs],
+        at_once=options.at_once,
+        processors_each=options.processors_each,
+    )
 
 
 if __name__ == "__main__":

@@ -30,13 +30,14 @@ OTHER_UPDATES_A_ROUND = 20
 UNRECORDED_REVISION = "3648c7dadf"
 
 
-def recipe_facts(method: str, *, teacher_has_bn: bool) -> dict[str, Any]:
+def recipe_facts(method: str | MethodConfig, *, teacher_has_bn: bool) -> dict[str, Any]:
     """The fields of a result line: `image_source` and `missing_terms` of the method with such a teacher.
 
     A term is missing where the recipe for a teacher with batch norm has it and this one has not. Where the
     images come from another source altogether, the recipe is another one, and nothing of it is missing.
     """
-    full, recipe = (resolve_recipe(MethodConfig(method), teacher_has_bn=bn) for bn in (True, teacher_has_bn))
+    config = MethodConfig(method) if isinstance(method, str) else method
+    full, recipe = (resolve_recipe(config, teacher_has_bn=bn) for bn in (True, teacher_has_bn))
     missing: list[str] = []
     if full.source == recipe.source:
         names = [f.name for f in dataclasses.fields(recipe)]

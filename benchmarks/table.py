@@ -14,8 +14,17 @@ from statistics import mean
 from typing import Any
 
 from benchmarks import gpu_tables
+from benchmarks.colour_rows import colour_sections, teacher_rows
 from benchmarks.machine_load import is_neighbour
-from benchmarks.method_table import EQUAL_WORK_NOTE, equal_seconds_rows, equal_work_rows, legend, methods_of
+from benchmarks.method_table import (
+    EQUAL_WORK_NOTE,
+    equal_seconds_rows,
+    equal_work_rows,
+    legend,
+    machine_text,
+    markdown,
+    methods_of,
+)
 from benchmarks.plots import AXES, draw
 from benchmarks.recipe_facts import facts_of_line, recipe_facts
 from benchmarks.record import RESULTS, ROOT, read, revision_text
@@ -59,7 +68,7 @@ SERVICE_TABLES: tuple[tuple[str, str, Callable[[Sequence[Line]], tuple[Row, list
 def setting(line: Line) -> tuple[str, str, float, str]:
     """What the runs of one table share: data, pair, seconds and machine."""
     budget = line.get("budget_seconds") or round(line["seconds"], -1)
-    return line["dataset"], line["pair"], float(budget), _where(line)
+    return line["dataset"], line["pair"], float(budget), machine_text(line)
 
 
 def by_setting(lines: Sequence[Line]) -> dict[tuple[str, str, float, str], list[Line]]:
@@ -73,9 +82,9 @@ def by_setting(lines: Sequence[Line]) -> dict[tuple[str, str, float, str], list[
 def method_tables(lines: Sequence[Line]) -> str:
     """The methods of one setting at equal seconds and, where there are several, at equal work."""
     methods = methods_of(lines)
-    parts = [_markdown(*equal_seconds_rows(methods)), legend(methods)]
+    parts = [markdown(*equal_seconds_rows(methods)), legend(methods)]
     if len(methods) > 1:
-        parts += [EQUAL_WORK_NOTE, _markdown(*equal_work_rows(methods))]
+        parts += [EQUAL_WORK_NOTE, markdown(*equal_work_rows(methods))]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -101,12 +110,12 @@ def step_time_table(lines: Sequence[Line]) -> str:
             *(f"{line[f'{name}_seconds']:.3f}" for name in ("plain", "engine", "engine_with_pool")),
             f"{line['ratio']:.1f}",
             f"{line['ratio_with_pool']:.1f}",
-            _where(line),
+            machine_text(line),
             revision_text(line),
         )
         for line in lines
     ]
-    return _markdown(head, rows)
+    return markdown(head, rows)
 
 
 def busy_machine_table(lines: Sequence[Line]) -> str:
@@ -130,7 +139,7 @@ def busy_machine_table(lines: Sequence[Line]) -> str:
             rows.append(
                 (title, str(line["steps"]), *seconds, threads, line["machine"]["cpu"], revision_text(line))
             )
-    return _markdown(head, rows)
+    return markdown(head, rows)
 
 
 def signal_table() -> str:
@@ -148,19 +157,7 @@ def signal_table() -> str:
         cells = [f"{rhos[signal][data]:.2f}" if data in rhos[signal] else "-" for data in datasets]
         rows.append((signal, *cells, "yes" if signal in shown else "no"))
     rest = f"{len(rhos) - len(worth)} more figures follow accuracy less closely than {WORTH_A_ROW} somewhere."
-    return _markdown(("figure", *datasets, "in reports"), rows) + "\n\n" + rest
-
-
-def _where(line: Line) -> str:
-    machine = line["machine"]
-    threads = machine["threads"]
-    on = machine.get("gpu") or f"{threads} thread{'s' if threads != 1 else ''} of {machine['cpu']}"
-    processes = line.get("processes", 1)
-    return str(on) if processes == 1 else f"{processes} processes, each on {on}"
-
-
-def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows])
+    return markdown(("figure", *datasets, "in reports"), rows) + "\n\n" + rest
 
 
 def accuracy_lines() -> list[Line]:
@@ -199,15 +196,18 @@ def report() -> str:
 
 def result_sections() -> Iterator[tuple[str, str]]:
     """Title and table of each results file that has lines, in the order of the page."""
+    if lines := read(RESULTS / "colour_teachers.jsonl"):
+        yield "CIFAR-10 teachers without batch norm", markdown(*teacher_rows(lines))
+    yield from colour_sections(read(RESULTS / "colour.jsonl"))
     if lines := read(RESULTS / "step_time.jsonl"):
         yield "Time of a training step", step_time_table(lines)
     if lines := read(RESULTS / "busy_machine.jsonl"):
         yield "Training beside another busy program", busy_machine_table(lines)
     for title, rows in gpu_tables.sections(read(RESULTS / "gpu_pass.jsonl")):
-        yield title, _markdown(*rows)
+        yield title, markdown(*rows)
     for file, title, rows_of in SERVICE_TABLES:
         if lines := read(RESULTS / file):
-            yield title, _markdown(*rows_of(lines))
+            yield title, markdown(*rows_of(lines))
 
 
 def readme_figures() -> str:

@@ -56,11 +56,15 @@ class Work:
         """10^15 operations of so many rounds and teacher queries."""
         gradient_images = rounds * self._gradient_images
         macs = (
-            (queries + gradient_images) * self._teacher_macs
-            + rounds * self._student_passes * self._student_macs
+            rounds * self._student_passes * self._student_macs
             + (3 * gradient_images + max(0, queries - gradient_images)) * self._generator_macs
         )
-        return 2 * macs / 1e15
+        return self.teacher_petaflop(rounds, queries) + FLOPS_OF_A_MAC * macs / 1e15
+
+    def teacher_petaflop(self, rounds: float, queries: float) -> float:
+        """The teacher's part of `petaflop`."""
+        passes = queries + rounds * self._gradient_images
+        return FLOPS_OF_A_MAC * passes * self._teacher_macs / 1e15
 
 
 def generator_macs(config: DistillConfig) -> int:

@@ -9,7 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from PIL import Image
+
+from dfad_core.networks import build_classifier
 
 
 def encoded(array: np.ndarray[Any, Any]) -> bytes:
@@ -39,3 +42,16 @@ def coloured(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def colour_data(coloured: Callable[..., Path]) -> Path:
+    """A data folder with CIFAR-10's files of a few images each, and its public teachers, untrained."""
+    folder = coloured("cifar10-train.parquet").parent
+    coloured("cifar10-test.parquet", 12)
+    (folder / "teachers").mkdir()
+    for name in ("resnet20", "resnet56"):
+        torch.manual_seed(0)
+        network = build_classifier(name, num_classes=10, input_shape=(3, 32, 32))
+        torch.save(network.state_dict(), folder / "teachers" / f"cifar10-{name}-public.pt")
+    return folder
