@@ -45,15 +45,6 @@ class Objective:
         """Whether the generator's terms need the student's logits."""
         return any(term.needs_student for _, term in self.generator_terms)
 
-    @property
-    def generator_passes(self) -> int:
-        """The teacher's forward passes for each image of a generator update, labelling included."""
-        return 1 + sum(term.teacher_passes for _, term in self.generator_terms)
-
-    def student_passes(self, batch: Batch) -> int:
-        """The teacher's forward passes for each image of an update of the student on `batch`."""
-        return sum(term.teacher_passes for _, term in self.student_terms) + self._lacks_stages(batch)
-
     def ask_teacher(self, images_BCHW: Tensor, *, with_stages: bool = True) -> tuple[Tensor, StageRecord]:
         """The teacher's float32 logits (B, K), with a graph if there is one, and the record of its stages."""
         statistics = normalising_by_batch(self.teacher) if self.batch_statistics else nullcontext()
@@ -83,14 +74,11 @@ class Objective:
 
     def with_stages(self, batch: Batch) -> Batch:
         """`batch` with the teacher's stages that the student's terms read, from a new pass if it has none."""
-        if not self._lacks_stages(batch):
+        if self.stages is None or batch.active or batch.attention:
             return batch
         with torch.no_grad():
             _, record = self.ask_teacher(batch.images_BCHW)
         return Batch(batch.images_BCHW, batch.teacher_logits_BK, record.stages, record.attention)
-
-    def _lacks_stages(self, batch: Batch) -> bool:
-        return self.stages is not None and not (batch.active or batch.attention)
 
 
 def build_objective(

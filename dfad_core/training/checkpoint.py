@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import io
 import json
 import pickle
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -61,6 +63,17 @@ def verify(data: bytes) -> memoryview:
     if digest.digest() != header[40:72]:
         raise CheckpointError("the checkpoint is damaged: its hash is wrong")
     return payload
+
+
+@contextlib.contextmanager
+def restoring() -> Iterator[None]:
+    """For the block, a part of a state that is missing or does not fit is a CheckpointError."""
+    try:
+        yield
+    except (CheckpointError, torch.OutOfMemoryError):
+        raise  # without the memory the checkpoint is sound; another attempt may have it
+    except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+        raise CheckpointError(f"the checkpoint does not fit this run: {error}") from error
 
 
 def unpack(data: bytes, job: bytes) -> dict[str, Any]:

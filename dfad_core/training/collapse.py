@@ -30,3 +30,11 @@ class CollapseWatch:
         self._streak = 0
         self.suspected = not self.suspected
         return "collapse_suspected" if self.suspected else "collapse_recovered"
+
+    def state_dict(self) -> dict[str, int]:
+        """The state, and the number of reports in a row that speak against it."""
+        return {"suspected": int(self.suspected), "streak": self._streak}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Load what `state_dict` returned."""
+        self.suspected, self._streak = bool(state["suspected"]), state["streak"]

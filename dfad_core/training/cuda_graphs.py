@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from dfad_core.training import profiling
+from dfad_core.training.queries import Queries
 
 T = TypeVar("T")
 
@@ -59,6 +60,7 @@ class _Recording:
     calls: int = 0
     inputs: tuple[Any, ...] = ()
     replay: Callable[[], None] | None = None
+    queries: int = 0
     outputs: Any = None
 
 
@@ -70,8 +72,9 @@ class GraphedSteps:
     dataclasses of tensors; other values in them are constants of the recording.
     """
 
-    def __init__(self, recorder: Recorder) -> None:
-        self._recorder = recorder
+    def __init__(self, recorder: Recorder, queries: Queries) -> None:
+        """`queries` counts in Python, which a replay leaves out: each replay adds the recording's number."""
+        self._recorder, self._queries = recorder, queries
         self._recordings: dict[tuple[object, ...], _Recording] = {}
 
     def __call__(self, step: Callable[..., T], *inputs: Any) -> T:
@@ -85,11 +88,15 @@ class GraphedSteps:
             return cast(T, self._recorder.warm_up(lambda: step(*inputs)))
         if recording.replay is None:
             own = recording.inputs = _mapped(inputs, torch.clone)
+            before = self._queries.images
             recording.replay, recording.outputs = self._recorder.record(lambda: step(*own))
+            recording.queries = self._queries.images - before
+            self._queries.images = before
         else:
             for recorded_input, new_input in zip(_tensors(recording.inputs), _tensors(inputs), strict=True):
                 recorded_input.copy_(new_input)
         recording.replay()
+        self._queries.images += recording.queries
         return cast(T, _mapped(recording.outputs, torch.clone))
 
 

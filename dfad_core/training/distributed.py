@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -20,6 +20,8 @@ from torch import Tensor
 
 from dfad_core.contract.config import MIN_SLICE
 from dfad_core.contract.errors import CheckpointError, ConfigError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,14 @@ class Group:
         message = torch.tensor(values, dtype=torch.float64, device=device)
         dist.broadcast(message, 0)
         return [float(v) for v in message.tolist()]
+
+    def value_of_first(self, value: T) -> T:
+        """The first process's `value`, in every process."""
+        if self.size == 1:
+            return value
+        values = [value]
+        dist.broadcast_object_list(values, 0)
+        return values[0]
 
     def gather(self, state: dict[str, Any]) -> list[dict[str, Any]]:
         """Every process's state, in the first process; an empty list in the others."""

@@ -16,7 +16,6 @@ from dfad_core.data.random_streams import evaluation_seed
 from dfad_core.evaluation.fidelity import Fidelity, measure_fidelity
 from dfad_core.evaluation.suite import held_out_images, makers
 from dfad_core.hooks import Hooks, Pace
-from dfad_core.networks.cost import cost
 from dfad_core.training.run_state import RunState
 
 if TYPE_CHECKING:
@@ -27,8 +26,7 @@ logger = logging.getLogger(__name__)
 
 def evaluation_budget(run: RunState) -> EvaluationBudget:
     """Cost of the two networks and of a round of their training, as the budget of the evaluation."""
-    training, shape = run.config.training, run.config.input.shape
-    teacher, student = cost(run.teacher, shape).macs, cost(run.student, shape).macs
+    training, teacher, student = run.config.training, run.teacher_macs, run.student_macs
     inner_steps = training.inner_steps or get_method(run.config.method.name).inner_steps
     a_round = round_macs(
         teacher,
@@ -37,7 +35,7 @@ def evaluation_budget(run: RunState) -> EvaluationBudget:
         inner_steps=inner_steps,
         student_steps=run.student_steps,
     )
-    return EvaluationBudget(shape, teacher, student, a_round)
+    return EvaluationBudget(run.config.input.shape, teacher, student, a_round)
 
 
 def _trained_source(run: RunState) -> tuple[nn.Module | None, int]:

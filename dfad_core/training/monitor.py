@@ -87,7 +87,7 @@ class Monitor:
         if steps > 0:
             metrics["step_seconds"] = (seconds - self._reported_seconds) / steps
         self._reported_step, self._reported_seconds = clock.step, seconds
-        metrics["teacher_queries"] = float(run.queries * run.group.size)
+        metrics["teacher_queries"] = float(run.queries.images * run.group.size)
         if run.guard.dropped:
             metrics["dropped_images"] = float(run.guard.dropped)
         metrics["learning_rate"] = run.student_phase.rate
@@ -139,7 +139,7 @@ class Monitor:
 
     def state_dict(self) -> dict[str, Any]:
         """History, events and the state of the collapse watch."""
-        return {"history": self.history, "events": self.events, "collapsed": self._collapse.suspected}
+        return {"history": self.history, "events": self.events, "collapse": self._collapse.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Load what `state_dict` returned."""
@@ -147,6 +147,6 @@ class Monitor:
         if self.history:
             newest = self.history[-1]
             self.latest = {name: value for name, value in newest.items() if name not in ("step", "seconds")}
-        self._collapse.suspected = state["collapsed"]
+        self._collapse.load_state_dict(state["collapse"])
         clock = self._run.clock
         self._reported_step, self._reported_seconds = clock.step, clock.seconds

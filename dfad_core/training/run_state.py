@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from dfad_core.contract.config import MIN_SLICE, BudgetConfig, DistillConfig
-from dfad_core.contract.errors import CheckpointError, ShapeError
+from dfad_core.contract.errors import ShapeError
 from dfad_core.contract.methods import get_method
 from dfad_core.data import Batch, Pool, Streams
 from dfad_core.data.class_deck import ClassDeck
@@ -19,10 +20,13 @@ from dfad_core.losses.virtual_interpolation import Mixing
 from dfad_core.methods import build_objective, resolve_recipe
 from dfad_core.methods.schedules import generator_rate, student_rate
 from dfad_core.networks.batch_norm import bn_layers
+from dfad_core.networks.cost import cost
 from dfad_core.networks.folding import folded
 from dfad_core.networks.input_statistics import pixel_range
 from dfad_core.networks.last_layer import float32_logits
+from dfad_core.networks.pixel_range import PixelRange
 from dfad_core.training import profiling
+from dfad_core.training.checkpoint import restoring
 from dfad_core.training.cuda_graphs import CudaRecorder, GraphedSteps
 from dfad_core.training.distributed import current_group
 from dfad_core.training.ema import WeightAverage
@@ -37,6 +41,7 @@ from dfad_core.training.image_sources import (
     labelled_batch,
 )
 from dfad_core.training.optimizers import PEAK_RATES, load_optimizer, make_optimizer
+from dfad_core.training.queries import Queries
 from dfad_core.training.runtime import Runtime
 from dfad_core.training.search_phase import SearchPhase
 from dfad_core.training.student_phase import StudentPhase
@@ -95,7 +100,9 @@ class RunState:
         runtime: Runtime,
         *,
         label_embeddings_KE: Tensor | None = None,
+        pixels: PixelRange | None = None,
     ) -> None:
+        """`pixels`: the range of a checkpoint (`saved_range`); None: it is estimated."""
         training, device = config.training, runtime.device
         self.config, self.runtime = config, runtime
         self.group = current_group()
@@ -103,8 +110,8 @@ class RunState:
         self.clock = Clock(config.budget)
         self.streams = Streams(config.seed, device, self.group.rank)
         self.guard = FiniteGuard(device, group=self.group)
-        self.queries = 0
-        """Number of images that the teacher classified in this process; an image counts each time."""
+        self.queries = Queries()
+        """Of this process; after a resumption, of the whole run."""
         self._attached = contextlib.ExitStack()
 
         # The networks and their objectives.
@@ -113,7 +120,11 @@ class RunState:
         self.student = _placed(student, device).train()
         example_BCHW = torch.zeros(2, *config.input.shape, device=device)
         self._check_shapes(example_BCHW)
-        self.pixels = pixel_range(config.input, self.teacher)
+        self.teacher_macs, self.student_macs = (
+            cost(network, config.input.shape).macs for network in (self.teacher, self.student)
+        )
+        """Multiply-accumulates for one image."""
+        self.pixels = pixels or self._estimated_range()
         source, self.latent_dim = build_source(self.recipe, config, generator, self.pixels)
         self.generator = _placed(source, device).train()
         for module in (self.teacher, self.student, self.generator):
@@ -134,7 +145,7 @@ class RunState:
 
         # The phases of student and generator.
         graphed = self._records_graphs()
-        self._graphs = GraphedSteps(CudaRecorder(device)) if graphed else None
+        self._graphs = GraphedSteps(CudaRecorder(device), self.queries) if graphed else None
         learners = nn.ModuleList([self.student, _placed(self.objective.adapters, device)])
         student_optimizer = make_optimizer(
             training.student_optimizer,
@@ -150,14 +161,7 @@ class RunState:
         if self.recipe.source in SEARCHED:
             self.search_phase = self._search_phase(label_embeddings_KE)
         elif self.recipe.source in LEARNED:
-            generator_optimizer = make_optimizer(
-                "adam",
-                list(self.generator.parameters()),
-                training.generator_learning_rate,
-                rate_as_tensor=graphed,
-            )
-            self.generator_phase = GeneratorPhase(self.generator, generator_optimizer, runtime)
-            self.group.average_before_steps(generator_optimizer)
+            self.generator_phase = self._generator_phase(rate_as_tensor=graphed)
         self.thread_choice = self._thread_choice()
         try:
             self._attach(example_BCHW)
@@ -168,9 +172,11 @@ class RunState:
     def _attach(self, example_BCHW: Tensor) -> None:
         """Attach profiling, and float32 logits under bfloat16, to the networks for the time of the run."""
         networks = {"teacher": self.teacher, "student": self.student, "generator": self.generator}
+        answering = [self.teacher]
         labeller = self.objective.labeller
         if labeller is not None and labeller is not self.teacher:
             networks["labelling teacher"] = labeller
+            answering.append(labeller)
         optimizers = [self.student_phase.optimizer]
         if self.generator_phase is not None:
             optimizers.append(self.generator_phase.optimizer)
@@ -179,10 +185,26 @@ class RunState:
             for name, network in networks.items():
                 if name != "generator":
                     self._attached.enter_context(float32_logits(network, example_BCHW))
+        self._attached.enter_context(self.queries.counting(*answering))
 
     def close(self) -> None:
         """Detach everything that the run attached to the networks."""
         self._attached.close()
+
+    def _estimated_range(self) -> PixelRange:
+        """The first process's estimate, in all: machines may round differently."""
+        with self.queries.counting(self.teacher):
+            return self.group.value_of_first(pixel_range(self.config.input, self.teacher))
+
+    def _generator_phase(self, *, rate_as_tensor: bool) -> GeneratorPhase:
+        optimizer = make_optimizer(
+            "adam",
+            list(self.generator.parameters()),
+            self.config.training.generator_learning_rate,
+            rate_as_tensor=rate_as_tensor,
+        )
+        self.group.average_before_steps(optimizer)
+        return GeneratorPhase(self.generator, optimizer, self.runtime)
 
     def _search_phase(self, label_embeddings_KE: Tensor | None) -> SearchPhase:
         training = self.config.training
@@ -211,8 +233,8 @@ class RunState:
             self.student,
             self.runtime,
             latent_dim=self.latent_dim,
-            shape=self.config.input.shape,
             batch_size=self.batch_size,
+            macs=self.teacher_macs + self.student_macs,
         )
         return ThreadChoice(available, trial_pass)
 
@@ -281,19 +303,19 @@ class RunState:
 
     def new_batch(self) -> Batch:
         """New images of the generator, or drawn ones, with the teacher's logits."""
-        self.queries += self.batch_size
         return labelled_batch(lambda: self.generator(self.noise()), self.objective, self.runtime, self.guard)
 
     def raise_if_not_finite(self) -> None:
         """Raise DivergedError if a loss was not finite; remove images whose logits are not finite."""
-        if self.guard.raise_if_set(self.queries):
+        if self.guard.raise_if_set(self.queries.images):
             self.pool.drop_not_finite()
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next round depends on, as tensors, numbers and text."""
         return {
             "step": self.clock.step,
-            "queries": self.queries,
+            "queries": self.queries.images,
+            "pixels": dataclasses.asdict(self.pixels),
             "seconds": self.clock.seconds,
             "student": self.student.state_dict(),
             "adapters": self.objective.adapters.state_dict(),
@@ -317,13 +339,9 @@ class RunState:
         The device and its precision may be other ones than those of the checkpoint. Raises CheckpointError
         where a part of the state does not fit this run, which is unusable then.
         """
-        try:
+        with restoring():
             self._load(state)
             self.clock.start(state["step"], state["seconds"])
-        except torch.OutOfMemoryError:
-            raise  # the checkpoint is intact; another attempt may have the memory
-        except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
-            raise CheckpointError(f"the checkpoint does not fit this run: {error}") from error
 
     def _load(self, state: dict[str, Any]) -> None:
         self.student.load_state_dict(state["student"])
@@ -344,7 +362,13 @@ class RunState:
             torch.cuda.set_rng_state(state["device_stream"].cpu())
         if self.thread_choice is not None and state.get("threads") is not None:
             self.thread_choice.load_state_dict(state["threads"])
-        self.queries = state["queries"]
+        self.queries.images = state["queries"]
+
+
+def saved_range(state: dict[str, Any]) -> PixelRange:
+    """The range in a state that `RunState.state_dict` returned. CheckpointError if there is none."""
+    with restoring():
+        return PixelRange(**state["pixels"])
 
 
 def _placed(module: nn.Module, device: torch.device) -> nn.Module:

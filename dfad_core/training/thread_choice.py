@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from dfad_core.networks.cost import cost
 from dfad_core.training.runtime import Runtime
 
 GAIN = 1.1
@@ -165,30 +164,22 @@ class TrialPass:
         runtime: Runtime,
         *,
         latent_dim: int,
-        shape: tuple[int, int, int],
         batch_size: int,
+        macs: int,
     ) -> None:
+        """`macs`: multiply-accumulates of teacher and student for one image."""
         self._generator, self._teacher, self._student = generator, teacher, student
-        self._runtime, self._latent_dim = runtime, latent_dim
-        self._shape, self._batch_size = shape, batch_size
-        self._z_BZ: Tensor | None = None
+        self._runtime = runtime
+        images = max(2, min(batch_size, TRIAL_MACS // max(macs, 1)))
+        self._z_BZ = torch.randn(images, latent_dim, generator=torch.Generator().manual_seed(0))
 
     def __call__(self) -> None:
         """One pass. It works on copies, so that batch statistics and gradients of the run do not change."""
-        z_BZ = self._noise()
         generator, student = copy.deepcopy(self._generator), copy.deepcopy(self._student)
         student.requires_grad_(True)
         with torch.random.fork_rng([]), self._runtime.autocast():  # dropout draws from torch's own stream
             with torch.no_grad():
-                images_BCHW = generator(z_BZ)
+                images_BCHW = generator(self._z_BZ)
                 target_BK = self._teacher(images_BCHW).float()
             loss = (student(images_BCHW).float() - target_BK).abs().mean()
         loss.backward()
-
-    def _noise(self) -> Tensor:
-        if self._z_BZ is None:
-            macs = sum(cost(network, self._shape).macs for network in (self._teacher, self._student))
-            images = max(2, min(self._batch_size, TRIAL_MACS // max(macs, 1)))
-            stream = torch.Generator().manual_seed(0)
-            self._z_BZ = torch.randn(images, self._latent_dim, generator=stream)
-        return self._z_BZ

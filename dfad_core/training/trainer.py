@@ -30,7 +30,7 @@ from dfad_core.training.image_sources import SEARCHED
 from dfad_core.training.monitor import Monitor
 from dfad_core.training.optimizers import trainable
 from dfad_core.training.profiling import region
-from dfad_core.training.run_state import RunState
+from dfad_core.training.run_state import RunState, saved_range
 from dfad_core.training.samples import grid
 
 RECALIBRATION_BATCHES = 16
@@ -90,12 +90,25 @@ def distill(
     with runtime.applied(resolved, config.seed), ExitStack() as stack:
         hooks.phase("warming_up")
         job = checkpoint.fingerprint(config, teacher, student)
-        run = RunState(teacher, student, generator, config, resolved, label_embeddings_KE=label_embeddings)
+        state, pixels = None, None
+        if resume is not None:
+            with checkpoint.restoring():
+                state = group.mine(checkpoint.unpack(resume, job)["processes"])
+                pixels = saved_range(state["run"])
+        run = RunState(
+            teacher,
+            student,
+            generator,
+            config,
+            resolved,
+            label_embeddings_KE=label_embeddings,
+            pixels=pixels,
+        )
         stack.callback(_release, run.student)
         stack.callback(run.close)
         budget = evaluation_budget(run)
         monitor = Monitor(config, hooks, run, budget)
-        if resume is None:
+        if state is None:
             _warn_of_size(monitor, teacher, student)
             _report_pool(monitor, run)
             if generator is None and run.pixels.source != "given" and not run.pixels.usual:
@@ -104,9 +117,9 @@ def distill(
                 monitor.note("threads_chosen", run.thread_choice.try_first().event_data())
             run.clock.start()
         else:
-            state = group.mine(checkpoint.unpack(resume, job)["processes"])
-            run.load_state_dict(state["run"])
-            monitor.load_state_dict(state["monitor"])
+            with checkpoint.restoring():
+                run.load_state_dict(state["run"])
+                monitor.load_state_dict(state["monitor"])
         try:
             newest, reason = _train(run, monitor, hooks, job)
         except DivergedError as error:
@@ -163,14 +176,11 @@ def train_round(run: RunState, record: Record) -> Batch:
     if run.generator_phase is not None:
         batch, gaps = run.call(generator_step, run.noise())
         gaps.replay(record)
-        run.queries += len(batch) * run.objective.generator_passes
     elif run.search_phase is not None:
         batch = run.search_phase.step(run.noise(), run.objective, run.student, record)
-        run.queries += len(batch) * run.objective.generator_passes * run.search_phase.steps
     else:
         batch = run.new_batch()
     extra = run.extra_batches.make(run.objective, run.runtime, run.guard, len(batch))
-    run.queries += sum(map(len, extra))
     for new_batch in (batch, *extra):
         run.pool.push(new_batch)
 
@@ -183,7 +193,6 @@ def train_round(run: RunState, record: Record) -> Batch:
         else:
             student_batch = extra[update - 1] if update <= len(extra) else run.new_batch()
         run.call(student_step, student_batch, run.mixings(student_batch)).replay(record)
-        run.queries += len(student_batch) * run.objective.student_passes(student_batch)
         if run.average is not None:
             run.average.update()
 

@@ -62,8 +62,6 @@ class GeneratorTerm:
     """Whether it needs the student's logits."""
     needs_bn: ClassVar[bool] = False
     """Whether it reads the teacher's BN layers; without any, the term is left out."""
-    teacher_passes: ClassVar[int] = 0
-    """The teacher's forward passes for each image, beyond the one that labels the batch."""
 
     @classmethod
     def build(cls, _recipe: Recipe, _teacher: nn.Module, _example_BCHW: Tensor, /) -> Self:
@@ -90,8 +88,6 @@ class StudentTerm:
     """Whether it reads which units are active at matched stages of both networks."""
     needs_attention: ClassVar[bool] = False
     """Whether it reads attention maps of matched stages of both networks."""
-    teacher_passes: int = 0
-    """The teacher's forward passes for each image, beyond the one that labels the batch."""
     concentration: float | None = None
     """a of Beta(a, a) for a term that mixes images; None for all others."""
 

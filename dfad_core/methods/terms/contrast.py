@@ -22,7 +22,6 @@ class Contrast(GeneratorTerm):
     name = "contrast"
     weight_field = "contrast_weight"
     needs_bn = True
-    teacher_passes = 1
 
     def __init__(self, teacher: nn.Module) -> None:
         self._teacher = teacher

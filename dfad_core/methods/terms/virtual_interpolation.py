@@ -21,7 +21,6 @@ class VirtualInterpolation(StudentTerm):
 
     def __init__(self, concentration: float, *, requeried: bool, gap: Gap = discrepancy) -> None:
         self.concentration = concentration
-        self.teacher_passes = int(requeried)
         self._requeried, self._gap = requeried, gap
 
     @classmethod

@@ -12,6 +12,7 @@ import torch
 from dfad_core.training import runtime
 from dfad_core.training.cuda_graphs import WARM_UP, GraphedSteps
 from dfad_core.training.profiling import profiled
+from dfad_core.training.queries import Queries
 from dfad_core.training.run_state import RunState
 from dfad_core.training.trainer import distill
 
@@ -40,7 +41,7 @@ class FromOutside:
     """`GraphedSteps` with the stand-in: its recordings return a list of one output."""
 
     def __init__(self, recorder: StandIn) -> None:
-        self._steps = GraphedSteps(recorder)
+        self._steps = GraphedSteps(recorder, Queries())
 
     def __call__(self, step: Callable[..., Any], *inputs: Any) -> Any:
         outputs = self._steps(step, *inputs)
@@ -81,6 +82,22 @@ def test_other_forms_are_recorded_apart_and_a_profile_looks_inside() -> None:
     with profiled():
         steps(step, torch.zeros(2))
     assert recorder.replayed == 2
+
+
+def test_replays_count_the_queries_of_the_recording() -> None:
+    """As on CUDA: the step's Python runs in the warm-up and in the recording, and in no replay."""
+    queries, teacher = Queries(), torch.nn.Linear(4, 2)
+
+    class Silent(StandIn):
+        def record(self, step: Callable[[], Any]) -> tuple[Callable[[], None], Any]:
+            outputs = step()
+            return (lambda: None), outputs
+
+    steps = GraphedSteps(Silent(), queries)
+    with queries.counting(teacher):
+        for _ in range(WARM_UP + 4):
+            steps(teacher, torch.zeros(5, 4))
+    assert queries.images == 5 * (WARM_UP + 4)
 
 
 @pytest.mark.parametrize("method", ["auto", "best", "zskt", "dfad_ar"])

@@ -45,6 +45,10 @@ def test_two_shares_are_the_update_of_the_whole_batch(both) -> None:
         np.testing.assert_allclose(shared, whole, rtol=1e-4, atol=1e-6)
 
 
+def test_all_processes_use_the_first_ones_range(both) -> None:
+    assert [seen["range"] for seen in both] == [[1.0], [1.0]]
+
+
 def test_noise_differs_between_processes(both) -> None:
     assert not np.intersect1d(both[0]["noise"], both[1]["noise"]).size
 

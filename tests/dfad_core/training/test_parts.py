@@ -41,6 +41,16 @@ def test_collapse_is_told_once_and_so_is_recovery() -> None:
     assert told == expected
 
 
+def test_a_restored_watch_goes_on_counting() -> None:
+    watch, restored = CollapseWatch(), CollapseWatch()
+    for _ in range(PATIENCE - 1):
+        watch.look(0.1, 1.0)
+    restored.load_state_dict(watch.state_dict())
+    assert restored.look(0.1, 1.0) == "collapse_suspected"
+    watch.load_state_dict(restored.state_dict())
+    assert [watch.look(0.9, 1.0) for _ in range(PATIENCE)][-1] == "collapse_recovered"
+
+
 def test_one_bad_report_is_no_collapse() -> None:
     watch = CollapseWatch()
     assert [watch.look(e, 1.0) for e in (0.1, 0.9) * 6] == [None] * 12

@@ -1,9 +1,13 @@
 """Each phase moves its own network, and no gradient is left anywhere else."""
 
+import dataclasses
+from collections.abc import Iterable
+
 import pytest
 import torch
 from torch import nn
 
+from dfad_core.networks.input_statistics import pixel_range
 from dfad_core.training import runtime
 from dfad_core.training.run_state import RunState
 from dfad_core.training.trainer import generator_step, student_step, train_round
@@ -68,12 +72,63 @@ def test_the_teacher_is_asked_once_for_each_image(tiny) -> None:
     config = tiny.config(method={"name": "best"})
     session = RunState(tiny.classifier(8), tiny.classifier(4, seed=1), None, config, runtime.resolve(config))
     session.clock.start()
+    probed = session.queries.images
     asked: list[int] = []
     session.teacher.register_forward_hook(lambda module, inputs, output: asked.append(len(inputs[0])))
     for _ in range(3):
         train_round(session, _ignore)
     assert asked == [16, 16, 16]
-    assert session.queries == sum(asked)
+    assert session.queries.images - probed == sum(asked)
+
+
+def _asked(networks: Iterable[nn.Module | None]) -> list[int]:
+    """A list to which every pass of the networks adds its number of images."""
+    asked: list[int] = []
+    for network in set(networks) - {None}:
+        network.register_forward_pre_hook(lambda _network, inputs: asked.append(len(inputs[0])))
+    return asked
+
+
+@pytest.mark.parametrize("method", ["dfad", "cmi", "best"])
+def test_queries_count_repeats_without_images_that_are_left_out(tiny, method: str) -> None:
+    config = tiny.config(method={"name": method}, batch_size=64, inner_steps=2)
+    run = RunState(tiny.classifier(8), tiny.classifier(4, seed=1), None, config, runtime.resolve(config))
+    run.clock.start()
+    asked = _asked([run.teacher, run.objective.labeller])
+    first: list[float] = []
+
+    def spoil(_teacher: nn.Module, inputs: tuple[torch.Tensor, ...], logits: torch.Tensor) -> torch.Tensor:
+        """No finite answer to the first image of the first pass, however often it is shown."""
+        sums_B = inputs[0].detach().sum(dim=(1, 2, 3))
+        first[:] = first or [float(sums_B[0])]
+        return torch.where(sums_B == first[0], torch.nan, 0.0)[:, None] + logits
+
+    for network in {run.teacher, run.objective.labeller} - {None}:
+        network.register_forward_hook(spoil)
+    before = run.queries.images
+    train_round(run, _ignore)
+    assert run.guard.dropped == 1
+    assert run.queries.images - before == sum(asked)
+
+
+def test_queries_count_probes_of_the_range(tiny) -> None:
+    teacher, config = tiny.classifier(8), tiny.config()
+    run = RunState(teacher, tiny.classifier(4, seed=1), None, config, runtime.resolve(config))
+    counted, asked = run.queries.images, _asked([teacher])
+    run.close()
+    pixel_range(config.input, teacher)
+    assert counted == sum(asked) > 0
+
+
+def test_queries_count_trials_of_threads(tiny) -> None:
+    config = tiny.config(threads=0)
+    two_threads = dataclasses.replace(runtime.resolve(config), threads=2)
+    run = RunState(tiny.classifier(8), tiny.classifier(4, seed=1), None, config, two_threads)
+    asked, before = _asked([run.teacher, run.objective.labeller]), run.queries.images
+    assert run.thread_choice is not None
+    with runtime.cpu_threads(1):
+        run.thread_choice.try_first()
+    assert run.queries.images - before == sum(asked) > 0
 
 
 @pytest.mark.parametrize("method", ["dfad_ar", "spaceshipnet"])
@@ -81,7 +136,7 @@ def test_terms_on_stages_act_on_every_update(tiny, method: str) -> None:
     config = tiny.config(method={"name": method}, student_steps=4, inner_steps=2)
     run = RunState(tiny.classifier(8), tiny.classifier(4, seed=1), None, config, runtime.resolve(config))
     run.clock.start()
-    images = 0
+    images = run.queries.images
 
     def count(_module: nn.Module, inputs: tuple[torch.Tensor, ...], _output: torch.Tensor) -> None:
         nonlocal images
@@ -94,4 +149,4 @@ def test_terms_on_stages_act_on_every_update(tiny, method: str) -> None:
     for _ in range(2):
         train_round(run, lambda name, value: values.append(value) if name == term else None)
     assert len(values) == 2 * 4
-    assert run.queries == images
+    assert run.queries.images == images

@@ -1,6 +1,7 @@
 """A run that goes on on another machine: other precision, other device, or not at all and a clear error."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from dfad_core.contract.errors import CheckpointError
 from dfad_core.data import Streams
 from dfad_core.hooks import Hooks
-from dfad_core.training import runtime
+from dfad_core.training import checkpoint, runtime
 from dfad_core.training.run_state import RunState
 from dfad_core.training.trainer import distill, train_round
 
@@ -70,6 +71,35 @@ def test_a_state_that_does_not_fit_is_a_checkpoint_error(tiny, part: str, value:
     state = {**run.state_dict(), part: value}
     with pytest.raises(CheckpointError, match="does not fit"):
         _run(tiny, "float32").load_state_dict(state)
+
+
+def _resealed(data: bytes, change: Callable[[dict[str, Any]], object]) -> bytes:
+    """The checkpoint with its state changed."""
+    state = checkpoint.unpack(data, data[8:40])
+    change(state["processes"][0])
+    return checkpoint.pack(state, data[8:40])
+
+
+@pytest.mark.parametrize(
+    ("part", "name"), [("monitor", "history"), ("monitor", "collapse"), ("run", "pixels")]
+)
+def test_a_checkpoint_without_a_part_is_a_checkpoint_error(tiny, part: str, name: str) -> None:
+    hooks = Keeper()
+    distill(tiny.classifier(8), tiny.classifier(4, seed=1), tiny.config(steps=1), hooks)
+    lacking = _resealed(hooks.data, lambda state: state[part].pop(name))
+    with pytest.raises(CheckpointError, match=name):
+        distill(tiny.classifier(8), tiny.classifier(4, seed=1), tiny.config(steps=1), resume=lacking)
+
+
+def test_a_resumed_run_keeps_the_range_and_the_queries(tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another machine could estimate another range; it does not estimate at all."""
+    hooks, config = Keeper(), tiny.config(steps=2)
+    result = distill(tiny.classifier(8), tiny.classifier(4, seed=1), config, hooks)
+    monkeypatch.setattr("dfad_core.training.run_state.pixel_range", None)
+    resumed = distill(tiny.classifier(8), tiny.classifier(4, seed=1), config, resume=hooks.data)
+    assert result.synthetic_BCHW is not None
+    assert torch.equal(result.synthetic_BCHW, resumed.synthetic_BCHW)
+    assert resumed.metrics == result.metrics
 
 
 def test_a_checkpoint_serves_a_run_with_other_reporting(tiny) -> None:

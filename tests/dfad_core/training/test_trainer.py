@@ -456,9 +456,9 @@ def test_a_student_of_a_training_that_was_stopped_or_diverged_is_not_complete(ti
 
 def test_the_result_says_on_how_few_images_costly_networks_were_compared(tiny, monkeypatch) -> None:
     from dfad_core.networks.cost import Cost
-    from dfad_core.training import evaluation as stage
+    from dfad_core.training import run_state
 
-    monkeypatch.setattr(stage, "cost", lambda *_: Cost(11_000_000, 44_000_000, 1_820_000_000))
+    monkeypatch.setattr(run_state, "cost", lambda *_: Cost(11_000_000, 44_000_000, 1_820_000_000))
     witness = Witness()
     result = distill(
         tiny.classifier(8), tiny.classifier(4), tiny.config(), witness, generator=tiny.generator()

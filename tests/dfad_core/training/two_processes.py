@@ -3,13 +3,15 @@
 import json
 import sys
 from pathlib import Path
+from unittest import mock
 
 import torch
 
 from dfad_core.contract.errors import DivergedError, Stopped
 from dfad_core.hooks import Hooks
-from dfad_core.training import runtime
-from dfad_core.training.distributed import from_environment
+from dfad_core.networks.pixel_range import PixelRange
+from dfad_core.training import run_state, runtime
+from dfad_core.training.distributed import Group, from_environment
 from dfad_core.training.finite_guard import FiniteGuard
 from dfad_core.training.run_state import RunState
 from dfad_core.training.trainer import distill, student_step
@@ -79,6 +81,15 @@ def _loss_of_one(deferred: bool) -> dict[str, bool]:
     return {"raised": raised, "same": all(torch.equal(a, b) for a, b in zip(before, after, strict=True))}
 
 
+def _range(group: Group) -> list[float]:
+    """The mean that a run uses where every process estimates another one: 1 more than its rank."""
+    estimate = PixelRange((group.rank + 1.0,), (1.0,))
+    settings = config()
+    with mock.patch.object(run_state, "pixel_range", return_value=estimate):
+        run = RunState(classifier(8), classifier(4), None, settings, runtime.resolve(settings))
+    return list(run.pixels.mean)
+
+
 def main(folder: Path) -> None:
     """One JSON file a process."""
     torch.set_num_threads(1)
@@ -88,6 +99,7 @@ def main(folder: Path) -> None:
             seen[method] = _played(method, Keeper())
         settings = config()
         session = RunState(classifier(8), classifier(4), None, settings, runtime.resolve(settings))
+        seen["range"] = _range(group)
         seen["noise"], seen["images"] = session.noise().flatten().tolist(), session.batch_size
         keeper = Keeper(stop_after=2)
         try:
