@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -202,6 +203,9 @@ def _prepare(inputs: JobInputs, spec: JobSpec, hooks: JobHooks, options: JobOpti
         weights = read_safetensors(inputs.initial)[0] if inputs.converted else read_weights(inputs.initial)
         initial = from_json(InitialWeightsMatch, begin_with(student, weights))
         hooks.note("student_init", to_json(initial))
+        config = dataclasses.replace(
+            config, method=dataclasses.replace(config.method, start_from_teacher=False)
+        )
     return _Prepared(teacher, student, network, config, labelled, initial)
 
 

@@ -117,6 +117,10 @@ class MethodConfig:
     """Temperature of the student's Kullback-Leibler divergence."""
     level_set_batches: Annotated[int, Range(ge=0, le=64)] | None = None
     """Extra batches of procedural images (level sets of smooth random fields) in each round."""
+    start_from_teacher: bool | None = None
+    """Begin with those of the teacher's tensors that have the name and shape of one of the student's, where
+    these are half of the student's or more: networks of one family and width. Initial weights that the job
+    gives are used instead."""
     student_average: Annotated[float, Range(ge=0, lt=1)] | None = None
     """Decay of the running average of the student's weights, which is the result; 0: the weights themselves
     are."""

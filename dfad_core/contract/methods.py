@@ -142,6 +142,29 @@ _ROWS = (
         inner_steps=0,
     ),
     Method(
+        "collages",
+        title="Chosen collages",
+        source="this project",
+        summary="drawn images of many families, chosen by the teacher's statistics, nothing generated",
+        notes="""Drawn images of five families (dead leaves, coloured noise, random shaders, random
+        networks, contours), alone or two in one. Each image has a share, so that their statistics come close
+        to those of the teacher's data. The student begins with the teacher's weights where both have the
+        same layers, and is trained on single images, cropped, mirrored and mixed, which the teacher labels
+        again.""",
+        recipe=Recipe(
+            source="collages",
+            adversarial_weight=0.0,
+            imitation="kl",
+            temperature=4.0,
+            single_images=True,
+            chosen_images=True,
+            start_from_teacher=True,
+        ),
+        student_steps=40,
+        pool_batches=150,
+        inner_steps=0,
+    ),
+    Method(
         "dafl",
         title="DAFL",
         source="Chen et al. 2019, arXiv 1904.01186",

@@ -14,10 +14,10 @@ class Recipe:
     """All weights and choices of a method."""
 
     # Where images come from.
-    source: Literal["generator", "search", "pixels", "noise", "level_sets"] = "generator"
+    source: Literal["generator", "search", "pixels", "noise", "level_sets", "collages"] = "generator"
     """`generator`: one network, trained over all rounds. `search`: generator and z, fitted to each batch.
-    `pixels`: the images themselves, fitted to each batch. `noise`, `level_sets`: random images, nothing is
-    trained for them."""
+    `pixels`: the images themselves, fitted to each batch. `noise`, `level_sets`, `collages`: random images,
+    nothing is trained for them."""
     restart: Literal["round", "meta", "every"] = "round"
     """Where a search's generator starts. `round`: at fresh weights. `meta`: at a common start that is learned
     too (first-order MAML). `every`: at the last round's weights, and at fresh ones every `restart_rounds`."""
@@ -65,9 +65,18 @@ class Recipe:
     feature_exchange: bool = False
     """One extra batch in each round, with channels exchanged between pairs of images inside the generator
     (SpaceshipNet)."""
+    single_images: bool = False
+    """Batches are made of single images of the pool: cropped, mirrored, half of them mixed with another, and
+    labelled by the teacher again. Otherwise they are whole batches of past rounds with their logits."""
+    chosen_images: bool = False
+    """Images of the pool have shares with which their statistics come near to the teacher's data
+    (`dfad_core.methods.image_choice`). For `single_images`."""
     same_batch: bool = False
     """All updates of a round use the round's own batch (ZSKT)."""
 
+    start_from_teacher: bool = False
+    """The student begins with the teacher's tensors that have the name and shape of its own, if they are half
+    of its own or more."""
     student_average: float = 0.0
     """Decay of the running average of the student's weights, which is the result; 0: the weights themselves
     are."""

@@ -1,4 +1,4 @@
-"""Augmentations of synthetic images that let gradients through.
+"""Augmentations of synthetic images; crops let gradients through.
 
 Suffixes of tensors: B images, C channels, H height, W width.
 """
@@ -32,3 +32,27 @@ def random_resized_crop(
     with torch.autocast(device.type, enabled=False):
         grid_BHW2 = F.affine_grid(theta_B23, list(images_BCHW.shape), align_corners=False)
         return F.grid_sample(images_BCHW.float(), grid_BHW2, padding_mode="border", align_corners=False)
+
+
+def mixed_pairs(images_BCHW: Tensor, share: float) -> Tensor:
+    """The batch with a share of its images, the first ones, mixed with others of it: float32 (B, C, H, W).
+
+    Half of the mixtures are convex (mixup, Zhang et al. 2018, arXiv 1710.09412), half have a window of the
+    partner (CutMix, Yun et al. 2019, arXiv 1905.04899). Labels must be asked anew. Draws from torch's own
+    stream of the device.
+    """
+    count, device = int(share * len(images_BCHW)), images_BCHW.device
+    if count == 0:
+        return images_BCHW
+    height, width = images_BCHW.shape[2:]
+    own_BCHW, partner_BCHW = (
+        images_BCHW[:count],
+        images_BCHW[torch.randperm(len(images_BCHW), device=device)[:count]],
+    )
+    random_B111 = torch.rand(6, count, 1, 1, 1, device=device)
+    x = (torch.arange(width, device=device) + 0.5) / width
+    y = ((torch.arange(height, device=device) + 0.5) / height)[:, None]
+    half_width, half_height = 0.1 + 0.4 * random_B111[0], 0.1 + 0.4 * random_B111[1]
+    window = ((x - random_B111[2]).abs() < half_width) & ((y - random_B111[3]).abs() < half_height)
+    weight = torch.where(random_B111[4] < 0.5, window.float(), random_B111[5])
+    return torch.cat([torch.lerp(own_BCHW, partner_BCHW, weight), images_BCHW[count:]])

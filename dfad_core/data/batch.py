@@ -21,6 +21,8 @@ class Batch:
     no term compares them, and in the pool: they take several times the memory of the images."""
     attention: tuple[Tensor, ...] = ()
     """For each matched spatial stage the teacher's attention map (B, H * W). Empty likewise."""
+    statistics_BD: Tensor | None = None
+    """What the choice of images knows of each (float32); None where images are not chosen."""
 
     def __len__(self) -> int:
         return len(self.images_BCHW)
@@ -28,7 +30,8 @@ class Batch:
     def rows(self, index: Tensor) -> Batch:
         """The images at `index` (int64) with all that belongs to them; copies."""
         active, attention = (tuple(a[index] for a in stages) for stages in (self.active, self.attention))
-        return Batch(self.images_BCHW[index], self.teacher_logits_BK[index], active, attention)
+        statistics = None if self.statistics_BD is None else self.statistics_BD[index]
+        return Batch(self.images_BCHW[index], self.teacher_logits_BK[index], active, attention, statistics)
 
     def split(self, parts: int) -> Iterator[Batch]:
         """The batch in `parts` slices of nearly equal size, in order; views, not copies."""

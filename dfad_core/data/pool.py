@@ -27,7 +27,7 @@ class Pool:
         """Add images and logits of `batch`, in place of the oldest batch if the pool is full."""
         if self.capacity == 0:
             return
-        batch = Batch(batch.images_BCHW, batch.teacher_logits_BK)
+        batch = Batch(batch.images_BCHW, batch.teacher_logits_BK, statistics_BD=batch.statistics_BD)
         if len(self._batches) < self.capacity:
             self._batches.append(batch)
         else:
@@ -37,6 +37,21 @@ class Pool:
     def draw(self, rng: np.random.Generator) -> Batch:
         """One batch, uniformly at random. The pool must not be empty."""
         return self._batches[int(rng.integers(len(self._batches)))]
+
+    def draw_images(self, count: int, rng: np.random.Generator, shares_N: np.ndarray | None = None) -> Tensor:
+        """`count` images (B, C, H, W), copied: each drawn from all N of the pool by its share (None: equal).
+
+        N counts the images in the order of `statistics_ND`. The pool must not be empty.
+        """
+        places = [(batch, row) for batch, size in enumerate(map(len, self._batches)) for row in range(size)]
+        chosen = rng.choice(len(places), size=count, p=shares_N)
+        rows = [self._batches[batch].images_BCHW[row] for batch, row in (places[n] for n in chosen)]
+        return torch.stack(rows)
+
+    @property
+    def statistics_ND(self) -> Tensor:
+        """The statistics of all images, in the order in which they lie in the pool."""
+        return torch.cat([b.statistics_BD for b in self._batches if b.statistics_BD is not None])
 
     def recent(self, count: int) -> list[Batch]:
         """The newest `count` batches or as many as there are, newest first."""
@@ -49,13 +64,19 @@ class Pool:
             "next": self._next,
             "images": [b.images_BCHW for b in self._batches],
             "teacher_logits": [b.teacher_logits_BK for b in self._batches],
+            "statistics": [b.statistics_BD for b in self._batches],
         }
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device, dtype: torch.dtype) -> None:
         """Load what `state_dict` returned; images are converted to `dtype`."""
+        columns = (state["images"], state["teacher_logits"], state["statistics"])
         batches = [
-            Batch(images.to(device, dtype), logits.to(device))
-            for images, logits in zip(state["images"], state["teacher_logits"], strict=True)
+            Batch(
+                images.to(device, dtype),
+                logits.to(device),
+                statistics_BD=None if statistics is None else statistics.to(device),
+            )
+            for images, logits, statistics in zip(*columns, strict=True)
         ]
         self._batches, self._next = batches, state["next"]
 

@@ -45,13 +45,20 @@ class Objective:
         """Whether the generator's terms need the student's logits."""
         return any(term.needs_student for _, term in self.generator_terms)
 
-    def ask_teacher(self, images_BCHW: Tensor, *, with_stages: bool = True) -> tuple[Tensor, StageRecord]:
-        """The teacher's float32 logits (B, K), with a graph if there is one, and the record of its stages."""
+    def ask_teacher(
+        self, images_BCHW: Tensor, *, with_stages: bool = True, whole: bool = False
+    ) -> tuple[Tensor, StageRecord]:
+        """The teacher's float32 logits (B, K), with a graph if there is one, and the record of its stages.
+
+        `whole`: by the teacher itself, whose layers somebody records, in place of its faster copy.
+        """
         statistics = normalising_by_batch(self.teacher) if self.batch_statistics else nullcontext()
         with statistics:
             if self.stages is None or not with_stages:
                 network = self.teacher
-                if self.labeller is not None and not (torch.is_grad_enabled() or self.batch_statistics):
+                if self.labeller is not None and not (
+                    whole or torch.is_grad_enabled() or self.batch_statistics
+                ):
                     network = self.labeller
                 return network(images_BCHW).float(), StageRecord()
             logits_BK, stages = self.stages.ask_teacher(self.teacher, images_BCHW)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -14,8 +15,9 @@ from dfad_core.contract.errors import ConfigError
 from dfad_core.contract.recipe import Recipe
 from dfad_core.data import Batch, Streams
 from dfad_core.data.class_deck import largest_count
+from dfad_core.methods.image_choice import ImageChoice
 from dfad_core.methods.objective import Objective
-from dfad_core.networks.drawings import LevelSets, NoiseImages
+from dfad_core.networks.drawings import Collages, DrawnImages, LevelSets, NoiseImages
 from dfad_core.networks.feature_exchange import exchanging_features
 from dfad_core.networks.generator import Generator
 from dfad_core.networks.noisy_labels import NoisyLabels
@@ -29,7 +31,11 @@ SEARCHED = ("search", "pixels")
 """Sources whose images are fitted to each batch anew."""
 LEARNED = ("generator", "search")
 """Sources with a generator that learns."""
-DRAWN = ("noise", "level_sets")
+DRAWN: dict[str, type[NoiseImages] | type[DrawnImages]] = {
+    "noise": NoiseImages,
+    "level_sets": LevelSets,
+    "collages": Collages,
+}
 """Sources that learn nothing, and so cannot collapse."""
 GENERATOR_DECAY = 0.95
 """Decay of the generator's running average, a round; as in MAD."""
@@ -46,7 +52,7 @@ def build_source(
     if recipe.source in LEARNED:
         generator = generator or Generator(training.latent_dim, training.generator_width, shape, pixels)
         return generator, training.latent_dim
-    drawings = (LevelSets if recipe.source == "level_sets" else NoiseImages)(shape, pixels)
+    drawings: NoiseImages | DrawnImages = DRAWN.get(recipe.source, NoiseImages)(shape, pixels)
     return drawings, drawings.latent_dim
 
 
@@ -82,16 +88,21 @@ def labelled_batch(
     guard: FiniteGuard,
     *,
     stages: bool = True,
+    choice: ImageChoice | None = None,
 ) -> Batch:
     """The images that `images` makes, with the teacher's logits, without a graph.
 
     Images whose logits are not finite are left out. `stages`: with the teacher's stages that the student's
-    terms read.
+    terms read. `choice`: with the statistics that it chooses by.
     """
-    with runtime.autocast():
+    statistics_BD = None
+    with runtime.autocast(), nullcontext() if choice is None else choice.recording():
         images_BCHW = images().contiguous(memory_format=torch.channels_last)
-        logits_BK, record = objective.ask_teacher(images_BCHW, with_stages=stages)
-    batch = Batch(images_BCHW.to(runtime.storage_dtype), logits_BK, record.stages, record.attention)
+        logits_BK, record = objective.ask_teacher(images_BCHW, with_stages=stages, whole=choice is not None)
+    if choice is not None:
+        statistics_BD = choice.statistics(logits_BK)
+    images_BCHW = images_BCHW.to(runtime.storage_dtype)
+    batch = Batch(images_BCHW, logits_BK, record.stages, record.attention, statistics_BD)
     rows = guard.finite_rows(logits_BK)
     return batch if rows is None else batch.rows(rows)
 

@@ -18,10 +18,12 @@ from dfad_core.data import Batch, Pool, Streams
 from dfad_core.data.class_deck import ClassDeck
 from dfad_core.losses.virtual_interpolation import Mixing
 from dfad_core.methods import build_objective, resolve_recipe
+from dfad_core.methods.image_choice import ImageChoice
 from dfad_core.methods.schedules import generator_rate, student_rate
 from dfad_core.networks.batch_norm import bn_layers
 from dfad_core.networks.cost import cost
 from dfad_core.networks.folding import folded
+from dfad_core.networks.inheritance import inherit
 from dfad_core.networks.input_statistics import pixel_range
 from dfad_core.networks.last_layer import float32_logits
 from dfad_core.networks.pixel_range import PixelRange
@@ -44,6 +46,7 @@ from dfad_core.training.optimizers import PEAK_RATES, load_optimizer, make_optim
 from dfad_core.training.queries import Queries
 from dfad_core.training.runtime import Runtime
 from dfad_core.training.search_phase import SearchPhase
+from dfad_core.training.single_images import SingleImages
 from dfad_core.training.student_phase import StudentPhase
 from dfad_core.training.thread_choice import ThreadChoice, TrialPass
 
@@ -120,6 +123,8 @@ class RunState:
         self.student = _placed(student, device).train()
         example_BCHW = torch.zeros(2, *config.input.shape, device=device)
         self._check_shapes(example_BCHW)
+        self.inherited = inherit(self.student, self.teacher) if self.recipe.start_from_teacher else 0
+        """Tensors with which the student began as its teacher."""
         self.teacher_macs, self.student_macs = (
             cost(network, config.input.shape).macs for network in (self.teacher, self.student)
         )
@@ -131,31 +136,22 @@ class RunState:
             module.requires_grad_(False)
         self.objective = build_objective(self.recipe, self.teacher, self.student, example_BCHW)
         self.objective.labeller = _placed(folded(self.teacher, example_BCHW), device)
-        decay = self.recipe.student_average
-        self.average = WeightAverage(self.student, decay) if decay else None
+        self.average = self._student_average()
 
         # The student's batches.
-        method = get_method(config.method.name)
-        self.student_steps = training.student_steps or method.student_steps
-        pool_batches = method.pool_batches if training.pool_batches is None else training.pool_batches
-        pool_batches = min(pool_batches, config.max_pool_batches)
-        # Images that are fitted pixel by pixel exist in the pool alone.
-        self.pool = Pool(max(pool_batches, 1 if self.recipe.source == "pixels" else 0))
+        self.student_steps = training.student_steps or get_method(config.method.name).student_steps
+        self.pool = self._empty_pool()
+        chosen, single = self.recipe.chosen_images, self.recipe.single_images
+        self.choice = ImageChoice(self.teacher, config.num_classes) if chosen else None
+        images = SingleImages(self.pool, self.choice, self.streams, self.batch_size)
+        self.single_images = images if single else None
         self.extra_batches = ExtraBatches(self.recipe, config, self.generator, self.streams, self.pixels)
 
         # The phases of student and generator.
         graphed = self._records_graphs()
         self._graphs = GraphedSteps(CudaRecorder(device), self.queries) if graphed else None
         learners = nn.ModuleList([self.student, _placed(self.objective.adapters, device)])
-        student_optimizer = make_optimizer(
-            training.student_optimizer,
-            list(learners.parameters()),
-            training.student_learning_rate or PEAK_RATES[training.student_optimizer],
-            training.weight_decay,
-            rate_as_tensor=graphed,
-        )
-        self.student_phase = StudentPhase(learners, student_optimizer, runtime)
-        self.group.average_before_steps(student_optimizer)
+        self.student_phase = self._student_phase(learners, rate_as_tensor=graphed)
         self.generator_phase: GeneratorPhase | None = None
         self.search_phase: SearchPhase | None = None
         if self.recipe.source in SEARCHED:
@@ -168,6 +164,18 @@ class RunState:
         except BaseException:
             self.close()
             raise
+
+    def _student_average(self) -> WeightAverage | None:
+        decay = self.recipe.student_average
+        return WeightAverage(self.student, decay) if decay else None
+
+    def _empty_pool(self) -> Pool:
+        method, config = get_method(self.config.method.name), self.config
+        batches = config.training.pool_batches
+        batches = min(method.pool_batches if batches is None else batches, config.max_pool_batches)
+        # Images that are fitted pixel by pixel exist in the pool alone, and so do single ones.
+        least = 1 if self.recipe.source == "pixels" or self.recipe.single_images else 0
+        return Pool(max(batches, least))
 
     def _attach(self, example_BCHW: Tensor) -> None:
         """Attach profiling, and float32 logits under bfloat16, to the networks for the time of the run."""
@@ -195,6 +203,18 @@ class RunState:
         """The first process's estimate, in all: machines may round differently."""
         with self.queries.counting(self.teacher):
             return self.group.value_of_first(pixel_range(self.config.input, self.teacher))
+
+    def _student_phase(self, learners: nn.Module, *, rate_as_tensor: bool) -> StudentPhase:
+        training = self.config.training
+        optimizer = make_optimizer(
+            training.student_optimizer,
+            list(learners.parameters()),
+            training.student_learning_rate or PEAK_RATES[training.student_optimizer],
+            training.weight_decay,
+            rate_as_tensor=rate_as_tensor,
+        )
+        self.group.average_before_steps(optimizer)
+        return StudentPhase(learners, optimizer, self.runtime)
 
     def _generator_phase(self, *, rate_as_tensor: bool) -> GeneratorPhase:
         optimizer = make_optimizer(
@@ -303,7 +323,18 @@ class RunState:
 
     def new_batch(self) -> Batch:
         """New images of the generator, or drawn ones, with the teacher's logits."""
-        return labelled_batch(lambda: self.generator(self.noise()), self.objective, self.runtime, self.guard)
+        return labelled_batch(
+            lambda: self.generator(self.noise()),
+            self.objective,
+            self.runtime,
+            self.guard,
+            choice=self.choice,
+        )
+
+    def batch_of_views(self) -> Batch:
+        """Views of single images of the pool, labelled by the teacher."""
+        assert self.single_images is not None
+        return labelled_batch(self.single_images.views, self.objective, self.runtime, self.guard)
 
     def raise_if_not_finite(self) -> None:
         """Raise DivergedError if a loss was not finite; remove images whose logits are not finite."""

@@ -113,6 +113,8 @@ def distill(
             _report_pool(monitor, run)
             if generator is None and run.pixels.source != "given" and not run.pixels.usual:
                 monitor.note("input_range", run.pixels.event_data())
+            if run.recipe.start_from_teacher:
+                _report_start(monitor, run)
             if run.thread_choice is not None:
                 monitor.note("threads_chosen", run.thread_choice.try_first().event_data())
             run.clock.start()
@@ -183,10 +185,16 @@ def train_round(run: RunState, record: Record) -> Batch:
     extra = run.extra_batches.make(run.objective, run.runtime, run.guard, len(batch))
     for new_batch in (batch, *extra):
         run.pool.push(new_batch)
+    if run.single_images is not None:
+        while run.single_images.waits_for_images:
+            run.pool.push(run.new_batch())
+        run.single_images.choose()
 
-    # 2. The student: first on the round's own batch, then on batches of the pool.
+    # 2. The student: on single images of the pool, or on the round's own batch and then on the pool's.
     for update in range(run.student_steps):
-        if update == 0 or run.recipe.same_batch:
+        if run.single_images is not None:
+            student_batch = run.batch_of_views()
+        elif update == 0 or run.recipe.same_batch:
             student_batch = batch
         elif run.pool.capacity > 0:
             student_batch = run.pool.draw(run.streams.pool)
@@ -301,6 +309,12 @@ def _calibration_images(run: RunState, hooks: Hooks) -> Iterator[Tensor]:
     From the pool alone where images are fitted, since new images of the generator would not be. The hooks are
     called between two batches, as a sign of life; a stop takes effect after this short calibration.
     """
+    if run.single_images is not None and len(run.pool) > 0:
+        run.single_images.choose()
+        for _ in range(RECALIBRATION_BATCHES):
+            hooks.should_stop()
+            yield run.single_images.views()
+        return
     fitted = run.recipe.source in SEARCHED and len(run.pool) > 0
     pooled = run.pool.recent(RECALIBRATION_BATCHES // (1 if fitted else 2))
     for batch in pooled:
@@ -313,6 +327,16 @@ def _calibration_images(run: RunState, hooks: Hooks) -> Iterator[Tensor]:
         with run.runtime.autocast():
             images_BCHW = run.generator(run.noise())
         yield images_BCHW.float()
+
+
+def _report_start(monitor: Monitor, run: RunState) -> None:
+    """A note of the weights with which the student begins."""
+    own = len(run.student.state_dict())
+    if run.inherited:
+        text = f"The student begins with {run.inherited} of its {own} tensors as its teacher has them."
+    else:
+        text = "The student begins with random weights: its layers are not those of its teacher."
+    monitor.note("student_start", {"tensors": run.inherited, "of": own, "message": text})
 
 
 def _report_pool(monitor: Monitor, run: RunState) -> None:

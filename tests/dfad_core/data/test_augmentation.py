@@ -2,7 +2,7 @@
 
 import torch
 
-from dfad_core.data.augmentation import random_resized_crop
+from dfad_core.data.augmentation import mixed_pairs, random_resized_crop
 
 
 def test_the_whole_image_comes_back_as_it_is_or_mirrored() -> None:
@@ -32,3 +32,22 @@ def test_gradients_reach_the_images() -> None:
     images = torch.randn(4, 1, 8, 8, requires_grad=True)
     random_resized_crop(images).sum().backward()
     assert (images.grad.abs().sum(dim=(1, 2, 3)) > 0).all()
+
+
+def test_mixtures_lie_between_two_images_of_the_batch() -> None:
+    torch.manual_seed(0)
+    images = torch.arange(8.0).reshape(8, 1, 1, 1).expand(8, 2, 6, 9).clone()
+    mixed = mixed_pairs(images, 0.5)
+    assert mixed.shape == images.shape
+    assert torch.equal(mixed[4:], images[4:])
+    assert mixed.min() >= 0
+    assert mixed.max() <= 7
+    assert not torch.equal(mixed[:4], images[:4])
+    assert torch.equal(mixed_pairs(images, 0.0), images)
+
+
+def test_a_window_of_the_partner_or_a_blend() -> None:
+    torch.manual_seed(0)
+    images = torch.cat([torch.zeros(64, 1, 8, 8), torch.ones(64, 1, 8, 8)])
+    kinds = {len(image.unique()) for image in mixed_pairs(images, 1.0)}
+    assert kinds == {1, 2}  # constant (blended, or both alike), or with a window

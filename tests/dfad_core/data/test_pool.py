@@ -102,3 +102,25 @@ def test_pool_images_answer_noise_as_a_generator_does() -> None:
     assert torch.equal(drawn, images(z_B1))
     shares = torch.bincount(drawn[:, 0, 0, 0].long(), minlength=4) / 4000
     assert (shares - 0.25).abs().max() < 0.05
+
+
+def test_single_images_are_drawn_by_their_shares() -> None:
+    ring, rng = Pool(3), np.random.default_rng(0)
+    for value in range(4):  # the first one has made room
+        ring.push(_batch(value))
+    shares = np.array([0.5, 0.0, 0.5, 0.0, 0.0, 0.0])  # in the order of the ring: batches 3, 1, 2
+    images = ring.draw_images(64, rng, shares)
+    assert images.shape == (64, 1, 4, 4)
+    assert set(images[:, 0, 0, 0].tolist()) == {3.0, 1.0}
+    assert set(ring.draw_images(200, rng)[:, 0, 0, 0].tolist()) == {3.0, 1.0, 2.0}
+
+
+def test_statistics_lie_in_the_order_of_the_images() -> None:
+    ring, rng = Pool(2), np.random.default_rng(0)
+    for value in range(3):
+        images = torch.full((2, 1, 4, 4), float(value))
+        ring.push(Batch(images, torch.zeros(2, 3), statistics_BD=torch.full((2, 1), float(value))))
+    statistics = ring.statistics_ND[:, 0]
+    for place in range(4):
+        drawn = ring.draw_images(1, rng, np.eye(4)[place])
+        assert drawn[0, 0, 0, 0] == statistics[place]

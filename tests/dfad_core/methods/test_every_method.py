@@ -96,8 +96,13 @@ def test_best_is_another_where_the_teacher_has_no_bn() -> None:
 
 def test_methods_say_where_they_come_from_and_where_they_differ() -> None:
     for name, method in METHODS.items():
-        own = name in ("best", "level_sets")
-        assert "arXiv" in method.source + method.notes or name in ("best", "noise", "spaceshipnet"), name
+        own = name in ("best", "level_sets", "collages")
+        assert "arXiv" in method.source + method.notes or name in (
+            "best",
+            "collages",
+            "noise",
+            "spaceshipnet",
+        ), name
         assert own or "Differs" in method.notes or "inferred" in method.notes or name == "auto", name
 
 

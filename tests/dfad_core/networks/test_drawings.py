@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from dfad_core.networks.drawings import LevelSets, NoiseImages
+from dfad_core.networks.drawings import Collages, LevelSets, NoiseImages
+from dfad_core.networks.drawings.canvas import Canvas
+from dfad_core.networks.drawings.collages import FAMILIES, Family
 from dfad_core.networks.feature_exchange import exchanging_features
 from dfad_core.networks.generator import Generator
 from dfad_core.networks.pixel_range import PixelRange, preprocessed_range
@@ -87,3 +89,42 @@ def test_without_black_and_white_images_have_the_given_statistics() -> None:
     for images in (source(torch.randn(64, source.latent_dim)), noise(torch.randn(64, noise.latent_dim))):
         assert images.mean((0, 2, 3)).tolist() == pytest.approx([100, 120, 90], abs=2)
         assert images.std((0, 2, 3)).tolist() == pytest.approx([50, 60, 40], abs=2)
+
+
+SHAPES = [(1, 8, 8), (3, 32, 32), (2, 17, 40), (3, 64, 48)]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("family", [family for family, _ in FAMILIES], ids=lambda f: f.__name__)
+def test_every_family_draws_between_black_and_white(family: Family, shape: tuple[int, int, int]) -> None:
+    images = family(Canvas(12, *shape, torch.Generator().manual_seed(0)))
+    assert images.shape == (12, *shape)
+    assert images.isfinite().all()
+    assert images.min() >= 0
+    assert images.max() <= 1
+    assert images.flatten(1).std(dim=1).median() > 0.03  # something is to be seen
+    again = family(Canvas(12, *shape, torch.Generator().manual_seed(0)))
+    assert torch.equal(images, again)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_collages_follow_z_alone(shape: tuple[int, int, int]) -> None:
+    pixels = preprocessed_range((0.3,) * shape[0], (0.2,) * shape[0], "given")
+    source = Collages(shape, pixels)
+    z = torch.randn(6, source.latent_dim)
+    images = source(z)
+    assert torch.equal(images, source(z))
+    assert not torch.equal(images, source(z + 1))
+    assert (images * 0.2 + 0.3).min() >= -1e-5
+    assert (images * 0.2 + 0.3).max() <= 1 + 1e-5
+
+
+def test_collages_leave_torchs_own_stream_alone() -> None:
+    before = torch.get_rng_state()
+    Collages((3, 8, 8))(torch.zeros(4, 1))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_collages_of_an_unknown_range_are_normalised() -> None:
+    images = Collages((3, 16, 16))(torch.zeros(64, 1))
+    assert images.mean(dim=(0, 2, 3)).abs().max() < 1e-5

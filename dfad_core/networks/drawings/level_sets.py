@@ -1,7 +1,4 @@
-"""Procedural images, without training: noise, and level sets of smooth random fields.
-
-Both are pure functions of z, like a generator, and have no parameters.
-"""
+"""Shapes and curves at the levels of a smooth random field: a pure function of z, without parameters."""
 
 from __future__ import annotations
 
@@ -10,30 +7,13 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from dfad_core.networks.pixel_range import PixelRange, per_channel, standardised
-
-
-class NoiseImages(nn.Module):
-    """z as an image: independent normal pixels with the images' mean and deviation, N(0, 1) by default."""
-
-    def __init__(self, shape: tuple[int, int, int], pixels: PixelRange | None = None) -> None:
-        super().__init__()
-        self.shape = shape
-        self.latent_dim = math.prod(shape)
-        pixels = pixels or standardised(shape[0])
-        self.mean: Tensor
-        self.std: Tensor
-        self.register_buffer("mean", per_channel(pixels.mean), persistent=False)
-        self.register_buffer("std", per_channel(pixels.std), persistent=False)
-
-    def forward(self, z_BZ: Tensor) -> Tensor:
-        """(B, C * H * W) -> (B, C, H, W), float32."""
-        return z_BZ.float().reshape(-1, *self.shape) * self.std + self.mean
+from dfad_core.networks.drawings.drawn import DrawnImages
+from dfad_core.networks.pixel_range import PixelRange
 
 
-class LevelSets(nn.Module):
+class LevelSets(DrawnImages):
     """Thin curves and blobs with clean edges: level sets of smooth random fields.
 
     A field is a sum of random grids of several sizes, interpolated bicubically. The band around one of its
@@ -50,19 +30,9 @@ class LevelSets(nn.Module):
     _NUMBERS = 12
 
     def __init__(self, shape: tuple[int, int, int], pixels: PixelRange | None = None) -> None:
-        super().__init__()
-        self.channels, self.height, self.width = shape
+        super().__init__(shape, pixels)
         self.latent_dim = sum(s * s for s in self.SIDES) + self._NUMBERS + 2 * self.channels
-        pixels = pixels or standardised(self.channels)
-        self.bounded = pixels.bounds is not None
-        self.bright_share = 1 - pixels.brightness
-        self.offset: Tensor
-        self.scale: Tensor
-        offset, scale = per_channel(pixels.mean), per_channel(pixels.std)
-        if pixels.bounds is not None:
-            offset, scale = pixels.bounds[0], pixels.bounds[1] - pixels.bounds[0]
-        self.register_buffer("offset", offset, persistent=False)
-        self.register_buffer("scale", scale, persistent=False)
+        self.bright_share = 1 - self.pixels.brightness
 
     @torch.no_grad()
     def forward(self, z_BZ: Tensor) -> Tensor:
@@ -81,10 +51,7 @@ class LevelSets(nn.Module):
         blob = torch.sigmoid(between(2, 2, 25) * (field - level))
         shape = torch.where(uniform_BN[:, 4, None] < 0.75, curve, blob)
         shape = torch.where(uniform_BN[:, 5, None] < 0.7, shape * self._disc(between), shape)
-        images = self._paint(shape, uniform_BN)
-        if not self.bounded:
-            images = F.batch_norm(images, None, None, training=True)
-        return images * self.scale + self.offset
+        return self.in_range(self._paint(shape, uniform_BN))
 
     def _field(self, places_BP: Tensor, choice_B111: Tensor) -> Tensor:
         """A smooth field for each image, (B, 1, H, W), of deviation 1; `choice` in [0, 1] is its fineness."""
