@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +15,7 @@ from dfad_core.contract.config import DistillConfig
 from dfad_core.contract.errors import CheckpointError, DivergedError, Stopped, TeacherRejected
 from dfad_core.contract.job_result import ChosenStudent, InitialWeightsMatch
 from dfad_core.contract.job_spec import JobSpec, StudentSpec, TeacherSpec
-from dfad_core.contract.serialization import from_json, to_json
+from dfad_core.contract.serialization import JsonObject, from_json, to_json
 from dfad_core.formats import LoadedTeacher, load_teacher
 from dfad_core.formats.converted import read_converted
 from dfad_core.formats.initial import begin_with, read_weights
@@ -64,7 +63,7 @@ class JobOptions:
     """Raise the error of a checkpoint that is another job's, instead of starting anew."""
     measure_after_stop: bool = True
     """Measure, export and report what there is of a student although a stop was wanted."""
-    settings: Mapping[str, Any] | None = None
+    settings: JsonObject | None = None
     """What the report prints as the job's settings; None: the spec."""
 
 
@@ -88,7 +87,7 @@ class Network:
     """A student that can be built: an architecture of the catalogue and its arguments."""
 
     architecture: str
-    args: dict[str, Any]
+    args: JsonObject
     chosen: ChosenStudent | None = None
     """The same with its cost, where a target was given."""
 
