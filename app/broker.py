@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from app import embedded_broker  # noqa: F401  (kombu learns its scheme)
 from app.config import Settings
+from dfad_core.contract.serialization import JsonObject
 
 
-def broker_settings(settings: Settings) -> dict[str, Any]:
+def broker_settings(settings: Settings) -> JsonObject:
     """Celery settings of the broker. Raises OSError if the embedded broker's folders cannot be made."""
     if settings.broker_url is None:
         queue, control = settings.broker_folder / "queue", settings.broker_folder / "control"
         for folder in (queue, control):
             folder.mkdir(parents=True, exist_ok=True)
-        transport: dict[str, Any] = {
+        transport: JsonObject = {
             "data_folder_in": str(queue),
             "data_folder_out": str(queue),
             "control_folder": str(control),

@@ -17,17 +17,69 @@ TERMINAL_EVENTS = frozenset({"job.succeeded", "job.failed", "job.cancelled"})
 TERMINAL_STATUSES = frozenset({"succeeded", "failed", "cancelled"})
 
 
+class Method(TypedDict, total=False):
+    """A method of the catalogue."""
+
+    name: str
+    title: str
+    source: str
+    """The paper, or who else."""
+    summary: str
+    student_steps: int
+    """Student updates a round, unless the job sets them."""
+    pool_batches: int
+    """Batches in the pool, unless the job sets them."""
+    inner_steps: int
+    """Gradient steps spent on the images of one round, unless the job sets them."""
+    parameters: Json
+    """JSON Schema of `method` in a job."""
+
+
+class Architecture(TypedDict, total=False):
+    """An architecture of the catalogue."""
+
+    name: str
+    title: str
+    source: str
+    input_shape: list[int]
+    """Default input: channels, height, width."""
+    min_side: int
+    """Smallest height and width it accepts."""
+    fixed_sides: list[int]
+    """If not empty, the only square sides it accepts."""
+    args: dict[str, dict[str, float | None]]
+    """Integer arguments with their bounds."""
+    usual_width: int | None
+    family: str
+
+
+class FileFormat(TypedDict, total=False):
+    """A file format of teachers and students."""
+
+    name: str
+    title: str
+    extra: str | None
+    reads: bool
+    """Whether a teacher may come in it."""
+    writes: bool
+    """Whether a student can be had in it."""
+    suffix: str
+    """Ending of a student's file name."""
+    media_type: str
+    needs: list[str]
+    """Formats that it is made from."""
+    student: str | None
+    """The field of a job's `student` that it takes; None: a student of any kind."""
+
+
 class Capabilities(TypedDict, total=False):
     """What a job may name, and the limits."""
 
-    methods: list[Json]
-    """Name, title, source, summary, and the JSON Schema of the parameters."""
-    architectures: list[Json]
-    """Name, title, input, arguments with their bounds."""
+    methods: list[Method]
+    architectures: list[Architecture]
     formats: dict[str, list[str]]
     """Names, of `teacher` and `student`."""
-    file_formats: list[Json]
-    """Name, title, suffix, whether it `reads` teachers and `writes` students, what it needs."""
+    file_formats: list[FileFormat]
     devices: list[str]
     """Of the workers that are alive: `cpu`, `cuda`."""
     limits: dict[str, float]

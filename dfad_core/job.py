@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +16,7 @@ from dfad_core.contract.config import DistillConfig
 from dfad_core.contract.errors import CheckpointError, DivergedError, Stopped, TeacherRejected
 from dfad_core.contract.job_result import ChosenStudent, InitialWeightsMatch
 from dfad_core.contract.job_spec import JobSpec, StudentSpec, TeacherSpec
-from dfad_core.contract.serialization import from_json, to_json
+from dfad_core.contract.serialization import JsonObject, from_json, to_json
 from dfad_core.formats import LoadedTeacher, load_teacher
 from dfad_core.formats.converted import read_converted
 from dfad_core.formats.initial import begin_with, read_weights
@@ -65,7 +64,7 @@ class JobOptions:
     """Raise the error for a checkpoint of another job, instead of starting anew."""
     measure_after_stop: bool = True
     """Measure, export and report a partial student after a stop."""
-    settings: Mapping[str, Any] | None = None
+    settings: JsonObject | None = None
     """What the report prints as the job's settings; None: the spec."""
 
 
@@ -89,7 +88,7 @@ class Network:
     """A student to build: an architecture of the catalogue and its arguments."""
 
     architecture: str
-    args: dict[str, Any]
+    args: JsonObject
     chosen: ChosenStudent | None = None
     """The same with its cost, for a job with a target."""
 

@@ -27,8 +27,9 @@ from app.models import Artifact
 from app.storage import IntegrityError
 from dfad_core.contract.inspection import Inspection
 from dfad_core.contract.job_result import JobError, JobResult
+from dfad_core.contract.machine import GpuMemory
 from dfad_core.contract.progress import PhaseProgress, Progress
-from dfad_core.contract.serialization import from_json
+from dfad_core.contract.serialization import JsonObject, from_json
 from worker import gauges, publish
 from worker.inspection import record_inspection
 from worker.kernel import resident_bytes
@@ -79,8 +80,8 @@ class Attempt:
         self._runner_keeps = tuple(runner_keeps)
         self._shutdown_asked = shutdown_asked
         self._settings = get_settings()
-        allowed = claim.resolved_spec["budget"]["max_runtime_seconds"] - claim.seconds_before
-        self._deadline = time.monotonic() + allowed
+        budget: Any = claim.resolved_spec["budget"]
+        self._deadline = time.monotonic() + budget["max_runtime_seconds"] - claim.seconds_before
         self._stop: str | None = None
         self._kill_at: float | None = None
         self._heard = time.monotonic()
@@ -90,7 +91,7 @@ class Attempt:
         self._last: Message | None = None
         self._as_uploaded = False
         self._phases = PhaseSpans()
-        self._gpu: dict[str, Any] | None = None
+        self._gpu: GpuMemory | None = None
 
     def run(self) -> str:
         """Run the job to an end of this attempt."""
@@ -157,7 +158,7 @@ class Attempt:
         except DBAPIError:
             logger.warning("%s: its checkpoints stay until they are swept", self._claim.job_id)
 
-    def _prepare(self, folder: Path) -> dict[str, Any]:
+    def _prepare(self, folder: Path) -> JsonObject:
         """Teacher and checkpoint into the runner's folder; the `start` command."""
         teacher, checkpoint = folder / "teacher.bin", folder / "checkpoint.bin"
         said = publish.fetch_teacher(self._claim.teacher_id, teacher)
@@ -167,7 +168,7 @@ class Attempt:
         if step is not None:
             text = f"goes on from step {step}"
             publish.record_event(self._claim, "note", {"code": "resumed", "message": text})
-        inputs = {}
+        inputs: JsonObject = {}
         for name, kind in (("initial", "initial"), ("labelled", "evaluation")):
             path = folder / f"{name}.bin"
             if publish.fetch_input(self._claim.job_id, kind, path):
@@ -232,7 +233,8 @@ class Attempt:
         claim, data = self._claim, message.data
         match message.type:
             case "alive":
-                self._gpu = data.get("gpu")
+                gpu = data.get("gpu")
+                self._gpu = None if gpu is None else from_json(GpuMemory, gpu)
             case "phase":
                 self._phases.next(data["phase"])
                 publish.record_phase(claim, data["phase"])

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from dfad_core.contract.job_spec import JobSpec
+from dfad_core.contract.serialization import JsonObject
 from dfad_core.job import JobInputs, JobOptions, JobOutcome, run_job
 from worker.conversion import Converted
 from worker.hooks import PipeHooks
@@ -12,7 +11,7 @@ from worker.hooks import PipeHooks
 
 def run(
     files: Converted,
-    spec: dict[str, Any],
+    spec: JsonObject,
     hooks: PipeHooks,
     *,
     resume: bytes | None,

@@ -26,7 +26,7 @@ def main() -> int:
     from app.health.service import live_workers
 
     try:
-        hosts = {beat.details.get("host") for beat in live_workers()}
+        hosts = {beat.report.host for beat in live_workers()}
     except SQLAlchemyError as error:
         print(f"the database is away ({type(error).__name__})", file=sys.stderr)
         return 0 if options.unless_away else 1

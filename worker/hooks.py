@@ -7,14 +7,15 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dfad_core.contract.inspection import Inspection
 from dfad_core.contract.job_result import JobResult
-from dfad_core.contract.serialization import to_json
+from dfad_core.contract.machine import GpuMemory
+from dfad_core.contract.serialization import JsonObject, to_json
 from dfad_core.hooks import JobHooks, PhaseProgress, Progress
 from dfad_core.report.picture import png
 from worker.kernel import resident_bytes
@@ -37,10 +38,10 @@ class Channel:
         self._stream = stream
         self._lock = threading.Lock()
 
-    def send(self, kind: str, data: dict[str, Any] | None = None, payload: bytes = b"") -> None:
+    def send(self, kind: str, data: Mapping[str, object] | None = None, payload: bytes = b"") -> None:
         """Send one message; waits while the supervisor is behind."""
         with self._lock:
-            write_message(self._stream, Message(kind, data or {}, payload))
+            write_message(self._stream, Message(kind, dict(data or {}), payload))
 
 
 class StopListener(threading.Thread):
@@ -104,7 +105,7 @@ class PipeHooks(JobHooks):
 
     def keep_student(self, file: OutputFile, step: int, result: JobResult, *, complete: bool) -> None:
         """See JobHooks. The student is stored whatever becomes of its evaluation."""
-        head: dict[str, Any] = {"kind": file.kind, "filename": file.filename, "media_type": file.media_type}
+        head: JsonObject = {"kind": file.kind, "filename": file.filename, "media_type": file.media_type}
         head |= {"step": step, "complete": complete, "result": to_json(result)}
         self._channel.send("artifact", head, file.content)
 
@@ -125,15 +126,16 @@ class PipeHooks(JobHooks):
         now = time.monotonic()
         if now - self._spoke >= ALIVE_EVERY_SECONDS:
             self._spoke = now
-            self._channel.send("alive", {"gpu": gpu_memory()})
+            gpu = gpu_memory()
+            self._channel.send("alive", {"gpu": None if gpu is None else to_json(gpu)})
         return self._listener.reason
 
 
-def gpu_memory() -> dict[str, Any] | None:
+def gpu_memory() -> GpuMemory | None:
     """Name, used and total bytes of the GPU in use, whoever uses it; None if this process uses none."""
     import torch
 
     if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         return None
     free, total = torch.cuda.mem_get_info()
-    return {"name": torch.cuda.get_device_name(), "used_bytes": total - free, "total_bytes": total}
+    return GpuMemory(torch.cuda.get_device_name(), total - free, total)

@@ -8,7 +8,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import update
 
@@ -18,7 +17,7 @@ from app.models import Teacher
 from app.storage import IntegrityError
 from dfad_core.contract.inspection import Inspection
 from dfad_core.contract.job_result import JobError
-from dfad_core.contract.serialization import from_json, to_json
+from dfad_core.contract.serialization import JsonObject, from_json, to_json
 from worker import publish
 from worker.process import RunnerProcess
 from worker.protocol import Message
@@ -75,7 +74,7 @@ def record_inspection(teacher_id: str, found: Inspection | JobError) -> str:
 
 
 def _ask(
-    folder: Path, path: Path, spec: dict[str, Any], holds_claim: Condition, job_runs: Condition
+    folder: Path, path: Path, spec: JsonObject, holds_claim: Condition, job_runs: Condition
 ) -> Inspection | JobError | None:
     """A runner's report on the file; None where the worker shuts down or no longer holds the claim."""
     alone = not job_runs()

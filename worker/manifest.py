@@ -31,7 +31,9 @@ def manifest(claim: Claim, result: JobResult, artifacts: list[Artifact]) -> Mess
         mine = (Artifact.job_id == claim.job_id, Artifact.kind.in_(INPUTS))
         inputs = list(session.scalars(select(Artifact).where(*mine)))
     training = result.training
-    spec = {name: value for name, value in claim.resolved_spec.items() if name not in ("metadata", "keep")}
+    spec: dict[str, Any] = {
+        name: value for name, value in claim.resolved_spec.items() if name not in ("metadata", "keep")
+    }
     pinned = {"threads": training.threads, "precision": training.precision or None}
     spec["training"] = {**spec["training"], **{name: v for name, v in pinned.items() if v is not None}}
     spec["device"] = (training.device or str(spec["device"])).split(":")[0]

@@ -7,10 +7,10 @@ import os
 import queue
 import subprocess
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar
+from typing import BinaryIO, ClassVar
 
 from worker.child import Child, FreshChild, NurseryHandle
 from worker.protocol import Message, ProtocolError, read_message, write_message
@@ -120,10 +120,10 @@ class RunnerProcess:
                 continue
             return
 
-    def send(self, kind: str, data: dict[str, Any]) -> None:
+    def send(self, kind: str, data: Mapping[str, object]) -> None:
         """Send a command; a runner that is gone is noticed by `receive`."""
         try:
-            write_message(self._commands, Message(kind, data))
+            write_message(self._commands, Message(kind, dict(data)))
         except (BrokenPipeError, ValueError):
             return
 

@@ -22,6 +22,7 @@ from app.models import Artifact, Job, JobMetric, Teacher
 from app.storage import IntegrityError, get_store
 from app.telemetry import counters
 from dfad_core.contract.progress import MOST_PERCENT, PhaseProgress, Progress
+from dfad_core.contract.serialization import JsonObject, JsonValue
 from worker.protocol import Message
 
 KEPT_CHECKPOINTS = 2
@@ -146,30 +147,29 @@ def _hold(session: Session, claim: Claim, **values: Any) -> None:
 
 def record_progress(claim: Claim, progress: Progress) -> None:
     """One report of the loop: the row's latest figures, a point of the series, an event."""
-    figures = {
+    metrics = dict(progress.metrics)
+    figures: JsonObject = {
         "step": progress.step,
         "total_steps": progress.total_steps,
         "percent": progress.percent,
         "eta_seconds": progress.eta_seconds,
-        "metrics": dict(progress.metrics),
+        "metrics": metrics,
     }
     with session_scope() as session:
         _hold(session, claim, **{**figures, "percent": progress.training_percent})
         session.merge(
-            JobMetric(
-                job_id=claim.job_id, step=progress.step, seconds=progress.seconds, series=figures["metrics"]
-            )
+            JobMetric(job_id=claim.job_id, step=progress.step, seconds=progress.seconds, series=metrics)
         )
         append_event(session, claim.job_id, "progress", figures)
 
 
 def record_phase_progress(claim: Claim, progress: PhaseProgress) -> None:
     """How far evaluation or export is: an event of the kind that training has, with `phase` in it."""
-    phase = {"done": progress.done, "total": progress.total, "unit": progress.unit}
+    phase: JsonObject = {"done": progress.done, "total": progress.total, "unit": progress.unit}
     with session_scope() as session:
         _hold(session, claim, phase_progress=phase, eta_seconds=progress.eta_seconds)
         step, total = session.execute(select(Job.step, Job.total_steps).where(Job.id == claim.job_id)).one()
-        figures = {
+        figures: JsonObject = {
             "step": step,
             "total_steps": total,
             "percent": MOST_PERCENT,
@@ -187,14 +187,14 @@ def record_phase(claim: Claim, phase: str) -> None:
         append_event(session, claim.job_id, "phase", {"phase": phase})
 
 
-def record_event(claim: Claim, kind: Literal["note", "warning"], data: Mapping[str, Any]) -> None:
+def record_event(claim: Claim, kind: Literal["note", "warning"], data: Mapping[str, JsonValue]) -> None:
     """A note or warning of the engine."""
     with session_scope() as session:
         _hold(session, claim)
         append_event(session, claim.job_id, kind, dict(data))
 
 
-def fetch_teacher(teacher_id: str, target: Path) -> dict[str, Any]:
+def fetch_teacher(teacher_id: str, target: Path) -> JsonObject:
     """Write the teacher's bytes to `target`, verified; returns the teacher's spec.
 
     Raises IntegrityError when the bytes are not those that were uploaded.

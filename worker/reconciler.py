@@ -24,6 +24,8 @@ from app.dispatch import send, send_due
 from app.jobs.lifecycle import RUN_JOB, expire_leases, queue_of
 from app.jobs.states import Status
 from app.models import Job, WorkerBeat
+from app.models.worker_beat import WorkerReport
+from dfad_core.contract.serialization import to_json
 from worker import gauges
 from worker.devices import worker_devices
 from worker.identity import owner
@@ -80,16 +82,18 @@ def reconcile() -> None:
 def beat() -> None:
     """Say that this worker lives."""
     settings = get_settings()
-    details = {
-        "devices": [device for device in worker_devices(settings) if device != "auto"],
-        "takes": worker_devices(settings),
-        "threads": runner_threads(settings),
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        **gauges.told(),
-    }
+    takes, (runner_bytes, gpu) = worker_devices(settings), gauges.told()
+    report = WorkerReport(
+        devices=tuple(device for device in takes if device != "auto"),
+        takes=tuple(takes),
+        threads=runner_threads(settings),
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        runner_bytes=runner_bytes,
+        gpu=gpu,
+    )
     with session_scope() as session:
-        session.merge(WorkerBeat(id=owner(), seen_at=database_now(session), details=details))
+        session.merge(WorkerBeat(id=owner(), seen_at=database_now(session), details=to_json(report)))
 
 
 def announce_again() -> None:

@@ -26,7 +26,7 @@ def attempt_span(claim: Claim, woken: datetime) -> Iterator[Span]:
     with read_scope() as session:
         queued = select(JobEvent).where(JobEvent.job_id == claim.job_id, JobEvent.type.in_(QUEUED))
         events = list(session.scalars(queued.order_by(JobEvent.seq)))
-    parent = next((e.data["traceparent"] for e in events if "traceparent" in e.data), None)
+    parent = next((str(e.data["traceparent"]) for e in events if "traceparent" in e.data), None)
     if events:
         tracing.begin("job wait", parent=parent, since=events[-1].created_at).end()
     tracing.begin("job claim", parent=parent, since=woken).end()

@@ -13,9 +13,27 @@ from app.health.service import live_workers
 from app.jobs.schemas import MAX_LABELS, JobSpec
 from dfad_core.contract.architectures import ARCHITECTURES
 from dfad_core.contract.formats import FORMATS, STUDENT_FORMATS, TEACHER_FORMATS
-from dfad_core.contract.methods import METHODS, Method
+from dfad_core.contract.methods import METHODS
 
 router = APIRouter(tags=["capabilities"])
+
+
+class MethodView(BaseModel):
+    """A method of the catalogue: what a client needs to choose one. How it is composed is in its recipe."""
+
+    name: str
+    title: str
+    source: str
+    """The paper, or who else."""
+    summary: str
+    student_steps: int
+    """Student updates a round, unless the job sets them."""
+    pool_batches: int
+    """Batches in the pool, unless the job sets them."""
+    inner_steps: int
+    """Gradient steps spent on the images of one round, unless the job sets them."""
+    parameters: dict[str, Any]
+    """JSON Schema of `method` in a job, the same for all methods."""
 
 
 class ArchitectureView(BaseModel):
@@ -55,7 +73,7 @@ class FormatView(BaseModel):
 class Capabilities(BaseModel):
     """Everything that a job may name, and the limits."""
 
-    methods: list[dict[str, Any]]
+    methods: list[MethodView]
     architectures: list[ArchitectureView]
     formats: dict[str, list[str]]
     """Names, of `teacher` and `student`."""
@@ -71,9 +89,9 @@ def capabilities() -> Capabilities:
     settings = get_settings()
     schema = JobSpec.model_json_schema()
     parameters = schema["$defs"]["MethodConfig"]
-    devices = {device for worker in live_workers() for device in worker.details.get("devices", [])}
+    devices = {device for worker in live_workers() for device in worker.report.devices}
     return Capabilities(
-        methods=[{**_described(m), "parameters": parameters} for m in METHODS.values()],
+        methods=[MethodView(**dataclasses.asdict(row), parameters=parameters) for row in METHODS.values()],
         architectures=[ArchitectureView(**dataclasses.asdict(row)) for row in ARCHITECTURES.values()],
         formats={
             "teacher": list(TEACHER_FORMATS),
@@ -89,9 +107,3 @@ def capabilities() -> Capabilities:
         },
         spec_schema=schema,
     )
-
-
-def _described(method: Method) -> dict[str, Any]:
-    """What a client needs to choose a method; how the engine composes it is in the recipe."""
-    inside = {"notes", "recipe", "recipe_without_bn", "needs_bn"}
-    return {f.name: getattr(method, f.name) for f in dataclasses.fields(method) if f.name not in inside}

@@ -82,6 +82,5 @@ def _before(number: int, noun: str) -> str:
 
 def _devices(worker: WorkerBeat) -> Sequence[str]:
     """The devices of jobs that it takes."""
-    about = worker.details
-    devices: Sequence[str] = about.get("takes") or ["auto", *about.get("devices", [])]
-    return devices
+    report = worker.report
+    return report.takes or ("auto", *report.devices)

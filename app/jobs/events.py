@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 from sqlalchemy import update
 from sqlalchemy.orm import Session
@@ -10,9 +10,12 @@ from sqlalchemy.orm import Session
 from app.db import database_now
 from app.models import Job, JobEvent
 from app.webhooks.owing import owe
+from dfad_core.contract.serialization import JsonValue
 
 
-def append_event(session: Session, job_id: str, kind: str, data: dict[str, Any] | None = None) -> int:
+def append_event(
+    session: Session, job_id: str, kind: str, data: Mapping[str, JsonValue] | None = None
+) -> int:
     """Add one event, with what it owes the tenant's webhooks, and return its `seq`.
 
     The row's counter is raised first, which locks the row: two writers cannot take one number, and
@@ -21,7 +24,7 @@ def append_event(session: Session, job_id: str, kind: str, data: dict[str, Any] 
     raised = update(Job).where(Job.id == job_id).values(last_seq=Job.last_seq + 1).returning(Job.last_seq)
     seq = session.execute(raised.execution_options(synchronize_session=False)).scalar_one()
     now = database_now(session)
-    session.add(JobEvent(job_id=job_id, seq=seq, type=kind, created_at=now, data=data or {}))
+    session.add(JobEvent(job_id=job_id, seq=seq, type=kind, created_at=now, data=dict(data or {})))
     owe(session, job_id, kind, seq, now)
     session.flush()
     return seq

@@ -8,6 +8,7 @@ nothing and is told so. All times are the database's.
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -25,7 +26,7 @@ from app.jobs.students import publish_student
 from app.models import Job, OutboxMessage
 from app.telemetry import counters, tracing
 from dfad_core.contract.job_result import JobError, JobResult
-from dfad_core.contract.serialization import to_json
+from dfad_core.contract.serialization import JsonObject, JsonValue, to_json
 
 RUN_JOB = "dfad.run_job"
 QUEUE = "dfad"
@@ -46,7 +47,8 @@ class Claim:
     attempt: int
     fence: int
     owner: str
-    resolved_spec: dict[str, Any]
+    resolved_spec: JsonObject
+    """As it is stored: an earlier version may have accepted what is invalid now."""
     seconds_before: float = 0.0
     """Time since the job's first attempt began, pauses left out; its deadline counts all attempts."""
 
@@ -90,7 +92,7 @@ def submit(session: Session, job: Job) -> None:
 
 
 def _move(
-    session: Session, job_id: str, target: Status, data: dict[str, Any], *guards: Any, **values: Any
+    session: Session, job_id: str, target: Status, data: Mapping[str, JsonValue], *guards: Any, **values: Any
 ) -> bool:
     """The one place where `status` changes. False when the guards did not hold."""
     statement = (
@@ -111,7 +113,7 @@ def _move(
     return True
 
 
-def _count_end(session: Session, job_id: str, status: Status, data: dict[str, Any]) -> None:
+def _count_end(session: Session, job_id: str, status: Status, data: Mapping[str, Any]) -> None:
     counters.count(session, "dfad_jobs_ended", status)
     if status == Status.FAILED:
         counters.count(session, "dfad_jobs_failed", data["error"]["code"])
@@ -237,7 +239,7 @@ def succeed(session: Session, claim: Claim, result: JobResult) -> bool:
 def fail(session: Session, claim: Claim, error: JobError, result: JobResult | None = None) -> bool:
     """running -> failed; a partial student's result may come with it."""
     now = database_now(session)
-    data = {"attempt": claim.attempt, "error": to_json(error)}
+    data: JsonObject = {"attempt": claim.attempt, "error": to_json(error)}
     values = {"error": to_json(error), "result": _json(result), **_over(now)}
     return _move(session, claim.job_id, Status.FAILED, data, *_held(claim), **values)
 
@@ -245,12 +247,12 @@ def fail(session: Session, claim: Claim, error: JobError, result: JobResult | No
 def cancelled(session: Session, claim: Claim, result: JobResult | None = None) -> bool:
     """cancelling -> cancelled, by the attempt that obeyed."""
     now = database_now(session)
-    data = {"attempt": claim.attempt, "reason": "asked for"}
+    data: JsonObject = {"attempt": claim.attempt, "reason": "asked for"}
     values = {"result": _json(result), **_over(now)}
     return _move(session, claim.job_id, Status.CANCELLED, data, *_held(claim), **values)
 
 
-def _json(result: JobResult | None) -> dict[str, Any] | None:
+def _json(result: JobResult | None) -> JsonObject | None:
     return None if result is None else to_json(result)
 
 
@@ -260,7 +262,7 @@ def paused(session: Session, claim: Claim) -> bool:
 
 
 def _pause(session: Session, job_id: str, number: int, *guards: Any, **values: Any) -> bool:
-    data = {"attempt": number, "reason": "asked for"}
+    data: JsonObject = {"attempt": number, "reason": "asked for"}
     values |= {"paused_at": database_now(session), **_RELEASED}
     return _move(session, job_id, Status.PAUSED, data, Job.status == Status.PAUSING, *guards, **values)
 
@@ -295,7 +297,7 @@ def _requeue(
     }
     if not counts:
         values["attempt"] = Job.attempt - 1
-    data = {"attempt": attempt, "reason": reason, "delay_seconds": round(delay, 3)}
+    data: JsonObject = {"attempt": attempt, "reason": reason, "delay_seconds": round(delay, 3)}
     if not _move(session, job_id, Status.QUEUED, data, Job.status == Status.RUNNING, *guards, **values):
         return False
     _owe_run(session, job_id, due)
@@ -382,6 +384,7 @@ def expire_leases(session: Session) -> list[str]:
     now = database_now(session)
     lapsed = select(Job).where(Job.status.in_(LEASED), Job.lease_expires_at <= now).limit(100)
     changed = []
+    data: JsonObject
     for job in session.execute(lapsed.with_for_update(skip_locked=True)).scalars():
         still = (Job.fence == job.fence, Job.lease_expires_at <= now)
         if job.status == Status.CANCELLING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import anyio
 from fastapi import APIRouter, Header, Query, Request, Response
@@ -137,7 +137,8 @@ def download_student(request: Request, job_id: JobId, format: str = DEFAULT) -> 
         artifact = session.scalars(select(Artifact).where(*wanted)).first()
     if artifact is None:
         if is_terminal(job.status):
-            if format not in job.resolved_spec["exports"]:
+            exports: Any = job.resolved_spec["exports"]
+            if format not in exports:
                 problem = FieldProblem("/format", "name it in the job's `exports`")
                 raise InvalidBody(
                     "The student is not kept in that format.", problem, code="format_unavailable"

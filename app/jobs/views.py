@@ -16,11 +16,12 @@ from app.jobs.lifecycle import is_terminal
 from app.jobs.states import Status
 from app.models import Artifact, Job, JobEvent, Teacher
 from app.models.artifact import INPUTS
+from app.models.job import PhaseCount
 from app.teachers.inspections import inspection_of
 from app.tenancy import standing
 from dfad_core.contract.job_result import JobError, JobResult
 from dfad_core.contract.progress import phase_percent, running_percent, training_percent
-from dfad_core.contract.serialization import from_json, to_json
+from dfad_core.contract.serialization import JsonObject, from_json, to_json
 
 
 class PhaseProgress(BaseModel):
@@ -185,7 +186,8 @@ def _view(
 
 def _teacher(job: Job, row: Teacher) -> dict[str, Any]:
     """The teacher as the job describes it, completed by the inspection of the file."""
-    spec, filled = job.resolved_spec.get("teacher", {}), {}
+    spec: Any = job.resolved_spec.get("teacher", {})
+    filled: JsonObject = {}
     inspection = inspection_of(row)
     if inspection is not None:
         report = to_json(inspection)
@@ -197,7 +199,8 @@ def _teacher(job: Job, row: Teacher) -> dict[str, Any]:
 
 
 def _progress(job: Job) -> Progress:
-    planned = job.total_steps or int(job.resolved_spec.get("budget", {}).get("steps", 0))
+    budget: Any = job.resolved_spec.get("budget", {})
+    planned = job.total_steps or int(budget.get("steps", 0))
     percent = training_percent(job.step, planned, (job.percent or 0.0) / 100)
     if job.status == Status.SUCCEEDED:
         percent = 100.0
@@ -212,7 +215,7 @@ def _progress(job: Job) -> Progress:
     )
 
 
-def phase_progress(counted: dict[str, Any] | None) -> PhaseProgress | None:
+def phase_progress(counted: PhaseCount | None) -> PhaseProgress | None:
     """From the counts of a worker."""
     if counted is None:
         return None

@@ -9,6 +9,7 @@ from sqlalchemy import JSON, BigInteger, Boolean, ForeignKey, Index, LargeBinary
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db import Base, UtcDateTime
+from dfad_core.contract.serialization import JsonObject
 
 INPUTS = ("evaluation", "initial")
 """Kinds of files that came with a job."""
@@ -42,7 +43,8 @@ class Artifact(Base):
     partial: Mapped[bool] = mapped_column(Boolean, default=False)
     #: The training step it was made at, where one applies.
     step: Mapped[int | None] = mapped_column(BigInteger)
-    details: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    #: Of a student before its job's end: whether it is `complete`, and the `result` until then.
+    details: Mapped[JsonObject] = mapped_column(JSON, default=dict)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     published_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 

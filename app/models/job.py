@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import TypedDict
 
 from sqlalchemy import JSON, BigInteger, ForeignKey, Index, String, UniqueConstraint, false
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db import Base, UtcDateTime
+from dfad_core.contract.serialization import JsonObject
+
+
+class PhaseCount(TypedDict):
+    """How far evaluation or export is."""
+
+    done: int
+    total: int
+    unit: str
+    """What is counted: images or formats."""
 
 
 class Job(Base):
@@ -44,8 +54,8 @@ class Job(Base):
     #: None, "cancel" or "pause": what the user asked of a running job.
     stop_requested: Mapped[str | None] = mapped_column(String(16))
     #: As asked, and with every default filled in.
-    spec: Mapped[dict[str, Any]] = mapped_column(JSON)
-    resolved_spec: Mapped[dict[str, Any]] = mapped_column(JSON)
+    spec: Mapped[JsonObject] = mapped_column(JSON)
+    resolved_spec: Mapped[JsonObject] = mapped_column(JSON)
     #: `metadata` of the contract (SQLAlchemy keeps that name for itself).
     labels: Mapped[dict[str, str]] = mapped_column("metadata", JSON, default=dict)
     #: Higher ones first, among the tenant's own.
@@ -60,14 +70,14 @@ class Job(Base):
     #: Of the training, as its runner counts it: by the clock where the budget is in seconds.
     percent: Mapped[float | None] = mapped_column()
     #: {done, total, unit} of evaluation and export, while they go on.
-    phase_progress: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    phase_progress: Mapped[PhaseCount | None] = mapped_column(JSON)
     #: Expected time to the job's end.
     eta_seconds: Mapped[float | None] = mapped_column()
     #: The latest values of each series.
     metrics: Mapped[dict[str, float]] = mapped_column(JSON, default=dict)
-    result: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    result: Mapped[JsonObject | None] = mapped_column(JSON)
     #: {code, message, param?} of a failed job.
-    error: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    error: Mapped[JsonObject | None] = mapped_column(JSON)
     #: seq of its newest event.
     last_seq: Mapped[int] = mapped_column(BigInteger, default=0)
     idempotency_key: Mapped[str | None] = mapped_column(String(255))

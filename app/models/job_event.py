@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import JSON, BigInteger, ForeignKey, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db import Base, UtcDateTime
+from dfad_core.contract.serialization import JsonObject
 
 
 class JobEvent(Base):
@@ -21,4 +21,4 @@ class JobEvent(Base):
     #: job.queued, job.running, job.succeeded …; phase; progress; samples; checkpoint; warning.
     type: Mapped[str] = mapped_column(String(64))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
-    data: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    data: Mapped[JsonObject] = mapped_column(JSON, default=dict)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from sqlalchemy import JSON, BigInteger, ForeignKey
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -19,4 +17,4 @@ class JobMetric(Base):
     step: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     #: Training time until then, over all attempts.
     seconds: Mapped[float] = mapped_column()
-    series: Mapped[dict[str, Any]] = mapped_column(JSON)
+    series: Mapped[dict[str, float]] = mapped_column(JSON)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import JSON, Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db import Base, UtcDateTime
+from dfad_core.contract.serialization import JsonObject
 
 
 class Teacher(Base):
@@ -30,10 +30,10 @@ class Teacher(Base):
     #: inspecting, ready, rejected
     status: Mapped[str] = mapped_column(String(16))
     #: The `teacher` part of a spec as asked (format, architecture, num_classes, input).
-    spec: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    spec: Mapped[JsonObject] = mapped_column(JSON, default=dict)
     #: What the inspection found: architecture, parameters, classes, norm layers, notes.
-    inspection: Mapped[dict[str, Any] | None] = mapped_column(JSON)
-    error: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    inspection: Mapped[JsonObject | None] = mapped_column(JSON)
+    error: Mapped[JsonObject | None] = mapped_column(JSON)
     #: Nobody begins to inspect it before then: its claim lasts so long, or its job is to read it anyway.
     inspect_after: Mapped[datetime] = mapped_column(UtcDateTime, server_default="1970-01-01 00:00:00")
     #: The worker that has claimed its inspection.

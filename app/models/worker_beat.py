@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import JSON, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db import Base, UtcDateTime
+from dfad_core.contract.machine import GpuMemory
+from dfad_core.contract.serialization import JsonObject, from_json
+
+
+@dataclass(frozen=True)
+class WorkerReport:
+    """What a worker says of itself; one of an earlier version may say less."""
+
+    devices: tuple[str, ...] = ()
+    """Devices that it computes on: cpu, cuda."""
+    takes: tuple[str, ...] = ()
+    """Devices of jobs that it takes: those and auto."""
+    threads: int | None = None
+    host: str = "?"
+    pid: int | None = None
+    runner_bytes: int = 0
+    """Memory that its runner holds; 0: none runs."""
+    gpu: GpuMemory | None = None
+    """Of the runner's GPU; None while no runner holds one."""
 
 
 class WorkerBeat(Base):
@@ -18,6 +37,10 @@ class WorkerBeat(Base):
 
     id: Mapped[str] = mapped_column(String(128), primary_key=True)
     seen_at: Mapped[datetime] = mapped_column(UtcDateTime)
-    #: {"devices": ["cpu"], "takes": ["auto", "cpu"], "threads": 2, "host": …, "pid": …, "runner_bytes": …,
-    #: "gpu": None or {"name": …, "used_bytes": …, "total_bytes": …}}
-    details: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    #: The JSON of a WorkerReport.
+    details: Mapped[JsonObject] = mapped_column(JSON, default=dict)
+
+    @property
+    def report(self) -> WorkerReport:
+        """`details`, read."""
+        return from_json(WorkerReport, self.details)

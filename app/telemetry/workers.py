@@ -29,11 +29,10 @@ class WorkerCollector(Collector):
         text = "Memory of a runner's GPU."
         total = GaugeMetricFamily("dfad_worker_gpu_memory_total_bytes", text, labels=("worker", "gpu"))
         for beat in beats:
-            said = beat.details
-            worker = f"{said.get('host', '?')}:{said.get('pid', '?')}"
-            held.add_metric((worker,), said.get("runner_bytes", 0))
-            gpu = said.get("gpu")
-            if gpu:
-                used.add_metric((worker, gpu["name"]), gpu["used_bytes"])
-                total.add_metric((worker, gpu["name"]), gpu["total_bytes"])
+            report = beat.report
+            worker = f"{report.host}:{'?' if report.pid is None else report.pid}"
+            held.add_metric((worker,), report.runner_bytes)
+            if report.gpu is not None:
+                used.add_metric((worker, report.gpu.name), report.gpu.used_bytes)
+                total.add_metric((worker, report.gpu.name), report.gpu.total_bytes)
         yield from (number, held, used, total)

@@ -14,6 +14,7 @@ from dfad_core.contract import layer_list, transformers_config
 from dfad_core.contract.architectures import get_architecture
 from dfad_core.contract.config import BudgetConfig, InputConfig, MethodConfig, TargetConfig, TrainingConfig
 from dfad_core.contract.errors import ConfigError
+from dfad_core.contract.serialization import JsonObject
 
 DEVICES = ("auto", "cpu", "cuda")
 STUDENT_KINDS = ("architecture", "layers", "transformers", "target")
@@ -117,7 +118,7 @@ class JobSpec:
             seed=data.get("seed", 0),
         )
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """Plain JSON, from which `from_json` restores the spec."""
         return asdict(self)
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from dfad_core.contract.bounds import Range
 from dfad_core.contract.errors import ConfigError
+from dfad_core.contract.serialization import JsonObject
 
 NAME = "layers"
 MAX_LAYERS = 200
@@ -114,7 +115,7 @@ KINDS: Mapping[str, Kind] = {
 
 def checked(
     layers: Any, input_shape: Shape | None = None, num_classes: int | None = None
-) -> list[dict[str, Any]]:
+) -> list[JsonObject]:
     """`layers` with the defaults of all missing settings.
 
     With `input_shape` (C, H, W) every shape is checked as well; with `num_classes` also the number of logits.

@@ -1,14 +1,24 @@
-"""The processors of this machine and of this process. Torch-free: supervisors use it as well."""
+"""Processors and GPU of this machine and of this process. Torch-free: supervisors use it as well."""
 
 from __future__ import annotations
 
 import math
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 CGROUP_OF_SELF = Path("/proc/self/cgroup")
 CPUINFO = Path("/proc/cpuinfo")
+
+
+@dataclass(frozen=True)
+class GpuMemory:
+    """Memory of one GPU, whoever uses it."""
+
+    name: str
+    used_bytes: int
+    total_bytes: int
 
 
 def usable_processors() -> int:

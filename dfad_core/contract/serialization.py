@@ -12,11 +12,15 @@ import types
 import typing
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import cache
-from typing import Any, ClassVar, TypeVar, cast
+from typing import Any, ClassVar, TypeAlias, TypeVar, cast
 
 T = TypeVar("T")
 Setting = bool | int | float | str | None
 """One JSON value that is neither a list nor an object."""
+JsonValue: TypeAlias = Setting | Sequence["JsonValue"] | Mapping[str, "JsonValue"]
+"""Any JSON value."""
+JsonObject: TypeAlias = dict[str, JsonValue]
+"""An object whose entries are not known here: a stored row, what a user wrote."""
 _MISSING: Any = object()
 ABSENT: Mapping[str, bool] = {"absent": True}
 """Metadata of a field that is left out of the JSON while it is None."""
@@ -35,7 +39,7 @@ class Document:
         return schema
 
 
-def to_json(instance: Any) -> dict[str, Any]:
+def to_json(instance: Any) -> JsonObject:
     """A dataclass instance as a JSON object: tuples as lists, mappings as objects."""
     return {
         name: _plain(value)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dfad_core.contract.errors import ConfigError
+from dfad_core.contract.serialization import JsonObject
 
 NAME = "transformers"
 MODEL_TYPES = (
@@ -26,7 +27,7 @@ MAX_NUMBER, MAX_LIST, MAX_TEXT, MAX_BLOCKS = 65_536, 256, 200, 512
 MAX_PARAMETERS = 200_000_000
 
 
-def checked(raw: Mapping[str, Any]) -> dict[str, Any]:
+def checked(raw: Mapping[str, Any]) -> JsonObject:
     """A student's config without its classes, which the job decides, and without `FILE_ENTRIES`.
 
     Raises ConfigError, whose `param` is the entry; `unknown_architecture` for an unknown model type.

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from app.telemetry.context import bound, ids
+from dfad_core.contract.machine import GpuMemory
 from worker import gauges, output
 
 
@@ -59,15 +60,15 @@ def test_lines_have_the_ids_of_who_started_it() -> None:
 
 
 def test_memory_passes_to_the_main_process() -> None:
-    gpu = {"name": "NVIDIA H100 80GB HBM3", "used_bytes": 5 * 2**30, "total_bytes": 80 * 2**30}
+    gpu = GpuMemory("NVIDIA H100 80GB HBM3", used_bytes=5 * 2**30, total_bytes=80 * 2**30)
     child = os.fork()
     if child == 0:
         gauges.tell(7 * 2**30, gpu)
         os._exit(0)
     os.waitpid(child, 0)
-    assert gauges.told() == {"runner_bytes": 7 * 2**30, "gpu": gpu}
+    assert gauges.told() == (7 * 2**30, gpu)
     gauges.tell(0, None)
-    assert gauges.told() == {"runner_bytes": 0, "gpu": None}
+    assert gauges.told() == (0, None)
 
 
 def test_a_process_without_a_gpu_tells_of_none() -> None:
