@@ -56,21 +56,32 @@ class ImageChoice:
 
     @torch.no_grad()
     def shares(self, statistics_ND: Tensor) -> np.ndarray:
-        """The images' shares (N,), of sum 1: argmin |p A|^2 + EVENNESS * KL(p || equal)."""
-        count = len(statistics_ND)
-        logits_N = torch.zeros(count, device=statistics_ND.device)
-        optimizer = torch.optim.Adam([logits_N], RATE)
-        for _ in range(STEPS):
-            shares_N = logits_N.softmax(0)
-            # The gradient of the objective by the shares, and by their logits.
-            by_shares_N = (
-                2 * (statistics_ND @ (shares_N @ statistics_ND)) + EVENNESS * (shares_N * count).log()
-            )
-            logits_N.grad = shares_N * (by_shares_N - (shares_N * by_shares_N).sum())
-            optimizer.step()
-        shares: np.ndarray = logits_N.softmax(0).double().cpu().numpy()
-        shares /= shares.sum()
-        return shares
+        """The images' shares (N,), of sum 1: argmin |p A|^2 + EVENNESS * KL(p || equal).
+
+        An image whose statistics are not finite has no share; if none has finite ones, all have equal shares.
+        """
+        finite_N = torch.isfinite(statistics_ND).all(dim=1).cpu().numpy()
+        if not finite_N.any():
+            return np.full(len(finite_N), 1 / len(finite_N))
+        shares = np.zeros(len(finite_N))
+        shares[finite_N] = _shares(statistics_ND[torch.from_numpy(finite_N).to(statistics_ND.device)])
+        total: np.ndarray = shares / shares.sum()
+        return total
+
+
+def _shares(statistics_ND: Tensor) -> np.ndarray:
+    count = len(statistics_ND)
+    logits_N = torch.zeros(count, device=statistics_ND.device)
+    optimizer = torch.optim.Adam([logits_N], RATE)
+    for _ in range(STEPS):
+        shares_N = logits_N.softmax(0)
+        # The gradient of the objective by the shares, and by their logits.
+        by_shares_N = 2 * (statistics_ND @ (shares_N @ statistics_ND))
+        by_shares_N += EVENNESS * (shares_N * count).clamp_min(1e-30).log()
+        logits_N.grad = shares_N * (by_shares_N - (shares_N * by_shares_N).sum())
+        optimizer.step()
+    shares: np.ndarray = logits_N.softmax(0).double().cpu().numpy()
+    return shares
 
 
 def _moments(layer: nn.Module, inputs: Tensor) -> Tensor:

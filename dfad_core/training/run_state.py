@@ -22,6 +22,7 @@ from dfad_core.methods.image_choice import ImageChoice
 from dfad_core.methods.schedules import generator_rate, student_rate
 from dfad_core.networks.batch_norm import bn_layers
 from dfad_core.networks.cost import cost
+from dfad_core.networks.drawings import Collages
 from dfad_core.networks.folding import folded
 from dfad_core.networks.inheritance import inherit
 from dfad_core.networks.input_statistics import pixel_range
@@ -51,6 +52,9 @@ from dfad_core.training.student_phase import StudentPhase
 from dfad_core.training.thread_choice import ThreadChoice, TrialPass
 
 T = TypeVar("T")
+
+INHERITANCE_IMAGES = 64
+"""Drawn images on which a student that inherits folded layers sets its BN."""
 
 
 class Clock:
@@ -123,8 +127,6 @@ class RunState:
         self.student = _placed(student, device).train()
         example_BCHW = torch.zeros(2, *config.input.shape, device=device)
         self._check_shapes(example_BCHW)
-        self.inherited = inherit(self.student, self.teacher) if self.recipe.start_from_teacher else 0
-        """Tensors with which the student began as its teacher."""
         self.teacher_macs, self.student_macs = (
             cost(network, config.input.shape).macs for network in (self.teacher, self.student)
         )
@@ -134,6 +136,8 @@ class RunState:
         self.generator = _placed(source, device).train()
         for module in (self.teacher, self.student, self.generator):
             module.requires_grad_(False)
+        self.inherited = self._inherit() if self.recipe.start_from_teacher else 0
+        """Tensors with which the student began as its teacher."""
         self.objective = build_objective(self.recipe, self.teacher, self.student, example_BCHW)
         self.objective.labeller = _placed(folded(self.teacher, example_BCHW), device)
         self.average = self._student_average()
@@ -164,6 +168,13 @@ class RunState:
         except BaseException:
             self.close()
             raise
+
+    def _inherit(self) -> int:
+        device = self.runtime.device
+        collages = Collages(self.config.input.shape, self.pixels).to(device)
+        stream = torch.Generator(device).manual_seed(0)
+        z_B1 = torch.randn(INHERITANCE_IMAGES, collages.latent_dim, generator=stream, device=device)
+        return inherit(self.student, self.teacher, collages(z_B1))
 
     def _student_average(self) -> WeightAverage | None:
         decay = self.recipe.student_average

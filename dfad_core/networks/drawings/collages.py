@@ -15,6 +15,7 @@ from dfad_core.networks.drawings.leaves import leaves
 from dfad_core.networks.drawings.random_networks import random_networks
 from dfad_core.networks.drawings.shaders import shaders
 from dfad_core.networks.drawings.spectra import spectra
+from dfad_core.networks.pixel_range import PixelRange, sigmoid_coefficients
 
 Family = Callable[[Canvas], Tensor]
 
@@ -28,12 +29,28 @@ FAMILIES: tuple[tuple[Family, float], ...] = (
 """Each family with its share of the images, relative to the others."""
 COMBINED = 0.5
 """Share of the images that are made of two."""
+CONTRAST, LEVEL, SHIFT = 0.5, 0.3, 0.3
+"""How much contrast and brightness vary from image to image: deviations of factors' logarithms, and of a
+summand in units of the contrast."""
 
 
 class Collages(DrawnImages):
-    """Images of all families. A batch follows from its z alone."""
+    """Images of all families. A batch follows from its z alone.
+
+    Where mean and deviation of the teacher's images are known, these have them on average: brightness and
+    contrast vary from image to image.
+    """
 
     latent_dim = 1
+
+    def __init__(self, shape: tuple[int, int, int], pixels: PixelRange | None = None) -> None:
+        super().__init__(shape, pixels)
+        self.factor: Tensor | None
+        self.summand: Tensor | None
+        known = self.bounded and self.pixels.statistics
+        factor, summand = sigmoid_coefficients(self.pixels) if known else (None, None)
+        self.register_buffer("factor", factor, persistent=False)
+        self.register_buffer("summand", summand, persistent=False)
 
     @torch.no_grad()
     def forward(self, z_B1: Tensor) -> Tensor:
@@ -41,7 +58,17 @@ class Collages(DrawnImages):
         digest = hashlib.sha256(z_B1.detach().float().cpu().numpy().tobytes()).digest()
         stream = torch.Generator(z_B1.device).manual_seed(int.from_bytes(digest[:7], "big"))
         with torch.autocast(z_B1.device.type, enabled=False):
-            return self.in_range(self.draw(len(z_B1), stream))
+            return self.in_range(self._toned(self.draw(len(z_B1), stream), stream))
+
+    def _toned(self, images: Tensor, stream: torch.Generator) -> Tensor:
+        """Images in [0, 1] with the mean and deviation of the teacher's own, on average."""
+        if self.factor is None or self.summand is None:
+            return images
+        canvas = Canvas(len(images), self.channels, self.height, self.width, stream)
+        contrast, level, shift = (canvas.normal(canvas.count, 1, 1, 1) for _ in range(3))
+        factor = self.factor * torch.exp(CONTRAST * contrast)
+        summand = self.summand * torch.exp(LEVEL * level) + SHIFT * self.factor * shift
+        return torch.sigmoid(factor * canvas.standardised(images, dim=(1, 2, 3)) + summand)
 
     def draw(self, count: int, stream: torch.Generator) -> Tensor:
         """(count, C, H, W) in [0, 1]."""

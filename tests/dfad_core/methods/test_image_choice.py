@@ -68,3 +68,11 @@ def test_the_projection_is_the_same_in_every_run() -> None:
     first = _statistics(ImageChoice(teacher, 3), teacher, images)
     torch.manual_seed(2)
     assert torch.equal(first, _statistics(ImageChoice(teacher, 3), teacher, images))
+
+
+def test_images_without_finite_statistics_have_no_share() -> None:
+    statistics = torch.zeros(4, 3)
+    statistics[1, 2], statistics[3, 0] = torch.nan, torch.inf
+    choice = ImageChoice(nn.Flatten(), 2)
+    np.testing.assert_allclose(choice.shares(statistics), [0.5, 0, 0.5, 0])
+    np.testing.assert_allclose(choice.shares(torch.full((4, 3), torch.nan)), 0.25)

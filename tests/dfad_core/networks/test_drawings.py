@@ -128,3 +128,11 @@ def test_collages_leave_torchs_own_stream_alone() -> None:
 def test_collages_of_an_unknown_range_are_normalised() -> None:
     images = Collages((3, 16, 16))(torch.zeros(64, 1))
     assert images.mean(dim=(0, 2, 3)).abs().max() < 1e-5
+
+
+def test_collages_have_the_datas_mean_and_deviation_where_these_are_known() -> None:
+    for mean, std in (((0.2,), (0.3,)), ((0.7,), (0.15,))):
+        pixels = preprocessed_range(mean, std, "given")
+        images = Collages((1, 16, 16), pixels)(torch.zeros(512, 1))
+        assert abs(images.mean()) < 0.25  # in units of the data's deviation
+        assert 0.7 < images.std() < 1.3

@@ -77,7 +77,7 @@ def _forked(body: Callable[[int], None]) -> tuple[int, int]:
     return child, ours
 
 
-@pytest.mark.parametrize("method", ["best", "fast"])
+@pytest.mark.parametrize("method", ["best", "fast", "collages"])
 def test_killed_twenty_times_the_student_is_the_same_to_the_bit(tiny, tmp_path: Path, method: str) -> None:
     config = tiny.config(
         method={"name": method},
