@@ -109,7 +109,8 @@ def config_for(method: str, seed: int, input: InputConfig, settings: Mapping[str
         input=input,
         num_classes=NUM_CLASSES,
         method=MethodConfig(**sections["method"]),
-        training=TrainingConfig(**sections["training"]),
+        # One thread, unless set: trials of two would be counted among the teacher's answers.
+        training=TrainingConfig(**{"threads": 1, **sections["training"]}),
         device="cpu",
         seed=seed,
         checkpoint_seconds=NO_CHECKPOINTS,

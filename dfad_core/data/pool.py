@@ -43,10 +43,11 @@ class Pool:
 
         N counts the images in the order of `statistics_ND`. The pool must not be empty.
         """
-        places = [(batch, row) for batch, size in enumerate(map(len, self._batches)) for row in range(size)]
-        chosen = rng.choice(len(places), size=count, p=shares_N)
-        rows = [self._batches[batch].images_BCHW[row] for batch, row in (places[n] for n in chosen)]
-        return torch.stack(rows)
+        ends = np.cumsum([len(batch) for batch in self._batches])
+        chosen = rng.choice(int(ends[-1]), size=count, p=shares_N)
+        numbers = np.searchsorted(ends, chosen, side="right")
+        rows = chosen - ends[numbers]  # negative: counted from the batch's end
+        return torch.stack([self._batches[n].images_BCHW[row] for n, row in zip(numbers, rows, strict=True)])
 
     @property
     def statistics_ND(self) -> Tensor:

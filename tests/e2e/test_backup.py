@@ -33,9 +33,10 @@ def begun(stored_jobs, workers):
     send_due()
     stored_jobs.wait(over, lambda row: row.finished_at is not None, 60)
     running = stored_jobs.submit(metadata={"pause": "5"})
-    waiting = [stored_jobs.submit(metadata={"pause": "0"}) for _ in range(2)]
     send_due()
     stored_jobs.wait(running, lambda row: "checkpoint" in stored_jobs.artifacts(running), 60)
+    waiting = [stored_jobs.submit(metadata={"pause": "0"}) for _ in range(2)]  # now none overtakes it
+    send_due()
     return over, running, *waiting
 
 
