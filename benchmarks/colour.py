@@ -44,7 +44,7 @@ from benchmarks.work import Work, updates_a_round
 from dfad_core.contract.config import BudgetConfig, DistillConfig, InputConfig, MethodConfig, TrainingConfig
 from dfad_core.contract.errors import DfadError, Stopped
 from dfad_core.contract.methods import METHODS
-from dfad_core.hooks import Hooks
+from dfad_core.hooks import Hooks, Progress
 from dfad_core.networks import build_classifier
 from dfad_core.networks.batch_norm import bn_layers
 from dfad_core.training.profiling import profiled
@@ -126,25 +126,40 @@ def budget_config(
     if budget.kind == "updates":
         rounds = budget.amount / updates_a_round(config)
     else:
-        queries = queries_a_round(config, teacher, student)
-        rounds = budget.amount / Work(config, teacher, student).teacher_petaflop(1, queries)
+        work = Work(config, teacher, student)
+        first, later = (
+            work.teacher_petaflop(1, queries) for queries in queries_a_round(config, teacher, student)
+        )
+        rounds = 1 + (budget.amount - first) / later
     return BudgetConfig(steps=max(1, math.ceil(rounds)))
 
 
-class _FirstRound(Hooks):
+class _TwoRounds(Hooks):
+    """Reads the teacher's queries after each of two rounds, then stops the run."""
+
+    def __init__(self) -> None:
+        self.queries: list[float] = []
+
+    def progress(self, progress: Progress) -> None:
+        self.queries.append(progress.metrics["teacher_queries"])
+
     def should_stop(self) -> str | None:
-        return "one round is enough"
+        return "two rounds are enough" if len(self.queries) == 2 else None
 
 
-def queries_a_round(config: DistillConfig, teacher: nn.Module, student: nn.Module) -> float:
-    """Teacher queries of one round, by a round of a copy of `student` with a few images a batch."""
+def queries_a_round(config: DistillConfig, teacher: nn.Module, student: nn.Module) -> tuple[float, float]:
+    """Teacher queries of the first round, which may fill a pool, and of each later one.
+
+    Two rounds of a copy of `student` with a few images a batch tell.
+    """
     training = dataclasses.replace(config.training, batch_size=PROBE_BATCH, accumulation=1)
-    probe = dataclasses.replace(config, training=training, budget=BudgetConfig(steps=2), progress_seconds=0)
+    probe = dataclasses.replace(config, training=training, budget=BudgetConfig(steps=3), progress_seconds=0)
+    hooks = _TwoRounds()
     try:
-        distill(teacher, copy.deepcopy(student), probe, _FirstRound())
-    except Stopped as stopped:
-        queries = stopped.result.metrics["teacher_queries"]
-        return float(queries) * config.training.batch_size / PROBE_BATCH
+        distill(teacher, copy.deepcopy(student), probe, hooks)
+    except Stopped:
+        first, both = (queries * config.training.batch_size / PROBE_BATCH for queries in hooks.queries)
+        return first, both - first
     raise RuntimeError("the probe was not stopped")
 
 

@@ -2,6 +2,7 @@
 
     python -m benchmarks.public_teachers
     python -m benchmarks.public_teachers --only vit --epochs 2 --steps 20 --no-record
+    python -m benchmarks.public_teachers --only vit --method collages --seconds 45
 
 Small networks of `transformers` are trained on two thirds of scikit-learn's digits (doubled to 16x16),
 written by `save_pretrained` or by one of the two exporters of `torch.onnx`, and sent to a service that gets
@@ -29,6 +30,7 @@ from torch import Tensor, nn
 from benchmarks.chaos_stack import Stack, wait_until_ready
 from benchmarks.machine_load import MachineLoad
 from benchmarks.record import RESULTS, append
+from dfad_core.contract.methods import METHODS
 from dfad_core.evaluation.accuracy import accuracy
 from dfad_core.formats.onnx import run_onnx
 from examples.digits.data import MEAN, STD, digits
@@ -36,6 +38,7 @@ from examples.digits.data import MEAN, STD, digits
 FILE = RESULTS / "public_teachers.jsonl"
 SHAPE = (1, 16, 16)
 SCALE = 16.0
+MAX_STEPS = 10_000_000
 BATCH, PEAK_RATE = 64, 3e-3
 TOKENS = {"hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 96}
 TEACHERS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -133,7 +136,8 @@ def distilled(url: str, teacher: bytes, options: argparse.Namespace) -> dict[str
     """The finished job, with the ONNX student's bytes as `onnx`."""
     spec: dict[str, Any] = {
         "student": STUDENT,
-        "budget": {"steps": options.steps},
+        "method": {"name": options.method},
+        "budget": {"steps": options.steps, "train_seconds": options.seconds},
         "training": {"batch_size": 64, "generator_width": 16},
         "exports": ["onnx"],
         "teacher": {"input": {"shape": SHAPE, "mean": [MEAN / SCALE], "std": [STD / SCALE]}},
@@ -161,9 +165,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--only", choices=TEACHERS, action="append")
     parser.add_argument("--epochs", type=int, default=80)
-    parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--method", default="best", choices=list(METHODS), metavar="NAME")
+    parser.add_argument("--steps", type=int, help="rounds; 500 if no seconds are named")
+    parser.add_argument("--seconds", type=float, help="of training, in the place of rounds")
     parser.add_argument("--no-record", action="store_true", help="print without a result line")
     options = parser.parse_args(arguments)
+    if options.steps is None:
+        options.steps = 500 if options.seconds is None else MAX_STEPS
     torch.set_num_threads(1)
     (x, y), (held_x, held_y) = digits()
     x, held_x = doubled(x), doubled(held_x)
@@ -182,13 +190,14 @@ def main(arguments: list[str] | None = None) -> int:
                     job = distilled(stack.url, written(network, how, folder), options)
                 except RuntimeError as error:
                     failed += 1
-                    print(f"PUBLIC_TEACHER teacher={kind} written={how} failed={error}", flush=True)
+                    print(f"PUBLIC_TEACHER teacher={kind} method={options.method} failed={error}", flush=True)
                     continue
                 others = load.figures()
                 student = run_onnx(job["onnx"])
                 right = (student(held_x).argmax(1) == held_y).double().mean().item()
                 figures = {
                     "teacher": kind,
+                    "method": options.method,
                     "written": how,
                     "bn_layers": job["inspection"]["bn_layers"],
                     "teacher_parameters": job["result"]["teacher"]["parameters"],
@@ -200,6 +209,8 @@ def main(arguments: list[str] | None = None) -> int:
                 }
                 if not options.no_record:
                     settings = {"epochs": options.epochs, "steps": options.steps, "student": STUDENT}
+                    if options.seconds is not None:
+                        settings["seconds"] = options.seconds
                     line = {"benchmark": "public_teachers", "settings": settings, **figures}
                     append(FILE, line, torch.device("cpu"))
                 print("PUBLIC_TEACHER", *(f"{key}={value}" for key, value in figures.items()), flush=True)

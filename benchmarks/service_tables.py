@@ -163,9 +163,10 @@ def _span(values: Sequence[float]) -> str:
 
 
 def public_rows(lines: Sequence[Line]) -> tuple[Row, list[Row]]:
-    """One row a teacher, the newest line of each."""
+    """One row a teacher and method, the newest line of each."""
     head = (
         "teacher",
+        "method",
         "written as",
         "BN layers",
         "parameters",
@@ -175,10 +176,11 @@ def public_rows(lines: Sequence[Line]) -> tuple[Row, list[Row]]:
         "training s",
     )
     ways = {"folder": "Hugging Face folder", "exported": "ONNX, torch.export", "traced": "ONNX, traced"}
-    newest = {line["teacher"]: line for line in lines}
+    newest = {(line["teacher"], line.get("method", "best")): line for line in lines}
     rows = [
         (
-            name,
+            teacher,
+            method,
             ways[line["written"]],
             str(line["bn_layers"]),
             f"{line['teacher_parameters']:,}",
@@ -187,6 +189,6 @@ def public_rows(lines: Sequence[Line]) -> tuple[Row, list[Row]]:
             f"{line['student_accuracy']:.1%}",
             f"{line['training_seconds']:.0f}",
         )
-        for name, line in newest.items()
+        for (teacher, method), line in newest.items()
     ]
     return head, rows

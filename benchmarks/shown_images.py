@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
@@ -20,7 +21,7 @@ SAMPLED = 8
 PARTS = {
     "teacher": ("teacher", "labelling teacher"),
     "student": ("student", "student step", "backward, student step"),
-    "image_source": ("generator", "generator step", "extra batches"),
+    "image_source": ("generator", "generator step", "extra batches", "choice of images", "views"),
     "backward_to_images": ("backward, generator step", "backward"),
     "optimizers": ("optimizer",),
 }
@@ -53,11 +54,8 @@ class ShownImages:
             self.count(batch)
             return plain(phase, batch, *arguments)
 
-        StudentPhase.loss = loss  # type: ignore[method-assign, assignment]
-        try:
+        with patch.object(StudentPhase, "loss", loss):
             yield
-        finally:
-            StudentPhase.loss = plain  # type: ignore[method-assign]
 
     def figures(self) -> dict[str, Any]:
         """The fields of a result line: `presentations`, `distinct_images`, `class_entropy` (of the teacher's

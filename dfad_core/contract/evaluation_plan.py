@@ -65,14 +65,21 @@ def images_within(macs: int, most: int) -> int:
 
 
 def round_macs(
-    teacher_macs: int, student_macs: int, *, batch: int, inner_steps: int, student_steps: int
+    teacher_macs: int,
+    student_macs: int,
+    *,
+    batch: int,
+    inner_steps: int,
+    student_steps: int,
+    labels_views: bool = False,
 ) -> int:
     """Multiply-accumulates of one round of training, without those of the generator.
 
     Each inner step is a pass forward and back through both networks. The teacher then labels the batch, and
-    the student is updated `student_steps` times.
+    the student is updated `student_steps` times; with `labels_views` the teacher labels the images of each
+    of these updates as well.
     """
-    teacher = teacher_macs * (3 * inner_steps + 1)
+    teacher = teacher_macs * (3 * inner_steps + 1 + (student_steps if labels_views else 0))
     return batch * (teacher + 3 * student_macs * (inner_steps + student_steps))
 
 

@@ -25,9 +25,11 @@ PROJECTED = 256
 """Numbers that the statistics of all BN layers are projected to (Johnson and Lindenstrauss): networks have up
 to 100,000 of them, and only their weighted sums count."""
 CLASSES_WEIGHT = 1.0
+"""Weight of the deviation from even classes beside that of the BN layers."""
 EVENNESS = 0.05
 """Weight of the divergence from equal shares."""
 STEPS, RATE = 100, 0.2
+"""Steps of Adam on the logarithms of the shares, and its rate."""
 
 
 class ImageChoice:

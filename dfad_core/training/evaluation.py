@@ -34,6 +34,7 @@ def evaluation_budget(run: RunState) -> EvaluationBudget:
         batch=training.batch_size,
         inner_steps=inner_steps,
         student_steps=run.student_steps,
+        labels_views=run.single_images is not None,
     )
     return EvaluationBudget(run.config.input.shape, teacher, student, a_round)
 

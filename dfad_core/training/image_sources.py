@@ -142,13 +142,20 @@ class ExtraBatches:
         """Number of batches in each round."""
         return len(self._images)
 
-    def make(self, objective: Objective, runtime: Runtime, guard: FiniteGuard, size: int) -> list[Batch]:
-        """This round's batches of `size` images each, with the teacher's logits."""
+    def make(
+        self,
+        objective: Objective,
+        runtime: Runtime,
+        guard: FiniteGuard,
+        size: int,
+        choice: ImageChoice | None = None,
+    ) -> list[Batch]:
+        """This round's batches of `size` images each, with the teacher's logits, as `labelled_batch`'s."""
         if self._average is not None:
             self._average.update()
         with region("extra batches"):
             return [
-                labelled_batch(partial(images, size), objective, runtime, guard, stages=False)
+                labelled_batch(partial(images, size), objective, runtime, guard, stages=False, choice=choice)
                 for images in self._images
             ]
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from dfad_core.contract.config import MIN_SLICE, BudgetConfig, DistillConfig
+from dfad_core.contract.config import MIN_SLICE, DistillConfig
 from dfad_core.contract.errors import ShapeError
 from dfad_core.contract.methods import get_method
 from dfad_core.data import Batch, Pool, Streams
@@ -30,6 +29,7 @@ from dfad_core.networks.last_layer import float32_logits
 from dfad_core.networks.pixel_range import PixelRange
 from dfad_core.training import profiling
 from dfad_core.training.checkpoint import restoring
+from dfad_core.training.clock import Clock
 from dfad_core.training.cuda_graphs import CudaRecorder, GraphedSteps
 from dfad_core.training.distributed import current_group
 from dfad_core.training.ema import WeightAverage
@@ -55,40 +55,6 @@ T = TypeVar("T")
 
 INHERITANCE_IMAGES = 64
 """Drawn images on which a student that inherits folded layers sets its BN."""
-
-
-class Clock:
-    """Steps and seconds of training of a run, over all its interruptions."""
-
-    def __init__(self, budget: BudgetConfig) -> None:
-        self._budget = budget
-        self.step = 0
-        self._seconds_before = 0.0
-        self._started: float | None = None
-
-    @property
-    def seconds(self) -> float:
-        """Training time until now."""
-        running = 0.0 if self._started is None else time.monotonic() - self._started
-        return self._seconds_before + running
-
-    @property
-    def fraction(self) -> float:
-        """Spent share of the budget, 0 to 1."""
-        steps = self.step / self._budget.steps
-        if self._budget.train_seconds is None:
-            return min(steps, 1.0)
-        return min(max(self.seconds / self._budget.train_seconds, steps), 1.0)
-
-    @property
-    def eta_seconds(self) -> float | None:
-        """Expected time to the end; None before the first step."""
-        fraction, seconds = self.fraction, self.seconds
-        return None if self.step == 0 or fraction == 0 else seconds * (1 - fraction) / fraction
-
-    def start(self, step: int = 0, seconds: float = 0.0) -> None:
-        """Begin or go on."""
-        self.step, self._seconds_before, self._started = step, seconds, time.monotonic()
 
 
 class RunState:
@@ -145,10 +111,7 @@ class RunState:
         # The student's batches.
         self.student_steps = training.student_steps or get_method(config.method.name).student_steps
         self.pool = self._empty_pool()
-        chosen, single = self.recipe.chosen_images, self.recipe.single_images
-        self.choice = ImageChoice(self.teacher, config.num_classes) if chosen else None
-        images = SingleImages(self.pool, self.choice, self.streams, self.batch_size)
-        self.single_images = images if single else None
+        self.single_images = self._single_images() if self.recipe.single_images else None
         self.extra_batches = ExtraBatches(self.recipe, config, self.generator, self.streams, self.pixels)
 
         # The phases of student and generator.
@@ -174,7 +137,8 @@ class RunState:
         collages = Collages(self.config.input.shape, self.pixels).to(device)
         stream = torch.Generator(device).manual_seed(0)
         z_B1 = torch.randn(INHERITANCE_IMAGES, collages.latent_dim, generator=stream, device=device)
-        return inherit(self.student, self.teacher, collages(z_B1))
+        with self.queries.counting(self.teacher):
+            return inherit(self.student, self.teacher, collages(z_B1))
 
     def _student_average(self) -> WeightAverage | None:
         decay = self.recipe.student_average
@@ -187,6 +151,11 @@ class RunState:
         # Images that are fitted pixel by pixel exist in the pool alone, and so do single ones.
         least = 1 if self.recipe.source == "pixels" or self.recipe.single_images else 0
         return Pool(max(batches, least))
+
+    def _single_images(self) -> SingleImages:
+        chosen = self.recipe.chosen_images
+        choice = ImageChoice(self.teacher, self.config.num_classes) if chosen else None
+        return SingleImages(self.pool, choice, self.streams, self.batch_size)
 
     def _attach(self, example_BCHW: Tensor) -> None:
         """Attach profiling, and float32 logits under bfloat16, to the networks for the time of the run."""
@@ -341,6 +310,11 @@ class RunState:
             self.guard,
             choice=self.choice,
         )
+
+    @property
+    def choice(self) -> ImageChoice | None:
+        """What chooses among the images of the pool, if the recipe has it."""
+        return None if self.single_images is None else self.single_images.choice
 
     def batch_of_views(self) -> Batch:
         """Views of single images of the pool, labelled by the teacher."""

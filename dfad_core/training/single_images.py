@@ -20,7 +20,8 @@ class SingleImages:
     """Draws images of `pool`, each with the share that `choice` gives it, or all alike without one."""
 
     def __init__(self, pool: Pool, choice: ImageChoice | None, streams: Streams, batch_size: int) -> None:
-        self._pool, self._choice, self._streams, self._batch_size = pool, choice, streams, batch_size
+        self.choice = choice
+        self._pool, self._streams, self._batch_size = pool, streams, batch_size
         self._shares_N: np.ndarray | None = None
 
     @property
@@ -30,11 +31,12 @@ class SingleImages:
 
     def choose(self) -> None:
         """Choose anew, after images came or went."""
-        if self._choice is not None:
+        if self.choice is not None:
             with region("choice of images"):
-                self._shares_N = self._choice.shares(self._pool.statistics_ND)
+                self._shares_N = self.choice.shares(self._pool.statistics_ND)
 
     def views(self) -> Tensor:
         """Images of the pool, cropped, mirrored and partly mixed: (B, C, H, W), float32."""
-        images_BCHW = self._pool.draw_images(self._batch_size, self._streams.pool, self._shares_N)
-        return mixed_pairs(random_resized_crop(images_BCHW), MIXED)
+        with region("views"):
+            images_BCHW = self._pool.draw_images(self._batch_size, self._streams.pool, self._shares_N)
+            return mixed_pairs(random_resized_crop(images_BCHW), MIXED)

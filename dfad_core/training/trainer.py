@@ -70,7 +70,8 @@ def distill(
     change. `resume` is a checkpoint of the same job. `generator` maps (B, latent_dim) to images in the
     teacher's normalised space; None builds one from the config, and methods without a trained generator
     ignore it. `label_embeddings` (K, E) are for methods that start from class embeddings (`nayer`); None:
-    one-hot class indices.
+    one-hot class indices. Methods with `start_from_teacher` replace the weights of a student with the
+    teacher's layers before the first step, unless the config's setting of that name is False.
 
     In a process group of torch.distributed (`dfad_core.training.distributed`) every process calls it with
     the same arguments. The processes share the batch; the first one calls the hooks, and its result counts.
@@ -182,7 +183,7 @@ def train_round(run: RunState, record: Record) -> Batch:
         batch = run.search_phase.step(run.noise(), run.objective, run.student, record)
     else:
         batch = run.new_batch()
-    extra = run.extra_batches.make(run.objective, run.runtime, run.guard, len(batch))
+    extra = run.extra_batches.make(run.objective, run.runtime, run.guard, len(batch), run.choice)
     for new_batch in (batch, *extra):
         run.pool.push(new_batch)
     if run.single_images is not None:
@@ -333,7 +334,7 @@ def _report_start(monitor: Monitor, run: RunState) -> None:
     """A note of the weights with which the student begins."""
     own = len(run.student.state_dict())
     if run.inherited:
-        text = f"The student begins with {run.inherited} of its {own} tensors as its teacher has them."
+        text = f"{run.inherited} of the student's {own} tensors begin as copies of the teacher's."
     else:
         text = "The student begins with random weights: its layers are not those of its teacher."
     monitor.note("student_start", {"tensors": run.inherited, "of": own, "message": text})

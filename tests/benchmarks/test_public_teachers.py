@@ -18,5 +18,5 @@ def test_one_teacher_from_end_to_end(
     options = ["--only", "resnet", "--epochs", "1", "--steps", "2", "--no-record"]
     assert public_teachers.main(options) == 0
     line = capsys.readouterr().out
-    assert "PUBLIC_TEACHER teacher=resnet written=folder" in line
+    assert "PUBLIC_TEACHER teacher=resnet method=best written=folder" in line
     assert "bn_layers=0" not in line

@@ -61,7 +61,9 @@ class Canvas:
         light = 0.45 * self.per_image() * self.normal(self.count, colours, 1)
         return (base + self.normal(*shape) @ mixing + light).clamp(0, 1)[..., None, None]
 
-    def field(self, slope_B11: Tensor, channels: int = 1, stretch_B11: Tensor | None = None) -> Tensor:
+    def field(
+        self, slope_B11: Tensor | float, channels: int = 1, stretch_B11: Tensor | None = None
+    ) -> Tensor:
         """Random fields of mean 0 and deviation 1, (B, channels, H, W), whose amplitude falls as f^-slope.
 
         `stretch` scales horizontal frequencies up and vertical ones down.

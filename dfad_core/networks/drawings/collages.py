@@ -27,6 +27,8 @@ FAMILIES: tuple[tuple[Family, float], ...] = (
     (contours, 1.0),
 )
 """Each family with its share of the images, relative to the others."""
+OUTLINE_SLOPE = 2.5
+"""How smooth the outlines are by which one image is cut into another."""
 COMBINED = 0.5
 """Share of the images that are made of two."""
 CONTRAST, LEVEL, SHIFT = 0.5, 0.3, 0.3
@@ -75,7 +77,7 @@ class Collages(DrawnImages):
         first, second = self._singles(2 * count, stream).tensor_split(2)
         canvas = Canvas(count, self.channels, self.height, self.width, stream)
         blend = canvas.per_image()[:, None].expand_as(first)
-        field = canvas.field(canvas.per_image(low=2.5, high=2.5)) + 0.5 * canvas.normal(count, 1, 1, 1)
+        field = canvas.field(OUTLINE_SLOPE) + 0.5 * canvas.normal(count, 1, 1, 1)
         outline = torch.sigmoid(0.3 * canvas.side * field).expand_as(first)
         x, y = canvas.coordinates()
         right, down = (canvas.per_image(low=-1) for _ in range(2))

@@ -9,9 +9,9 @@ from dfad_core.contract.config import BudgetConfig, InputConfig
 from dfad_core.methods.schedules import GENERATOR_END, generator_rate, student_rate
 from dfad_core.networks.batch_norm import recalibrate
 from dfad_core.training import monitor
+from dfad_core.training.clock import Clock
 from dfad_core.training.collapse import PATIENCE, CollapseWatch
 from dfad_core.training.optimizers import make_optimizer
-from dfad_core.training.run_state import Clock
 from dfad_core.training.samples import grid
 
 
@@ -71,7 +71,7 @@ def test_schedules() -> None:
 
 def test_the_clock_goes_by_the_tighter_of_steps_and_seconds(monkeypatch) -> None:
     now = [100.0]
-    monkeypatch.setattr("dfad_core.training.run_state.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("dfad_core.training.clock.time.monotonic", lambda: now[0])
     clock = Clock(BudgetConfig(steps=10, train_seconds=50.0))
     assert clock.seconds == 0
     clock.start(step=2, seconds=20.0)

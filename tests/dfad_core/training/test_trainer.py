@@ -9,7 +9,6 @@ from torch import nn
 
 from dfad_core.contract.errors import CheckpointError, ConfigError, DivergedError, ShapeError, Stopped
 from dfad_core.hooks import Hooks, Progress
-from dfad_core.training.single_images import FIRST_BATCHES
 from dfad_core.training.trainer import distill
 
 
@@ -498,19 +497,3 @@ def test_after_a_search_only_fitted_images_are_looked_at(tiny, method: str) -> N
     assert shown == []
     assert "agreement_generator" in result.fidelity
     assert result.synthetic_BCHW is not None
-
-
-def test_single_images_are_labelled_again_and_the_pool_is_filled_first(tiny) -> None:
-    config = tiny.config(method={"name": "collages"}, steps=2)
-    result = distill(tiny.classifier(4), tiny.classifier(3, seed=1), config)
-    training = config.training
-    first = min(FIRST_BATCHES, training.pool_batches)
-    labelled = (first + 1 + 2 * training.student_steps) * training.batch_size
-    assert result.history[-1]["teacher_queries"] >= labelled
-
-
-def test_a_note_says_what_the_student_began_with(tiny) -> None:
-    for student, tensors in ((tiny.classifier(4, seed=1), "all"), (tiny.classifier(3, seed=1), 0)):
-        result = distill(tiny.classifier(4), student, tiny.config(method={"name": "collages"}, steps=1))
-        (note,) = [event for event in result.events if event["kind"] == "student_start"]
-        assert note["tensors"] == (note["of"] if tensors == "all" else tensors)
