@@ -1,4 +1,4 @@
-"""Number of images shown to the teacher: in rounds, in trials of threads and in probes of the pixel range."""
+"""Number of images that a run shows its teacher, in rounds and before them."""
 
 from __future__ import annotations
 
