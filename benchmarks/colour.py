@@ -124,7 +124,7 @@ def budget_config(
     if budget.kind == "seconds":
         return BudgetConfig(steps=MAX_STEPS, train_seconds=budget.amount)
     if budget.kind == "updates":
-        rounds = budget.amount / updates_a_round(config)
+        rounds = budget.amount / updates_a_round(config, teacher)
     else:
         work = Work(config, teacher, student)
         first, later = (
@@ -220,11 +220,11 @@ def run_one(run: Run, data: Path, *, variant: str, report: bool, runs_beside: in
         **run.about(),
         "pair": f"{run.teacher}:{run.student}",
         "variant": variant,
-        **recipe_facts(config.method, teacher_has_bn=bool(bn_layers(teacher))),
+        **recipe_facts(config, teacher_has_bn=bool(bn_layers(teacher))),
         **scores,
         "steps": result.steps,
-        "updates_a_round": updates_a_round(config),
-        "student_updates": result.steps * updates_a_round(config),
+        "updates_a_round": updates_a_round(config, teacher),
+        "student_updates": result.steps * updates_a_round(config, teacher),
         "queries": queries,
         **shown.figures(),
         "time_shares": shares.shares(result.seconds),

@@ -197,7 +197,7 @@ def speed(scale: Scale, device: torch.device, batch_size: int, until: float) -> 
         release(device)
     seconds = {name: statistics.median(turn[name] for turn in turns) for name in turns[0]}
     with profiled() as profile:
-        time_engine(replace(case, timed=PROFILED_ROUNDS), get_method("dfad").pool_batches)
+        time_engine(replace(case, timed=PROFILED_ROUNDS), get_method("dfad").recipe.pool_batches)
     return {
         "pair": ":".join(scale.speed),
         "method": "dfad",

@@ -253,7 +253,8 @@ def _distilled(
         seed=SEED,
     )
     module, spare = run.network(name), run.network(name).to(run.device)
-    facts = recipe_facts(method, teacher_has_bn=bool(bn_layers(teacher_network)))
+    facts = recipe_facts(config, teacher_has_bn=bool(bn_layers(teacher_network)))
+    updates = updates_a_round(config, teacher_network)
     work = Work(config, teacher_network, module)
     curve: list[dict[str, Any]] = []
 
@@ -278,8 +279,8 @@ def _distilled(
         "budget_seconds": seconds,
         "training_seconds": round(result.seconds, 2),
         "steps": result.steps,
-        "updates_a_round": updates_a_round(config),
-        **_rates(config, result, curve[-1]["pflop"]),
+        "updates_a_round": updates,
+        **_rates(updates * config.training.batch_size, result, curve[-1]["pflop"]),
         "teacher_queries": queries,
         **facts,
         **others,
@@ -288,9 +289,9 @@ def _distilled(
     }
 
 
-def _rates(config: DistillConfig, result: DistillResult, pflop: float) -> dict[str, Any]:
+def _rates(images_a_round: int, result: DistillResult, pflop: float) -> dict[str, Any]:
     """Images shown to the student and arithmetic done, per second of training."""
-    images = result.steps * updates_a_round(config) * config.training.batch_size
+    images = result.steps * images_a_round
     return {
         "presentations_per_second": round(images / result.seconds, 1),
         "pflop": pflop,

@@ -62,7 +62,7 @@ def run(
     """Distil a new student; the result, the copies on the way, and the seconds of all of it."""
     torch.manual_seed(config.seed)
     student = build_classifier(STUDENT, num_classes=10, input_shape=INPUT.shape)
-    snapshots = Snapshots(student, seconds, updates_a_round=updates_a_round(config))
+    snapshots = Snapshots(student, seconds, updates_a_round=updates_a_round(config, teacher))
     start = time.monotonic()
     with nullcontext(snapshots) if trace is None else TraceHooks(trace, snapshots) as hooks:
         result = distill(teacher, student, config, hooks)
@@ -171,13 +171,13 @@ def main(arguments: list[str] | None = None) -> None:
             "dataset": f"mnist-{options.split}",
             "pair": f"{TEACHER}:{STUDENT}",
             "method": options.method,
-            **recipe_facts(options.method, teacher_has_bn=bool(bn_layers(teacher))),
+            **recipe_facts(config, teacher_has_bn=bool(bn_layers(teacher))),
             **scores,
             "budget_seconds": options.seconds,
             "seconds": round(seconds, 1),
             "seed": options.seed,
             "steps": result.steps,
-            "updates_a_round": updates_a_round(config),
+            "updates_a_round": updates_a_round(config, teacher),
             "processes": current_group().size,
             "runs_beside": options.runs_beside,
             **others,

@@ -248,10 +248,10 @@ def run_row(options: argparse.Namespace) -> dict[str, Any] | None:
     teacher, teacher_seconds = get_teacher(options, teacher_name, data, device)
     torch.manual_seed(options.seed)
     student = build_classifier(student_name, num_classes=data.num_classes, input_shape=data.input.shape)
-    facts = recipe_facts(options.method, teacher_has_bn=bool(bn_layers(teacher)))
+    facts = recipe_facts(config, teacher_has_bn=bool(bn_layers(teacher)))
     work = Work(config, teacher, student)
     seconds = options.seconds or float(options.steps or 900)
-    snapshots = Snapshots(student, seconds, updates_a_round=updates_a_round(config))
+    snapshots = Snapshots(student, seconds, updates_a_round=updates_a_round(config, teacher))
     load = MachineLoad()
     start = time.monotonic()
     if options.profile:
@@ -276,7 +276,7 @@ def run_row(options: argparse.Namespace) -> dict[str, Any] | None:
         "teacher_seconds": round(teacher_seconds, 3),
         "seed": options.seed,
         "steps": result.steps,
-        "updates_a_round": updates_a_round(config),
+        "updates_a_round": updates_a_round(config, teacher),
         "processes": current_group().size,
         "fidelity": {name: round(value, 5) for name, value in result.fidelity.items()},
         "settings": settings_of(options),

@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 
 from dfad_core.contract.architectures import get_architecture
-from dfad_core.contract.config import MethodConfig
+from dfad_core.contract.config import DistillConfig, InputConfig, MethodConfig
 from dfad_core.methods import resolve_recipe
 from dfad_core.networks import build_classifier
 from dfad_core.networks.batch_norm import bn_layers
@@ -30,13 +30,12 @@ OTHER_UPDATES_A_ROUND = 20
 UNRECORDED_REVISION = "3648c7dadf"
 
 
-def recipe_facts(method: str | MethodConfig, *, teacher_has_bn: bool) -> dict[str, Any]:
-    """The fields of a result line: `image_source` and `missing_terms` of the method with such a teacher.
+def recipe_facts(config: DistillConfig, *, teacher_has_bn: bool) -> dict[str, Any]:
+    """The fields of a result line: `image_source` and `missing_terms` of the job with such a teacher.
 
     A term is missing where the recipe for a teacher with batch norm has it and this one has not. Where the
     images come from another source altogether, the recipe is another one, and nothing of it is missing.
     """
-    config = MethodConfig(method) if isinstance(method, str) else method
     full, recipe = (resolve_recipe(config, teacher_has_bn=bn) for bn in (True, teacher_has_bn))
     missing: list[str] = []
     if full.source == recipe.source:
@@ -53,13 +52,17 @@ def facts_of_line(line: Line) -> dict[str, Any]:
     """Those that `line` records, else those of the present recipe with the line's teacher."""
     if "missing_terms" in line:
         return {name: line[name] for name in ("image_source", "missing_terms")}
-    return recipe_facts(line["method"], teacher_has_bn=_has_bn(line["pair"].partition(":")[0]))
+    shape, has_bn = _usual_teacher(line["pair"].partition(":")[0])
+    return recipe_facts(
+        DistillConfig(InputConfig(shape), method=MethodConfig(line["method"])), teacher_has_bn=has_bn
+    )
 
 
 @cache
-def _has_bn(architecture: str) -> bool:
+def _usual_teacher(architecture: str) -> tuple[tuple[int, int, int], bool]:
+    """The usual shape of its images, and whether it has batch norm."""
     shape = get_architecture(architecture).input_shape
-    return bool(bn_layers(build_classifier(architecture, num_classes=10, input_shape=shape)))
+    return shape, bool(bn_layers(build_classifier(architecture, num_classes=10, input_shape=shape)))
 
 
 def updates_a_round(line: Line) -> int | None:

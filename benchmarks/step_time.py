@@ -139,7 +139,7 @@ def measure(
 
     `graphs` adds the engine with its pool and with CUDA graphs.
     """
-    default_pool = get_method("dfad").pool_batches
+    default_pool = get_method("dfad").recipe.pool_batches
     loops: dict[str, Callable[[], float]] = {
         "plain": lambda: time_plain(case),
         "engine": lambda: time_engine(case, 0),

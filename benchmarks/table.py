@@ -26,7 +26,7 @@ from benchmarks.method_table import (
     methods_of,
 )
 from benchmarks.plots import AXES, draw
-from benchmarks.recipe_facts import facts_of_line, recipe_facts
+from benchmarks.recipe_facts import facts_of_line
 from benchmarks.record import RESULTS, ROOT, read, revision_text
 from benchmarks.service_tables import (
     chaos_rows,
@@ -38,6 +38,7 @@ from benchmarks.service_tables import (
     sse_rows,
     start_rows,
 )
+from dfad_core.contract.methods import METHODS
 from dfad_core.evaluation import proof
 
 Line = Mapping[str, Any]
@@ -218,8 +219,8 @@ def readme_figures() -> str:
     of_best = [line for line in mnist if line["method"] == "best"]
     setting_of_best = max(by_setting(of_best).items(), key=lambda item: len(item[1]))[0]
     (best,) = (row for row in methods_of(by_setting(mnist)[setting_of_best]) if row.method == "best")
-    sources = [recipe_facts("best", teacher_has_bn=True), facts_of_line(best.lines[0])]
-    with_bn, without_bn = (SOURCES[str(facts["image_source"])] for facts in sources)
+    with_bn = SOURCES[METHODS["best"].recipe.source]
+    without_bn = SOURCES[facts_of_line(best.lines[0])["image_source"]]
     seconds, where = setting_of_best[2], setting_of_best[3]
     disturbed = (
         "\n  Another program ran on the machine meanwhile."

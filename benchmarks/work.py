@@ -8,7 +8,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.plain import PlainGenerator
 from dfad_core.contract.config import DistillConfig
-from dfad_core.contract.methods import get_method
 from dfad_core.methods import resolve_recipe
 from dfad_core.networks.batch_norm import bn_layers
 from dfad_core.networks.cost import FLOPS_OF_A_MAC, cost
@@ -16,9 +15,9 @@ from dfad_core.networks.cost import FLOPS_OF_A_MAC, cost
 GENERATOR_SOURCES = ("generator", "search")
 
 
-def updates_a_round(config: DistillConfig) -> int:
-    """Student updates in one round: the job's own number, else the method's."""
-    return config.training.student_steps or get_method(config.method.name).student_steps
+def updates_a_round(config: DistillConfig, teacher: nn.Module) -> int:
+    """Student updates in one round: the job's own number, else the method's for such a teacher."""
+    return resolve_recipe(config, teacher_has_bn=bool(bn_layers(teacher))).student_steps
 
 
 class Work:
@@ -37,13 +36,12 @@ class Work:
 
     def __init__(self, config: DistillConfig, teacher: nn.Module, student: nn.Module) -> None:
         training, shape = config.training, config.input.shape
-        recipe = resolve_recipe(config.method, teacher_has_bn=bool(bn_layers(teacher)))
+        recipe = resolve_recipe(config, teacher_has_bn=bool(bn_layers(teacher)))
         searches = recipe.source in ("search", "pixels")
-        inner_steps = training.inner_steps or get_method(config.method.name).inner_steps
-        inner = inner_steps if searches else int(recipe.source == "generator")
+        inner = recipe.inner_steps if searches else int(recipe.source == "generator")
         self._gradient_images = inner * training.batch_size
         """A round."""
-        images = updates_a_round(config) * training.batch_size
+        images = recipe.student_steps * training.batch_size
         self._student_passes = images * (6 if recipe.interpolation_weight else 3)
         if recipe.adversarial_weight:
             self._student_passes += 2 * self._gradient_images

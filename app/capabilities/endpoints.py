@@ -13,7 +13,7 @@ from app.health.service import live_workers
 from app.jobs.schemas import MAX_LABELS, JobSpec
 from dfad_core.contract.architectures import ARCHITECTURES
 from dfad_core.contract.formats import FORMATS, STUDENT_FORMATS, TEACHER_FORMATS
-from dfad_core.contract.methods import METHODS
+from dfad_core.contract.methods import METHODS, Method
 
 router = APIRouter(tags=["capabilities"])
 
@@ -27,11 +27,11 @@ class MethodView(BaseModel):
     """The paper, or who else."""
     summary: str
     student_steps: int
-    """Student updates a round, unless the job sets them."""
+    """Student updates a round, unless the job sets them; `best` has others for some teachers."""
     pool_batches: int
-    """Batches in the pool, unless the job sets them."""
+    """Batches in the pool, unless the job sets them; likewise."""
     inner_steps: int
-    """Gradient steps spent on the images of one round, unless the job sets them."""
+    """Gradient steps spent on the images of one round, unless the job sets them; likewise."""
     parameters: dict[str, Any]
     """JSON Schema of `method` in a job, the same for all methods."""
 
@@ -83,6 +83,19 @@ class Capabilities(BaseModel):
     spec_schema: dict[str, Any]
 
 
+def _method_view(row: Method, parameters: dict[str, Any]) -> MethodView:
+    return MethodView(
+        name=row.name,
+        title=row.title,
+        source=row.source,
+        summary=row.summary,
+        student_steps=row.recipe.student_steps,
+        pool_batches=row.recipe.pool_batches,
+        inner_steps=row.recipe.inner_steps,
+        parameters=parameters,
+    )
+
+
 @router.get("/capabilities")
 def capabilities() -> Capabilities:
     """Methods with the schema of their parameters, architectures, formats, devices, limits."""
@@ -91,7 +104,7 @@ def capabilities() -> Capabilities:
     parameters = schema["$defs"]["MethodConfig"]
     devices = {device for worker in live_workers() for device in worker.report.devices}
     return Capabilities(
-        methods=[MethodView(**dataclasses.asdict(row), parameters=parameters) for row in METHODS.values()],
+        methods=[_method_view(row, parameters) for row in METHODS.values()],
         architectures=[ArchitectureView(**dataclasses.asdict(row)) for row in ARCHITECTURES.values()],
         formats={
             "teacher": list(TEACHER_FORMATS),

@@ -12,6 +12,7 @@ from app.jobs.schemas import JobSpec
 from dfad_core.contract.evaluation_plan import EvaluationBudget, round_macs
 from dfad_core.contract.inspection import Inspection
 from dfad_core.contract.methods import get_method
+from dfad_core.contract.recipe import Recipe
 
 FLOAT_BYTES = 4
 POOL_BYTES = 1
@@ -42,33 +43,42 @@ class Estimate(BaseModel):
 
 def estimate(spec: JobSpec, inspection: Inspection | None = None) -> Estimate:
     """The work of `budget.steps` rounds, each with its inner steps and `student_steps` of the student."""
-    method, training = get_method(spec.method.name), spec.training
-    rounds, updates = spec.budget.steps, training.student_steps or method.student_steps
-    inner = training.inner_steps or method.inner_steps
+    recipe, rounds = _recipe(spec, inspection), spec.budget.steps
+    updates = recipe.student_steps
     return Estimate(
-        generator_updates=rounds * inner,
+        generator_updates=rounds * recipe.inner_steps,
         student_updates=rounds * updates,
         student_images=rounds * updates * spec.training.batch_size,
         max_runtime_seconds=spec.budget.max_runtime_seconds,
         memory_bytes=memory_bytes(spec, inspection),
-        teacher_seconds=_teacher_seconds(rounds, inner, training.batch_size, inspection),
-        evaluation_seconds=_evaluation_seconds(spec, inner, updates, inspection),
+        teacher_seconds=_teacher_seconds(spec, recipe, inspection),
+        evaluation_seconds=_evaluation_seconds(spec, recipe, inspection),
     )
 
 
-def _teacher_seconds(rounds: int, inner: int, batch: int, inspection: Inspection | None) -> float | None:
-    """Each inner step takes one pass there and back, each round one more to label its images."""
+def _recipe(spec: JobSpec, inspection: Inspection | None) -> Recipe:
+    """The method's recipe for the teacher as far as it is known, with the job's own amounts."""
+    has_bn = inspection is None or inspection.bn_statistics
+    shape = _input_shape(spec, inspection)
+    channels = shape[0] if shape is not None else 1
+    recipe = get_method(spec.method.name).recipe_for(teacher_has_bn=has_bn, channels=channels)
+    return recipe.with_settings(spec.training)
+
+
+def _teacher_seconds(spec: JobSpec, recipe: Recipe, inspection: Inspection | None) -> float | None:
+    """Each inner step takes one pass there and back, each round one more to label its images.
+
+    With single images the teacher labels batches of views as well.
+    """
     timing = inspection.timing if inspection is not None else None
     if timing is None or not timing.images:
         return None
     forward, back = timing.forward_milliseconds, timing.backward_milliseconds
-    milliseconds = rounds * (inner * (forward + back) + forward) * batch / timing.images
-    return round(milliseconds / 1000, 1)
+    a_batch = recipe.inner_steps * (forward + back) + (1 + recipe.labelled_batches) * forward
+    return round(spec.budget.steps * a_batch * spec.training.batch_size / timing.images / 1000, 1)
 
 
-def _evaluation_seconds(
-    spec: JobSpec, inner: int, updates: int, inspection: Inspection | None
-) -> float | None:
+def _evaluation_seconds(spec: JobSpec, recipe: Recipe, inspection: Inspection | None) -> float | None:
     if inspection is None or inspection.timing is None or not inspection.timing.images:
         return None
     timing, teacher, shape = inspection.timing, inspection.macs, _input_shape(spec, inspection)
@@ -76,7 +86,14 @@ def _evaluation_seconds(
         return None
     student = _student_macs(spec, inspection) or teacher
     batch, rounds = spec.training.batch_size, spec.budget.steps
-    macs = round_macs(teacher, student, batch=batch, inner_steps=inner, student_steps=updates)
+    macs = round_macs(
+        teacher,
+        student,
+        batch=batch,
+        inner_steps=recipe.inner_steps,
+        student_steps=recipe.student_steps,
+        labelled_views=recipe.labelled_batches,
+    )
     pass_seconds = timing.forward_milliseconds / 1000 / timing.images
     budget = EvaluationBudget(shape, teacher, student, macs)
     return round(budget.expected_seconds(rounds, macs / teacher * pass_seconds), 1)
@@ -100,10 +117,8 @@ def memory_bytes(spec: JobSpec, inspection: Inspection | None = None) -> int | N
     shape = _input_shape(spec, inspection)
     if shape is None:
         return None
-    training, values = spec.training, math.prod(shape)
-    pool = training.pool_batches
-    pool = get_method(spec.method.name).pool_batches if pool is None else pool
-    images: int = training.batch_size * values * (pool * POOL_BYTES + BATCHES_AT_WORK * FLOAT_BYTES)
+    values, pool = math.prod(shape), _recipe(spec, inspection).pool_batches
+    images: int = spec.training.batch_size * values * (pool * POOL_BYTES + BATCHES_AT_WORK * FLOAT_BYTES)
     width = spec.student.args.get("width", 0)
     parameters = width * values if spec.student.architecture == "mlp8" else 9 * width**2
     teacher = inspection.bytes if inspection is not None else 0

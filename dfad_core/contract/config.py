@@ -166,9 +166,10 @@ class TrainingConfig:
     """Batches of past rounds that the student trains on again; 0: every student update has a new batch."""
     inner_steps: Annotated[int, Range(ge=1, le=10_000)] | None = None
     """Gradient steps on each batch, in methods that fit every batch anew (pixels, or generator and z)."""
-    student_optimizer: Literal["sgd", "adam"] = "adam"
+    student_optimizer: Literal["sgd", "adam"] | None = None
     student_learning_rate: Annotated[float, Range(gt=0, le=10)] | None = None
-    """Peak learning rate of the student; None: the default of its optimizer."""
+    """Peak learning rate of the student; None: the method's own, or the default of an optimizer that the job
+    sets."""
     generator_learning_rate: Annotated[float, Range(gt=0, le=10)] = 1e-3
     """Adam's learning rate for the generator; 1e-3 as in DFAD."""
     weight_decay: Annotated[float, Range(ge=0, le=1)] = 5e-4

@@ -71,15 +71,14 @@ def round_macs(
     batch: int,
     inner_steps: int,
     student_steps: int,
-    labels_views: bool = False,
+    labelled_views: int = 0,
 ) -> int:
     """Multiply-accumulates of one round of training, without those of the generator.
 
     Each inner step is a pass forward and back through both networks. The teacher then labels the batch, and
-    the student is updated `student_steps` times; with `labels_views` the teacher labels the images of each
-    of these updates as well.
+    the student is updated `student_steps` times, and the teacher labels `labelled_views` batches for that.
     """
-    teacher = teacher_macs * (3 * inner_steps + 1 + (student_steps if labels_views else 0))
+    teacher = teacher_macs * (3 * inner_steps + 1 + labelled_views)
     return batch * (teacher + 3 * student_macs * (inner_steps + student_steps))
 
 

@@ -7,6 +7,7 @@ where the papers keep a folder of images or make new ones. Terms on BN statistic
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,20 +29,52 @@ class Method:
     notes: str
     """What it does, in the terms of its paper, and how it differs from the paper."""
     recipe: Recipe
+    """The recipe, for all teachers unless one of the following is there."""
     recipe_without_bn: Recipe | None = None
-    """The recipe for a teacher without BN; None: `recipe` without the terms on BN."""
+    """For a teacher without BN; None: `recipe` without the terms on BN."""
+    recipe_in_colour: Recipe | None = None
+    """For a teacher with BN whose images have several channels; None: `recipe`."""
     needs_bn: bool = False
     """Whether nothing but the teacher's BN statistics keeps its images close to the training data."""
-    student_steps: int = 20
-    """Student updates in each round, unless the job sets them."""
-    pool_batches: int = 50
-    """Batches in the pool, unless the job sets them."""
-    inner_steps: int = 1
-    """Gradient steps on the images of one round, unless the job sets them."""
+
+    def recipe_for(self, *, teacher_has_bn: bool, channels: int) -> Recipe:
+        """The recipe for such a teacher, whose images have so many channels."""
+        if not teacher_has_bn:
+            return self.recipe_without_bn or self.recipe
+        return (self.recipe_in_colour if channels > 1 else None) or self.recipe
 
 
 _FANG = "Fang et al. 2019, arXiv 1912.11006"
 _QU = "Qu, Wang, Xiao, ICASSP 2021, arXiv 2102.11638"
+
+_COLLAGES = Recipe(
+    source="collages",
+    adversarial_weight=0.0,
+    imitation="kl",
+    temperature=4.0,
+    single_images=True,
+    chosen_images=True,
+    start_from_teacher=True,
+    view_uses=2,
+    student_learning_rate=4e-3,
+    student_steps=80,
+    pool_batches=150,
+    inner_steps=0,
+)
+
+_FITTED_COLLAGES = dataclasses.replace(
+    _COLLAGES,
+    source="pixels",
+    first_images="collages",
+    search_rate=0.1,
+    search_decay=0.8,
+    bn_weight=100.0,
+    bn_distance="divergence",
+    one_hot_weight=0.5,
+    student_optimizer="sgd",
+    student_learning_rate=0.1,
+    inner_steps=20,
+)
 
 _ROWS = (
     Method(
@@ -100,17 +133,20 @@ _ROWS = (
         "best",
         title="Best for time spent",
         source="this project",
-        summary="adversarial training with BN statistics, or procedural images without BN; averaged weights",
-        notes="""For a teacher with BN: the adversarial discrepancy with terms on BN statistics and one-hot
-        logits, which keep the images close to the training data. In an ablation at equal time, activation
-        regularizer and virtual interpolation lowered accuracy: they cost too many rounds. For a teacher
-        without BN: level sets of random fields and squared errors of logits; at equal time, images of a
-        generator gave lower accuracy. The result is the running average of the student's weights.""",
-        recipe=Recipe(bn_weight=1.0, one_hot_weight=0.3, student_average=0.99),
-        recipe_without_bn=Recipe(
-            source="level_sets", adversarial_weight=0.0, imitation="squared", student_average=0.99
+        summary="drawn images in colour or without BN, adversarial training for grey images with BN",
+        notes="""For grey images and a teacher with BN: the adversarial discrepancy with terms on BN
+        statistics and one-hot logits, which keep the images close to the training data; the result is the
+        running average of the student's weights. In an ablation at equal time, activation regularizer and
+        virtual interpolation lowered accuracy: they cost too many rounds. For colour images, and for a
+        teacher without BN: `collages`.""",
+        recipe=Recipe(
+            bn_weight=1.0,
+            one_hot_weight=0.3,
+            student_average=0.99,
+            student_steps=5,
         ),
-        student_steps=5,
+        recipe_without_bn=_COLLAGES,
+        recipe_in_colour=_FITTED_COLLAGES,
     ),
     Method(
         "noise",
@@ -127,8 +163,8 @@ _ROWS = (
             adversarial_weight=0.0,
             imitation="kl",
             temperature=4.0,
+            inner_steps=0,
         ),
-        inner_steps=0,
     ),
     Method(
         "level_sets",
@@ -137,32 +173,26 @@ _ROWS = (
         summary="level sets of smooth random fields, no generator",
         notes="""Level sets of smooth random fields, labelled by the teacher. The paper's idea is to learn
         from procedural images. Differs in the images, and in having a teacher.""",
-        recipe=Recipe(source="level_sets", adversarial_weight=0.0),
-        student_steps=5,
-        inner_steps=0,
+        recipe=Recipe(
+            source="level_sets",
+            adversarial_weight=0.0,
+            student_steps=5,
+            inner_steps=0,
+        ),
     ),
     Method(
         "collages",
         title="Chosen collages",
         source="this project",
-        summary="drawn images of many families, chosen by the teacher's statistics, nothing generated",
+        summary="drawn images, chosen by and fitted to the teacher's statistics, no generator",
         notes="""Drawn images of five families (dead leaves, coloured noise, random shaders, random
         networks, contours), alone or two in one. Each image has a share, so that their statistics come close
         to those of the teacher's data. The student begins with the teacher's weights where both have the
         same layers, and is trained on single images, cropped, mirrored and mixed, which the teacher labels
-        again.""",
-        recipe=Recipe(
-            source="collages",
-            adversarial_weight=0.0,
-            imitation="kl",
-            temperature=4.0,
-            single_images=True,
-            chosen_images=True,
-            start_from_teacher=True,
-        ),
-        student_steps=40,
-        pool_batches=150,
-        inner_steps=0,
+        again. For a teacher with BN each batch is fitted in a few steps, by its pixels: to the BN statistics
+        and to classes of which all are equally frequent, each near the image's own.""",
+        recipe=_FITTED_COLLAGES,
+        recipe_without_bn=_COLLAGES,
     ),
     Method(
         "dafl",
@@ -195,9 +225,14 @@ _ROWS = (
         rectified pre-activations at matched stages; in the student, which trains on images from before the
         generator's update; in the generator (without tanh, with an affine last BN in the paper), and in
         having no gradient clipping (at norm 5 in the paper).""",
-        recipe=Recipe(adversarial="kl", imitation="kl_mean", attention_weight=250.0, same_batch=True),
-        student_steps=10,
-        pool_batches=0,
+        recipe=Recipe(
+            adversarial="kl",
+            imitation="kl_mean",
+            attention_weight=250.0,
+            same_batch=True,
+            student_steps=10,
+            pool_batches=0,
+        ),
     ),
     Method(
         "dfq",
@@ -235,11 +270,11 @@ _ROWS = (
             search_beta=0.9,
             imitation="kl",
             temperature=3.0,
+            student_steps=200,
+            pool_batches=400,
+            inner_steps=200,
         ),
         needs_bn=True,
-        student_steps=200,
-        pool_batches=400,
-        inner_steps=200,
     ),
     Method(
         "cmi",
@@ -262,11 +297,11 @@ _ROWS = (
             contrast_weight=0.8,
             imitation="kl",
             temperature=20.0,
+            student_steps=200,
+            pool_batches=400,
+            inner_steps=200,
         ),
         needs_bn=True,
-        student_steps=200,
-        pool_batches=400,
-        inner_steps=200,
     ),
     Method(
         "fast",
@@ -291,10 +326,10 @@ _ROWS = (
             one_hot_weight=0.4,
             imitation="kl",
             temperature=20.0,
+            student_steps=50,
+            pool_batches=400,
+            inner_steps=5,
         ),
-        student_steps=50,
-        pool_batches=400,
-        inner_steps=5,
     ),
     Method(
         "nayer",
@@ -322,10 +357,10 @@ _ROWS = (
             one_hot_weight=0.5,
             imitation="kl",
             temperature=20.0,
+            student_steps=100,
+            pool_batches=400,
+            inner_steps=30,
         ),
-        student_steps=100,
-        pool_batches=400,
-        inner_steps=30,
     ),
     Method(
         "mad",
@@ -361,10 +396,10 @@ _ROWS = (
             temperature=30.0,
             attention_weight=1.0,
             feature_exchange=True,
+            student_steps=50,
+            pool_batches=400,
+            inner_steps=5,
         ),
-        student_steps=50,
-        pool_batches=400,
-        inner_steps=5,
     ),
 )
 

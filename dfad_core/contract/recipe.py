@@ -5,8 +5,12 @@ A field `…_weight` is the weight of a term of `dfad_core.methods.terms`; at 0 
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Literal
+
+VIEWS_KEPT = 4
+"""Labelled batches of single images that serve in turn, where each serves for several updates."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,8 @@ class Recipe:
     """Rounds between fresh weights, for `every`."""
     search_rate: float = 1e-3
     """Adam's learning rate within a search."""
+    search_decay: float = 0.0
+    """Share of that rate by which it falls, linearly, within a search."""
     search_beta: float = 0.5
     """Adam's beta_1, within a search and for the common start."""
     noisy_labels: bool = False
@@ -32,11 +38,18 @@ class Recipe:
     teacher_batch_statistics: bool = False
     """The teacher's BN layers normalise by the batch instead of their stored statistics."""
 
+    first_images: Literal["noise", "collages"] = "noise"
+    """Where the images of `pixels` begin. From drawings, coarse grids are fitted beside the pixels, within
+    the range of pixels, and the requested classes are those nearest to the images."""
+
     # The loss of the generator, or of a search.
     adversarial: Literal["l1", "kl", "agreed", "jensen_shannon"] = "l1"
     """The gap between the two networks' logits that the generator maximises."""
     adversarial_weight: float = 1.0
     bn_weight: float = 0.0
+    bn_distance: Literal["norms", "divergence"] = "norms"
+    """The measure of the term on BN statistics: norms of differences, summed over layers (DeepInversion), or
+    the divergence of normal distributions, a mean over channels and layers (as in DFQ)."""
     one_hot_weight: float = 0.0
     class_entropy_weight: float = 0.0
     feature_norm_weight: float = 0.0
@@ -71,8 +84,21 @@ class Recipe:
     chosen_images: bool = False
     """Images of the pool have shares with which their statistics come near to the teacher's data
     (`dfad_core.methods.image_choice`). For `single_images`."""
+    view_uses: int = 1
+    """Updates in a round for which each labelled batch of `single_images` serves."""
     same_batch: bool = False
     """All updates of a round use the round's own batch (ZSKT)."""
+
+    # Optimizer and amounts, unless the job sets them.
+    student_optimizer: Literal["sgd", "adam"] = "adam"
+    student_learning_rate: float | None = None
+    """Peak rate of the student; None: the default of its optimizer."""
+    student_steps: int = 20
+    """Student updates in each round."""
+    pool_batches: int = 50
+    """Batches in the pool."""
+    inner_steps: int = 1
+    """Gradient steps on the images of one round; 0 where nothing is learned there."""
 
     start_from_teacher: bool = False
     """The student begins with the teacher's tensors that have the name and shape of its own, if they are half
@@ -80,3 +106,26 @@ class Recipe:
     student_average: float = 0.0
     """Decay of the running average of the student's weights, which is the result; 0: the weights themselves
     are."""
+
+    @property
+    def labelled_batches(self) -> int:
+        """Batches of views that the teacher labels in a round; 0 without `single_images`."""
+        if not self.single_images:
+            return 0
+        whole, rest = divmod(self.student_steps, VIEWS_KEPT * self.view_uses)
+        return whole * VIEWS_KEPT + min(rest, VIEWS_KEPT)
+
+    def with_settings(self, *settings: object) -> Recipe:
+        """This recipe with the attributes of `settings` that are called as its fields and are not None.
+
+        Where nothing is learned from gradients of images, their number stays 0. The learning rate of this
+        recipe is not used with another optimizer.
+        """
+        names = {field.name for field in dataclasses.fields(Recipe)}
+        own = {name: value for one in settings for name, value in vars(one).items() if name in names}
+        own = {name: value for name, value in own.items() if value is not None}
+        if self.inner_steps == 0:
+            own.pop("inner_steps", None)
+        if own.get("student_optimizer", self.student_optimizer) != self.student_optimizer:
+            own.setdefault("student_learning_rate", None)
+        return dataclasses.replace(self, **own)

@@ -49,3 +49,15 @@ def largest_count(batch: int, num_classes: int) -> int:
     """Largest number of times that one class can occur in a deal of `batch` classes, which may start and end
     inside a deck."""
     return min(batch, max(batch - 2, 0) // num_classes + 2)
+
+
+def nearest_order(scores_BK: NDArray[np.float32], dealt_B: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The dealt classes (B,) in another order: image by image, the largest score that is left goes first."""
+    wanted = np.bincount(dealt_B, minlength=scores_BK.shape[1])
+    order_B = np.full(len(dealt_B), -1, dtype=np.int64)
+    for place in np.argsort(-scores_BK, axis=None, kind="stable"):
+        image, label = divmod(int(place), scores_BK.shape[1])
+        if order_B[image] < 0 and wanted[label] > 0:
+            order_B[image] = label
+            wanted[label] -= 1
+    return order_B

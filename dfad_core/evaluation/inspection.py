@@ -53,7 +53,7 @@ def inspect_teacher(teacher: LoadedTeacher, *, offers: bool) -> Inspection:
         gradient=gradient,
         decided=answers,
         timing=timing,
-        methods=_advice(bn > 0, gradient, answers.confidence),
+        methods=_advice(bn > 0, shape[0], gradient, answers.confidence),
         students=_offers(teacher, network.parameters) if offers else None,
         notes=tuple(teacher.notes),
     )
@@ -97,12 +97,12 @@ def _noise_answers(logits_BK: Tensor, num_classes: int) -> NoiseAnswers:
     )
 
 
-def _advice(has_bn: bool, gradient: bool, confidence: float) -> tuple[MethodAdvice, ...]:
+def _advice(has_bn: bool, channels: int, gradient: bool, confidence: float) -> tuple[MethodAdvice, ...]:
     """Advice on each method of the catalogue: whether it suits such a teacher, and why."""
     advice = []
     for name, method in METHODS.items():
         suits, reason = True, method.summary
-        learns = method.inner_steps > 0
+        learns = method.recipe_for(teacher_has_bn=has_bn, channels=channels).inner_steps > 0
         if learns and not gradient:
             suits, reason = False, "the teacher gives no gradient that a generator could learn from"
         elif method.needs_bn and not has_bn:
@@ -112,8 +112,8 @@ def _advice(has_bn: bool, gradient: bool, confidence: float) -> tuple[MethodAdvi
         elif name == "best":
             reason = (
                 "the teacher's batch-norm statistics hold the images near its data"
-                if has_bn
-                else "without batch norm, procedural images did best where it could be measured"
+                if learns
+                else "drawn images did best for such teachers where it could be measured"
             )
         advice.append(MethodAdvice(name, suits, reason))
     return tuple(advice)

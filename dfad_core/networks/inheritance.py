@@ -25,13 +25,15 @@ def inherit(student: nn.Module, teacher: nn.Module, images_BCHW: Tensor) -> int:
     Nothing is copied, and 0 returned, where fewer than half of the student's kernels and matrices would be.
 
     A teacher whose BN is folded into its convolutions has none to copy. The student's BN layer behind a
-    copied layer is then given that mean and deviation which the teacher's layer has on `images_BCHW`.
+    copied layer is then given that mean and deviation which the teacher's layer has on `images_BCHW`, and
+    the copied kernels get the scale of the student's own.
     """
     own, other = student.state_dict(), teacher.state_dict()
     shared = {name for name, tensor in own.items() if name in other and other[name].shape == tensor.shape}
     kernels = [name for name, tensor in own.items() if tensor.dim() > 1]
     if sum(name in shared for name in kernels) < LEAST_SHARE * len(kernels):
         return 0
+    first_scales = {name: own[name].square().mean().sqrt() for name in kernels}
     for name in shared:
         own[name].copy_(other[name])
     layers = [name.removesuffix(".weight") for name in kernels if name in shared and name.endswith(".weight")]
@@ -46,6 +48,10 @@ def inherit(student: nn.Module, teacher: nn.Module, images_BCHW: Tensor) -> int:
         if isinstance(norm.weight, Tensor) and norm.weight.shape == std_C.shape:
             norm.weight.copy_(std_C)
             norm.bias.copy_(mean_C)  # type: ignore[operator]
+            # Folded kernels have scales of all sizes. Batch norm takes any, but a learning rate fits one.
+            kernel = own[f"{layer}.weight"]
+            scales_C = kernel.flatten(1).square().mean(1).sqrt().clamp_min(1e-12)
+            kernel.mul_((first_scales[f"{layer}.weight"] / scales_C).view(-1, *[1] * (kernel.dim() - 1)))
     return len(shared)
 
 

@@ -240,7 +240,11 @@ def student_result(trained: TrainedStudent) -> JobResult:
 
 def _training(trained: TrainedStudent) -> Training:
     config, training, runtime = trained.config, trained.training, resolve(trained.config)
-    recipe = resolve_recipe(config.method, teacher_has_bn=bool(bn_layers(trained.teacher.module)))
+    recipe = resolve_recipe(
+        config,
+        teacher_has_bn=bool(bn_layers(trained.teacher.module)),
+        student_has_bn=bool(bn_layers(trained.student)),
+    )
     return Training(
         method=config.method.name,
         weights=dataclasses.asdict(recipe),

@@ -10,7 +10,6 @@ from torch import nn
 
 from dfad_core.contract.errors import Stopped
 from dfad_core.contract.evaluation_plan import EvaluationBudget, bound_seconds, round_macs
-from dfad_core.contract.methods import get_method
 from dfad_core.data import PoolImages
 from dfad_core.data.random_streams import evaluation_seed
 from dfad_core.evaluation.fidelity import Fidelity, measure_fidelity
@@ -26,15 +25,14 @@ logger = logging.getLogger(__name__)
 
 def evaluation_budget(run: RunState) -> EvaluationBudget:
     """Cost of the two networks and of a round of their training, as the budget of the evaluation."""
-    training, teacher, student = run.config.training, run.teacher_macs, run.student_macs
-    inner_steps = training.inner_steps or get_method(run.config.method.name).inner_steps
+    teacher, student, recipe = run.teacher_macs, run.student_macs, run.recipe
     a_round = round_macs(
         teacher,
         student,
-        batch=training.batch_size,
-        inner_steps=inner_steps,
-        student_steps=run.student_steps,
-        labels_views=run.single_images is not None,
+        batch=run.config.training.batch_size,
+        inner_steps=recipe.inner_steps,
+        student_steps=recipe.student_steps,
+        labelled_views=recipe.labelled_batches,
     )
     return EvaluationBudget(run.config.input.shape, teacher, student, a_round)
 

@@ -52,7 +52,8 @@ def build_source(
     if recipe.source in LEARNED:
         generator = generator or Generator(training.latent_dim, training.generator_width, shape, pixels)
         return generator, training.latent_dim
-    drawings: NoiseImages | DrawnImages = DRAWN.get(recipe.source, NoiseImages)(shape, pixels)
+    drawn = recipe.first_images if recipe.source == "pixels" else recipe.source
+    drawings: NoiseImages | DrawnImages = DRAWN[drawn](shape, pixels)
     return drawings, drawings.latent_dim
 
 

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from dfad_core.contract.config import MIN_SLICE, DistillConfig
 from dfad_core.contract.errors import ShapeError
-from dfad_core.contract.methods import get_method
 from dfad_core.data import Batch, Pool, Streams
 from dfad_core.data.class_deck import ClassDeck
 from dfad_core.losses.virtual_interpolation import Mixing
@@ -88,7 +87,9 @@ class RunState:
         self._attached = contextlib.ExitStack()
 
         # The networks and their objectives.
-        self.recipe = resolve_recipe(config.method, teacher_has_bn=bool(bn_layers(teacher)))
+        self.recipe = resolve_recipe(
+            config, teacher_has_bn=bool(bn_layers(teacher)), student_has_bn=bool(bn_layers(student))
+        )
         self.teacher = _placed(teacher, device).eval()
         self.student = _placed(student, device).train()
         example_BCHW = torch.zeros(2, *config.input.shape, device=device)
@@ -109,7 +110,6 @@ class RunState:
         self.average = self._student_average()
 
         # The student's batches.
-        self.student_steps = training.student_steps or get_method(config.method.name).student_steps
         self.pool = self._empty_pool()
         self.single_images = self._single_images() if self.recipe.single_images else None
         self.extra_batches = ExtraBatches(self.recipe, config, self.generator, self.streams, self.pixels)
@@ -145,9 +145,7 @@ class RunState:
         return WeightAverage(self.student, decay) if decay else None
 
     def _empty_pool(self) -> Pool:
-        method, config = get_method(self.config.method.name), self.config
-        batches = config.training.pool_batches
-        batches = min(method.pool_batches if batches is None else batches, config.max_pool_batches)
+        batches = min(self.recipe.pool_batches, self.config.max_pool_batches)
         # Images that are fitted pixel by pixel exist in the pool alone, and so do single ones.
         least = 1 if self.recipe.source == "pixels" or self.recipe.single_images else 0
         return Pool(max(batches, least))
@@ -185,12 +183,12 @@ class RunState:
             return self.group.value_of_first(pixel_range(self.config.input, self.teacher))
 
     def _student_phase(self, learners: nn.Module, *, rate_as_tensor: bool) -> StudentPhase:
-        training = self.config.training
+        kind = self.recipe.student_optimizer
         optimizer = make_optimizer(
-            training.student_optimizer,
+            kind,
             list(learners.parameters()),
-            training.student_learning_rate or PEAK_RATES[training.student_optimizer],
-            training.weight_decay,
+            self.recipe.student_learning_rate or PEAK_RATES[kind],
+            self.config.training.weight_decay,
             rate_as_tensor=rate_as_tensor,
         )
         self.group.average_before_steps(optimizer)
@@ -207,18 +205,25 @@ class RunState:
         return GeneratorPhase(self.generator, optimizer, self.runtime)
 
     def _search_phase(self, label_embeddings_KE: Tensor | None) -> SearchPhase:
-        training = self.config.training
         labels = build_label_layer(self.recipe, self.config, label_embeddings_KE)
         return SearchPhase(
             self.generator,
             self.runtime,
             self.guard,
             recipe=self.recipe,
-            steps=training.inner_steps or get_method(self.config.method.name).inner_steps,
+            steps=self.recipe.inner_steps,
             deck=ClassDeck(self.config.num_classes, self.config.seed, self.group.rank, self.group.size),
             streams=self.streams,
             labels=None if labels is None else labels.to(self.runtime.device),
+            bounds=self._bounds(),
         )
+
+    def _bounds(self) -> tuple[Tensor, Tensor] | None:
+        """Black and white, (C, 1, 1) each, where they are known."""
+        if self.pixels.bounds is None:
+            return None
+        low, high = (values.to(self.runtime.device) for values in self.pixels.bounds)
+        return low, high
 
     def _thread_choice(self) -> ThreadChoice | None:
         """None where the config sets the number of threads, or several processes or a GPU do the work."""
@@ -315,6 +320,17 @@ class RunState:
     def choice(self) -> ImageChoice | None:
         """What chooses among the images of the pool, if the recipe has it."""
         return None if self.single_images is None else self.single_images.choice
+
+    def fitted_batch(self, record: Callable[[str, Tensor], None]) -> Batch:
+        """New images of the search, with what the choice of images reads."""
+        assert self.search_phase is not None
+        batch = self.search_phase.step(self.noise(), self.objective, self.student, record)
+        if self.choice is None:
+            return batch
+        images_BCHW = batch.images_BCHW.float()
+        return labelled_batch(
+            lambda: images_BCHW, self.objective, self.runtime, self.guard, choice=self.choice
+        )
 
     def batch_of_views(self) -> Batch:
         """Views of single images of the pool, labelled by the teacher."""

@@ -10,15 +10,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dfad_core.contract.recipe import Recipe
 from dfad_core.data import Batch, Streams
-from dfad_core.data.class_deck import ClassDeck
+from dfad_core.data.class_deck import ClassDeck, nearest_order
 from dfad_core.data.random_streams import seeded
 from dfad_core.methods.objective import Objective
 from dfad_core.networks.noisy_labels import NoisyLabels
+from dfad_core.networks.pixel_pyramid import PixelPyramid
 from dfad_core.training.distributed import current_group
 from dfad_core.training.finite_guard import MAX_SHARE, MIN_ROWS, FiniteGuard
 from dfad_core.training.generator_phase import Record, generator_loss, recording
@@ -66,10 +69,11 @@ class SearchPhase:
         deck: ClassDeck,
         streams: Streams,
         labels: NoisyLabels | None = None,
+        bounds: tuple[Tensor, Tensor] | None = None,
     ) -> None:
         self.module, self.steps = module, steps
         self._runtime, self._guard, self._recipe = runtime, guard, recipe
-        self._deck, self._streams, self._labels = deck, streams, labels
+        self._deck, self._streams, self._labels, self._bounds = deck, streams, labels, bounds
         self._group = current_group()
         self._rounds = 0
         self._no_update = self._adam([nn.Parameter(torch.zeros((), device=runtime.device))], 0.0)
@@ -88,24 +92,35 @@ class SearchPhase:
         Raises DivergedError if the loss is not finite although the teacher's logits are, or if fewer than two
         images have finite logits.
         """
-        z_BZ = generator_input
-        classes_B = torch.from_numpy(self._deck.deal(len(z_BZ))).to(z_BZ.device)
+        dealt_B = self._deck.deal(len(generator_input))
+        start = generator_input if self._recipe.source == "search" else self.module(generator_input).detach()
+        if self._recipe.first_images != "noise":
+            dealt_B = self._nearest(start, dealt_B, objective)
+        classes_B = torch.from_numpy(dealt_B).to(start.device)
         self._begin()
         origin = [p.detach().clone() for p in self.module.parameters()]
         with trainable(self.module), evaluating(student):
-            fit = self._fit(z_BZ, classes_B, objective, student, row_checks=self._guard.row_checks)
+            fit = self._fit(start, classes_B, objective, student, row_checks=self._guard.row_checks)
             if not fit.sound and not self._guard.row_checks:
                 self._restore(origin)
-                fit = self._fit(z_BZ, classes_B, objective, student, row_checks=True)
+                fit = self._fit(start, classes_B, objective, student, row_checks=True)
             # Several processes wait for each other: `_finish` lets the guard end all of them, by the loss.
             if len(fit.rows) >= MIN_ROWS or self._group.size == 1:
-                self._guard.count(len(z_BZ), len(fit.rows))
+                self._guard.count(len(start), len(fit.rows))
             self._finish(fit, origin)
         for name, value in fit.gaps:
             record(name, value)
         self._rounds += 1
         assert fit.batch is not None
         return fit.batch
+
+    def _nearest(
+        self, images_BCHW: Tensor, dealt_B: NDArray[np.int64], objective: Objective
+    ) -> NDArray[np.int64]:
+        """The dealt classes in an order in which each image is near its own: a few steps are enough then."""
+        with self._runtime.autocast():
+            logits_BK = objective.teacher_logits(images_BCHW)
+        return nearest_order(logits_BK.log_softmax(1).nan_to_num(-1e9).cpu().numpy(), dealt_B)
 
     def _begin(self) -> None:
         """Set the generator's weights to the start of the search."""
@@ -116,22 +131,24 @@ class SearchPhase:
             fresh_weights(self.module, int(self._streams.search.integers(2**62)))
 
     def _fit(
-        self, z_BZ: Tensor, classes_B: Tensor, objective: Objective, student: nn.Module, *, row_checks: bool
+        self, start: Tensor, classes_B: Tensor, objective: Objective, student: nn.Module, *, row_checks: bool
     ) -> Fit:
-        """One search.
+        """One search from z (B, Z) or from images.
 
         With `row_checks` it goes on without the images whose logits are not finite; where these are many, it
         ends with the images of least loss until then. Without `row_checks` nothing waits for the device:
         updates end at the first number that is not finite.
         """
-        variables, make_images = self._variables(z_BZ, classes_B)
-        adam = self._adam(variables, self._recipe.search_rate)
+        variables, make_images = self._variables(start, classes_B)
+        rate = self._recipe.search_rate
+        adam = self._adam(variables, rate)
         # A flag on the device: fused optimizers make no update while it is set.
-        stop = adam.found_inf = torch.zeros((), device=z_BZ.device)  # type: ignore[attr-defined]
+        stop = adam.found_inf = torch.zeros((), device=start.device)  # type: ignore[attr-defined]
         learned = list(self.module.parameters()) if self._start is not None else []
-        fit = Fit(torch.arange(len(z_BZ), device=z_BZ.device), torch.full_like(stop, torch.inf))
+        fit = Fit(torch.arange(len(start), device=start.device), torch.full_like(stop, torch.inf))
         fit.gradients = [torch.zeros_like(p) for p in learned]
-        for _ in range(self.steps):
+        for step in range(self.steps):
+            adam.param_groups[0]["lr"] = rate * (1 - self._recipe.search_decay * step / self.steps)
             loss, batch, gaps = self._look(make_images, fit.rows, classes_B, objective, student)
             while row_checks and not bool((finite_B := finite_rows(batch)).all()):
                 index = finite_B.nonzero().flatten()
@@ -205,11 +222,14 @@ class SearchPhase:
         return torch.optim.Adam(parameters, rate, betas=(self._recipe.search_beta, 0.999), fused=True)
 
     def _variables(
-        self, z_BZ: Tensor, classes_B: Tensor
+        self, start: Tensor, classes_B: Tensor
     ) -> tuple[list[nn.Parameter], Callable[[Tensor], Tensor]]:
         """The parameters that a search fits, and the function from indices to their images."""
+        if self._recipe.first_images != "noise":
+            pyramid = PixelPyramid(start, self._bounds)
+            return list(pyramid.parameters()), lambda rows: self._shifted(pyramid(rows))
         if self._recipe.source == "pixels":
-            pixels_BCHW = nn.Parameter(self.module(z_BZ).detach().clone())
+            pixels_BCHW = nn.Parameter(start.clone())
             return [pixels_BCHW], lambda rows: self._shifted(pixels_BCHW[rows])
         weights = list(self.module.parameters())
         if self._labels is not None:
@@ -217,7 +237,7 @@ class SearchPhase:
             fresh_weights(labels, int(self._streams.search.integers(2**62)))
             labels.requires_grad_(True)
             return [*weights, *labels.parameters()], lambda rows: self.module(labels(classes_B)[rows])
-        latent_BZ = nn.Parameter(z_BZ.clone())
+        latent_BZ = nn.Parameter(start.clone())
         return [*weights, latent_BZ], lambda rows: self.module(latent_BZ[rows])
 
     def _shifted(self, images_BCHW: Tensor) -> Tensor:

@@ -7,16 +7,17 @@ lie in the teacher's normalised space.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import islice, repeat
 
 import torch
 from torch import Tensor, nn
 
 from dfad_core.contract.config import DistillConfig
 from dfad_core.contract.errors import DivergedError, Stopped
-from dfad_core.contract.methods import get_method
+from dfad_core.contract.recipe import VIEWS_KEPT
 from dfad_core.data import Batch
 from dfad_core.data.batch import join
 from dfad_core.hooks import DistillResult, Hooks
@@ -180,7 +181,7 @@ def train_round(run: RunState, record: Record) -> Batch:
         batch, gaps = run.call(generator_step, run.noise())
         gaps.replay(record)
     elif run.search_phase is not None:
-        batch = run.search_phase.step(run.noise(), run.objective, run.student, record)
+        batch = run.fitted_batch(record)
     else:
         batch = run.new_batch()
     extra = run.extra_batches.make(run.objective, run.runtime, run.guard, len(batch), run.choice)
@@ -192,21 +193,36 @@ def train_round(run: RunState, record: Record) -> Batch:
         run.single_images.choose()
 
     # 2. The student: on single images of the pool, or on the round's own batch and then on the pool's.
-    for update in range(run.student_steps):
-        if run.single_images is not None:
-            student_batch = run.batch_of_views()
-        elif update == 0 or run.recipe.same_batch:
-            student_batch = batch
-        elif run.pool.capacity > 0:
-            student_batch = run.pool.draw(run.streams.pool)
-        else:
-            student_batch = extra[update - 1] if update <= len(extra) else run.new_batch()
+    for student_batch in islice(_student_batches(run, batch, extra), run.recipe.student_steps):
         run.call(student_step, student_batch, run.mixings(student_batch)).replay(record)
         if run.average is not None:
             run.average.update()
 
     run.clock.step += 1
     return batch
+
+
+def _student_batches(run: RunState, batch: Batch, extra: Sequence[Batch]) -> Iterator[Batch]:
+    """Batches for the student in a round, without end: `batch` is the round's own, `extra` the others.
+
+    Each is made or drawn when it is asked for, by the pool's random stream.
+    """
+    if run.single_images is not None:
+        while True:
+            views = []
+            for _ in range(VIEWS_KEPT):
+                views.append(run.batch_of_views())
+                yield views[-1]
+            yield from views * (run.recipe.view_uses - 1)
+    yield batch
+    if run.recipe.same_batch:
+        yield from repeat(batch)
+    if run.pool.capacity > 0:
+        while True:
+            yield run.pool.draw(run.streams.pool)
+    yield from extra
+    while True:
+        yield run.new_batch()
 
 
 def generator_step(run: RunState, z_BZ: Tensor) -> tuple[Batch, Gaps]:
@@ -342,7 +358,7 @@ def _report_start(monitor: Monitor, run: RunState) -> None:
 
 def _report_pool(monitor: Monitor, run: RunState) -> None:
     """An event where the method's own pool would take too much memory."""
-    pool_batches = get_method(run.config.method.name).pool_batches
+    pool_batches = run.recipe.pool_batches
     if run.config.training.pool_batches is None and pool_batches > run.pool.capacity > 0:
         size = pool_batches * run.config.pool_batch_bytes / 2**30
         text = (

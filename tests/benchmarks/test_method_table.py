@@ -15,6 +15,7 @@ from benchmarks.method_table import (
     methods_of,
 )
 from benchmarks.recipe_facts import UNRECORDED_REVISION, facts_of_line, recipe_facts, updates_a_round
+from dfad_core.contract.config import DistillConfig, InputConfig, MethodConfig
 from dfad_core.contract.methods import METHODS
 
 
@@ -43,17 +44,22 @@ def _row(line: dict[str, Any]) -> dict[str, str]:
     return dict(zip(head, rows[0], strict=True))
 
 
+def _facts(method: str, *, bn: bool) -> dict[str, Any]:
+    config = DistillConfig(InputConfig((1, 28, 28)), method=MethodConfig(method))
+    return recipe_facts(config, teacher_has_bn=bn)
+
+
 def test_methods_that_lose_their_bn_terms_with_a_teacher_without_bn() -> None:
-    incomplete = {name for name in METHODS if recipe_facts(name, teacher_has_bn=False)["missing_terms"]}
+    incomplete = {name for name in METHODS if _facts(name, bn=False)["missing_terms"]}
     known = {"nayer", "fast", "dfq", "mad", "cmi", "deepinversion", "spaceshipnet", "auto", "noise"}
     assert incomplete == known
-    assert "contrast" in recipe_facts("cmi", teacher_has_bn=False)["missing_terms"]
-    assert not any(recipe_facts(name, teacher_has_bn=True)["missing_terms"] for name in METHODS)
+    assert "contrast" in _facts("cmi", bn=False)["missing_terms"]
+    assert not any(_facts(name, bn=True)["missing_terms"] for name in METHODS)
 
 
 def test_the_default_trains_no_generator_without_bn() -> None:
-    assert recipe_facts("best", teacher_has_bn=True)["image_source"] == "generator"
-    assert recipe_facts("best", teacher_has_bn=False) == {"image_source": "level_sets", "missing_terms": []}
+    assert _facts("best", bn=True)["image_source"] == "generator"
+    assert _facts("best", bn=False) == {"image_source": "collages", "missing_terms": []}
 
 
 def test_rows_are_marked() -> None:

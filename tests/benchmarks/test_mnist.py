@@ -53,7 +53,9 @@ def test_from_files_to_the_last_line(
     assert line["image_source"] == "level_sets"
     assert line["missing_terms"] == []
     assert line["neighbour"] == (line["others_processors"] > LOAD_LIMIT)
-    assert line["updates_a_round"] == METHODS["best"].student_steps
+    assert (
+        line["updates_a_round"] == METHODS["best"].recipe_for(teacher_has_bn=False, channels=1).student_steps
+    )
     first, last = line["checkpoints"][0], line["curve"][-1]
     assert (first["step"], first["queries"], first["pflop"]) == (0, 0, 0)
     assert last["step"] == line["steps"]

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Self
 
-import torch
 from torch import Tensor, nn
 
 from dfad_core.contract.recipe import Recipe
-from dfad_core.losses.bn_statistics import bn_statistics
+from dfad_core.losses.bn_statistics import bn_divergence, bn_statistics
 from dfad_core.methods.terms.base import GeneratorTerm, GeneratorView
+from dfad_core.methods.terms.batch_moments import batch_moments
 from dfad_core.methods.terms.layer_inputs import LayerInputs
 from dfad_core.networks.batch_norm import bn_layers
+
+Distance = Callable[[Sequence[tuple[Tensor, Tensor, Tensor, Tensor]]], Tensor]
+
+DISTANCES: dict[str, Distance] = {"norms": bn_statistics, "divergence": bn_divergence}
+"""Name in a recipe -> the loss."""
 
 
 class BNStatistics(GeneratorTerm):
@@ -22,29 +28,27 @@ class BNStatistics(GeneratorTerm):
     weight_field = "bn_weight"
     needs_bn = True
 
-    def __init__(self, teacher: nn.Module) -> None:
+    def __init__(self, teacher: nn.Module, distance: Distance = bn_statistics) -> None:
+        self._distance = distance
         self._inputs = LayerInputs(teacher, bn_layers(teacher), _statistics)
 
     @classmethod
-    def build(cls, _recipe: Recipe, teacher: nn.Module, _example_BCHW: Tensor, /) -> Self:
-        """For the teacher's BN layers."""
-        return cls(teacher)
+    def build(cls, recipe: Recipe, teacher: nn.Module, _example_BCHW: Tensor, /) -> Self:
+        """For the teacher's BN layers, with the recipe's distance."""
+        return cls(teacher, DISTANCES[recipe.bn_distance])
 
     def recording(self) -> AbstractContextManager[None]:
         """Record the labelling pass."""
         return self._inputs.recording()
 
     def value(self, view: GeneratorView) -> Tensor:
-        """`losses.bn_statistics` of the labelling pass."""
-        return bn_statistics([(m, v, rm, rv) for m, v, rm, rv in self._inputs.take()])
+        """The distance of the labelling pass."""
+        return self._distance([(m, v, rm, rv) for m, v, rm, rv in self._inputs.take()])
 
 
 def _statistics(layer: nn.Module, features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The batch's mean and variance for each channel, and the layer's running ones: four (C,) tensors."""
-    # A variance from bfloat16 squares would be too coarse.
-    features = features.float()
-    dims = [d for d in range(features.dim()) if d != 1]
-    var_C, mean_C = torch.var_mean(features, dims, correction=0)
+    mean_C, var_C = batch_moments(features)
     running_mean_C, running_var_C = layer.running_mean, layer.running_var
     assert isinstance(running_mean_C, Tensor)
     assert isinstance(running_var_C, Tensor)

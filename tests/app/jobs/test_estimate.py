@@ -48,9 +48,21 @@ def test_an_inspected_teacher_tells_its_time_and_its_memory() -> None:
             "training": {"batch_size": 32, "inner_steps": 2, "pool_batches": 0},
         }
     )
-    before, after = estimate(spec), estimate(spec, from_json(Inspection, INSPECTION))
+    inspected = from_json(Inspection, INSPECTION | {"input": {"shape": [1, 32, 32]}, "bn_statistics": True})
+    before, after = estimate(spec), estimate(spec, inspected)
     assert (before.teacher_seconds, before.memory_bytes) == (None, None)
     # 100 rounds, in each two passes there and back and one there, of two times 16 images.
     assert after.teacher_seconds == 100 * (2 * 40 + 10) * 2 / 1000
     assert after.memory_bytes is not None
     assert after.memory_bytes > 1_000_000
+
+
+def test_a_teacher_that_labels_every_view_takes_its_time_for_them() -> None:
+    training = {"batch_size": 32, "student_steps": 4, "inner_steps": 2}
+    spec = JobSpec.model_validate(
+        {"student": {"architecture": "resnet8"}, "budget": {"steps": 100}, "training": training}
+    )
+    without_bn = from_json(Inspection, INSPECTION)
+    # 100 rounds, in each one pass for new images and four for views, of two times 16 images; no gradients.
+    assert estimate(spec, without_bn).teacher_seconds == 100 * 5 * 10 * 2 / 1000
+    assert estimate(spec, without_bn).generator_updates == 0

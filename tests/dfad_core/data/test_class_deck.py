@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dfad_core.data.class_deck import ClassDeck, largest_count
+from dfad_core.data.class_deck import ClassDeck, largest_count, nearest_order
 
 
 def test_a_thousand_classes_are_all_requested_within_eight_rounds_of_128() -> None:
@@ -40,3 +40,11 @@ def test_another_seed_deals_another_order_and_a_restored_deck_goes_on() -> None:
 def test_no_deal_exceeds_the_largest_count(num_classes: int, batch: int) -> None:
     deck = ClassDeck(num_classes, seed=3)
     assert all(np.bincount(deck.deal(batch)).max() <= largest_count(batch, num_classes) for _ in range(40))
+
+
+def test_dealt_classes_go_to_the_images_that_are_nearest_to_them() -> None:
+    scores = np.array([[0.9, 0.1, 0.0], [0.8, 0.0, 0.2], [0.5, 0.3, 0.2], [0.1, 0.2, 0.7]], np.float32)
+    assert nearest_order(scores, np.array([2, 1, 0, 0])).tolist() == [0, 0, 1, 2]
+    assert nearest_order(scores, np.array([2, 2, 1, 0])).tolist() == [0, 2, 1, 2]
+    even = nearest_order(np.zeros((6, 3), np.float32), np.array([0, 1, 2, 0, 1, 2]))
+    assert np.bincount(even).tolist() == [2, 2, 2]

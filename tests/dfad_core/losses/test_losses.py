@@ -8,7 +8,7 @@ import torch
 from dfad_core.losses.activation_boundary import activation_boundary
 from dfad_core.losses.agreed_divergence import agreed_divergence
 from dfad_core.losses.attention_transfer import attention_map, attention_transfer
-from dfad_core.losses.bn_statistics import bn_statistics
+from dfad_core.losses.bn_statistics import bn_divergence, bn_statistics
 from dfad_core.losses.class_entropy import class_entropy
 from dfad_core.losses.contrast import contrast
 from dfad_core.losses.discrepancy import discrepancy
@@ -44,6 +44,10 @@ CASES = {
         lambda x: bn_statistics([(x.mean(0), x.var(0, correction=0), *RUNNING)]),
         _draw(7, B, 6),
     ),
+    "bn_divergence": (
+        lambda x: bn_divergence([(x.mean(0), x.var(0, correction=0), *RUNNING)]),
+        _draw(7, B, 6),
+    ),
     "one_hot": (one_hot, STUDENT),
     "class_entropy": (class_entropy, STUDENT),
     "one_hot_wanted": (lambda x: one_hot(x, torch.arange(B) % K), STUDENT),
@@ -75,7 +79,7 @@ def test_gradient_is_that_of_the_value(name: str) -> None:
     assert torch.autograd.gradcheck(function, (x.clone().requires_grad_(),))
 
 
-@pytest.mark.parametrize("name", [n for n in CASES if n != "bn_statistics"])
+@pytest.mark.parametrize("name", [n for n in CASES if not n.startswith("bn_")])
 def test_bfloat16_inputs_give_float32(name: str) -> None:
     function, x = CASES[name]
     value = function(x.bfloat16())
@@ -117,6 +121,18 @@ def test_bn_statistics_by_hand() -> None:
     mean, var = torch.tensor([3.0, 4.0]), torch.tensor([1.0, 1.0])
     value = bn_statistics([(mean, var, torch.zeros(2), torch.tensor([1.0, 3.0]))] * 2)
     assert value.item() == pytest.approx(2 * (5 + 2))
+
+
+def test_bn_divergence_by_hand() -> None:
+    zero, one = torch.zeros(2), torch.ones(2)
+    same = (zero, one, zero, one)
+    assert bn_divergence([same]).item() == 0
+    # The second channel: 0.5 (variance 2 of 1, mean 1 off: 2 + 1 - 1 - ln 2).
+    layer = (torch.tensor([0.0, 1.0]), torch.tensor([1.0, 2.0]), zero, one)
+    expected = 0.5 * (2 - math.log(2)) / 2
+    assert bn_divergence([layer]).item() == pytest.approx(expected)
+    assert bn_divergence([layer, same]).item() == pytest.approx(expected / 2)
+    assert math.isfinite(bn_divergence([(zero, zero, zero, zero)]).item())
 
 
 def test_one_hot_by_hand() -> None:

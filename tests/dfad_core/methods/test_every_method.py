@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from dfad_core.contract.config import MethodConfig
+from dfad_core.contract.config import DistillConfig, InputConfig, MethodConfig
 from dfad_core.contract.errors import ConfigError
 from dfad_core.contract.methods import METHODS
+from dfad_core.contract.recipe import Recipe
 from dfad_core.data import Batch
 from dfad_core.methods import resolve_recipe
 from dfad_core.networks.batch_norm import normalising_by_batch
@@ -87,11 +88,15 @@ def test_a_seed_decides_everything(tiny, name: str) -> None:
     assert any(not torch.equal(a, b) for a, b in zip(first, weights(1), strict=True))
 
 
-def test_best_is_another_where_the_teacher_has_no_bn() -> None:
-    config = MethodConfig("best")
-    with_bn, without = (resolve_recipe(config, teacher_has_bn=bn) for bn in (True, False))
-    assert (with_bn.source, without.source) == ("generator", "level_sets")
-    assert with_bn.bn_weight > 0
+def test_best_trains_a_generator_for_grey_images_and_bn_alone() -> None:
+    def recipe(channels: int, *, bn: bool) -> Recipe:
+        config = DistillConfig(InputConfig((channels, 8, 8)), method=MethodConfig("best"))
+        return resolve_recipe(config, teacher_has_bn=bn)
+
+    assert recipe(1, bn=True).source == "generator"
+    assert recipe(1, bn=True).bn_weight > 0
+    assert recipe(3, bn=True) == METHODS["collages"].recipe
+    assert recipe(1, bn=False) == recipe(3, bn=False) == METHODS["collages"].recipe_without_bn
 
 
 def test_methods_say_where_they_come_from_and_where_they_differ() -> None:

@@ -1,11 +1,12 @@
 import contextlib
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from dfad_core.contract.config import MethodConfig
+from dfad_core.contract.config import DistillConfig, InputConfig, MethodConfig, TrainingConfig
 from dfad_core.contract.errors import ConfigError
 from dfad_core.contract.methods import METHODS
 from dfad_core.contract.recipe import Recipe
@@ -17,15 +18,25 @@ from dfad_core.methods.terms.contrast import Contrast
 from dfad_core.networks.batch_norm import bn_layers
 
 
+def _config(
+    method: str, channels: int = 1, training: TrainingConfig | None = None, **weights: Any
+) -> DistillConfig:
+    return DistillConfig(
+        InputConfig((channels, 8, 8)),
+        method=MethodConfig(method, **weights),
+        training=training or TrainingConfig(),
+    )
+
+
 def test_unknown_method() -> None:
     with pytest.raises(ConfigError) as caught:
-        resolve_recipe(MethodConfig("nothing"), teacher_has_bn=True)
+        resolve_recipe(_config("nothing"), teacher_has_bn=True)
     assert caught.value.code == "unknown_method"
 
 
 def test_the_job_overrides_the_method_and_zero_switches_off() -> None:
     recipe = resolve_recipe(
-        MethodConfig("auto", bn_weight=0, activation_weight=2.5, interpolation_labels="interpolated"),
+        _config("auto", bn_weight=0, activation_weight=2.5, interpolation_labels="interpolated"),
         teacher_has_bn=True,
     )
     assert (recipe.bn_weight, recipe.activation_weight) == (0, 2.5)
@@ -33,9 +44,38 @@ def test_the_job_overrides_the_method_and_zero_switches_off() -> None:
     assert recipe.interpolation_weight == METHODS["auto"].recipe.interpolation_weight
 
 
+def test_amounts_of_the_job_replace_those_of_the_method() -> None:
+    own = METHODS["fast"].recipe
+    recipe = resolve_recipe(_config("fast", training=TrainingConfig(pool_batches=0)), teacher_has_bn=True)
+    assert (recipe.student_steps, recipe.pool_batches, recipe.inner_steps) == (
+        own.student_steps,
+        0,
+        own.inner_steps,
+    )
+
+
+@pytest.mark.parametrize(
+    ("job", "student_has_bn", "optimizer", "rate"),
+    [
+        ({}, True, "sgd", 0.1),
+        ({}, False, "adam", None),
+        ({"student_optimizer": "adam"}, True, "adam", None),
+        ({"student_optimizer": "sgd"}, False, "sgd", None),
+        ({"student_learning_rate": 0.02}, True, "sgd", 0.02),
+        ({"student_optimizer": "adam", "student_learning_rate": 0.02}, True, "adam", 0.02),
+    ],
+)
+def test_the_students_optimizer(
+    job: dict[str, Any], student_has_bn: bool, optimizer: str, rate: float | None
+) -> None:
+    config = _config("collages", training=TrainingConfig(**job))
+    recipe = resolve_recipe(config, teacher_has_bn=True, student_has_bn=student_has_bn)
+    assert (recipe.student_optimizer, recipe.student_learning_rate) == (optimizer, rate)
+
+
 def test_no_bn_term_where_there_is_no_bn() -> None:
-    assert resolve_recipe(MethodConfig("dfad", bn_weight=3.0), teacher_has_bn=False).bn_weight == 0
-    assert resolve_recipe(MethodConfig("dfad", bn_weight=3.0), teacher_has_bn=True).bn_weight == 3
+    assert resolve_recipe(_config("dfad", bn_weight=3.0), teacher_has_bn=False).bn_weight == 0
+    assert resolve_recipe(_config("dfad", bn_weight=3.0), teacher_has_bn=True).bn_weight == 3
 
 
 def test_the_objective_holds_signs_and_leaves_out_zero_weights(tiny) -> None:
@@ -100,6 +140,19 @@ def test_a_pass_of_one_term_does_not_reach_the_others(tiny) -> None:
     beside = generator_loss(images, build_objective(recipe, teacher, student, example), student)
     assert beside.pop("contrast") > 0
     assert beside == alone
+
+
+def test_a_recipe_names_the_distance_of_the_bn_term(tiny) -> None:
+    networks = tiny.classifier(4).eval(), tiny.classifier(4, seed=1), torch.zeros(2, 1, 8, 8)
+    values = []
+    for distance in ("norms", "divergence"):
+        objective = build_objective(Recipe(bn_weight=1.0, bn_distance=distance), *networks)
+        (term,) = (term for _, term in objective.generator_terms if term.name == "bn_statistics")
+        with term.recording():
+            logits = networks[0](torch.randn(6, 1, 8, 8, generator=torch.Generator().manual_seed(0)))
+        values.append(term.value(GeneratorView(logits, logits)).item())
+    assert values[0] != values[1]
+    assert min(values) > 0
 
 
 def test_bn_statistics_by_hand(tiny) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from dfad_core.contract.config import InputConfig
 from dfad_core.contract.errors import DivergedError
 from dfad_core.methods.terms import GeneratorTerm, GeneratorView
 from dfad_core.training import runtime
@@ -49,8 +51,11 @@ def ignore(name: str, value: Tensor) -> None:
     """Records nothing."""
 
 
-def start(tiny, name: str, *, teacher: nn.Module | None = None, **changes) -> RunState:
+def start(
+    tiny, name: str, *, teacher: nn.Module | None = None, input: InputConfig | None = None, **changes
+) -> RunState:
     config = tiny.config(method={"name": name}, **{"inner_steps": 3, "student_steps": 1, **changes})
+    config = dataclasses.replace(config, input=input or config.input)
     torch.manual_seed(0)  # the generator's weights
     run = RunState(
         teacher or tiny.classifier(8), tiny.classifier(4, seed=1), None, config, runtime.resolve(config)
@@ -157,6 +162,26 @@ def test_images_without_finite_logits_are_left_out(tiny, monkeypatch, name: str,
     assert all(torch.isfinite(value).all() for value in figures)
     assert all(torch.isfinite(p).all() for p in run.generator.parameters())
     run.guard.raise_if_set()
+
+
+def test_fitted_drawings_are_legal_and_near_their_classes(tiny) -> None:
+    run = start(tiny, "collages", batch_size=32, input=InputConfig((1, 8, 8), mean=(0.5,), std=(0.25,)))
+    drawn: list[Tensor] = []
+    classes: list[Tensor] = []
+
+    def gap(view: GeneratorView) -> Tensor:
+        drawn.append(view.images_BCHW.detach().clone())
+        classes.append(view.classes_B)
+        return 1e6 * view.images_BCHW.mean()
+
+    observe(run, gap, alone=True)
+    batch = search(run)
+    assert -2 <= batch.images_BCHW.min() < batch.images_BCHW.max() <= 2  # black and white
+    assert not torch.equal(batch.images_BCHW, drawn[0])
+    counts = classes[0].bincount(minlength=tiny.classes)
+    assert counts.max() - counts.min() <= 1
+    answers = run.objective.teacher_logits(drawn[0]).argmax(1)
+    assert (answers == classes[0]).float().mean() > 1 / tiny.classes
 
 
 @pytest.mark.parametrize("name", SEARCHES)

@@ -1,21 +1,50 @@
 """Students of single images of the pool, and students that begin with their teacher's weights."""
 
+import dataclasses
+
 import numpy as np
+import pytest
 import torch
 
+from dfad_core.contract.methods import METHODS
 from dfad_core.data import Batch, Pool, Streams
 from dfad_core.hooks import DistillResult
+from dfad_core.methods import resolve_recipe
 from dfad_core.training.single_images import FIRST_BATCHES, SingleImages
-from dfad_core.training.trainer import distill
+from dfad_core.training.trainer import Gaps, distill
 
 
-def test_the_pool_is_filled_first_and_every_view_is_labelled(tiny) -> None:
+@pytest.mark.parametrize("bn", [True, False])
+def test_the_pool_is_filled_first_and_views_are_labelled(tiny, *, bn: bool) -> None:
     for pool_batches, filled in ((4, 4), (FIRST_BATCHES + 2, FIRST_BATCHES)):
-        config = tiny.config(method={"name": "collages"}, steps=3, pool_batches=pool_batches)
-        history = distill(tiny.classifier(4), tiny.classifier(3, seed=1), config).history
+        config = tiny.config(
+            method={"name": "collages"}, steps=3, pool_batches=pool_batches, student_steps=10, inner_steps=2
+        )
+        recipe = resolve_recipe(config, teacher_has_bn=bn)
+        history = distill(tiny.classifier(4, bn=bn), tiny.classifier(3, seed=1), config).history
         first, second, third = (report["teacher_queries"] / config.training.batch_size for report in history)
-        assert second - first == third - second == 1 + config.training.student_steps
-        assert first >= filled + config.training.student_steps  # and probes of the range of pixels
+        new = 1 + (1 + 2 if bn else 0)  # its classes, the steps, and its statistics
+        assert second - first == third - second == new + recipe.labelled_batches
+        assert first >= filled + recipe.labelled_batches  # and probes of the range of pixels
+
+
+def test_a_labelled_batch_serves_several_updates(tiny, monkeypatch) -> None:
+    shown: list[torch.Tensor] = []
+    monkeypatch.setattr(
+        "dfad_core.training.trainer.student_step",
+        lambda _run, batch, _mixings: shown.append(batch.images_BCHW) or Gaps(),
+    )
+    rows = dict(METHODS)
+    rows["collages"] = dataclasses.replace(
+        rows["collages"],
+        recipe_without_bn=dataclasses.replace(rows["collages"].recipe_without_bn, view_uses=3),
+    )
+    monkeypatch.setattr("dfad_core.contract.methods.METHODS", rows)
+    config = tiny.config(method={"name": "collages"}, steps=1, student_steps=14)
+    assert resolve_recipe(config, teacher_has_bn=False).labelled_batches == 6
+    distill(tiny.classifier(4, bn=False), tiny.classifier(3, seed=1), config)
+    numbers = [next(n for n, other in enumerate(shown) if other is images) for images in shown]
+    assert numbers == [0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 12, 13]
 
 
 def test_batches_of_level_sets_are_chosen_from_like_the_others(tiny) -> None:
