@@ -20,7 +20,7 @@ from benchmarks.record import revision_text
 
 HEAD = (
     *("method", "settings", "recipe", "images from", "seeds"),
-    *("held out %", "of teacher", "agreement %", "test %", "of teacher"),
+    *("held out %", "of teacher", "agreement %", "on others %", "test %", "of teacher"),
     *("presentations", "distinct", "evenness", "confidence", "teacher / student / images / backward"),
     *("PFLOP", "s", "switched off", "other processes", "revision"),
 )
@@ -31,14 +31,15 @@ TEACHER_HEAD = (
     *("on", "revision"),
 )
 NOTE = (
-    "Median of the seeds (smallest to largest). *held out*: the last tenth of the training images, by which "
-    "settings may be chosen. It was compressed again (JPEG), the test images were not; the public teachers "
-    "have learned from it. *of teacher*: the median's share of the teacher's accuracy. *agreement*: share of "
-    "the held-out images in which student and teacher see the same class. *evenness*: entropy of the classes "
-    "that the teacher sees in the images shown, 1 where all are as frequent. *confidence*: its mean largest "
-    "probability for them. Next, shares of the time: forward passes of the teacher, the student's passes, "
-    "making images, and backward passes to the images through all networks. PFLOP: 10^15 operations of all "
-    "networks."
+    "Median of the seeds (smallest to largest). *held out*: the last tenth of the training images, by "
+    "which settings may be chosen. It was compressed again (JPEG), the test images were not; the public "
+    "teachers have learned from it. *of teacher*: the median's share of the teacher's accuracy. "
+    "*agreement*: share of the held-out images in which student and teacher see the same class; *on "
+    "others*: the same on training images of CIFAR-100, of other classes but as sharp as the test images."
+    " *evenness*: entropy of the classes that the teacher sees in the images shown, 1 where all are as "
+    "frequent. *confidence*: its mean largest probability for them. Next, shares of the time: forward "
+    "passes of the teacher, the student's passes, making images, and backward passes to the images "
+    "through all networks. PFLOP: 10^15 operations of all networks."
 )
 
 
@@ -94,6 +95,7 @@ def _cells(row: MethodRuns) -> Row:
         str(len(lines)),
         *_score(lines, "choosing_"),
         f"{100 * median(line['choosing_agreement'] for line in lines):.2f}",
+        _other_agreement(lines),
         *_score(lines, ""),
         *(f"{median(line[name] for line in lines):,.0f}" for name in ("presentations", "distinct_images")),
         *(f"{median(line[name] for line in lines):.2f}" for name in ("class_entropy", "teacher_confidence")),
@@ -104,6 +106,11 @@ def _cells(row: MethodRuns) -> Row:
         NOT_RECORDED if row.load is None else f"{row.load:.2f}",
         ", ".join(sorted({revision_text(line) for line in lines})),
     )
+
+
+def _other_agreement(lines: Sequence[Line]) -> str:
+    shares = [100 * line["other_agreement"] for line in lines if "other_agreement" in line]
+    return f"{median(shares):.2f}" if shares else "-"
 
 
 def _score(lines: Sequence[Line], prefix: str) -> tuple[str, str]:

@@ -104,6 +104,10 @@ PLANS = {
 TEACHERS = ("cifar10-resnet20-public", FOLDED, "cifar10-resnet56-public", *PLANS)
 
 
+OTHER_IMAGES = 5_000
+"""Images of `other_images`."""
+
+
 @dataclass(frozen=True)
 class Images:
     """Bytes (N, C, H, W) and their classes (N,)."""
@@ -134,6 +138,18 @@ def held_out_images(folder: Path) -> Images:
     """The last tenth of the training images: no teacher of `PLANS` has learned from them."""
     path = data_file(folder, "cifar10-train.parquet")
     return Images(*load_images(path, first=_first_held_out(path)))
+
+
+def other_images(folder: Path) -> Images | None:
+    """The first training images of CIFAR-100, as many as are held out; None where its file is missing.
+
+    They were not compressed again, and no teacher has seen them or their classes.
+    """
+    try:
+        path = data_file(folder, "cifar100-train-0.parquet")
+    except DataMissing:
+        return None
+    return Images(*load_images(path, count=OTHER_IMAGES))
 
 
 def report_images(folder: Path) -> Images:

@@ -27,6 +27,8 @@ UPDATES_A_ROUND = {
 }  # fmt: skip
 """Student updates a round in the catalogue of revision 3648c7dadf, whose lines do not record them."""
 OTHER_UPDATES_A_ROUND = 20
+SOURCES_WITHOUT_BN = {"best": {"image_source": "level_sets"}}
+"""For a teacher without batch norm: sources of methods that have another one since lines record them."""
 UNRECORDED_REVISION = "3648c7dadf"
 
 
@@ -53,9 +55,9 @@ def facts_of_line(line: Line) -> dict[str, Any]:
     if "missing_terms" in line:
         return {name: line[name] for name in ("image_source", "missing_terms")}
     shape, has_bn = _usual_teacher(line["pair"].partition(":")[0])
-    return recipe_facts(
-        DistillConfig(InputConfig(shape), method=MethodConfig(line["method"])), teacher_has_bn=has_bn
-    )
+    config = DistillConfig(InputConfig(shape), method=MethodConfig(line["method"]))
+    facts = recipe_facts(config, teacher_has_bn=has_bn)
+    return facts if has_bn else facts | SOURCES_WITHOUT_BN.get(line["method"], {})
 
 
 @cache

@@ -39,8 +39,8 @@ class Work:
         recipe = resolve_recipe(config, teacher_has_bn=bool(bn_layers(teacher)))
         searches = recipe.source in ("search", "pixels")
         inner = recipe.inner_steps if searches else int(recipe.source == "generator")
-        self._gradient_images = inner * training.batch_size
-        """A round."""
+        self._gradient_images = inner * training.batch_size / recipe.images_every
+        """A round, on average."""
         images = recipe.student_steps * training.batch_size
         self._student_passes = images * (6 if recipe.interpolation_weight else 3)
         if recipe.adversarial_weight:

@@ -46,7 +46,7 @@ def estimate(spec: JobSpec, inspection: Inspection | None = None) -> Estimate:
     recipe, rounds = _recipe(spec, inspection), spec.budget.steps
     updates = recipe.student_steps
     return Estimate(
-        generator_updates=rounds * recipe.inner_steps,
+        generator_updates=_rounds_with_images(rounds, recipe) * recipe.inner_steps,
         student_updates=rounds * updates,
         student_images=rounds * updates * spec.training.batch_size,
         max_runtime_seconds=spec.budget.max_runtime_seconds,
@@ -65,8 +65,12 @@ def _recipe(spec: JobSpec, inspection: Inspection | None) -> Recipe:
     return recipe.with_settings(spec.training)
 
 
+def _rounds_with_images(rounds: int, recipe: Recipe) -> int:
+    return -(-rounds // recipe.images_every)
+
+
 def _teacher_seconds(spec: JobSpec, recipe: Recipe, inspection: Inspection | None) -> float | None:
-    """Each inner step takes one pass there and back, each round one more to label its images.
+    """Each inner step takes one pass there and back, each batch of new images one more to label it.
 
     With single images the teacher labels batches of views as well.
     """
@@ -74,8 +78,10 @@ def _teacher_seconds(spec: JobSpec, recipe: Recipe, inspection: Inspection | Non
     if timing is None or not timing.images:
         return None
     forward, back = timing.forward_milliseconds, timing.backward_milliseconds
-    a_batch = recipe.inner_steps * (forward + back) + (1 + recipe.labelled_batches) * forward
-    return round(spec.budget.steps * a_batch * spec.training.batch_size / timing.images / 1000, 1)
+    rounds = spec.budget.steps
+    new = _rounds_with_images(rounds, recipe) * (recipe.inner_steps * (forward + back) + forward)
+    views = rounds * recipe.labelled_batches * forward
+    return round((new + views) * spec.training.batch_size / timing.images / 1000, 1)
 
 
 def _evaluation_seconds(spec: JobSpec, recipe: Recipe, inspection: Inspection | None) -> float | None:
@@ -93,6 +99,7 @@ def _evaluation_seconds(spec: JobSpec, recipe: Recipe, inspection: Inspection | 
         inner_steps=recipe.inner_steps,
         student_steps=recipe.student_steps,
         labelled_views=recipe.labelled_batches,
+        images_every=recipe.images_every,
     )
     pass_seconds = timing.forward_milliseconds / 1000 / timing.images
     budget = EvaluationBudget(shape, teacher, student, macs)

@@ -72,14 +72,16 @@ def round_macs(
     inner_steps: int,
     student_steps: int,
     labelled_views: int = 0,
+    images_every: int = 1,
 ) -> int:
-    """Multiply-accumulates of one round of training, without those of the generator.
+    """Multiply-accumulates of one round of training, without those of the generator; a mean over rounds.
 
-    Each inner step is a pass forward and back through both networks. The teacher then labels the batch, and
-    the student is updated `student_steps` times, and the teacher labels `labelled_views` batches for that.
+    One round of `images_every` has new images: each inner step is a pass forward and back through both
+    networks, and the teacher then labels the batch. In each round the student is updated `student_steps`
+    times, and the teacher labels `labelled_views` batches for that.
     """
-    teacher = teacher_macs * (3 * inner_steps + 1 + labelled_views)
-    return batch * (teacher + 3 * student_macs * (inner_steps + student_steps))
+    images = (teacher_macs * (3 * inner_steps + 1) + 3 * student_macs * inner_steps) // images_every
+    return batch * (images + teacher_macs * labelled_views + 3 * student_macs * student_steps)
 
 
 @dataclass(frozen=True)

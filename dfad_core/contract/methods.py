@@ -57,7 +57,8 @@ _COLLAGES = Recipe(
     start_from_teacher=True,
     view_uses=2,
     student_learning_rate=4e-3,
-    student_steps=80,
+    student_steps=8,
+    images_every=10,
     pool_batches=150,
     inner_steps=0,
 )

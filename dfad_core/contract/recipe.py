@@ -95,10 +95,13 @@ class Recipe:
     """Peak rate of the student; None: the default of its optimizer."""
     student_steps: int = 20
     """Student updates in each round."""
+    images_every: int = 1
+    """Rounds for each round with new images, which is the first of them; in the others the student trains on
+    images of the pool alone."""
     pool_batches: int = 50
     """Batches in the pool."""
     inner_steps: int = 1
-    """Gradient steps on the images of one round; 0 where nothing is learned there."""
+    """Gradient steps on the images of a round; 0 where nothing is learned there."""
 
     start_from_teacher: bool = False
     """The student begins with the teacher's tensors that have the name and shape of its own, if they are half

@@ -33,6 +33,7 @@ def evaluation_budget(run: RunState) -> EvaluationBudget:
         inner_steps=recipe.inner_steps,
         student_steps=recipe.student_steps,
         labelled_views=recipe.labelled_batches,
+        images_every=recipe.images_every,
     )
     return EvaluationBudget(run.config.input.shape, teacher, student, a_round)
 

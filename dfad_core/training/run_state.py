@@ -341,6 +341,11 @@ class RunState:
         """Raise DivergedError if a loss was not finite; remove images whose logits are not finite."""
         if self.guard.raise_if_set(self.queries.images):
             self.pool.drop_not_finite()
+            self._choose_images()
+
+    def _choose_images(self) -> None:
+        if self.single_images is not None:
+            self.single_images.choose()
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next round depends on, as tensors, numbers and text."""
@@ -387,6 +392,7 @@ class RunState:
         if self.average is not None:
             self.average.load_state_dict(state["average"])
         self.pool.load_state_dict(state["pool"], self.runtime.device, self.runtime.storage_dtype)
+        self._choose_images()
         self.streams.load_state_dict(state["streams"])
         self.guard.load_state_dict(state["guard"])
         torch.set_rng_state(state["torch_stream"].cpu())

@@ -31,7 +31,7 @@ class SingleImages:
 
     def choose(self) -> None:
         """Choose anew, after images came or went."""
-        if self.choice is not None:
+        if self.choice is not None and len(self._pool) > 0:
             with region("choice of images"):
                 self._shares_N = self.choice.shares(self._pool.statistics_ND)
 

@@ -170,13 +170,29 @@ def _train(run: RunState, monitor: Monitor, hooks: Hooks, job: bytes) -> tuple[B
 
 
 def train_round(run: RunState, record: Record) -> Batch:
-    """One round: a batch of images labelled by the teacher, then `student_steps` updates of the student.
+    """One round: new images with the teacher's labels, if they are due, then updates of the student.
 
-    Returns the round's own batch. `record` gets every term's value.
+    Returns the round's own batch, or the newest one. `record` gets every term's value.
     """
     run.set_rates(run.spent())
+    images_are_due = run.clock.step % run.recipe.images_every == 0 or len(run.pool) == 0
+    batch, extra = new_images(run, record) if images_are_due else (run.pool.recent(1)[0], [])
 
-    # 1. Images: one update of the generator, or a search for a batch, or images drawn at random.
+    # The student: on single images of the pool, or on the round's own batch and then on the pool's.
+    for student_batch in islice(_student_batches(run, batch, extra), run.recipe.student_steps):
+        run.call(student_step, student_batch, run.mixings(student_batch)).replay(record)
+        if run.average is not None:
+            run.average.update()
+
+    run.clock.step += 1
+    return batch
+
+
+def new_images(run: RunState, record: Record) -> tuple[Batch, list[Batch]]:
+    """A batch of images and the extra batches, labelled by the teacher and in the pool.
+
+    The images come from one update of the generator, or a search for a batch, or are drawn at random.
+    """
     if run.generator_phase is not None:
         batch, gaps = run.call(generator_step, run.noise())
         gaps.replay(record)
@@ -191,15 +207,7 @@ def train_round(run: RunState, record: Record) -> Batch:
         while run.single_images.waits_for_images:
             run.pool.push(run.new_batch())
         run.single_images.choose()
-
-    # 2. The student: on single images of the pool, or on the round's own batch and then on the pool's.
-    for student_batch in islice(_student_batches(run, batch, extra), run.recipe.student_steps):
-        run.call(student_step, student_batch, run.mixings(student_batch)).replay(record)
-        if run.average is not None:
-            run.average.update()
-
-    run.clock.step += 1
-    return batch
+    return batch, extra
 
 
 def _student_batches(run: RunState, batch: Batch, extra: Sequence[Batch]) -> Iterator[Batch]:

@@ -50,7 +50,7 @@ def test_from_files_to_the_last_line(
     wanted = {"dataset", "pair", "method", "device", "teacher_accuracy", "student_accuracy", "seconds"}
     assert wanted <= line.keys()
     assert line["dataset"] == "mnist-test"
-    assert line["image_source"] == "level_sets"
+    assert line["image_source"] == "collages"
     assert line["missing_terms"] == []
     assert line["neighbour"] == (line["others_processors"] > LOAD_LIMIT)
     assert (

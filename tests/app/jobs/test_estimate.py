@@ -63,6 +63,6 @@ def test_a_teacher_that_labels_every_view_takes_its_time_for_them() -> None:
         {"student": {"architecture": "resnet8"}, "budget": {"steps": 100}, "training": training}
     )
     without_bn = from_json(Inspection, INSPECTION)
-    # 100 rounds, in each one pass for new images and four for views, of two times 16 images; no gradients.
-    assert estimate(spec, without_bn).teacher_seconds == 100 * 5 * 10 * 2 / 1000
+    # 100 rounds, new images in ten, four batches of views in each; of two times 16 images, no gradient.
+    assert estimate(spec, without_bn).teacher_seconds == (10 + 100 * 4) * 10 * 2 / 1000
     assert estimate(spec, without_bn).generator_updates == 0

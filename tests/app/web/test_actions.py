@@ -140,7 +140,7 @@ def test_methods_have_a_price_before_they_are_chosen() -> None:
 
     timing = {"images": 16, "threads": 1, "forward_milliseconds": 1.6, "backward_milliseconds": 3.2}
     students = [{"compression": c, "macs": 4000 // c} for c in (2, 4, 10)]
-    known = {"timing": timing, "macs": 4000, "students": students}
+    known = {"timing": timing, "macs": 4000, "students": students, "bn_statistics": True}
     found = offers(
         from_json(Inspection, {**known, "methods": [{"name": "noise", "suits": False, "reason": "no"}]})
     )

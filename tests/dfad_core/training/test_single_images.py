@@ -1,6 +1,7 @@
 """Students of single images of the pool, and students that begin with their teacher's weights."""
 
 import dataclasses
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 
 from dfad_core.contract.methods import METHODS
 from dfad_core.data import Batch, Pool, Streams
-from dfad_core.hooks import DistillResult
+from dfad_core.hooks import DistillResult, Hooks
 from dfad_core.methods import resolve_recipe
 from dfad_core.training.single_images import FIRST_BATCHES, SingleImages
 from dfad_core.training.trainer import Gaps, distill
@@ -18,14 +19,41 @@ from dfad_core.training.trainer import Gaps, distill
 def test_the_pool_is_filled_first_and_views_are_labelled(tiny, *, bn: bool) -> None:
     for pool_batches, filled in ((4, 4), (FIRST_BATCHES + 2, FIRST_BATCHES)):
         config = tiny.config(
-            method={"name": "collages"}, steps=3, pool_batches=pool_batches, student_steps=10, inner_steps=2
+            method={"name": "collages"}, steps=12, pool_batches=pool_batches, student_steps=10, inner_steps=2
         )
         recipe = resolve_recipe(config, teacher_has_bn=bn)
         history = distill(tiny.classifier(4, bn=bn), tiny.classifier(3, seed=1), config).history
-        first, second, third = (report["teacher_queries"] / config.training.batch_size for report in history)
-        new = 1 + (1 + 2 if bn else 0)  # its classes, the steps, and its statistics
-        assert second - first == third - second == new + recipe.labelled_batches
-        assert first >= filled + recipe.labelled_batches  # and probes of the range of pixels
+        queries = [report["teacher_queries"] / config.training.batch_size for report in history]
+        new = 1 + (1 + 2 if bn else 0)  # its statistics, its classes, and the steps
+        added = [after - before for before, after in pairwise(queries)]
+        expected = [recipe.labelled_batches] * 11
+        expected[recipe.images_every - 1] += new
+        assert added == expected
+        assert queries[0] >= filled + recipe.labelled_batches  # and probes of the range of pixels
+
+
+class _Checkpoints(Hooks):
+    def __init__(self) -> None:
+        self.of_step: dict[int, bytes] = {}
+
+    def checkpoint(self, step: int, data: bytes) -> None:
+        self.of_step[step] = data
+
+
+def test_a_run_resumed_between_two_rounds_with_new_images_ends_as_the_undisturbed_one(tiny) -> None:
+    config = tiny.config(method={"name": "collages"}, steps=14, precision="bfloat16", checkpoint_seconds=1e-9)
+    hooks = _Checkpoints()
+
+    def weights(resume: bytes | None = None) -> dict[str, torch.Tensor]:
+        networks = tiny.classifier(4, bn=False), tiny.classifier(3, seed=1)
+        result = distill(*networks, config, Hooks() if resume else hooks, resume=resume)
+        return {name: tensor.clone() for name, tensor in result.student.state_dict().items()}
+
+    undisturbed = weights()
+    assert hooks.of_step
+    for data in hooks.of_step.values():
+        resumed = weights(data)
+        assert all(torch.equal(resumed[name], tensor) for name, tensor in undisturbed.items())
 
 
 def test_a_labelled_batch_serves_several_updates(tiny, monkeypatch) -> None:
