@@ -136,7 +136,8 @@ class BudgetConfig:
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     steps: Annotated[int, Range(ge=1, le=10_000_000)] = 2000
-    """Rounds of training: one generator update and `student_steps` student updates each."""
+    """Rounds of training: `student_steps` updates of the student each. An update of the generator, or new
+    images, belong to each round or, for `collages`, to one of ten."""
     train_seconds: Annotated[float, Range(gt=0, le=2_592_000)] | None = None
     """If set, training ends after this many seconds instead, schedules follow the clock, and
     `steps` is only an upper bound. Such a run is not repeatable to the bit."""

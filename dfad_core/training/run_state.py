@@ -14,6 +14,7 @@ from dfad_core.contract.config import MIN_SLICE, DistillConfig
 from dfad_core.contract.errors import ShapeError
 from dfad_core.data import Batch, Pool, Streams
 from dfad_core.data.class_deck import ClassDeck
+from dfad_core.hooks import nothing
 from dfad_core.losses.virtual_interpolation import Mixing
 from dfad_core.methods import build_objective, resolve_recipe
 from dfad_core.methods.image_choice import ImageChoice
@@ -84,6 +85,8 @@ class RunState:
         self.guard = FiniteGuard(device, group=self.group)
         self.queries = Queries()
         """Of this process; after a resumption, of the whole run."""
+        self.sign_of_life: Callable[[], None] = nothing
+        """Called within rounds between their parts."""
         self._attached = contextlib.ExitStack()
 
         # The networks and their objectives.
@@ -216,7 +219,11 @@ class RunState:
             streams=self.streams,
             labels=None if labels is None else labels.to(self.runtime.device),
             bounds=self._bounds(),
+            between=self._give_sign,
         )
+
+    def _give_sign(self) -> None:
+        self.sign_of_life()
 
     def _bounds(self) -> tuple[Tensor, Tensor] | None:
         """Black and white, (C, 1, 1) each, where they are known."""

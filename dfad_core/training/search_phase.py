@@ -19,6 +19,7 @@ from dfad_core.contract.recipe import Recipe
 from dfad_core.data import Batch, Streams
 from dfad_core.data.class_deck import ClassDeck, nearest_order
 from dfad_core.data.random_streams import seeded
+from dfad_core.hooks import nothing
 from dfad_core.methods.objective import Objective
 from dfad_core.networks.noisy_labels import NoisyLabels
 from dfad_core.networks.pixel_pyramid import PixelPyramid
@@ -70,10 +71,12 @@ class SearchPhase:
         streams: Streams,
         labels: NoisyLabels | None = None,
         bounds: tuple[Tensor, Tensor] | None = None,
+        between: Callable[[], None] = nothing,
     ) -> None:
         self.module, self.steps = module, steps
         self._runtime, self._guard, self._recipe = runtime, guard, recipe
         self._deck, self._streams, self._labels, self._bounds = deck, streams, labels, bounds
+        self._between = between
         self._group = current_group()
         self._rounds = 0
         self._no_update = self._adam([nn.Parameter(torch.zeros((), device=runtime.device))], 0.0)
@@ -148,6 +151,7 @@ class SearchPhase:
         fit = Fit(torch.arange(len(start), device=start.device), torch.full_like(stop, torch.inf))
         fit.gradients = [torch.zeros_like(p) for p in learned]
         for step in range(self.steps):
+            self._between()
             adam.param_groups[0]["lr"] = rate * (1 - self._recipe.search_decay * step / self.steps)
             loss, batch, gaps = self._look(make_images, fit.rows, classes_B, objective, student)
             while row_checks and not bool((finite_B := finite_rows(batch)).all()):

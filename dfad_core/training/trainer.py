@@ -35,8 +35,24 @@ from dfad_core.training.run_state import RunState, saved_range
 from dfad_core.training.samples import grid
 
 RECALIBRATION_BATCHES = 16
+SIGN_SECONDS = 10.0
 CHECKPOINT_SHARE = 0.02
 """Largest share of the run's time that checkpoints may take: after a slow one the next waits longer."""
+
+
+class _SignOfLife:
+    """Asks `hooks.should_stop`, at most every `SIGN_SECONDS`, within a round that takes minutes.
+
+    That shows the caller that the work goes on. A stop takes effect after the round.
+    """
+
+    def __init__(self, hooks: Hooks) -> None:
+        self._hooks, self._last = hooks, time.monotonic()
+
+    def __call__(self) -> None:
+        if time.monotonic() - self._last > SIGN_SECONDS:
+            self._hooks.should_stop()
+            self._last = time.monotonic()
 
 
 @dataclass(frozen=True)
@@ -106,6 +122,7 @@ def distill(
             label_embeddings_KE=label_embeddings,
             pixels=pixels,
         )
+        run.sign_of_life = _SignOfLife(hooks)
         stack.callback(_release, run.student)
         stack.callback(run.close)
         budget = evaluation_budget(run)
@@ -205,6 +222,7 @@ def new_images(run: RunState, record: Record) -> tuple[Batch, list[Batch]]:
         run.pool.push(new_batch)
     if run.single_images is not None:
         while run.single_images.waits_for_images:
+            run.sign_of_life()
             run.pool.push(run.new_batch())
         run.single_images.choose()
     return batch, extra

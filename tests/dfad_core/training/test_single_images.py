@@ -56,6 +56,28 @@ def test_a_run_resumed_between_two_rounds_with_new_images_ends_as_the_undisturbe
         assert all(torch.equal(resumed[name], tensor) for name, tensor in undisturbed.items())
 
 
+class _Signs(Hooks):
+    def __init__(self) -> None:
+        self.count = 0
+
+    def should_stop(self) -> None:
+        self.count += 1
+
+
+def test_a_long_round_gives_signs_of_life(tiny, monkeypatch) -> None:
+    monkeypatch.setattr("dfad_core.training.trainer.evaluate", lambda *_: None)
+    counts = []
+    for seconds in (1000.0, 0.0):
+        monkeypatch.setattr("dfad_core.training.trainer.SIGN_SECONDS", seconds)
+        config = tiny.config(
+            method={"name": "collages"}, steps=1, pool_batches=6, inner_steps=4, student_steps=1
+        )
+        hooks = _Signs()
+        distill(tiny.classifier(4), tiny.classifier(3, seed=1), config, hooks)
+        counts.append(hooks.count)
+    assert counts[1] - counts[0] == 5 + 4  # batches of drawings until the pool is full, and steps
+
+
 def test_a_labelled_batch_serves_several_updates(tiny, monkeypatch) -> None:
     shown: list[torch.Tensor] = []
     monkeypatch.setattr(
