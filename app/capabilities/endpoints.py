@@ -27,11 +27,12 @@ class MethodView(BaseModel):
     """The paper, or who else."""
     summary: str
     student_steps: int
-    """Student updates a round, unless the job sets them; `best` has others for some teachers."""
+    """Student updates a round, unless the job sets them. Here and below: for a teacher of grey images with
+    batch norm; `best` and `collages` have others for other teachers."""
     pool_batches: int
-    """Batches in the pool, unless the job sets them; likewise."""
+    """Batches in the pool, unless the job sets them."""
     inner_steps: int
-    """Gradient steps spent on the images of one round, unless the job sets them; likewise."""
+    """Gradient steps spent on the images of one round, unless the job sets them."""
     parameters: dict[str, Any]
     """JSON Schema of `method` in a job, the same for all methods."""
 

@@ -168,6 +168,7 @@ class TrainingConfig:
     inner_steps: Annotated[int, Range(ge=1, le=10_000)] | None = None
     """Gradient steps on each batch, in methods that fit every batch anew (pixels, or generator and z)."""
     student_optimizer: Literal["sgd", "adam"] | None = None
+    """None: the method's own, which is Adam for students without batch norm."""
     student_learning_rate: Annotated[float, Range(gt=0, le=10)] | None = None
     """Peak learning rate of the student; None: the method's own, or the default of an optimizer that the job
     sets."""

@@ -60,4 +60,6 @@ def nearest_order(scores_BK: NDArray[np.float32], dealt_B: NDArray[np.int64]) ->
         if order_B[image] < 0 and wanted[label] > 0:
             order_B[image] = label
             wanted[label] -= 1
+            if not wanted.any():
+                break
     return order_B

@@ -24,9 +24,10 @@ class PixelPyramid(nn.Module):
 
     def __init__(self, images_BCHW: Tensor, bounds: tuple[Tensor, Tensor] | None) -> None:
         super().__init__()
-        self._bounds = bounds
+        self._bounds = None
         if bounds is not None:
-            shares = (images_BCHW - bounds[0]) / (bounds[1] - bounds[0])
+            low, high = self._bounds = bounds[0].to(images_BCHW), bounds[1].to(images_BCHW)
+            shares = (images_BCHW - low) / (high - low)
             images_BCHW = torch.logit(shares.clamp(0, 1) * (1 - 2 * MARGIN) + MARGIN)
         self.pixels = nn.Parameter(images_BCHW.clone())
         count, channels, height, width = images_BCHW.shape

@@ -218,19 +218,12 @@ class RunState:
             deck=ClassDeck(self.config.num_classes, self.config.seed, self.group.rank, self.group.size),
             streams=self.streams,
             labels=None if labels is None else labels.to(self.runtime.device),
-            bounds=self._bounds(),
+            bounds=self.pixels.bounds,
             between=self._give_sign,
         )
 
     def _give_sign(self) -> None:
         self.sign_of_life()
-
-    def _bounds(self) -> tuple[Tensor, Tensor] | None:
-        """Black and white, (C, 1, 1) each, where they are known."""
-        if self.pixels.bounds is None:
-            return None
-        low, high = (values.to(self.runtime.device) for values in self.pixels.bounds)
-        return low, high
 
     def _thread_choice(self) -> ThreadChoice | None:
         """None where the config sets the number of threads, or several processes or a GPU do the work."""

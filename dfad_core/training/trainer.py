@@ -192,8 +192,14 @@ def train_round(run: RunState, record: Record) -> Batch:
     Returns the round's own batch, or the newest one. `record` gets every term's value.
     """
     run.set_rates(run.spent())
-    images_are_due = run.clock.step % run.recipe.images_every == 0 or len(run.pool) == 0
-    batch, extra = new_images(run, record) if images_are_due else (run.pool.recent(1)[0], [])
+    if run.clock.step % run.recipe.images_every == 0:
+        batch, extra = new_images(run, record)
+        has_changed = True
+    else:
+        has_changed = fill_pool(run)  # after images without finite logits were removed
+        batch, extra = run.pool.recent(1)[0], []
+    if has_changed and run.single_images is not None:
+        run.single_images.choose()
 
     # The student: on single images of the pool, or on the round's own batch and then on the pool's.
     for student_batch in islice(_student_batches(run, batch, extra), run.recipe.student_steps):
@@ -220,12 +226,18 @@ def new_images(run: RunState, record: Record) -> tuple[Batch, list[Batch]]:
     extra = run.extra_batches.make(run.objective, run.runtime, run.guard, len(batch), run.choice)
     for new_batch in (batch, *extra):
         run.pool.push(new_batch)
-    if run.single_images is not None:
-        while run.single_images.waits_for_images:
-            run.sign_of_life()
-            run.pool.push(run.new_batch())
-        run.single_images.choose()
+    fill_pool(run)
     return batch, extra
+
+
+def fill_pool(run: RunState) -> bool:
+    """Fill the pool with drawings until single images can be taken from it; whether there were any to add."""
+    drawn = 0
+    while run.single_images is not None and run.single_images.waits_for_images:
+        run.sign_of_life()
+        run.pool.push(run.new_batch())
+        drawn += 1
+    return drawn > 0
 
 
 def _student_batches(run: RunState, batch: Batch, extra: Sequence[Batch]) -> Iterator[Batch]:

@@ -11,8 +11,10 @@ from dfad_core.contract.methods import METHODS
 from dfad_core.data import Batch, Pool, Streams
 from dfad_core.hooks import DistillResult, Hooks
 from dfad_core.methods import resolve_recipe
+from dfad_core.training import runtime
+from dfad_core.training.run_state import RunState
 from dfad_core.training.single_images import FIRST_BATCHES, SingleImages
-from dfad_core.training.trainer import Gaps, distill
+from dfad_core.training.trainer import Gaps, distill, train_round
 
 
 @pytest.mark.parametrize("bn", [True, False])
@@ -54,6 +56,18 @@ def test_a_run_resumed_between_two_rounds_with_new_images_ends_as_the_undisturbe
     for data in hooks.of_step.values():
         resumed = weights(data)
         assert all(torch.equal(resumed[name], tensor) for name, tensor in undisturbed.items())
+
+
+def test_a_pool_that_lost_images_is_filled_again_in_any_round(tiny) -> None:
+    config = tiny.config(method={"name": "collages"}, steps=3, pool_batches=4)
+    run = RunState(
+        tiny.classifier(4, bn=False), tiny.classifier(3, seed=1), None, config, runtime.resolve(config)
+    )
+    run.clock.start()
+    train_round(run, lambda *_: None)
+    run.pool.load_state_dict(Pool(4).state_dict(), torch.device("cpu"), torch.float32)
+    train_round(run, lambda *_: None)
+    assert len(run.pool) == 4
 
 
 class _Signs(Hooks):
