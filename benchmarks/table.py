@@ -244,7 +244,7 @@ def readme_figures() -> str:
 SOURCES = {
     "generator": "a trained generator",
     "level_sets": "a fixed procedure (no generator is trained)",
-    "collages": "drawings that the teacher's statistics choose (no generator is trained)",
+    "collages": "drawings that the teacher's answers choose (no generator is trained)",
 }
 """Image source of the default method -> how the README names it."""
 
