@@ -145,7 +145,7 @@ def jobs_of(teacher: str, count: int) -> list[Job]:
         (method,) = rng.choices(list(kind.methods), list(kind.methods.values()))
         low, high = (math.log(updates) for updates in kind.updates)
         updates = round(math.exp(low + (high - low) * rng.random() ** 0.6))  # rather many than few
-        rate = rng.choice([None, None, None, 0.01, 0.001])
+        rate = rng.choice([None, None, None, None, 0.003])
         jobs.append(Job(teacher, number, student, args, method, updates, rate, seed=number))
     return jobs
 
