@@ -3,11 +3,12 @@
     python -m benchmarks.calibration_jobs
     python -m benchmarks.calibration_jobs --only mnist --jobs 4 --no-record
 
-Every teacher gets `--jobs` jobs, drawn by its name and their number: methods, students, numbers of updates
-and seeds of all kinds. A line is one job with its accuracy; the student lies in `--folder`, so that
-`benchmarks.fidelity_calibration` can measure it anew. Jobs with a line and a student are not run again. All
-are scored on training images, which no report uses; the digits and MNIST teachers that are missing in
-`--folder` are trained first.
+Every teacher gets `--jobs` runs, drawn by its name and their number: methods, students, numbers of updates
+and seeds of all kinds. A run is stopped at some `STOPS` of its rounds, as by a user, and then resumed: each
+stop leaves the student of a stopped job, the end that of a complete one. A line is one student with its
+accuracy; the student lies in `--folder`, so that `benchmarks.fidelity_calibration` can measure it anew. Runs
+whose last line and student are there are not repeated. All are scored on training images, which no report
+uses; the digits and MNIST teachers that are missing in `--folder` are trained first.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from benchmarks.work import updates_a_round
 from dfad_core.contract.config import BudgetConfig, DistillConfig, InputConfig, MethodConfig, TrainingConfig
 from dfad_core.contract.errors import DivergedError, Stopped
 from dfad_core.formats import load_teacher
-from dfad_core.hooks import DistillResult, Hooks
+from dfad_core.hooks import DistillResult, Hooks, Progress
 from dfad_core.networks import build_classifier
 from dfad_core.training.trainer import distill
 from examples.digits import data as digits_data
@@ -45,7 +46,9 @@ FILE = RESULTS / "calibration_jobs.jsonl"
 FOLDER = ROOT / "calibration"
 """Teachers and students; git ignores it."""
 JOBS = 16
-"""Jobs of each teacher."""
+"""Runs of each teacher."""
+STOPS = (0.12, 0.35, 1.0)
+"""Shares of a run's rounds after which there is a student."""
 NUM_CLASSES = 10
 MNIST_ROWS, COLOUR_ROWS = 3_000, 3_000
 """Scored images."""
@@ -58,7 +61,18 @@ DIGITS_16 = InputConfig(
     (digits_data.STD / public_teachers.SCALE,),
 )
 MNIST_RESNET = ("resnet8", {"width": 16})
-PRINTED = ("student", "method", "updates", "learning_rate", "seconds", "accuracy", "teacher_accuracy")
+PRINTED = (
+    "teacher",
+    "number",
+    "share",
+    "student",
+    "method",
+    "updates",
+    "learning_rate",
+    "seconds",
+    "accuracy",
+    "teacher_accuracy",
+)
 
 
 @dataclass(frozen=True)
@@ -107,7 +121,7 @@ class Teacher:
 
 @dataclass(frozen=True)
 class Job:
-    """One job, as its line is known by."""
+    """One run, as its lines are known by."""
 
     teacher: str
     number: int
@@ -118,10 +132,9 @@ class Job:
     learning_rate: float | None
     seed: int
 
-    @property
-    def name(self) -> str:
-        """Name of the student's file."""
-        return f"{self.teacher}-{self.number:02d}"
+    def student_file(self, folder: Path, share: float) -> Path:
+        """Where the student lies that there is after `share` of the rounds."""
+        return folder / "students" / f"{self.teacher}-{self.number:02d}-{share:.2f}.pt"
 
 
 def teacher_names() -> list[str]:
@@ -249,20 +262,29 @@ def classes(module: nn.Module, x_BCHW: Tensor) -> Tensor:
     return torch.cat([module.eval()(part).argmax(1) for part in torch.split(x_BCHW, 250)])
 
 
-class _Trained(Hooks):
-    """Keeps the student as it is after training, and stops before it is evaluated."""
+class _Stops(Hooks):
+    """Stops a run after `rounds`, or after training, before the evaluation; keeps student and checkpoint."""
 
-    result: DistillResult | None = None
+    def __init__(self, rounds: int) -> None:
+        self._rounds, self._step = rounds, 0
+        self.result: DistillResult | None = None
+        self.state: bytes | None = None
+
+    def progress(self, progress: Progress) -> None:
+        self._step = progress.step
+
+    def checkpoint(self, step: int, data: bytes) -> None:
+        self.state = data
 
     def student_ready(self, result: DistillResult, *, complete: bool) -> None:
         self.result = result
 
     def should_stop(self) -> str | None:
-        return "the student is trained" if self.result is not None else None
+        return "enough" if self.result is not None or self._step >= self._rounds else None
 
 
-def trained_student(job: Job, teacher: Teacher) -> DistillResult:
-    """The student of a job, not evaluated. DivergedError where there is none."""
+def config_of(job: Job, teacher: Teacher) -> DistillConfig:
+    """The engine's config of a run."""
     config = DistillConfig(
         input=teacher.input,
         num_classes=NUM_CLASSES,
@@ -272,19 +294,27 @@ def trained_student(job: Job, teacher: Teacher) -> DistillResult:
         ),
         device="cpu",
         seed=job.seed,
+        progress_seconds=0,
         checkpoint_seconds=86_400,
     )
-    rounds = max(1, round(job.updates / updates_a_round(config, teacher.module)))
-    config = dataclasses.replace(config, budget=BudgetConfig(steps=rounds))
-    torch.manual_seed(job.seed)
-    hooks = _Trained()
-    try:
-        distill(teacher.module, build(job, teacher.input), config, hooks)
-    except (Stopped, DivergedError):
-        if hooks.result is None:
-            raise
-    assert hooks.result is not None
-    return hooks.result
+    rounds = max(len(STOPS), round(job.updates / updates_a_round(config, teacher.module)))
+    return dataclasses.replace(config, budget=BudgetConfig(steps=rounds))
+
+
+def trained_students(job: Job, teacher: Teacher) -> Iterator[tuple[float, DistillResult]]:
+    """Share of the rounds and student of every stop. DivergedError where a loss is not finite."""
+    config, state = config_of(job, teacher), None
+    for share in STOPS:
+        hooks = _Stops(max(1, round(share * config.budget.steps)))
+        torch.manual_seed(job.seed)
+        try:
+            distill(teacher.module, build(job, teacher.input), config, hooks, resume=state)
+        except Stopped:
+            if hooks.result is None:
+                raise
+        assert hooks.result is not None
+        state = hooks.state
+        yield share, hooks.result
 
 
 def build(job: Job, input: InputConfig) -> nn.Module:
@@ -294,41 +324,46 @@ def build(job: Job, input: InputConfig) -> nn.Module:
     )
 
 
-def run_job(job: Job, teacher: Teacher, folder: Path) -> dict[str, Any]:
-    """Train, store and score one student; the figures of its line."""
+def run_job(job: Job, teacher: Teacher, folder: Path) -> Iterator[dict[str, Any]]:
+    """Train, store and score the students of one run; the figures of their lines."""
     machine, start = MachineLoad(), time.monotonic()
-    result = trained_student(job, teacher)
-    seconds, others = time.monotonic() - start, machine.figures()
-    path = folder / "students" / f"{job.name}.pt"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(result.student.state_dict(), path)
+    for share, result in trained_students(job, teacher):
+        seconds = time.monotonic() - start
+        path = job.student_file(folder, share)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(result.student.state_dict(), path)
+        metrics = {k: v for k, v in result.metrics.items() if k not in ("threads", "step_seconds")}
+        yield {
+            "benchmark": "calibration_jobs",
+            **dataclasses.asdict(job),
+            "share": share,
+            "steps": result.steps,
+            "seconds": round(seconds, 1),
+            **scores(teacher, result.student),
+            "metrics": {name: round(value, 5) for name, value in metrics.items()},
+            **machine.figures(),
+        }
+
+
+def scores(teacher: Teacher, student: nn.Module) -> dict[str, float]:
+    """Accuracy of both, and the share of images to which both give the same class."""
     x, y = teacher.images()
-    of_teacher, of_student = classes(teacher.module, x), classes(result.student, x)
+    of_teacher, of_student = classes(teacher.module, x), classes(student, x)
     shares = {
         "accuracy": of_student == y,
         "teacher_accuracy": of_teacher == y,
         "agreement": of_student == of_teacher,
     }
-    metrics = {k: v for k, v in result.metrics.items() if k not in ("threads", "step_seconds")}
-    return {
-        "benchmark": "calibration_jobs",
-        **dataclasses.asdict(job),
-        "steps": result.steps,
-        "seconds": round(seconds, 1),
-        **{name: round(float(right.double().mean()), 4) for name, right in shares.items()},
-        "metrics": {name: round(value, 5) for name, value in metrics.items()},
-        **others,
-    }
+    return {name: round(float(right.double().mean()), 4) for name, right in shares.items()}
 
 
 def missing(names: Sequence[str], count: int, folder: Path) -> Iterator[Job]:
-    """Jobs without a line or a student: the first of every teacher, then the second ones, and so on."""
-    there = {(line["teacher"], line["number"]) for line in read(FILE)}
+    """Runs without their last line or student: the first of every teacher, then the second ones, ..."""
+    there = {(line["teacher"], line["number"]) for line in read(FILE) if line["share"] == STOPS[-1]}
     for number in range(count):
         for name in names:
             job = jobs_of(name, number + 1)[-1]
-            stored = (folder / "students" / f"{job.name}.pt").is_file()
-            if (name, number) not in there or not stored:
+            if (name, number) not in there or not job.student_file(folder, STOPS[-1]).is_file():
                 yield job
 
 
@@ -352,22 +387,12 @@ def main(arguments: list[str] | None = None) -> None:
             if job.teacher not in teachers:
                 teachers[job.teacher] = load(job.teacher, data, options.folder)
             try:
-                figures = run_job(job, teachers[job.teacher], options.folder)
+                for figures in run_job(job, teachers[job.teacher], options.folder):
+                    if not options.no_record:
+                        append(FILE, figures, device, about=about)
+                    print("STUDENT", *(f"{name}={figures[name]}" for name in PRINTED), flush=True)
             except DivergedError as error:
-                print(f"JOB {job.name} diverged: {error}", flush=True)
-                continue
-            if not options.no_record:
-                append(FILE, figures, device, about=about)
-            names_of = (
-                "student",
-                "method",
-                "updates",
-                "learning_rate",
-                "seconds",
-                "accuracy",
-                "teacher_accuracy",
-            )
-            print(f"JOB {job.name}", *(f"{name}={figures[name]}" for name in names_of), flush=True)
+                print(f"STUDENT {job} diverged: {error}", flush=True)
     except DataMissing as error:
         sys.exit(f"benchmarks.calibration_jobs: {error}")
 

@@ -142,6 +142,31 @@ class Evaluation(TypedDict, total=False):
     """Whether all that was planned was measured."""
 
 
+class AccuracyPrediction(TypedDict, total=False):
+    """Accuracy relative to the teacher's, 0 to 1, predicted without data from answers to drawn images.
+
+    `python -m benchmarks.fidelity_calibration` compares predictions with the truth."""
+
+    relative_accuracy: float | None
+    """The student's accuracy divided by the teacher's; None where nothing can be predicted."""
+    low: float | None
+    """Lower end of the interval."""
+    high: float | None
+    """Upper end of the interval."""
+    level: float
+    """Share of jobs that should lie in their interval."""
+    coverage: float
+    """Share of the calibration's jobs that lay in theirs, each with its teacher left out."""
+    jobs: int
+    """Number of jobs of known accuracy behind the prediction."""
+    teachers: int
+    """Number of their teachers."""
+    images: int
+    """Number of drawn images that were answered."""
+    reason: str | None
+    """Why nothing can be predicted, in a sentence; None where something is."""
+
+
 class Accuracy(TypedDict, total=False):
     """Share of right answers on labelled data that came with the job, 0 to 1."""
 
@@ -187,8 +212,8 @@ class ExportResult(TypedDict, total=False):
     """Share of images with the same class as the PyTorch student, 0 to 1."""
     images: int | None
     """Number of images of the check."""
-    agreement_with_teacher: float | None
-    """Share of images with the same class as the teacher, 0 to 1; int8 only."""
+    prediction: AccuracyPrediction | None
+    """Predicted accuracy of this file, from the same images as the student's; int8 only."""
     calibration_images: int | None
     """Number of images that set the ranges of activations; int8 only."""
     error: str | None
@@ -280,9 +305,10 @@ class JobResult(TypedDict, total=False):
     training: Training
     """How the student was trained."""
     fidelity: dict[str, float | None]
-    """Agreement with the teacher on synthetic inputs that were not trained on, by figure and source."""
-    fidelity_proof: dict[str, dict[str, float]]
-    """Figures that followed accuracy where it could be measured: rank correlation by data set."""
+    """How the student answers to drawn images, compared with the teacher, by figure and source: what the
+    prediction is made from."""
+    prediction: AccuracyPrediction | None
+    """Predicted accuracy; None where training was stopped, or by an earlier version."""
     evaluation: Evaluation | None
     """How `fidelity` was measured; None where training was stopped."""
     accuracy: Accuracy | None

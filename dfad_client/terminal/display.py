@@ -62,16 +62,7 @@ def outcome(result: JobResult) -> list[str]:
         lines.append(f"  {role:11} {name}, {parameters:,} parameters")
     if result.get("compression"):
         lines.append(f"  compression {result['compression']:.1f} times fewer parameters")
-    fidelity = result.get("fidelity") or {}
-    # Only those that followed accuracy, where the service says which.
-    shown = result.get("fidelity_proof") or fidelity
-    agreements = [
-        f"{value:.1%} of {key.removeprefix('agreement_').replace('_', ' ')}"
-        for key, value in fidelity.items()
-        if key in shown and key.startswith("agreement_") and value is not None
-    ]
-    if agreements:
-        lines.append(f"  fidelity    agrees with the teacher on {', '.join(agreements)} inputs")
+    lines += [f"  predicted   {text}" for text in prediction(result)]
     if basis := result.get("evaluation"):
         lines.append(f"  evaluation  {evaluation(basis)}")
     measured = result.get("accuracy")
@@ -87,18 +78,29 @@ def outcome(result: JobResult) -> list[str]:
     return lines
 
 
+def prediction(result: JobResult) -> list[str]:
+    """Predicted accuracy with its interval, or why there is none; nothing in results of earlier versions."""
+    if result.get("usable") is False:
+        return [f"nothing: {result.get('unusable_reason')}"]
+    judged = result.get("prediction")
+    if not judged:
+        return []
+    if judged["relative_accuracy"] is None:
+        return [f"nothing: {judged['reason']}"]
+    return [
+        f"{judged['relative_accuracy']:.0%} of the teacher's accuracy, {judged['level']:.0%} interval "
+        f"{judged['low']:.0%} to {judged['high']:.0%}, from {judged['jobs']} jobs of known accuracy"
+    ]
+
+
 def evaluation(about: Evaluation) -> str:
-    """The basis of the figures of fidelity."""
+    """The images behind the prediction."""
     took = duration(about["seconds"])
     if about["complete"]:
-        return f"{about['images']:,} images of each source, in {took}"
-    by_source = about.get("measured") or {}
-    images = (
-        f"{sum(by_source.values()):,} of {about['images'] * len(by_source):,} images" if by_source else "none"
-    )
+        return f"{sum((about.get('measured') or {}).values()):,} drawn images, in {took}"
     late = about["seconds"] >= about["bound_seconds"]
     why = f"its time, {duration(about['bound_seconds'])}, was over" if late else "it was stopped"
-    return f"{images}, in {took}: {why}"
+    return f"too few images, in {took}: {why}"
 
 
 def distilled(found: Json) -> list[str]:

@@ -7,7 +7,7 @@ import argparse
 from dfad_core.cli.lines import Lines
 from dfad_core.contract.errors import ConfigError, ExportError
 from dfad_core.contract.formats import EXPORTS, FORMATS
-from dfad_core.evaluation.suite import held_out_images
+from dfad_core.evaluation.held_out import held_out_images
 from dfad_core.formats.export import export
 from dfad_core.formats.metadata import StudentMetadata
 from dfad_core.formats.safetensors import load_student
@@ -31,7 +31,6 @@ def run(arguments: argparse.Namespace, lines: Lines) -> int:
     exports = export(
         [arguments.to],
         student,
-        None,
         metadata,
         held_out_images(metadata.input.shape, 0, None, 0),
         failed=lambda _name, why: faults.append(why),

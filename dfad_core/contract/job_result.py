@@ -53,6 +53,33 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class AccuracyPrediction:
+    """Accuracy relative to the teacher's, 0 to 1, predicted without data from answers to drawn images.
+
+    `python -m benchmarks.fidelity_calibration` compares predictions with the truth.
+    """
+
+    relative_accuracy: float | None = None
+    """The student's accuracy divided by the teacher's; None where nothing can be predicted."""
+    low: float | None = None
+    """Lower end of the interval."""
+    high: float | None = None
+    """Upper end of the interval."""
+    level: float = 0.0
+    """Share of jobs that should lie in their interval."""
+    coverage: float = 0.0
+    """Share of the calibration's jobs that lay in theirs, each with its teacher left out."""
+    jobs: int = 0
+    """Number of jobs of known accuracy behind the prediction."""
+    teachers: int = 0
+    """Number of their teachers."""
+    images: int = 0
+    """Number of drawn images that were answered."""
+    reason: str | None = None
+    """Why nothing can be predicted, in a sentence; None where something is."""
+
+
+@dataclass(frozen=True)
 class Accuracy:
     """Share of right answers on labelled data that came with the job, 0 to 1."""
 
@@ -100,8 +127,8 @@ class ExportResult:
     """Share of images with the same class as the PyTorch student, 0 to 1."""
     images: int | None = field(default=None, metadata=ABSENT)
     """Number of images of the check."""
-    agreement_with_teacher: float | None = field(default=None, metadata=ABSENT)
-    """Share of images with the same class as the teacher, 0 to 1; int8 only."""
+    prediction: AccuracyPrediction | None = field(default=None, metadata=ABSENT)
+    """Predicted accuracy of this file, from the same images as the student's; int8 only."""
     calibration_images: int | None = field(default=None, metadata=ABSENT)
     """Number of images that set the ranges of activations; int8 only."""
     error: str | None = field(default=None, metadata=ABSENT)
@@ -199,9 +226,10 @@ class JobResult(Document):
     training: Training
     """How the student was trained."""
     fidelity: Mapping[str, float | None] = field(default_factory=dict)
-    """Agreement with the teacher on synthetic inputs that were not trained on, by figure and source."""
-    fidelity_proof: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    """Figures that followed accuracy where it could be measured: rank correlation by data set."""
+    """How the student answers to drawn images, compared with the teacher, by figure and source: what the
+    prediction is made from."""
+    prediction: AccuracyPrediction | None = None
+    """Predicted accuracy; None where training was stopped, or by an earlier version."""
     evaluation: Evaluation | None = None
     """How `fidelity` was measured; None where training was stopped."""
     accuracy: Accuracy | None = None

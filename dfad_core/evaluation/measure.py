@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from dfad_core.contract.evaluation_plan import batch_size, held_out_count, images_within
 from dfad_core.contract.job_result import Accuracy
 from dfad_core.evaluation.accuracy import accuracy_over
+from dfad_core.evaluation.held_out import held_out_images
 from dfad_core.evaluation.latency import latency
-from dfad_core.evaluation.suite import held_out_images
 from dfad_core.evaluation.usability import Usability, usability
 from dfad_core.formats import LoadedTeacher
 from dfad_core.formats.labelled import Labelled

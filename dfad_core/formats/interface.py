@@ -9,7 +9,7 @@ TensorReader or NetworkReader, with `writes` those of Writer. `reader` and `writ
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -19,8 +19,11 @@ from torch import Tensor, nn
 from dfad_core.contract.config import InputConfig
 from dfad_core.contract.errors import TeacherRejected
 from dfad_core.contract.formats import DEFAULT, FORMATS, Format
+from dfad_core.contract.job_result import AccuracyPrediction
 from dfad_core.formats.metadata import StudentMetadata
 from dfad_core.hooks import Between, nothing
+
+Judged = Callable[[Callable[[Tensor], Tensor]], AccuracyPrediction]
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,6 @@ class ExportTask:
 
     student: nn.Module
     """On the CPU, in eval mode."""
-    teacher: nn.Module | None
     metadata: StudentMetadata
     calibration_BCHW: Tensor
     """Synthetic inputs that set the ranges of activations."""
@@ -122,6 +124,8 @@ class ExportTask:
     """The student in the formats that the row `needs`, by name."""
     between: Between = nothing
     """Called between two batches and while an exporter runs; may raise Stopped."""
+    judged: Judged | None = None
+    """The judge's prediction for a written student, by its function from images to logits."""
 
 
 @dataclass(frozen=True)

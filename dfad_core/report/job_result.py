@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import platform
 import resource
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from dfad_core.contract.errors import DivergedError, Stopped
 from dfad_core.contract.evaluation_plan import images_within
 from dfad_core.contract.formats import DEFAULT, EXPORTS, FORMATS
 from dfad_core.contract.job_result import (
+    AccuracyPrediction,
     ChosenStudent,
     Evaluation,
     ExportResult,
@@ -29,10 +30,12 @@ from dfad_core.contract.job_result import (
     Training,
 )
 from dfad_core.contract.serialization import from_json
+from dfad_core.evaluation.fidelity import compared
+from dfad_core.evaluation.judge import predicted
 from dfad_core.evaluation.measure import Measurements, Subjects, measure
-from dfad_core.evaluation.proof import proven
 from dfad_core.formats import LoadedTeacher
 from dfad_core.formats.export import Export, export
+from dfad_core.formats.interface import Judged
 from dfad_core.formats.labelled import Labelled
 from dfad_core.formats.metadata import StudentMetadata
 from dfad_core.formats.safetensors import student_bytes
@@ -195,18 +198,29 @@ class _Exports:
             pace(1)
 
         pace()
-        macs = trained.costs["student"].macs + trained.costs["teacher"].macs
+        macs = trained.costs["student"].macs
         export(
             names,
             trained.student.cpu(),
-            trained.teacher.module.cpu(),
             student_metadata(trained),
             synthetic_BCHW,
             checked_images=images_within(macs, len(synthetic_BCHW)),
+            judged=self._judged(pace) if trained.training.judge_sets else None,
             failed=failed,
             between=pace,
             ready=ready,
         )
+
+    def _judged(self, pace: Pace) -> Judged:
+        """The judge, for an export on the images that the student was judged by."""
+        trained = self._trained
+        training, shape = trained.training, trained.teacher.input.shape
+
+        def judged(run: Callable[[Tensor], Tensor]) -> AccuracyPrediction:
+            figures = compared(run, training.judge_sets, lambda _: pace())
+            return predicted(figures, shape, trained.teacher.num_classes, training.evaluation["images"])
+
+        return judged
 
 
 def student_result(trained: TrainedStudent) -> JobResult:
@@ -220,7 +234,7 @@ def student_result(trained: TrainedStudent) -> JobResult:
         compression=round(costs["teacher"].parameters / costs["student"].parameters, 3),
         training=_training(trained),
         fidelity=training.fidelity,
-        fidelity_proof=proven(),
+        prediction=training.prediction,
         evaluation=from_json(Evaluation, training.evaluation) if training.evaluation else None,
         student_chosen=trained.chosen,
         student_init=trained.initial,

@@ -13,7 +13,8 @@ from dfad_core.contract.evaluation_plan import EvaluationBudget, bound_seconds, 
 from dfad_core.data import PoolImages
 from dfad_core.data.random_streams import evaluation_seed
 from dfad_core.evaluation.fidelity import Fidelity, measure_fidelity
-from dfad_core.evaluation.suite import held_out_images, makers
+from dfad_core.evaluation.held_out import held_out_images
+from dfad_core.evaluation.judge import predicted
 from dfad_core.hooks import Hooks, Pace
 from dfad_core.training.run_state import RunState
 
@@ -50,12 +51,11 @@ def evaluate(run: RunState, hooks: Hooks, result: DistillResult, budget: Evaluat
     shape, seed = run.config.input.shape, evaluation_seed(run.config.seed)
     generator, latent_dim = _trained_source(run)
     plan, bound = budget.plan(result.steps), bound_seconds(result.seconds)
-    sources = makers(shape, seed, run.runtime.device, generator, latent_dim, pixels=run.pixels)
     a_round = result.seconds / max(1, result.steps)
     pace = Pace(
         hooks,
         "evaluating",
-        total=plan.passes(len(sources)),
+        total=plan.passes,
         bound_seconds=bound,
         expected_seconds=budget.fidelity_seconds(result.steps, a_round),
         later_seconds=budget.other_seconds(a_round) + hooks.later_seconds,
@@ -65,19 +65,19 @@ def evaluate(run: RunState, hooks: Hooks, result: DistillResult, budget: Evaluat
         fidelity = measure_fidelity(
             run.teacher,
             run.student,
-            sources,
             shape=shape,
-            seed=seed,
+            pixels=run.pixels,
             num_images=plan.images,
-            path_images=plan.path_images,
             pace=pace,
         )
     except Stopped as stopped:
         logger.info("evaluation is left out: %s", stopped.message)
     result.fidelity = fidelity.figures
+    result.judge_sets = fidelity.sets
+    result.prediction = predicted(fidelity.figures, shape, run.config.num_classes, plan.images)
     result.evaluation = {
         "images": plan.images,
-        "measured": fidelity.images,
+        "measured": {source: len(asked.images_BCHW) for source, asked in fidelity.sets.items()},
         "seconds": round(pace.seconds, 1),
         "bound_seconds": round(bound, 1),
         "complete": fidelity.complete,

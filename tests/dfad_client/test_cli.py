@@ -13,11 +13,21 @@ RESULT = {
     "teacher": {"architecture": "lenet5", "parameters": 61706},
     "student": {"architecture": "lenet5_half", "parameters": 15738},
     "compression": 3.92,
-    "fidelity": {"agreement_noise": 0.91, "divergence_noise": 0.2, "agreement_generator": 0.99},
-    "fidelity_proof": {"agreement_noise": {"digits": 0.9}},
+    "fidelity": {"agreement_drawn": 0.61, "divergence_drawn": 0.2},
+    "prediction": {
+        "relative_accuracy": 0.91,
+        "low": 0.86,
+        "high": 0.95,
+        "level": 0.9,
+        "coverage": 0.9,
+        "jobs": 208,
+        "teachers": 13,
+        "images": 1024,
+        "reason": None,
+    },
     "evaluation": {
         "images": 64,
-        "measured": {"noise": 64, "generator": 64},
+        "measured": {"drawn": 64, "chosen": 32},
         "seconds": 41.2,
         "bound_seconds": 60.0,
         "complete": True,
@@ -137,7 +147,7 @@ def test_submit_and_wait(run: Any, server: Any, fake: Any, end: str, code: int) 
         assert "diverged: The loss is NaN." in done.stdout
     if end == "succeeded":
         assert "15,738 parameters" in done.stdout
-        assert "91.0% of noise" in done.stdout
+        assert "91% of the teacher's accuracy" in done.stdout
         assert "not measured" in done.stdout
     quiet = run("submit", "t.pt", "--student", "lenet5_half", "--wait", "--json")
     assert quiet.exit_code == code

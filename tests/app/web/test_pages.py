@@ -118,12 +118,12 @@ def test_an_evaluation_is_counted_and_a_student_without_figures_is_shown(
 @pytest.mark.parametrize(
     ("evaluation", "text"),
     [
-        ({"complete": True}, "Measured on 64 images of each source, in 41 s."),
         (
-            {"measured": {"noise": 8, "procedural": 0}, "seconds": 61.0},
-            "Measured on 8 of 128 images, in 1 min 1 s: its time, 1 min 0 s, was over.",
+            {"complete": True, "measured": {"drawn": 64, "chosen": 32}},
+            "compared on 96 drawn images, in 41 s.",
         ),
-        ({}, "Measured on none, in 41 s: it was stopped."),
+        ({"seconds": 61.0}, "compared on too few images, in 1 min 1 s: its time, 1 min 0 s, was over."),
+        ({}, "compared on too few images, in 41 s: it was stopped."),
     ],
 )
 def test_a_result_says_what_its_figures_rest_on(
@@ -141,6 +141,44 @@ def test_a_result_says_what_its_figures_rest_on(
         assert held is not None
         assert lifecycle.succeed(session, held, from_json(JobResult, result))
     assert text in client.get(f"/ui/jobs/{job_id}").text
+
+
+@pytest.mark.parametrize(
+    ("changes", "on_page", "in_list"),
+    [
+        ({}, "90 % interval 86.0 % to 95.2 %, from 208 jobs", "91.4 %"),
+        (
+            {"relative_accuracy": None, "reason": "Too <large>."},
+            "No accuracy is predicted. Too &lt;large&gt;.",
+            "–",
+        ),
+    ],
+)
+def test_a_prediction_or_the_reason_why_there_is_none(
+    client: TestClient, submit: Submit, changes: dict[str, Any], on_page: str, in_list: str
+) -> None:
+    from app.db import session_scope
+    from app.jobs import lifecycle
+
+    job_id = submit().json()["id"]
+    judged = {
+        "relative_accuracy": 0.914,
+        "low": 0.86,
+        "high": 0.952,
+        "level": 0.9,
+        "coverage": 0.9,
+        "jobs": 208,
+    }
+    network = {"architecture": "mlp8", "latency_milliseconds": None}
+    result = {"teacher": network, "student": network, "prediction": {**judged, **changes}}
+    with session_scope() as session:
+        held = lifecycle.claim(session, job_id, "w")
+        assert held is not None
+        assert lifecycle.succeed(session, held, from_json(JobResult, result))
+    page = client.get(f"/ui/jobs/{job_id}").text
+    assert on_page in page
+    assert "91.4 %" in page or in_list == "–"
+    assert f">{in_list}</span>" in client.get("/").text
 
 
 def test_the_buttons_do_what_they_say(

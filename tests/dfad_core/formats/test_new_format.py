@@ -103,7 +103,7 @@ def test_a_format(tmp_path: Path, new_format: str) -> None:
     metadata = StudentMetadata("mlp8", {"width": 4}, 3, InputConfig(SHAPE))
     images = torch.randn(8, *SHAPE)
     (written,) = export(
-        [new_format], network, None, metadata, images, failed=lambda *why: failures.append(str(why))
+        [new_format], network, metadata, images, failed=lambda *why: failures.append(str(why))
     )
     assert (written.name, written.figures, failures) == (new_format, {"images": 4}, [])
     path = tmp_path / "student"

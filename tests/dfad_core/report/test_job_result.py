@@ -10,11 +10,14 @@ import pytest
 import torch
 
 from dfad_core.contract.config import DistillConfig, InputConfig
+from dfad_core.evaluation.judge import predicted
+from dfad_core.evaluation.judge_images import judge_sets
 from dfad_core.formats import LoadedTeacher, int8
 from dfad_core.formats.labelled import Labelled
 from dfad_core.hooks import DistillResult, Hooks, PhaseProgress
 from dfad_core.networks import build_classifier
 from dfad_core.networks.cost import Cost
+from dfad_core.networks.pixel_range import standardised
 from dfad_core.report.job_result import (
     TrainedStudent,
     later_seconds,
@@ -81,7 +84,7 @@ def test_a_teacher_that_gives_one_class_makes_no_usable_student(trained: Trained
     assert "class 7" in (found.result.unusable_reason or "")
     (report,) = [f.content.decode() for f in found.files if f.kind == "report"]
     assert "Not usable." in report
-    assert "Fidelity</h2>" not in report
+    assert "predicted" not in report.lower()
 
 
 def test_a_student_is_usable_where_classes_vary(trained: TrainedStudent) -> None:
@@ -184,11 +187,23 @@ def test_what_is_known_before_anything_is_measured(trained: TrainedStudent) -> N
 
 def test_a_report_of_what_was_not_measured_can_be_read(trained: TrainedStudent) -> None:
     pytest.importorskip("jinja2")
-    trained.training.evaluation.update(complete=False, measured={"noise": 8, "procedural": 0})
-    trained.training.fidelity = {"agreement_noise": 0.5}
+    trained.training.evaluation.update(complete=False)
+    trained.training.prediction = predicted({}, SHAPE, 10, 64)
     found = outcome(trained, SPEC, Watching("evaluating"))
     (page,) = [made.content.decode() for made in found.files if made.kind == "report"]
-    assert "fewer images than planned (64 of each source): 8 of noise, 0 of procedural" in page
+    assert "No accuracy is predicted. The evaluation did not come to its end." in page
+
+
+def test_eight_bits_are_judged_on_the_images_of_the_student(trained: TrainedStudent) -> None:
+    pytest.importorskip("onnxruntime")
+    sets = judge_sets(trained.teacher.module, SHAPE, standardised(1), 64)
+    trained.training.judge_sets = sets
+    exports = outcome(trained, {**SPEC, "exports": ["onnx", "int8"]}, Watching()).result.exports
+    assert exports["onnx"].prediction is None
+    judged = exports["int8"].prediction
+    assert judged is not None
+    assert judged.images == 64
+    assert "64 drawn images" in (judged.reason or "")
 
 
 def _with(trained: TrainedStudent, **changes: Any) -> TrainedStudent:

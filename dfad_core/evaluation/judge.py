@@ -1,0 +1,159 @@
+"""The judge: accuracy relative to the teacher's, predicted without data from answers to the judge's images.
+
+A linear function of a few features predicts the log odds of the relative accuracy. Its weights, and the
+interval around it, come from jobs of known accuracy (`python -m benchmarks.fidelity_calibration --write`).
+There is a prediction only for jobs like those: of such images and classes, with features within their range.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from dfad_core.contract.evaluation_plan import SHARES, Shape
+from dfad_core.contract.job_result import AccuracyPrediction
+from dfad_core.contract.serialization import from_json
+
+FILE = Path(__file__).with_name("judge.json")
+LEVEL = 0.9
+"""Share of jobs of new teachers whose relative accuracy should lie in its interval."""
+LARGEST_ODDS = 0.995
+"""Shares are taken as at most this, and as at least its complement, before they become log odds."""
+CLASSES_FACTOR = 2
+"""How many times more or fewer classes than the calibration's a teacher may have."""
+SLACK = 0.1
+"""How far a feature may lie outside of the calibration's, as a share of their range."""
+
+
+@dataclass(frozen=True)
+class Feature:
+    """A feature of the predictor: its mean, scale and range among the calibration's jobs, and its weight."""
+
+    name: str
+    mean: float
+    scale: float
+    low: float
+    high: float
+    weight: float
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The predictor, and what it was made from."""
+
+    features: tuple[Feature, ...]
+    intercept: float
+    below: float
+    """Half of the interval below the prediction, in log odds; `above` likewise."""
+    above: float
+    jobs: int
+    teachers: int
+    coverage: float
+    """Share of the jobs in their interval, each with its teacher left out of the calibration."""
+    correlation: float
+    """Spearman's, of predicted and true relative accuracy, with each job's teacher left out."""
+    sides: tuple[int, ...]
+    """Least and largest side of the images; `classes` likewise."""
+    classes: tuple[int, ...]
+    images: int
+    """Plain drawings of every job."""
+
+
+@cache
+def calibration() -> Calibration:
+    """The committed one."""
+    return from_json(Calibration, json.loads(FILE.read_text(encoding="utf-8")))
+
+
+def odds(share: float) -> float:
+    """Log odds of a share from 0 to 1."""
+    share = min(max(share, 1 - LARGEST_ODDS), LARGEST_ODDS)
+    return math.log(share / (1 - share))
+
+
+def share_of(log_odds: float) -> float:
+    """The inverse of `odds`."""
+    return 1 / (1 + math.exp(-log_odds))
+
+
+def features(signals: Mapping[str, float]) -> dict[str, float]:
+    """The features of the predictor, from the signals of all sources."""
+    made = {}
+    for source in SHARES:
+        own = {
+            name.removesuffix(f"_{source}"): v for name, v in signals.items() if name.endswith(f"_{source}")
+        }
+        made[f"agreement_{source}"] = odds(own["balanced_agreement"])
+        made[f"sure_agreement_{source}"] = odds(own["sure_agreement"])
+        made[f"correlation_{source}"] = odds((1 + own["correlation"]) / 2)
+        made[f"divergence_{source}"] = math.log(own["divergence"] + 1e-3)
+        made[f"teacher_confidence_{source}"] = odds(own["teacher_confidence"])
+    made["nuclear_norm_chosen"] = own["nuclear_norm"]
+    return made
+
+
+def log_odds(by: Calibration, signals: Mapping[str, float]) -> float:
+    """The predicted log odds of the relative accuracy."""
+    values = features(signals)
+    return by.intercept + sum(f.weight * (values[f.name] - f.mean) / f.scale for f in by.features)
+
+
+def predicted(
+    signals: Mapping[str, float],
+    shape: Shape,
+    num_classes: int,
+    num_images: int,
+    *,
+    by: Calibration | None = None,
+) -> AccuracyPrediction:
+    """The prediction for a student with these signals; the reason where the calibration allows none.
+
+    `signals` are those of all sources, {} where they were not measured in full, with `num_images` plain
+    drawings of `shape` (C, H, W).
+    """
+    by = by or calibration()
+    about = AccuracyPrediction(
+        level=LEVEL, coverage=by.coverage, jobs=by.jobs, teachers=by.teachers, images=num_images
+    )
+    reason = _objection(signals, shape, num_classes, num_images, by)
+    if reason is not None:
+        return dataclasses.replace(about, reason=reason)
+    middle = log_odds(by, signals)
+    low, high = share_of(middle - by.below), share_of(middle + by.above)
+    return dataclasses.replace(
+        about,
+        relative_accuracy=round(share_of(middle), 4),
+        low=0.0 if low < 1 - LARGEST_ODDS else round(low, 4),
+        high=1.0 if high > LARGEST_ODDS else round(high, 4),
+    )
+
+
+def _objection(
+    signals: Mapping[str, float], shape: Shape, num_classes: int, num_images: int, by: Calibration
+) -> str | None:
+    """Why nothing can be predicted, in a sentence; None if something can."""
+    if not signals:
+        return "The evaluation did not come to its end."
+    learned = f"the judge has learned from {by.jobs} jobs"
+    if num_images < by.images:
+        return f"There was time for {num_images:,} drawn images; {learned} with {by.images:,} each."
+    (least, most), (fewest, largest) = by.sides, by.classes
+    if not least <= min(shape[1:]) <= max(shape[1:]) <= most:
+        return f"The images have {shape[1]}x{shape[2]} pixels; {learned} with sides of {least} to {most}."
+    if not fewest / CLASSES_FACTOR <= num_classes <= largest * CLASSES_FACTOR:
+        return f"The teacher has {num_classes} classes; {learned} with {fewest} to {largest} classes."
+    values = features(signals)
+    for feature in by.features:
+        slack, value = SLACK * (feature.high - feature.low), values[feature.name]
+        if not feature.low - slack <= value <= feature.high + slack:
+            name = feature.name.replace("_", " ")
+            return (
+                f"The answers to drawn images are of another kind than seen before: {name} is {value:.2g}; "
+                f"{learned} with {feature.low:.2g} to {feature.high:.2g}."
+            )
+    return None
