@@ -36,6 +36,7 @@ from dfad_core.evaluation import judge
 from dfad_core.evaluation.fidelity import compared
 from dfad_core.evaluation.judge import Calibration, Feature
 from dfad_core.evaluation.judge_images import VERSION, judge_sets
+from dfad_core.hooks import Asked
 from dfad_core.networks.input_statistics import pixel_range
 
 Line = Mapping[str, Any]
@@ -54,22 +55,15 @@ def measure(data: Path, folder: Path) -> None:
     """A line for every job of known accuracy that has none of the present version of the judge's images."""
     there = {(line["teacher"], line["number"], line["share"]) for line in lines()}
     about = surroundings(torch.device("cpu"))
-    known: dict[str, Any] = {}
-    for line in read(jobs.FILE):
+    teacher, sets = None, dict[str, Asked]()
+    for line in sorted(read(jobs.FILE), key=lambda line: str(line["teacher"])):
         job = jobs.Job(**{field.name: line[field.name] for field in dataclasses.fields(jobs.Job)})
         path = job.student_file(folder, line["share"])
         if (line["teacher"], line["number"], line["share"]) in there or not path.is_file():
             continue
-        if line["teacher"] not in known:
+        if teacher is None or teacher.name != line["teacher"]:
             teacher = jobs.load(line["teacher"], data, folder)
-            pixels = pixel_range(teacher.input, teacher.module)
-            known = {
-                line["teacher"]: (
-                    teacher,
-                    judge_sets(teacher.module, teacher.input.shape, pixels, MOST_IMAGES),
-                )
-            }
-        teacher, sets = known[line["teacher"]]
+            sets = kept_sets(teacher, folder)
         student = jobs.build(job, teacher.input).eval()
         student.load_state_dict(torch.load(path, weights_only=True))
         figures = {
@@ -86,6 +80,18 @@ def measure(data: Path, folder: Path) -> None:
         }
         append(FILE, figures, torch.device("cpu"), about=about)
         print(f"SIGNALS {path.stem} accuracy={line['accuracy']}", flush=True)
+
+
+def kept_sets(teacher: jobs.Teacher, folder: Path) -> dict[str, Asked]:
+    """The judge's images for a teacher, made once."""
+    path = folder / "sets" / f"{teacher.name}-{VERSION}.pt"
+    if not path.is_file():
+        pixels = pixel_range(teacher.input, teacher.module)
+        made = judge_sets(teacher.module, teacher.input.shape, pixels, MOST_IMAGES)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save({name: (asked.images_BCHW, asked.teacher_BK) for name, asked in made.items()}, path)
+    stored = torch.load(path, weights_only=True)
+    return {name: Asked(*tensors) for name, tensors in stored.items()}
 
 
 def lines() -> list[Line]:
@@ -225,8 +231,8 @@ def judged_apart(rows: Rows) -> list[Verdict]:
         others, own = rows.split(teacher)
         by = calibrated(others)
         for line in own.lines:
-            prediction = judge.predicted(
-                line["signals"], tuple(line["shape"]), line["classes"], by.images, by=by
+            prediction = judge.estimated(
+                line["signals"], tuple(line["shape"]), line["classes"], by.images, by
             )
             verdicts.append(Verdict(line, relative(line), prediction))
     return verdicts

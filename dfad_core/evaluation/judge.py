@@ -24,8 +24,12 @@ LEVEL = 0.9
 """Share of jobs of new teachers whose relative accuracy should lie in its interval."""
 LARGEST_ODDS = 0.995
 """Shares are taken as at most this, and as at least its complement, before they become log odds."""
+LEAST_JOBS, LEAST_CORRELATION, LEAST_COVERAGE = 200, 0.9, 0.85
+"""What a calibration must reach before anything is predicted by it."""
 CLASSES_FACTOR = 2
 """How many times more or fewer classes than the calibration's a teacher may have."""
+SURE = ("mixed", "approached")
+"""Sources whose agreement is a feature with weights by the teacher's margin, too."""
 SLACK = 0.1
 """How far a feature may lie outside of the calibration's, as a share of their range."""
 
@@ -82,19 +86,13 @@ def share_of(log_odds: float) -> float:
 
 
 def features(signals: Mapping[str, float]) -> dict[str, float]:
-    """The features of the predictor, from the signals of all sources."""
-    made = {}
-    for source in SHARES:
-        own = {
-            name.removesuffix(f"_{source}"): v for name, v in signals.items() if name.endswith(f"_{source}")
-        }
-        made[f"agreement_{source}"] = odds(own["balanced_agreement"])
-        made[f"sure_agreement_{source}"] = odds(own["sure_agreement"])
-        made[f"correlation_{source}"] = odds((1 + own["correlation"]) / 2)
-        made[f"divergence_{source}"] = math.log(own["divergence"] + 1e-3)
-        made[f"teacher_confidence_{source}"] = odds(own["teacher_confidence"])
-    made["nuclear_norm_chosen"] = own["nuclear_norm"]
-    return made
+    """The features of the predictor, from the signals of all sources: shares as log odds."""
+    return {
+        **{f"agreement_{source}": odds(signals[f"balanced_agreement_{source}"]) for source in SHARES},
+        **{f"sure_agreement_{source}": odds(signals[f"sure_agreement_{source}"]) for source in SURE},
+        "correlation_chosen": odds((1 + signals["correlation_chosen"]) / 2),
+        "teacher_confidence_chosen": odds(signals["teacher_confidence_chosen"]),
+    }
 
 
 def log_odds(by: Calibration, signals: Mapping[str, float]) -> float:
@@ -114,12 +112,23 @@ def predicted(
     """The prediction for a student with these signals; the reason where the calibration allows none.
 
     `signals` are those of all sources, {} where they were not measured in full, with `num_images` plain
-    drawings of `shape` (C, H, W).
+    drawings of `shape` (C, H, W). `by` replaces the committed calibration.
     """
     by = by or calibration()
-    about = AccuracyPrediction(
-        level=LEVEL, coverage=by.coverage, jobs=by.jobs, teachers=by.teachers, images=num_images
-    )
+    if by.jobs < LEAST_JOBS or by.correlation < LEAST_CORRELATION or by.coverage < LEAST_COVERAGE:
+        reason = (
+            f"The judge is not calibrated well enough yet: {by.jobs} jobs, rank correlation "
+            f"{by.correlation:.2f}, {100 * by.coverage:.0f} % in their interval."
+        )
+        return dataclasses.replace(_about(by, num_images), reason=reason)
+    return estimated(signals, shape, num_classes, num_images, by)
+
+
+def estimated(
+    signals: Mapping[str, float], shape: Shape, num_classes: int, num_images: int, by: Calibration
+) -> AccuracyPrediction:
+    """`predicted`, however good the calibration."""
+    about = _about(by, num_images)
     reason = _objection(signals, shape, num_classes, num_images, by)
     if reason is not None:
         return dataclasses.replace(about, reason=reason)
@@ -130,6 +139,12 @@ def predicted(
         relative_accuracy=round(share_of(middle), 4),
         low=0.0 if low < 1 - LARGEST_ODDS else round(low, 4),
         high=1.0 if high > LARGEST_ODDS else round(high, 4),
+    )
+
+
+def _about(by: Calibration, num_images: int) -> AccuracyPrediction:
+    return AccuracyPrediction(
+        level=LEVEL, coverage=by.coverage, jobs=by.jobs, teachers=by.teachers, images=num_images
     )
 
 

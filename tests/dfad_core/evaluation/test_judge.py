@@ -69,6 +69,14 @@ def test_no_prediction_outside_of_the_calibration(shape, classes: int, images: i
     assert words in found.reason
 
 
+@pytest.mark.parametrize("change", [{"jobs": 199}, {"correlation": 0.89}, {"coverage": 0.84}])
+def test_no_prediction_by_a_poor_calibration(change: dict[str, float]) -> None:
+    by = dataclasses.replace(calibration(), **change)
+    found = predicted(of_noise(1.0), SHAPE, 10, 1024, by=by)
+    assert found.relative_accuracy is None
+    assert "not calibrated well enough" in (found.reason or "")
+
+
 def test_no_prediction_for_answers_of_another_kind_or_without_any() -> None:
     strange = of_noise(1.0) | {"balanced_agreement_chosen": 0.0}
     found = predicted(strange, SHAPE, 10, 1024, by=calibration())
