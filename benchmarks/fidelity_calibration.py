@@ -99,6 +99,11 @@ def lines() -> list[Line]:
     return [line for line in read(FILE) if line.get("version") == VERSION]
 
 
+def enough(lines: Sequence[Line]) -> bool:
+    """Whether teachers can be left out in turn."""
+    return len({line["teacher"] for line in lines}) >= LEAST_TEACHERS
+
+
 @dataclass(frozen=True)
 class Rows:
     """Jobs as arrays: features (N, P), true log odds (N,) and teachers."""
@@ -170,7 +175,7 @@ def fitted(rows: Rows) -> Calibration:
     classes = [line["classes"] for line in rows.lines]
     return Calibration(
         features, float(f"{middle:.6g}"), 0.0, 0.0, len(rows.lines), len(counts), 0.0, 0.0,
-        (min(sides), max(sides)), (min(classes), max(classes)), MOST_IMAGES,
+        (min(sides), max(sides)), (min(classes), max(classes)), MOST_IMAGES, VERSION,
     )  # fmt: skip
 
 
@@ -355,7 +360,7 @@ def main(arguments: list[str] | None = None) -> None:
         except DataMissing as error:
             sys.exit(f"benchmarks.fidelity_calibration: {error}")
     there = lines()
-    if len({line["teacher"] for line in there}) < LEAST_TEACHERS:
+    if not enough(there):
         sys.exit(f"benchmarks.fidelity_calibration: fewer than {LEAST_TEACHERS} teachers have lines")
     rows = Rows.of(there)
     verdicts = judged_apart(rows)

@@ -189,7 +189,7 @@ def report() -> str:
 
 def result_sections() -> Iterator[tuple[str, str]]:
     """Title and table of each results file that has lines, in the order of the page."""
-    if calibration.lines():
+    if calibration.enough(calibration.lines()):
         yield judge_section()
     if lines := read(RESULTS / "colour_teachers.jsonl"):
         yield "CIFAR-10 teachers without batch norm", markdown(*teacher_rows(lines))

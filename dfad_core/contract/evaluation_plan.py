@@ -13,7 +13,7 @@ Shape = tuple[int, int, int]
 
 LEAST_IMAGES, MOST_IMAGES = 64, 1024
 """Bounds of the number of the judge's plain drawings."""
-POOL = 4
+POOL = 2
 """Drawings from which the judge's images are chosen, for each plain one."""
 APPROACH_STEPS = 10
 """Gradient steps of the judge's images towards a class of the teacher."""

@@ -19,7 +19,7 @@ CELLS = (4, 40)
 """Least and largest number of cells of an image."""
 GRATINGS = 4
 MAPS = 4
-POINTS, ITERATIONS, SETTLING = 192, 48, 8
+POINTS, ITERATIONS, SETTLING = 256, 24, 6
 """Of a fractal: points that move at a time, moves, and first moves that are not drawn."""
 
 
@@ -145,14 +145,15 @@ def fractals(canvas: Canvas) -> Tensor:
     rotation, other = (_rotation(a) for a in (angle, turn))
     maps = rotation * scales[..., None, :] @ other  # (B, P, 2, 2), all contractions
     shifts = canvas.uniform(count, MAPS, 2, low=-1, high=1)
-    points = canvas.normal(count, POINTS, 2) * 0.1
+    coefficients = torch.cat([maps.flatten(2), shifts], dim=2)  # (B, P, 6)
+    x, y = (0.1 * canvas.normal(count, POINTS) for _ in range(2))
     rows = torch.arange(count, device=canvas.device)[:, None]
     places = []
     for step in range(ITERATIONS):
-        chosen = canvas.integers(0, MAPS, count, POINTS)
-        points = torch.einsum("bpij,bpj->bpi", maps[rows, chosen], points) + shifts[rows, chosen]
+        xx, xy, yx, yy, right, down = coefficients[rows, canvas.integers(0, MAPS, count, POINTS)].unbind(2)
+        x, y = xx * x + xy * y + right, yx * x + yy * y + down
         if step >= SETTLING:
-            places.append(points)
+            places.append(torch.stack([x, y], dim=2))
     places_BP2 = torch.cat(places, dim=1)
     middle = places_BP2.mean(1, keepdim=True)
     reach = (places_BP2 - middle).abs().amax(1, keepdim=True).clamp_min(1e-3)

@@ -18,6 +18,7 @@ from pathlib import Path
 from dfad_core.contract.evaluation_plan import SHARES, Shape
 from dfad_core.contract.job_result import AccuracyPrediction
 from dfad_core.contract.serialization import from_json
+from dfad_core.evaluation.judge_images import VERSION
 
 FILE = Path(__file__).with_name("judge.json")
 LEVEL = 0.9
@@ -30,6 +31,7 @@ CLASSES_FACTOR = 2
 """How many times more or fewer classes than the calibration's a teacher may have."""
 SURE = ("mixed", "approached")
 """Sources whose agreement is a feature with weights by the teacher's margin, too."""
+INCOMPLETE = "The evaluation did not come to its end."
 SLACK = 0.1
 """How far a feature may lie outside of the calibration's, as a share of their range."""
 
@@ -66,12 +68,17 @@ class Calibration:
     classes: tuple[int, ...]
     images: int
     """Plain drawings of every job."""
+    version: int
+    """Of the judge's images and signals."""
 
 
 @cache
-def calibration() -> Calibration:
-    """The committed one."""
-    return from_json(Calibration, json.loads(FILE.read_text(encoding="utf-8")))
+def calibration() -> Calibration | None:
+    """The committed one; None where there is none of the present images and signals."""
+    if not FILE.is_file():
+        return None
+    found = from_json(Calibration, json.loads(FILE.read_text(encoding="utf-8")))
+    return found if found.version == VERSION else None
 
 
 def odds(share: float) -> float:
@@ -115,13 +122,18 @@ def predicted(
     drawings of `shape` (C, H, W). `by` replaces the committed calibration.
     """
     by = by or calibration()
-    if by.jobs < LEAST_JOBS or by.correlation < LEAST_CORRELATION or by.coverage < LEAST_COVERAGE:
-        reason = (
-            f"The judge is not calibrated well enough yet: {by.jobs} jobs, rank correlation "
-            f"{by.correlation:.2f}, {100 * by.coverage:.0f} % in their interval."
-        )
-        return dataclasses.replace(_about(by, num_images), reason=reason)
-    return estimated(signals, shape, num_classes, num_images, by)
+    if by is None:
+        reason = "The judge has not been calibrated yet." if signals else INCOMPLETE
+        return AccuracyPrediction(level=LEVEL, images=num_images, reason=reason)
+    found = estimated(signals, shape, num_classes, num_images, by)
+    proven = by.jobs >= LEAST_JOBS and by.correlation >= LEAST_CORRELATION and by.coverage >= LEAST_COVERAGE
+    if found.reason is not None or proven:
+        return found
+    reason = (
+        f"The judge is not calibrated well enough yet: {by.jobs} jobs, rank correlation "
+        f"{by.correlation:.2f}, {100 * by.coverage:.0f} % in their interval."
+    )
+    return dataclasses.replace(_about(by, num_images), reason=reason)
 
 
 def estimated(
@@ -153,7 +165,7 @@ def _objection(
 ) -> str | None:
     """Why nothing can be predicted, in a sentence; None if something can."""
     if not signals:
-        return "The evaluation did not come to its end."
+        return INCOMPLETE
     learned = f"the judge has learned from {by.jobs} jobs"
     if num_images < by.images:
         return f"There was time for {num_images:,} drawn images; {learned} with {by.images:,} each."

@@ -22,7 +22,7 @@ from dfad_core.networks.pixel_range import PixelRange
 
 Run = Callable[[Tensor], Tensor]
 After = Callable[[int], object]
-VERSION = 1
+VERSION = 2
 """Grows with every change of images or signals, which needs a calibration of its own."""
 SEED = 20_011
 """Of the drawings: that of no job, since every job's judge sees the same ones."""

