@@ -36,6 +36,7 @@ from dfad_core.training.ema import WeightAverage
 from dfad_core.training.finite_guard import FiniteGuard
 from dfad_core.training.generator_phase import GeneratorPhase
 from dfad_core.training.image_sources import (
+    DRAWN,
     LEARNED,
     SEARCHED,
     ExtraBatches,
@@ -47,7 +48,7 @@ from dfad_core.training.optimizers import PEAK_RATES, load_optimizer, make_optim
 from dfad_core.training.queries import Queries
 from dfad_core.training.runtime import Runtime
 from dfad_core.training.search_phase import SearchPhase
-from dfad_core.training.single_images import SingleImages
+from dfad_core.training.single_images import FIRST_BATCHES, SingleImages
 from dfad_core.training.student_phase import StudentPhase
 from dfad_core.training.thread_choice import ThreadChoice, TrialPass
 
@@ -156,7 +157,16 @@ class RunState:
     def _single_images(self) -> SingleImages:
         chosen = self.recipe.chosen_images
         choice = ImageChoice(self.teacher, self.config.num_classes) if chosen else None
-        return SingleImages(self.pool, choice, self.streams, self.batch_size)
+        drawn = self.recipe.source not in LEARNED and self.recipe.first_images != "noise"
+        drawn = drawn or self.recipe.source in DRAWN
+        return SingleImages(
+            self.pool,
+            choice,
+            self.streams,
+            self.batch_size,
+            first_batches=FIRST_BATCHES if drawn else 1,
+            kind=self.recipe.views,
+        )
 
     def _attach(self, example_BCHW: Tensor) -> None:
         """Attach profiling, and float32 logits under bfloat16, to the networks for the time of the run."""
@@ -191,7 +201,7 @@ class RunState:
             kind,
             list(learners.parameters()),
             self.recipe.student_learning_rate or PEAK_RATES[kind],
-            self.config.training.weight_decay,
+            self.recipe.weight_decay,
             rate_as_tensor=rate_as_tensor,
         )
         self.group.average_before_steps(optimizer)
@@ -201,7 +211,7 @@ class RunState:
         optimizer = make_optimizer(
             "adam",
             list(self.generator.parameters()),
-            self.config.training.generator_learning_rate,
+            self.recipe.generator_learning_rate,
             rate_as_tensor=rate_as_tensor,
         )
         self.group.average_before_steps(optimizer)
@@ -283,7 +293,9 @@ class RunState:
 
     def set_rates(self, fraction: float) -> None:
         """Set the learning rates of student and generator for this share of the budget."""
-        self.student_phase.set_rate(student_rate(fraction))
+        warm_up = self.recipe.warm_up
+        self.objective.without_student = fraction < warm_up
+        self.student_phase.set_rate(student_rate(max(0.0, fraction - warm_up) / (1 - warm_up)))
         for phase in (self.generator_phase, self.search_phase):
             if phase is not None:
                 phase.set_rate(generator_rate(fraction))

@@ -202,7 +202,8 @@ def train_round(run: RunState, record: Record) -> Batch:
         run.single_images.choose()
 
     # The student: on single images of the pool, or on the round's own batch and then on the pool's.
-    for student_batch in islice(_student_batches(run, batch, extra), run.recipe.student_steps):
+    updates = 0 if run.objective.without_student else run.recipe.student_steps
+    for student_batch in islice(_student_batches(run, batch, extra), updates):
         run.call(student_step, student_batch, run.mixings(student_batch)).replay(record)
         if run.average is not None:
             run.average.update()
