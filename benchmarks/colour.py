@@ -46,6 +46,7 @@ from benchmarks.work import Work, updates_a_round
 from dfad_core.contract.config import BudgetConfig, DistillConfig, InputConfig, MethodConfig, TrainingConfig
 from dfad_core.contract.errors import DfadError, Stopped
 from dfad_core.contract.methods import METHODS
+from dfad_core.formats.unfolded import with_batch_norm
 from dfad_core.hooks import Hooks, Progress
 from dfad_core.methods import resolve_recipe
 from dfad_core.networks import build_classifier
@@ -197,7 +198,7 @@ class Run:
 
 def run_one(run: Run, data: Path, *, variant: str, report: bool, runs_beside: int = 0) -> dict[str, Any]:
     """Distil, measure, score; the figures of the result line. DataMissing where a file is missing."""
-    loaded = colour_teacher(run.teacher, data)
+    loaded = with_batch_norm(colour_teacher(run.teacher, data))  # as a job does
     teacher, input = loaded.module, loaded.input
     splits, of_other_classes = {"choosing_": held_out_images(data)}, other_images(data)
     if report:

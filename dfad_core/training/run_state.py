@@ -17,6 +17,7 @@ from dfad_core.data.class_deck import ClassDeck
 from dfad_core.hooks import nothing
 from dfad_core.losses.virtual_interpolation import Mixing
 from dfad_core.methods import build_objective, resolve_recipe
+from dfad_core.methods.bias_statistics import Statistics
 from dfad_core.methods.image_choice import ImageChoice
 from dfad_core.methods.schedules import generator_rate, student_rate
 from dfad_core.networks.batch_norm import bn_layers
@@ -27,6 +28,7 @@ from dfad_core.networks.inheritance import inherit
 from dfad_core.networks.input_statistics import pixel_range
 from dfad_core.networks.last_layer import float32_logits
 from dfad_core.networks.pixel_range import PixelRange
+from dfad_core.networks.refolding import unfolded_layers
 from dfad_core.training import profiling
 from dfad_core.training.checkpoint import restoring
 from dfad_core.training.clock import Clock
@@ -50,6 +52,7 @@ from dfad_core.training.runtime import Runtime
 from dfad_core.training.search_phase import SearchPhase
 from dfad_core.training.single_images import FIRST_BATCHES, SingleImages
 from dfad_core.training.student_phase import StudentPhase
+from dfad_core.training.teacher_with_bn import with_batch_norm
 from dfad_core.training.thread_choice import ThreadChoice, TrialPass
 
 T = TypeVar("T")
@@ -75,8 +78,10 @@ class RunState:
         *,
         label_embeddings_KE: Tensor | None = None,
         pixels: PixelRange | None = None,
+        statistics: Statistics | None = None,
     ) -> None:
-        """`pixels`: the range of a checkpoint (`saved_range`); None: it is estimated."""
+        """`pixels`, `statistics`: those of a checkpoint (`saved_range`, `saved_statistics`); None: they are
+        estimated."""
         training, device = config.training, runtime.device
         self.config, self.runtime = config, runtime
         self.group = current_group()
@@ -91,9 +96,6 @@ class RunState:
         self._attached = contextlib.ExitStack()
 
         # The networks and their objectives.
-        self.recipe = resolve_recipe(
-            config, teacher_has_bn=bool(bn_layers(teacher)), student_has_bn=bool(bn_layers(student))
-        )
         self.teacher = _placed(teacher, device).eval()
         self.student = _placed(student, device).train()
         example_BCHW = torch.zeros(2, *config.input.shape, device=device)
@@ -103,6 +105,10 @@ class RunState:
         )
         """Multiply-accumulates for one image."""
         self.pixels = pixels or self._estimated_range()
+        self.teacher = self._with_batch_norm(statistics)
+        self.recipe = resolve_recipe(
+            config, teacher_has_bn=bool(bn_layers(self.teacher)), student_has_bn=bool(bn_layers(student))
+        )
         source, self.latent_dim = build_source(self.recipe, config, generator, self.pixels)
         self.generator = _placed(source, device).train()
         for module in (self.teacher, self.student, self.generator):
@@ -194,6 +200,18 @@ class RunState:
         """The first process's estimate, in all: machines may round differently."""
         with self.queries.counting(self.teacher):
             return self.group.value_of_first(pixel_range(self.config.input, self.teacher))
+
+    def _with_batch_norm(self, statistics: Statistics | None) -> nn.Module:
+        """The teacher; with BN again where that was folded away."""
+        network = with_batch_norm(
+            self.teacher,
+            self.config,
+            self.pixels,
+            macs=self.teacher_macs,
+            queries=self.queries,
+            statistics=statistics,
+        )
+        return _placed(network, self.runtime.device)
 
     def _student_phase(self, learners: nn.Module, *, rate_as_tensor: bool) -> StudentPhase:
         kind = self.recipe.student_optimizer
@@ -365,6 +383,7 @@ class RunState:
             "step": self.clock.step,
             "queries": self.queries.images,
             "pixels": dataclasses.asdict(self.pixels),
+            "statistics": [layer.statistics for layer in unfolded_layers(self.teacher)],
             "seconds": self.clock.seconds,
             "student": self.student.state_dict(),
             "adapters": self.objective.adapters.state_dict(),
@@ -419,6 +438,12 @@ def saved_range(state: dict[str, Any]) -> PixelRange:
     """The range in a state that `RunState.state_dict` returned. CheckpointError if there is none."""
     with restoring():
         return PixelRange(**state["pixels"])
+
+
+def saved_statistics(state: dict[str, Any]) -> Statistics:
+    """The estimated statistics in a state that `RunState.state_dict` returned. CheckpointError if absent."""
+    with restoring():
+        return [(mean_C, var_C) for mean_C, var_C in state["statistics"]]
 
 
 def _placed(module: nn.Module, device: torch.device) -> nn.Module:

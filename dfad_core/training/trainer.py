@@ -31,7 +31,7 @@ from dfad_core.training.image_sources import SEARCHED
 from dfad_core.training.monitor import Monitor
 from dfad_core.training.optimizers import trainable
 from dfad_core.training.profiling import region
-from dfad_core.training.run_state import RunState, saved_range
+from dfad_core.training.run_state import RunState, saved_range, saved_statistics
 from dfad_core.training.samples import grid
 
 RECALIBRATION_BATCHES = 16
@@ -108,11 +108,11 @@ def distill(
     with runtime.applied(resolved, config.seed), ExitStack() as stack:
         hooks.phase("warming_up")
         job = checkpoint.fingerprint(config, teacher, student)
-        state, pixels = None, None
+        state, pixels, statistics = None, None, None
         if resume is not None:
             with checkpoint.restoring():
                 state = group.mine(checkpoint.unpack(resume, job)["processes"])
-                pixels = saved_range(state["run"])
+                pixels, statistics = saved_range(state["run"]), saved_statistics(state["run"])
         run = RunState(
             teacher,
             student,
@@ -121,6 +121,7 @@ def distill(
             resolved,
             label_embeddings_KE=label_embeddings,
             pixels=pixels,
+            statistics=statistics,
         )
         run.sign_of_life = _SignOfLife(hooks)
         stack.callback(_release, run.student)
