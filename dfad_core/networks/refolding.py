@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,33 +12,28 @@ from torch import Tensor, nn
 class UnfoldedConv(nn.Conv2d):
     """The function of a convolution with a bias, as a convolution without one and BN.
 
-    Any mean and variance may be set: scale and shift of the BN follow, so that the function stays.
+    Any mean and variance may be set: scale and shift of the BN follow, so that the function stays. Parameters
+    and state are those of the convolution.
     """
 
-    def __init__(self, conv: nn.Module) -> None:
-        assert isinstance(conv, nn.Conv2d)
+    bias: nn.Parameter
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__(**_arguments(conv))
         assert conv.bias is not None
-        super().__init__(
-            conv.in_channels,
-            conv.out_channels,
-            conv.kernel_size,  # type: ignore[arg-type]
-            conv.stride,  # type: ignore[arg-type]
-            conv.padding,  # type: ignore[arg-type]
-            conv.dilation,  # type: ignore[arg-type]
-            conv.groups,
-            bias=False,
-            padding_mode=conv.padding_mode,
-            device="meta",
-        )
-        self.weight = conv.weight
-        self.norm = nn.BatchNorm2d(conv.out_channels).to(conv.weight.device)
-        self.folded_bias: Tensor
-        self.register_buffer("folded_bias", conv.bias.detach().clone())
+        self.weight, self.bias = conv.weight, nn.Parameter(conv.bias.detach(), requires_grad=False)
+        self.norm = _Statistics(conv.bias)
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C', H', W')."""
-        normalised: Tensor = self.norm(super().forward(images_BCHW))
+        normalised: Tensor = self.norm(self._conv_forward(images_BCHW, self.weight, None))
         return normalised
+
+    @property
+    def statistics(self) -> tuple[Tensor, Tensor]:
+        """Mean and variance (C,) of the outputs by the BN, copied."""
+        assert self.norm.running_var is not None
+        return self.norm.bias.clone(), self.norm.running_var.clone()
 
     @torch.no_grad()
     def set_statistics(self, mean_C: Tensor, var_C: Tensor) -> None:
@@ -45,33 +41,45 @@ class UnfoldedConv(nn.Conv2d):
         norm = self.norm
         assert norm.running_mean is not None
         assert norm.running_var is not None
-        norm.running_mean.copy_(mean_C - self.folded_bias)
+        norm.running_mean.copy_(mean_C - self.bias)
         norm.running_var.copy_(var_C)
         norm.weight.copy_((norm.running_var + norm.eps).sqrt())
         norm.bias.copy_(mean_C)
 
-    @property
-    def statistics(self) -> tuple[Tensor, Tensor]:
-        """Mean and variance (C,) that were set, copied."""
-        assert self.norm.running_var is not None
-        return self.norm.bias.detach().clone(), self.norm.running_var.clone()
-
     def refolded(self) -> nn.Conv2d:
-        """One convolution with a bias again, which shares its kernel with this one."""
-        conv = nn.Conv2d(
-            self.in_channels,
-            self.out_channels,
-            self.kernel_size,  # type: ignore[arg-type]
-            self.stride,  # type: ignore[arg-type]
-            self.padding,  # type: ignore[arg-type]
-            self.dilation,  # type: ignore[arg-type]
-            self.groups,
-            padding_mode=self.padding_mode,
-            device="meta",
-        )
-        conv.weight = self.weight
-        conv.bias = nn.Parameter(self.folded_bias.clone(), requires_grad=False)
+        """One convolution with a bias again, which shares its tensors with this one."""
+        conv = nn.Conv2d(**_arguments(self))
+        conv.weight, conv.bias = self.weight, self.bias
         return conv
+
+
+class _Statistics(nn.BatchNorm2d):
+    """BN whose scale and shift follow from the statistics: none of its tensors is a parameter or stored."""
+
+    weight: Tensor  # type: ignore[assignment]
+    bias: Tensor  # type: ignore[assignment]
+
+    def __init__(self, like_C: Tensor) -> None:
+        super().__init__(len(like_C), affine=False, track_running_stats=False)
+        for name in ("weight", "bias", "running_mean", "running_var"):
+            delattr(self, name)
+            self.register_buffer(name, like_C.detach().clone(), persistent=False)
+        self.track_running_stats = True
+
+
+def _arguments(conv: nn.Conv2d) -> dict[str, Any]:
+    """Those of a convolution of the same kind, with a bias and without memory."""
+    names = (
+        "in_channels",
+        "out_channels",
+        "kernel_size",
+        "stride",
+        "padding",
+        "dilation",
+        "groups",
+        "padding_mode",
+    )
+    return {name: getattr(conv, name) for name in names} | {"device": "meta"}
 
 
 def unfolded_layers(module: nn.Module) -> list[UnfoldedConv]:

@@ -86,7 +86,9 @@ def unfolded(module: nn.Module, images_BCHW: Tensor) -> nn.Module | None:
     network = copy.deepcopy(module)
     for name, conv in convs.items():
         parent, _, child = name.rpartition(".")
-        layer = UnfoldedConv(network.get_submodule(name))
+        own = network.get_submodule(name)
+        assert isinstance(own, nn.Conv2d)
+        layer = UnfoldedConv(own)
         std_C, mean_C = torch.std_mean(outputs[conv].float().transpose(0, 1).flatten(1), dim=1)
         layer.set_statistics(mean_C, std_C.square())
         setattr(network.get_submodule(parent), child, layer)

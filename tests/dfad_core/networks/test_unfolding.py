@@ -68,13 +68,17 @@ def test_a_faster_copy_for_labels_is_what_was_given() -> None:
     assert all(torch.equal(other[name], tensor) for name, tensor in own.items())
 
 
-def test_kernels_keep_their_names() -> None:
-    """A student of the same family begins with them."""
+def test_parameters_and_state_are_those_that_were_given() -> None:
+    """A student of the same family begins with them; costs and checkpoints are those of the file."""
     given = folded(network(), IMAGES)
     restored = unfolded(given, IMAGES)
     assert restored is not None
-    names = {name for name in given.state_dict() if name.endswith("weight")}
-    assert names <= restored.state_dict().keys()
+    for own, other in (
+        (given.state_dict(), restored.state_dict()),
+        (dict(given.named_parameters()), dict(restored.named_parameters())),
+    ):
+        assert own.keys() == other.keys()
+        assert all(torch.equal(other[name], tensor) for name, tensor in own.items())
 
 
 def test_networks_that_were_never_folded_are_left_alone() -> None:
