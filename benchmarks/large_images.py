@@ -160,7 +160,7 @@ def expected(case: Case, teacher: Path, training: TrainingConfig, memory_bytes: 
         "precision": run_state.runtime.precision,
         "slices": run_state.slices,
         "estimated_bytes": run_state.sizing.memory.peak_bytes(run_state.slices),
-        "estimated_step_seconds": round(run_state.round_seconds(), 2),
+        "estimated_step_seconds": round(run_state.round_seconds().alone, 2),
     }
 
 

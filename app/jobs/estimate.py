@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 from pydantic import BaseModel
 
@@ -16,9 +18,8 @@ from dfad_core.contract.limits import (
     FLOAT_BYTES,
     LEAST_SLICE,
     JobMemory,
+    Schedule,
     job_memory,
-    steps_in_time,
-    too_late,
 )
 from dfad_core.contract.machine import has_gpu, usable_processors
 from dfad_core.contract.methods import get_method
@@ -71,12 +72,7 @@ def estimate(spec: JobSpec, inspection: Inspection | None = None) -> Estimate:
     updates = recipe.student_steps
     memory = _memory(spec, recipe, inspection)
     certain = certain_bytes(spec, inspection)
-    teacher, student = _teacher_seconds(spec, recipe, inspection), _student_seconds(spec, recipe, inspection)
-    evaluation = _evaluation_seconds(spec, recipe, inspection)
-    in_time = None
-    if teacher is not None and student is not None:
-        deadline = spec.budget.max_runtime_seconds
-        in_time = min(rounds, steps_in_time(teacher + student, evaluation or 0.0, rounds, deadline))
+    schedule = _schedule(spec, inspection)
     return Estimate(
         generator_updates=_rounds_with_images(rounds, recipe) * recipe.inner_steps,
         student_updates=rounds * updates,
@@ -84,10 +80,10 @@ def estimate(spec: JobSpec, inspection: Inspection | None = None) -> Estimate:
         max_runtime_seconds=spec.budget.max_runtime_seconds,
         memory_bytes=certain if memory is None else memory.peak_bytes(spec.training.accumulation or 1),
         least_memory_bytes=certain if memory is None else memory.least_bytes,
-        teacher_seconds=teacher,
-        student_seconds=student,
-        evaluation_seconds=evaluation,
-        steps_in_time=in_time,
+        teacher_seconds=_teacher_seconds(spec, recipe, inspection),
+        student_seconds=_student_seconds(spec, recipe, inspection),
+        evaluation_seconds=_evaluation_seconds(spec, recipe, inspection),
+        steps_in_time=None if schedule is None else schedule.rounds_in_time(spec.budget.max_runtime_seconds),
     )
 
 
@@ -120,17 +116,24 @@ def _teacher_seconds(spec: JobSpec, recipe: Recipe, inspection: Inspection | Non
 
 
 def _evaluation_seconds(spec: JobSpec, recipe: Recipe, inspection: Inspection | None) -> float | None:
+    after = _after_training(spec, recipe, inspection)
+    return None if after is None else round(after(spec.budget.steps), 1)
+
+
+def _after_training(
+    spec: JobSpec, recipe: Recipe, inspection: Inspection | None
+) -> Callable[[int], float] | None:
+    """Time of the evaluation after so many rounds; None where the inspection does not tell it."""
     if inspection is None or inspection.timing is None or not inspection.timing.images:
         return None
     timing, teacher, shape = inspection.timing, inspection.macs, _input_shape(spec, inspection)
     if not teacher or shape is None:
         return None
     student = _student_macs(spec, inspection) or teacher
-    batch, rounds = spec.training.batch_size, spec.budget.steps
     macs = round_macs(
         teacher,
         student,
-        batch=batch,
+        batch=spec.training.batch_size,
         inner_steps=recipe.inner_steps,
         student_steps=recipe.student_steps,
         labelled_views=recipe.labelled_batches,
@@ -138,7 +141,18 @@ def _evaluation_seconds(spec: JobSpec, recipe: Recipe, inspection: Inspection | 
     )
     pass_seconds = timing.forward_milliseconds / 1000 / timing.images
     budget = EvaluationBudget(shape, teacher, student, macs)
-    return round(budget.expected_seconds(rounds, macs / teacher * pass_seconds), 1)
+    return partial(budget.expected_seconds, seconds_a_round=macs / teacher * pass_seconds)
+
+
+def _schedule(spec: JobSpec, inspection: Inspection | None) -> Schedule | None:
+    """Expected time of the job's steps at the speed of the inspection; None before one."""
+    recipe, rounds = _recipe(spec, inspection), spec.budget.steps
+    teacher = _teacher_seconds(spec, recipe, inspection)
+    student = _student_seconds(spec, recipe, inspection)
+    after = _after_training(spec, recipe, inspection)
+    if teacher is None or student is None or after is None:
+        return None
+    return Schedule(rounds, (teacher + student) / rounds, after)
 
 
 def _input_shape(spec: JobSpec, inspection: Inspection | None) -> tuple[int, int, int] | None:
@@ -224,19 +238,14 @@ def check_deadline(spec: JobSpec, inspection: Inspection | None = None) -> None:
     """
     if get_settings().broker_url is not None or has_gpu() or inspection is None or inspection.timing is None:
         return
-    work, budget = estimate(spec, inspection), spec.budget
-    if work.teacher_seconds is None or work.student_seconds is None:
+    recipe, budget, schedule = _recipe(spec, inspection), spec.budget, _schedule(spec, inspection)
+    teacher_seconds = _teacher_seconds(spec, recipe, inspection)
+    if schedule is None or teacher_seconds is None:
         return
     faster = MOST_SPEED_UP * max(1.0, usable_processors() / max(1, inspection.timing.threads))
-    least = work.teacher_seconds / faster
+    least = teacher_seconds / faster
     if budget.train_seconds is not None:
         least = min(least, budget.train_seconds)
-    if least <= budget.max_runtime_seconds:
-        return
-    seconds, after = work.teacher_seconds + work.student_seconds, work.evaluation_seconds or 0.0
-    text = too_late(seconds, after, budget.steps, budget.max_runtime_seconds)
-    raise InvalidBody(
-        "The job cannot end before its deadline.",
-        FieldProblem("/budget", text),
-        code="deadline_too_short",
-    )
+    if least > budget.max_runtime_seconds:
+        problem = FieldProblem("/budget", schedule.too_late(budget.max_runtime_seconds))
+        raise InvalidBody("The job cannot end before its deadline.", problem, code="deadline_too_short")

@@ -6,6 +6,8 @@ that is too large for the memory is cut into slices, one after the other.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from dfad_core.contract.errors import ConfigError
@@ -165,40 +167,49 @@ def check_memory(memory: JobMemory, slices: int, free_bytes: int | None) -> None
     raise ConfigError(text, code="memory_limit", param="training")
 
 
-def check_deadline(
-    training_seconds: float, other_seconds: float, steps: int, deadline_seconds: float | None
-) -> None:
-    """Raise ConfigError (`deadline_too_short`) for a job that will not end in time, with what would.
+@dataclass(frozen=True)
+class Schedule:
+    """Expected time of a job."""
 
-    `training_seconds` is the expected time of `steps` rounds, `other_seconds` that of what follows.
-    """
-    expected = training_seconds + other_seconds
-    if deadline_seconds is None or expected <= TIME_DOUBT * deadline_seconds:
-        return
-    raise ConfigError(
-        too_late(training_seconds, other_seconds, steps, deadline_seconds),
-        code="deadline_too_short",
-        param="budget",
-    )
+    rounds: int
+    round_seconds: float
+    after: Callable[[int], float]
+    """Time of the work after so many rounds."""
 
+    def seconds(self, rounds: int) -> float:
+        """Time of a job of so many rounds."""
+        return rounds * self.round_seconds + self.after(rounds)
 
-def steps_in_time(training_seconds: float, other_seconds: float, steps: int, deadline_seconds: float) -> int:
-    """Number of rounds that end in time with something to spare; 0: not even one."""
-    left = TIME_SHARE * deadline_seconds - other_seconds
-    return max(0, int(steps * left / training_seconds)) if training_seconds > 0 else steps
+    @property
+    def expected_seconds(self) -> float:
+        """Time of the job."""
+        return self.seconds(self.rounds)
 
+    def rounds_in_time(self, deadline_seconds: float) -> int:
+        """Number of rounds, up to the job's own, that end in time with some to spare; 0: not even one."""
+        least, most = 0, self.rounds
+        while least < most:
+            middle = (least + most + 1) // 2
+            if self.seconds(middle) <= TIME_SHARE * deadline_seconds:
+                least = middle
+            else:
+                most = middle - 1
+        return least
 
-def too_late(training_seconds: float, other_seconds: float, steps: int, deadline_seconds: float) -> str:
-    """What a job would take, and what would end in time."""
-    expected, a_step = training_seconds + other_seconds, training_seconds / steps
-    fitting = steps_in_time(training_seconds, other_seconds, steps, deadline_seconds)
-    text = f"The job takes about {expected:,.0f} s at this speed, {a_step:,.2f} s a step; "
-    text += f"`max_runtime_seconds` leaves {deadline_seconds:,.0f} s. "
-    if fitting > 0:
-        seconds = int(TIME_SHARE * deadline_seconds - other_seconds)
-        text += f"In time would end: {fitting} steps, or `train_seconds` of {seconds}. "
-    text += f"Or take a smaller student, or a deadline of {expected / TIME_SHARE:,.0f} s."
-    return text
+    def check(self, deadline_seconds: float) -> None:
+        """Raise ConfigError (`deadline_too_short`) for a job that will not end in time, with what would."""
+        if self.expected_seconds > TIME_DOUBT * deadline_seconds:
+            raise ConfigError(self.too_late(deadline_seconds), code="deadline_too_short", param="budget")
+
+    def too_late(self, deadline_seconds: float) -> str:
+        """What the job takes, and what would end in time."""
+        fitting, expected = self.rounds_in_time(deadline_seconds), self.expected_seconds
+        text = f"The job takes about {expected:,.0f} s at this speed, {self.round_seconds:,.2f} s a step; "
+        text += f"`max_runtime_seconds` leaves {deadline_seconds:,.0f} s. "
+        if fitting > 0:
+            text += f"In time would end: {fitting} steps, "
+            text += f"or `train_seconds` of {math.ceil(fitting * self.round_seconds)}. "
+        return text + f"Or take a smaller student, or a deadline of {expected / TIME_SHARE:,.0f} s."
 
 
 def size_text(number: int) -> str:

@@ -32,8 +32,13 @@ def usable_processors() -> int:
     """Number of processors for this process: its affinity mask, cut by its control groups' CPU quota."""
     has_mask = hasattr(os, "sched_getaffinity")  # Linux
     count = len(os.sched_getaffinity(0)) if has_mask else os.cpu_count() or 1
-    quota = _cgroup_quota()
+    quota = processor_quota()
     return count if quota is None else max(1, min(count, math.ceil(quota)))
+
+
+def processor_quota() -> float | None:
+    """Number of CPUs that the strictest control group of this process allows; None: no limit is set."""
+    return min(_cgroup_values("cpu", _quota_v2, _quota_v1), default=None)
 
 
 def processor_name() -> str | None:
@@ -85,11 +90,6 @@ def _resident_memory() -> int:
         return int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, IndexError):
         return 0
-
-
-def _cgroup_quota() -> float | None:
-    """Number of CPUs that the strictest control group of this process allows; None: no limit is set."""
-    return min(_cgroup_values("cpu", _quota_v2, _quota_v1), default=None)
 
 
 def _cgroup_values(controller: str, read_v2: Reader, read_v1: Reader) -> Iterator[float]:

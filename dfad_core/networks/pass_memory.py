@@ -22,8 +22,8 @@ def pass_memory(
     Nothing is computed where the module lies on the meta device. Tensors that share memory count once, and
     weights do not count. The module stays as it was.
     """
-    parameter = next(module.parameters())
     if not isinstance(inputs_1, Tensor):
+        parameter = next(module.parameters())
         inputs_1 = torch.zeros(1, *inputs_1, device=parameter.device, dtype=parameter.dtype)
     weights = {tuple(p.shape) for p in module.parameters() if p.dim() > 1}
     with _for_trace(module), autocast or nullcontext():
@@ -53,7 +53,9 @@ def _for_trace(module: nn.Module) -> Iterator[None]:
     """Eval mode, and weights that learn, for the block."""
     modes = [(m, m.training) for m in module.modules()]
     learning = [(p, p.requires_grad) for p in module.parameters()]
-    module.eval().requires_grad_(True)
+    module.eval()
+    for parameter, _ in learning:
+        parameter.requires_grad_(parameter.is_floating_point())
     try:
         yield
     finally:

@@ -50,7 +50,7 @@ from dfad_core.training.queries import Queries
 from dfad_core.training.runtime import Runtime
 from dfad_core.training.search_phase import SearchPhase
 from dfad_core.training.single_images import SingleImages
-from dfad_core.training.sizing import Sizing, memory_for_run, memory_of_run, round_seconds
+from dfad_core.training.sizing import RoundSeconds, Sizing, memory_for_run, memory_of_run, round_seconds
 from dfad_core.training.student_phase import StudentPhase
 from dfad_core.training.thread_choice import ThreadChoice, TrialPass
 
@@ -194,7 +194,7 @@ class RunState:
         """Images in a slice of this process's batch, at most."""
         return -(-self.batch_size // self.slices)
 
-    def round_seconds(self) -> float:
+    def round_seconds(self) -> RoundSeconds:
         """Time of one round, by trial passes (`sizing.round_seconds`); the slowest process's."""
         queries = self.queries.images
         seconds = round_seconds(
@@ -209,9 +209,9 @@ class RunState:
             slice_images=self.slice_images,
         )
         self.queries.images = queries  # the trial passes have no images to ask about
-        slowest = torch.tensor(seconds, dtype=torch.float64, device=self.runtime.device)
+        slowest = torch.tensor([seconds.now, seconds.alone], dtype=torch.float64, device=self.runtime.device)
         self.group.maximum(slowest)
-        return float(slowest)
+        return RoundSeconds(*slowest.tolist())
 
     def _single_images(self) -> SingleImages:
         chosen = self.recipe.chosen_images

@@ -7,12 +7,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dfad_core.contract.config import MIN_SLICE
 from dfad_core.contract.limits import NO_MEMORY, JobMemory, job_memory
-from dfad_core.contract.machine import free_memory
+from dfad_core.contract.machine import free_memory, processor_quota
 from dfad_core.contract.recipe import Recipe
 from dfad_core.networks.pass_memory import pass_memory
 from dfad_core.training.optimizers import trainable
@@ -23,6 +25,20 @@ TRIAL_MACS = 10**10
 """Most multiply-accumulates of a forward pass whose time is taken; it has two images at least."""
 TIMED_PASSES = 3
 """Number of passes. The fastest one counts: other programs slow passes down, but never speed them up."""
+
+
+Seconds = NDArray[np.float64]
+"""A time by the clock, and without other programs: the processors' time, divided among them."""
+
+
+@dataclass(frozen=True)
+class RoundSeconds:
+    """Time of a round."""
+
+    now: float
+    """By the clock, as the machine is now."""
+    alone: float
+    """The same if no other program kept the processors busy: a lower bound."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +111,7 @@ def round_seconds(
     shape: tuple[int, int, int],
     batch_size: int,
     slice_images: int,
-) -> float:
+) -> RoundSeconds:
     """Time of one round, a mean over rounds, by trial passes of the networks alone: a lower bound.
 
     `macs`: multiply-accumulates of teacher and student for one image. No weight changes.
@@ -111,19 +127,21 @@ def round_seconds(
     with evaluating(student), trainable(student):
         parameters = [p for p in student.parameters() if p.requires_grad]
         update = _gradient_seconds(student, student_BCHW, parameters, runtime)
-    fit = 0.0
+    fit = np.zeros(2)
     if recipe.inner_steps:
         images = teacher_BCHW.requires_grad_(True)
         fit = _gradient_seconds(teacher, images, [images], runtime)
-        fit += update if recipe.adversarial_weight else 0.0
+        if recipe.adversarial_weight:
+            fit = fit + update
     new_images = (recipe.inner_steps * fit + label) / recipe.images_every
     rest = recipe.labelled_batches * label + recipe.student_steps * update
-    return batch_size * (new_images + rest)
+    now, alone = batch_size * (new_images + rest)
+    return RoundSeconds(float(now), float(alone))
 
 
 def _gradient_seconds(
     network: nn.Module, images_BCHW: Tensor, leaves: Sequence[Tensor], runtime: Runtime
-) -> float:
+) -> Seconds:
     """Time for each image of a pass forward and back to `leaves`."""
 
     def there_and_back() -> None:
@@ -133,19 +151,21 @@ def _gradient_seconds(
     return _seconds(there_and_back, runtime) / len(images_BCHW)
 
 
-def _seconds(call: Callable[[], object], runtime: Runtime) -> float:
+def _seconds(call: Callable[[], object], runtime: Runtime) -> Seconds:
     """Time of the fastest of some calls, under the run's autocast."""
-    fastest = math.inf
+    fastest = np.full(2, np.inf)
     for _ in range(TIMED_PASSES):
-        _wait(runtime)
-        start = time.perf_counter()
+        start = _clocks(runtime)
         with runtime.autocast():
             call()
-        _wait(runtime)
-        fastest = min(fastest, time.perf_counter() - start)
+        fastest = np.minimum(fastest, _clocks(runtime) - start)
     return fastest
 
 
-def _wait(runtime: Runtime) -> None:
+def _clocks(runtime: Runtime) -> Seconds:
+    """The time now, and what the process's threads would have taken by it with a processor each."""
     if runtime.device.type == "cuda":
         torch.cuda.synchronize(runtime.device)
+        return np.full(2, time.perf_counter())
+    processors = min(torch.get_num_threads(), processor_quota() or math.inf)
+    return np.array([time.perf_counter(), time.process_time() / processors])

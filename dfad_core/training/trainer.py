@@ -6,10 +6,12 @@ lie in the teacher's normalised space.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice, repeat
 
 import torch
@@ -22,10 +24,9 @@ from dfad_core.contract.limits import (
     GOOD_SLICE,
     NO_LIMITS,
     Limits,
-    check_deadline,
+    Schedule,
     check_memory,
     size_text,
-    too_late,
 )
 from dfad_core.contract.recipe import VIEWS_KEPT
 from dfad_core.data import Batch
@@ -141,7 +142,8 @@ def distill(
         budget = evaluation_budget(run)
         monitor = Monitor(config, hooks, run, budget)
         if state is None:
-            _check_limits(monitor, run, budget, limits)
+            check_memory(run.sizing.memory, run.slices, run.sizing.free_bytes)
+            _report_slices(monitor, run)
             _warn_of_size(monitor, teacher, student)
             _report_pool(monitor, run)
             if generator is None and run.pixels.source != "given" and not run.pixels.usual:
@@ -150,6 +152,7 @@ def distill(
                 _report_start(monitor, run)
             if run.thread_choice is not None:
                 monitor.note("threads_chosen", run.thread_choice.try_first().event_data())
+            _check_deadline(monitor, run, budget, limits.deadline_seconds)
             run.clock.start()
         else:
             with checkpoint.restoring():
@@ -423,26 +426,27 @@ def _report_pool(monitor: Monitor, run: RunState) -> None:
         monitor.note("pool_bounded", {"batches": run.pool.capacity, "message": text})
 
 
-def _check_limits(monitor: Monitor, run: RunState, budget: EvaluationBudget, limits: Limits) -> None:
-    """Raise ConfigError where the run will not fit the memory or end in time; warn where it may not.
+def _check_deadline(
+    monitor: Monitor, run: RunState, budget: EvaluationBudget, deadline: float | None
+) -> None:
+    """Raise ConfigError where the run would not end in time though it had its processors to itself.
 
-    The time is that of trial passes, which is less than that of a round.
+    Warn where it may not end in time as the machine is now. Both times are those of trial passes, which are
+    less than those of rounds.
     """
-    check_memory(run.sizing.memory, run.slices, run.sizing.free_bytes)
-    _report_slices(monitor, run)
-    if limits.deadline_seconds is None:
+    if deadline is None:
         return
-    settings = run.config.budget
-    a_round = run.round_seconds()
-    training = a_round * settings.steps
-    if settings.train_seconds is not None:
-        training = max(a_round, min(training, settings.train_seconds))
-    rounds = max(1, round(training / a_round))
-    after = budget.expected_seconds(rounds, a_round)
-    deadline = run.group.from_first([limits.deadline_seconds], run.runtime.device)[0]
-    check_deadline(training, after, rounds, deadline)
-    if training + after > deadline:
-        monitor.warn("deadline_at_risk", {"message": too_late(training, after, rounds, deadline)})
+    settings, seconds = run.config.budget, run.round_seconds()
+    (deadline,) = run.group.from_first([deadline], run.runtime.device)
+    for a_round, refuses in ((seconds.alone, True), (seconds.now, False)):
+        rounds = settings.steps
+        if settings.train_seconds is not None:
+            rounds = min(rounds, max(1, math.ceil(settings.train_seconds / a_round)))
+        schedule = Schedule(rounds, a_round, partial(budget.expected_seconds, seconds_a_round=a_round))
+        if refuses:
+            schedule.check(deadline)
+        elif schedule.expected_seconds > deadline:
+            monitor.warn("deadline_at_risk", {"message": schedule.too_late(deadline)})
 
 
 def _report_slices(monitor: Monitor, run: RunState) -> None:

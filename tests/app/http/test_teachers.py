@@ -137,9 +137,9 @@ def test_a_job_that_cannot_end_in_time_is_refused_where_that_is_known(
         return
     assert (late["code"], late["errors"][0]["pointer"]) == ("deadline_too_short", "/budget")
     assert "steps, or `train_seconds` of" in late["errors"][0]["detail"]
-    assert 0 < ask(steps=2000)["estimate"]["steps_in_time"] < 2000  # the worker measures it
+    assert 0 < ask(steps=1000)["estimate"]["steps_in_time"] < 1000  # the worker measures it
     assert "code" not in ask(steps=10**5, train_seconds=3600)
-    assert "code" not in ask(steps=10**5, max_runtime_seconds=2_592_000)
+    assert "code" not in ask(steps=30_000, max_runtime_seconds=2_592_000)
 
 
 def test_any_file_name_comes_back(client: TestClient) -> None:

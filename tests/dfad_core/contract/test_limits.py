@@ -10,11 +10,10 @@ from dfad_core.contract.limits import (
     DRAWN_AT_ONCE,
     JobMemory,
     PassMemory,
-    check_deadline,
+    Schedule,
     check_memory,
     fitting_slices,
     job_memory,
-    steps_in_time,
 )
 from dfad_core.contract.methods import get_method
 
@@ -69,16 +68,17 @@ def test_what_does_not_fit_is_refused_with_what_would() -> None:
 
 
 def test_what_cannot_end_in_time_is_refused_with_what_could() -> None:
-    check_deadline(1000, 100, 10, None)
-    check_deadline(1000, 100, 10, 800)  # times err by half
+    job = Schedule(rounds=10, round_seconds=100, after=lambda rounds: 10 * rounds)
+    job.check(800)  # times err by half
     with pytest.raises(ConfigError) as caught:
-        check_deadline(1000, 100, 10, 500)
+        job.check(500)
     assert (caught.value.code, caught.value.param) == ("deadline_too_short", "budget")
     assert "1,100 s" in caught.value.message
     assert "3 steps, or `train_seconds` of 300" in caught.value.message
-    assert steps_in_time(1000, 100, 10, 500) == 3
+    assert job.rounds_in_time(500) == 3
+    assert job.rounds_in_time(10**6) == 10
     with pytest.raises(ConfigError) as caught:
-        check_deadline(1000, 100, 10, 50)
+        job.check(50)
     assert "In time" not in caught.value.message
     assert "1,375 s" in caught.value.message
-    assert steps_in_time(1000, 100, 10, 50) == 0
+    assert job.rounds_in_time(50) == 0
