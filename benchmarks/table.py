@@ -32,6 +32,7 @@ from benchmarks.service_tables import (
     chaos_rows,
     file_rows,
     first_student_rows,
+    large_rows,
     page_rows,
     polling_rows,
     public_rows,
@@ -61,6 +62,7 @@ SERVICE_TABLES: tuple[tuple[str, str, Callable[[Sequence[Line]], tuple[Row, list
     ),
     ("first_student.jsonl", "From the start of the service to a downloaded student", first_student_rows),
     ("start_time.jsonl", "From the claim of a job to its first training step", start_rows),
+    ("large_images.jsonl", "Large images, one thread", large_rows),
     ("page_load.jsonl", "The page of a long job in Chromium", page_rows),
 )
 """Results file, title, and what makes rows of its lines."""

@@ -156,10 +156,12 @@ class TrainingConfig:
 
     batch_size: Annotated[int, Range(ge=2, le=8192)] = 128
     """Number of images in a batch, for the generator and the student."""
-    accumulation: Annotated[int, Range(ge=1, le=256)] = 1
+    accumulation: Annotated[int, Range(ge=0, le=256)] = 0
     """Number of slices of a batch, for batches larger than the memory; each slice has at least two images. An
-    update uses the mean of the slices' gradients; BN layers and terms on a batch see one slice at a time.
-    Searches are not sliced."""
+    update uses the mean of the slices' gradients; BN layers and terms on a batch see one slice at a time, and
+    a search fits each slice by itself. 0: as few as fit the memory, of 32 images or more where these fit; the
+    event `batch_sliced` says how many. The student depends on the number: set it for a run that is to be
+    repeated on another machine."""
     student_steps: Annotated[int, Range(ge=1, le=100)] | None = None
     """Student updates in each round. With a pool of labelled images one costs a fraction of a generator
     update, so most methods make many; their numbers are in the catalogue."""

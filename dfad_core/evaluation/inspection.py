@@ -17,6 +17,7 @@ from dfad_core.formats.unfolded import with_batch_norm
 from dfad_core.networks.batch_norm import bn_layers
 from dfad_core.networks.cost import cost
 from dfad_core.networks.derive import offered_students
+from dfad_core.networks.pass_memory import pass_memory
 
 NORMS = (
     nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm2d, nn.RMSNorm,
@@ -57,6 +58,7 @@ def inspect_teacher(teacher: LoadedTeacher, *, offers: bool) -> Inspection:
         gradient=gradient,
         decided=answers,
         timing=timing,
+        memory=pass_memory(module, shape),
         methods=_advice(has_statistics, shape[0], gradient, answers.confidence),
         students=_offers(teacher, network.parameters) if offers else None,
         notes=tuple(teacher.notes),
@@ -138,6 +140,7 @@ def _offers(teacher: LoadedTeacher, teacher_parameters: int) -> tuple[Offer, ...
             student.args,
             **asdict(student.cost),
             compression=round(teacher_parameters / student.cost.parameters, 2),
+            memory=student.memory,
         )
         for student in students
     )

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from dfad_core.contract.config import MIN_SLICE, DistillConfig
+from dfad_core.contract.config import MAX_POOL_BYTES, MIN_SLICE, DistillConfig
 from dfad_core.contract.errors import ShapeError
+from dfad_core.contract.limits import POOL_SHARE, fitting_slices
 from dfad_core.data import Batch, Pool, Streams
 from dfad_core.data.class_deck import ClassDeck
 from dfad_core.hooks import nothing
@@ -51,6 +53,7 @@ from dfad_core.training.queries import Queries
 from dfad_core.training.runtime import Runtime
 from dfad_core.training.search_phase import SearchPhase
 from dfad_core.training.single_images import FIRST_BATCHES, SingleImages
+from dfad_core.training.sizing import RoundSeconds, Sizing, memory_for_run, memory_of_run, round_seconds
 from dfad_core.training.student_phase import StudentPhase
 from dfad_core.training.teacher_with_bn import with_batch_norm
 from dfad_core.training.thread_choice import ThreadChoice, TrialPass
@@ -79,13 +82,17 @@ class RunState:
         label_embeddings_KE: Tensor | None = None,
         pixels: PixelRange | None = None,
         statistics: Statistics | None = None,
+        memory_limit: int | None = None,
     ) -> None:
         """`pixels`, `statistics`: those of a checkpoint (`saved_range`, `saved_statistics`); None: they are
-        estimated."""
+        estimated.
+
+        `memory_limit`: memory that this process may hold on a CPU; None: what the machine has.
+        """
         training, device = config.training, runtime.device
         self.config, self.runtime = config, runtime
         self.group = current_group()
-        self.batch_size = self.group.share(training.batch_size, training.accumulation)
+        self.batch_size = self.group.share(training.batch_size, training.accumulation or 1)
         self.clock = Clock(config.budget)
         self.streams = Streams(config.seed, device, self.group.rank)
         self.guard = FiniteGuard(device, group=self.group)
@@ -119,8 +126,8 @@ class RunState:
         self.objective.labeller = _placed(folded(self.teacher, example_BCHW), device)
         self.average = self._student_average()
 
-        # The student's batches.
-        self.pool = self._empty_pool()
+        # The student's batches, and how they are sized to the memory.
+        self.pool, self.sizing = self._sized(memory_limit)
         self.single_images = self._single_images() if self.recipe.single_images else None
         self.extra_batches = ExtraBatches(self.recipe, config, self.generator, self.streams, self.pixels)
 
@@ -154,11 +161,64 @@ class RunState:
         decay = self.recipe.student_average
         return WeightAverage(self.student, decay) if decay else None
 
-    def _empty_pool(self) -> Pool:
+    def _sized(self, memory_limit: int | None) -> tuple[Pool, Sizing]:
+        free_bytes = memory_for_run(self.runtime, memory_limit, self.teacher, self.student)
+        training, batch_bytes = self.config.training, self._pool_batch_bytes
         batches = min(self.recipe.pool_batches, self.config.max_pool_batches)
+        if training.pool_batches is None and free_bytes is not None:
+            batches = min(batches, int(POOL_SHARE * free_bytes / batch_bytes), MAX_POOL_BYTES // batch_bytes)
         # Images that are fitted pixel by pixel exist in the pool alone, and so do single ones.
         least = 1 if self.recipe.source == "pixels" or self.recipe.single_images else 0
-        return Pool(max(batches, least))
+        pool = Pool(max(batches, least))
+        memory = memory_of_run(
+            self.recipe,
+            self.teacher,
+            self.student,
+            self.generator if self.recipe.source in LEARNED else None,
+            self.runtime,
+            shape=self.config.input.shape,
+            latent_dim=self.latent_dim,
+            batch_size=self.batch_size,
+            pool_bytes=pool.capacity * batch_bytes,
+        )
+        # The same number in all processes: that of the one with least memory.
+        slices = torch.tensor(fitting_slices(memory, free_bytes), device=self.runtime.device)
+        self.group.maximum(slices)
+        return pool, Sizing(memory, free_bytes, training.accumulation or int(slices))
+
+    @property
+    def _pool_batch_bytes(self) -> int:
+        """Size of this process's images of one batch in the pool."""
+        return self.batch_size * math.prod(self.config.input.shape) * self.runtime.storage_dtype.itemsize
+
+    @property
+    def slices(self) -> int:
+        """Slices of each batch; one after the other goes through the networks."""
+        return self.sizing.slices
+
+    @property
+    def slice_images(self) -> int:
+        """Images in a slice of this process's batch, at most."""
+        return -(-self.batch_size // self.slices)
+
+    def round_seconds(self) -> RoundSeconds:
+        """Time of one round, by trial passes (`sizing.round_seconds`); the slowest process's."""
+        queries = self.queries.images
+        seconds = round_seconds(
+            self.recipe,
+            self.teacher,
+            self.objective.labeller or self.teacher,
+            self.student,
+            self.runtime,
+            macs=(self.teacher_macs, self.student_macs),
+            shape=self.config.input.shape,
+            batch_size=self.batch_size,
+            slice_images=self.slice_images,
+        )
+        self.queries.images = queries  # the trial passes have no images to ask about
+        slowest = torch.tensor([seconds.now, seconds.alone], dtype=torch.float64, device=self.runtime.device)
+        self.group.maximum(slowest)
+        return RoundSeconds(*slowest.tolist())
 
     def _single_images(self) -> SingleImages:
         chosen = self.recipe.chosen_images
@@ -266,7 +326,7 @@ class RunState:
             self.student,
             self.runtime,
             latent_dim=self.latent_dim,
-            batch_size=self.batch_size,
+            batch_size=self.slice_images,
             macs=self.teacher_macs + self.student_macs,
         )
         return ThreadChoice(available, trial_pass)
@@ -279,7 +339,7 @@ class RunState:
     def _records_graphs(self) -> bool:
         """Whether steps are recorded as CUDA graphs: on a GPU, if the config says so and it is possible."""
         training = self.config.training
-        whole_batches = training.accumulation == 1 and self.group.size == 1
+        whole_batches = self.slices == 1 and self.group.size == 1
         return training.cuda_graphs and whole_batches and self.runtime.device.type == "cuda"
 
     def call(self, step: Callable[..., T], *inputs: Any) -> T:
@@ -328,7 +388,7 @@ class RunState:
         A batch that has lost images has fewer slices, so that each keeps two images.
         """
         concentration = self.objective.mixing_concentration
-        count = self.config.training.accumulation
+        count = self.slices
         if self.group.size == 1:  # several processes look at each slice together, so all keep their number
             count = max(1, min(count, len(batch) // MIN_SLICE))
         slices = batch.split(count)
@@ -344,6 +404,7 @@ class RunState:
             self.runtime,
             self.guard,
             choice=self.choice,
+            slices=self.slices,
         )
 
     @property
@@ -354,18 +415,25 @@ class RunState:
     def fitted_batch(self, record: Callable[[str, Tensor], None]) -> Batch:
         """New images of the search, with what the choice of images reads."""
         assert self.search_phase is not None
-        batch = self.search_phase.step(self.noise(), self.objective, self.student, record)
+        batch = self.search_phase.step(self.noise(), self.objective, self.student, record, self.slices)
         if self.choice is None:
             return batch
         images_BCHW = batch.images_BCHW.float()
         return labelled_batch(
-            lambda: images_BCHW, self.objective, self.runtime, self.guard, choice=self.choice
+            lambda: images_BCHW,
+            self.objective,
+            self.runtime,
+            self.guard,
+            choice=self.choice,
+            slices=self.slices,
         )
 
     def batch_of_views(self) -> Batch:
         """Views of single images of the pool, labelled by the teacher."""
         assert self.single_images is not None
-        return labelled_batch(self.single_images.views, self.objective, self.runtime, self.guard)
+        return labelled_batch(
+            self.single_images.views, self.objective, self.runtime, self.guard, slices=self.slices
+        )
 
     def raise_if_not_finite(self) -> None:
         """Raise DivergedError if a loss was not finite; remove images whose logits are not finite."""
@@ -382,6 +450,7 @@ class RunState:
         return {
             "step": self.clock.step,
             "queries": self.queries.images,
+            "slices": self.slices,
             "pixels": dataclasses.asdict(self.pixels),
             "statistics": [layer.statistics for layer in unfolded_layers(self.teacher)],
             "seconds": self.clock.seconds,
@@ -412,6 +481,12 @@ class RunState:
             self.clock.start(state["step"], state["seconds"])
 
     def _load(self, state: dict[str, Any]) -> None:
+        if not self.config.training.accumulation:
+            # The number that the run began with, unless there is less memory here.
+            slices = max(self.slices, state.get("slices", 1))
+            self.sizing = dataclasses.replace(self.sizing, slices=slices)
+            if self.slices > 1:
+                self._graphs = None
         self.student.load_state_dict(state["student"])
         self.objective.adapters.load_state_dict(state["adapters"])
         self.generator.load_state_dict(state["generator"])

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from dfad_core.contract.recipe import Recipe
 from dfad_core.data import Batch, Streams
 from dfad_core.data.augmentation import shifted
+from dfad_core.data.batch import join
 from dfad_core.data.class_deck import ClassDeck, nearest_order
 from dfad_core.data.random_streams import seeded
 from dfad_core.hooks import nothing
@@ -90,19 +91,34 @@ class SearchPhase:
             self._start = self._adam(list(module.parameters()), self._start_rate)
 
     def step(
-        self, generator_input: Tensor, objective: Objective, student: nn.Module, record: Record
+        self,
+        generator_input: Tensor,
+        objective: Objective,
+        student: nn.Module,
+        record: Record,
+        slices: int = 1,
     ) -> Batch:
         """Search from z (B, Z); return the images with the teacher's logits, at most B of them.
 
-        Raises DivergedError if the loss is not finite although the teacher's logits are, or if fewer than two
-        images have finite logits.
+        The batch is fitted in `slices`, each by a search of its own. Raises DivergedError if the loss is not
+        finite although the teacher's logits are, or if fewer than two images of a slice have finite logits.
         """
+        parts = []
+        for number, z in enumerate(generator_input.tensor_split(slices)):
+            self._begin(first=number == 0)
+            parts.append(self._search(z, objective, student, record))
+        self._rounds += 1
+        return join(parts)
+
+    def _search(
+        self, generator_input: Tensor, objective: Objective, student: nn.Module, record: Record
+    ) -> Batch:
+        """One search, from the weights that the generator has."""
         dealt_B = self._deck.deal(len(generator_input))
         start = generator_input if self._recipe.source == "search" else self.module(generator_input).detach()
         if self._recipe.first_images != "noise":
             dealt_B = self._nearest(start, dealt_B, objective)
         classes_B = torch.from_numpy(dealt_B).to(start.device)
-        self._begin()
         origin = [p.detach().clone() for p in self.module.parameters()]
         with trainable(self.module), evaluating(student):
             fit = self._fit(start, classes_B, objective, student, row_checks=self._guard.row_checks)
@@ -115,7 +131,6 @@ class SearchPhase:
             self._finish(fit, origin)
         for name, value in fit.gaps:
             record(name, value)
-        self._rounds += 1
         assert fit.batch is not None
         return fit.batch
 
@@ -127,12 +142,12 @@ class SearchPhase:
             logits_BK = objective.teacher_logits(images_BCHW)
         return nearest_order(logits_BK.log_softmax(1).nan_to_num(-1e9).cpu().numpy(), dealt_B)
 
-    def _begin(self) -> None:
-        """Set the generator's weights to the start of the search."""
+    def _begin(self, *, first: bool) -> None:
+        """Set the generator's weights to the start of the search; `first`: of the round."""
         restart, rounds = self._recipe.restart, self._rounds
         if self._recipe.source == "pixels" or restart == "meta":
             return
-        if restart == "round" or (rounds > 0 and rounds % self._recipe.restart_rounds == 0):
+        if restart == "round" or (first and rounds > 0 and rounds % self._recipe.restart_rounds == 0):
             fresh_weights(self.module, int(self._streams.search.integers(2**62)))
 
     def _fit(
