@@ -71,6 +71,13 @@ def test_the_number_of_images_follows_from_the_cost(teacher: nn.Module) -> None:
     assert number_of_images(network, 10**12, (3, 224, 224)) == LEAST_IMAGES
 
 
+@pytest.fixture
+def few_images(monkeypatch: pytest.MonkeyPatch) -> int:
+    """How many images a run draws at most."""
+    monkeypatch.setattr("dfad_core.methods.bias_statistics.MOST_IMAGES", LEAST_IMAGES)
+    return LEAST_IMAGES
+
+
 class _Checkpoints(Hooks):
     def __init__(self) -> None:
         self.newest = b""
@@ -80,7 +87,7 @@ class _Checkpoints(Hooks):
 
 
 @pytest.mark.parametrize("method", ["best", "fast"])
-def test_a_run_has_the_recipe_for_batch_norm(tiny, teacher: nn.Module, method: str) -> None:
+def test_a_run_has_the_recipe_for_batch_norm(tiny, teacher: nn.Module, method: str, few_images: int) -> None:
     config = dataclasses.replace(tiny.config(method={"name": method}), input=INPUT)
     student = build_classifier("resnet8", num_classes=5, input_shape=SHAPE)
     given = folded(teacher, images(2, 0))
@@ -89,10 +96,11 @@ def test_a_run_has_the_recipe_for_batch_norm(tiny, teacher: nn.Module, method: s
     assert any(term.name == "bn_statistics" for _, term in run.objective.generator_terms)
     assert not bn_layers(given)
     assert not bn_layers(run.objective.labeller)
-    assert run.queries.images >= MOST_IMAGES
+    assert run.queries.images >= few_images
     assert run.inherited == (9 if method == "best" else 0)
 
 
+@pytest.mark.usefixtures("few_images")
 def test_a_resumed_run_ends_as_the_undisturbed_one(tiny, teacher: nn.Module, monkeypatch) -> None:
     config = tiny.config(method={"name": "collages"}, steps=3, checkpoint_seconds=1e-9)
     config = dataclasses.replace(config, input=INPUT)
