@@ -112,12 +112,12 @@ def test_the_readme_says_that_a_figure_was_measured_with_a_neighbour(
 
 
 def test_colour_figures_are_those_of_the_newest_recipe() -> None:
-    run = {"teacher": "cifar10-resnet20-public", "student": "resnet8", "settings": {}, "accuracy": 0.5}
+    run = {"teacher": "cifar10-resnet20-public", "student": "resnet8", "settings": {}}
     run |= {"budget": {"kind": "seconds", "amount": 1200.0}, "recipe": "old"}
     new = run | {"recipe": "new"}
-    lines = [_line(**run)]
-    lines += [_line(**new | {"accuracy": value}, seed=seed) for seed, value in enumerate((0.7, 0.8, 0.9))]
-    lines += [_line(**new | {"settings": {"a": 1}, "accuracy": 0.1}), _line("dfq", **new)]
+    lines = [_line(**run) | {"accuracy": 0.5}]
+    lines += [_line(**new, seed=seed) | {"accuracy": 0.7 + 0.1 * seed} for seed in range(3)]
+    lines += [_line(**new) | {"settings": {"a": 1}, "accuracy": 0.1}, _line("dfq", **new) | {"accuracy": 0.9}]
     lines[2].pop("accuracy")  # not scored on the test images
     title, text = table.colour_figures(lines)
     assert "ResNet-20 with batch norm" in title
