@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from dfad_core.contract.config import MAX_POOL_BYTES, MIN_SLICE, DistillConfig
 from dfad_core.contract.errors import ShapeError
-from dfad_core.contract.limits import POOL_SHARE, fitting_slices
+from dfad_core.contract.limits import POOL_SHARE, filled_batches, fitting_slices
 from dfad_core.data import Batch, Pool, Streams
 from dfad_core.data.class_deck import ClassDeck
 from dfad_core.hooks import nothing
@@ -172,7 +172,7 @@ class RunState:
             shape=self.config.input.shape,
             latent_dim=self.latent_dim,
             batch_size=self.batch_size,
-            pool_bytes=pool.capacity * batch_bytes,
+            pool_bytes=filled_batches(self.recipe, pool.capacity, self.config.budget.steps) * batch_bytes,
         )
         # The same number in all processes: that of the one with least memory.
         slices = torch.tensor(fitting_slices(memory, free_bytes), device=self.runtime.device)
