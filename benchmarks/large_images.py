@@ -142,16 +142,20 @@ def run(case: Case, teacher: Path, steps: int, memory_bytes: int | None = None) 
         "job_bytes": peak - before,
         "student_parameters": sum(p.numel() for p in load_student(file).parameters()),
         "events": hooks.events,
-        **expected(case, teacher, training, memory_bytes),
+        **expected(case, teacher, training, steps, memory_bytes),
     }
 
 
-def expected(case: Case, teacher: Path, training: TrainingConfig, memory_bytes: int | None) -> dict[str, Any]:
+def expected(
+    case: Case, teacher: Path, training: TrainingConfig, steps: int, memory_bytes: int | None
+) -> dict[str, Any]:
     """The engine's estimates for such a job."""
     loaded = load_teacher(teacher)
     name, args = case.student
     student = build_classifier(name, num_classes=case.num_classes, input_shape=case.shape, args=args)
-    config = DistillConfig(loaded.input, case.num_classes, training=training, device="cpu")
+    config = DistillConfig(
+        loaded.input, case.num_classes, budget=BudgetConfig(steps), training=training, device="cpu"
+    )
     run_state = RunState(
         loaded.module, student, None, config, runtime.resolve(config), memory_limit=memory_bytes
     )

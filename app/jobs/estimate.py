@@ -19,6 +19,7 @@ from dfad_core.contract.limits import (
     LEAST_SLICE,
     JobMemory,
     Schedule,
+    filled_batches,
     job_memory,
 )
 from dfad_core.contract.machine import has_gpu, usable_processors
@@ -189,13 +190,14 @@ def _memory(spec: JobSpec, recipe: Recipe, inspection: Inspection | None) -> Job
         return None
     offer, batch = _offer(spec, inspection), spec.training.batch_size
     image_bytes = math.prod(shape) * FLOAT_BYTES
+    pool = filled_batches(recipe, recipe.pool_batches, spec.budget.steps)
     return job_memory(
         recipe,
         teacher=inspection.memory,
         student=(offer.memory if offer is not None else None) or inspection.memory,
         teacher_bytes=inspection.bytes,
         student_bytes=inspection.bytes if offer is None else offer.bytes,
-        pool_bytes=min(recipe.pool_batches * batch * image_bytes, MAX_POOL_BYTES),
+        pool_bytes=min(pool * batch * image_bytes, MAX_POOL_BYTES),
         image_bytes=image_bytes,
         batch_size=batch,
     )

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from dfad_core.contract.errors import ConfigError
-from dfad_core.contract.recipe import VIEWS_KEPT, Recipe
+from dfad_core.contract.recipe import FIRST_BATCHES, VIEWS_KEPT, Recipe
 
 GOOD_SLICE, LEAST_SLICE = 32, 8
 """Least number of images in a slice that is chosen here: batch norm sees one slice at a time, and its
@@ -95,6 +95,13 @@ class JobMemory:
     def least_bytes(self) -> int:
         """Memory at most with the smallest slices."""
         return self.peak_bytes(self.most_slices)
+
+
+def filled_batches(recipe: Recipe, capacity: int, rounds: int) -> int:
+    """Batches that are in the pool after so many rounds."""
+    extra = recipe.level_set_batches + recipe.averaged_generator + recipe.feature_exchange
+    first = FIRST_BATCHES if recipe.single_images else 0
+    return min(capacity, first + -(-rounds // recipe.images_every) * (1 + extra))
 
 
 def job_memory(

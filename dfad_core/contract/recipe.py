@@ -9,6 +9,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Literal
 
+FIRST_BATCHES = 16
+"""Batches in the pool before the first update of a student of single images."""
 VIEWS_KEPT = 4
 """Labelled batches of single images that serve in turn, where each serves for several updates."""
 

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from dfad_core.contract.config import MAX_POOL_BYTES, MIN_SLICE, DistillConfig
 from dfad_core.contract.errors import ShapeError
-from dfad_core.contract.limits import POOL_SHARE, fitting_slices
+from dfad_core.contract.limits import POOL_SHARE, filled_batches, fitting_slices
+from dfad_core.contract.recipe import FIRST_BATCHES
 from dfad_core.data import Batch, Pool, Streams
 from dfad_core.data.class_deck import ClassDeck
 from dfad_core.hooks import nothing
@@ -52,7 +53,7 @@ from dfad_core.training.optimizers import PEAK_RATES, load_optimizer, make_optim
 from dfad_core.training.queries import Queries
 from dfad_core.training.runtime import Runtime
 from dfad_core.training.search_phase import SearchPhase
-from dfad_core.training.single_images import FIRST_BATCHES, SingleImages
+from dfad_core.training.single_images import SingleImages
 from dfad_core.training.sizing import RoundSeconds, Sizing, memory_for_run, memory_of_run, round_seconds
 from dfad_core.training.student_phase import StudentPhase
 from dfad_core.training.teacher_with_bn import with_batch_norm
@@ -179,7 +180,7 @@ class RunState:
             shape=self.config.input.shape,
             latent_dim=self.latent_dim,
             batch_size=self.batch_size,
-            pool_bytes=pool.capacity * batch_bytes,
+            pool_bytes=filled_batches(self.recipe, pool.capacity, self.config.budget.steps) * batch_bytes,
         )
         # The same number in all processes: that of the one with least memory.
         slices = torch.tensor(fitting_slices(memory, free_bytes), device=self.runtime.device)

@@ -7,13 +7,12 @@ from typing import Literal
 import numpy as np
 from torch import Tensor
 
+from dfad_core.contract.recipe import FIRST_BATCHES
 from dfad_core.data import Pool, Streams
 from dfad_core.data.augmentation import mixed_pairs, random_resized_crop, shifted
 from dfad_core.methods.image_choice import ImageChoice
 from dfad_core.training.profiling import region
 
-FIRST_BATCHES = 16
-"""Drawn batches in the pool before the first update of the student."""
 MIXED = 0.5
 """Share of the images that are mixed with another."""
 

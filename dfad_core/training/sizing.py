@@ -21,9 +21,9 @@ from dfad_core.training.optimizers import trainable
 from dfad_core.training.runtime import Runtime
 from dfad_core.training.search_phase import evaluating
 
-TRIAL_MACS = 10**10
+TRIAL_MACS = 5 * 10**10
 """Most multiply-accumulates of a forward pass whose time is taken; it has two images at least."""
-TIMED_PASSES = 3
+TIMED_PASSES = 2
 """Number of passes. The fastest one counts: other programs slow passes down, but never speed them up."""
 
 

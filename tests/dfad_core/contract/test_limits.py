@@ -12,6 +12,7 @@ from dfad_core.contract.limits import (
     PassMemory,
     Schedule,
     check_memory,
+    filled_batches,
     fitting_slices,
     job_memory,
 )
@@ -82,3 +83,9 @@ def test_what_cannot_end_in_time_is_refused_with_what_could() -> None:
     assert "In time" not in caught.value.message
     assert "1,375 s" in caught.value.message
     assert job.rounds_in_time(50) == 0
+
+
+def test_a_short_job_does_not_fill_its_pool() -> None:
+    recipe = get_method("collages").recipe_for(teacher_has_bn=True, channels=3)
+    assert [filled_batches(recipe, 150, rounds) for rounds in (1, 20, 10**6)] == [17, 18, 150]
+    assert filled_batches(get_method("mad").recipe_for(teacher_has_bn=True, channels=3), 50, 3) == 6

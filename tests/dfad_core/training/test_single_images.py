@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from dfad_core.contract.methods import METHODS
+from dfad_core.contract.recipe import FIRST_BATCHES
 from dfad_core.data import Batch, Pool, Streams
 from dfad_core.hooks import DistillResult, Hooks
 from dfad_core.methods import resolve_recipe
 from dfad_core.training import runtime
 from dfad_core.training.run_state import RunState
-from dfad_core.training.single_images import FIRST_BATCHES, SingleImages
+from dfad_core.training.single_images import SingleImages
 from dfad_core.training.trainer import Gaps, distill, train_round
 
 
