@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 CODES: Mapping[str, str] = {
     "conflict": "Another request changed the same thing at the same time; try again.",
+    "deadline_too_short": "The job cannot end before its `max_runtime_seconds`; `errors` says what could.",
     "empty_file": "The teacher file has no bytes.",
     "first_key_must_be_admin": "The first key of a server must be able to manage the others.",
     "forbidden": "The key is not allowed to do that.",

@@ -64,6 +64,26 @@ def polling_rows(lines: Sequence[Line]) -> tuple[Row, list[Row]]:
     return head, rows
 
 
+def large_rows(lines: Sequence[Line]) -> tuple[Row, list[Row]]:
+    """One row a job: seconds of a step and peak memory, measured and as expected."""
+    head = (
+        "pixels", "classes", "batch", "slices", "steps", "first step s", "step s", "processor s",
+        "expected s", "memory GiB", "estimated GiB", "revision",
+    )  # fmt: skip
+    rows = [
+        (
+            line["case"],
+            *(f"{line[name]:,}" for name in ("num_classes", "batch_size", "slices", "steps")),
+            f"{line['first_step_seconds']:.0f}",
+            *(f"{line[f'{name}_seconds']:.2f}" for name in ("step", "step_processor", "estimated_step")),
+            *(f"{line[f'{name}_bytes'] / 2**30:.2f}" for name in ("job", "estimated")),
+            revision_text(line) + (", beside other programs" if line.get("neighbour") else ""),
+        )
+        for line in lines
+    ]
+    return head, rows
+
+
 def sse_rows(lines: Sequence[Line]) -> tuple[Row, list[Row]]:
     """One row a run: what watchers saw whose connections were cut."""
     counted = ("watchers", "cuts", "events", "whole", "gaps", "doubles")

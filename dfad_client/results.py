@@ -21,6 +21,15 @@ class InputConfig(TypedDict, total=False):
     """Per-channel standard deviation that the teacher's preprocessing divides by. None: unknown."""
 
 
+class PassMemory(TypedDict, total=False):
+    """Memory of one network for one image."""
+
+    gradient_bytes: int
+    """Kept by a pass until the gradient of weights and image is computed."""
+    largest_bytes: int
+    """The largest of the tensors that are kept."""
+
+
 class NoiseAnswers(TypedDict, total=False):
     """How the teacher classifies standard normal noise."""
 
@@ -71,6 +80,8 @@ class Offer(TypedDict, total=False):
     """Multiply-accumulates for one input."""
     compression: float
     """The teacher's parameters divided by the student's."""
+    memory: PassMemory | None
+    """Memory of a training pass; None where an earlier version has offered it."""
 
 
 class Inspection(TypedDict, total=False):
@@ -97,13 +108,16 @@ class Inspection(TypedDict, total=False):
     norms: dict[str, int]
     """Number of normalisation layers of each kind."""
     bn_statistics: bool
-    """Whether the network has batch-norm statistics."""
+    """Whether the network has batch-norm statistics, or its biases tell them: then batch norm was folded into
+    its convolutions, and a note says so."""
     gradient: bool
     """Whether the gradient at the input is finite and not zero; otherwise no generator can learn."""
     decided: NoiseAnswers | None
     """How it classifies noise."""
     timing: PassTimes | None
     """How long its passes take."""
+    memory: PassMemory | None
+    """Memory of its passes in float32; None where an earlier version has inspected it."""
     methods: list[MethodAdvice]
     """Each method of the catalogue."""
     students: list[Offer] | None

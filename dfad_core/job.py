@@ -16,12 +16,14 @@ from dfad_core.contract.config import DistillConfig
 from dfad_core.contract.errors import CheckpointError, DivergedError, Stopped, TeacherRejected
 from dfad_core.contract.job_result import ChosenStudent, InitialWeightsMatch
 from dfad_core.contract.job_spec import JobSpec, StudentSpec, TeacherSpec
+from dfad_core.contract.limits import NO_LIMITS, Limits
 from dfad_core.contract.serialization import JsonObject, from_json, to_json
 from dfad_core.formats import LoadedTeacher, load_teacher
 from dfad_core.formats.converted import read_converted
 from dfad_core.formats.initial import begin_with, read_weights
 from dfad_core.formats.labelled import Labelled, read_labelled, read_labelled_file
 from dfad_core.formats.safetensors import read_safetensors
+from dfad_core.formats.unfolded import with_batch_norm
 from dfad_core.hooks import DistillResult, JobHooks
 from dfad_core.networks import build_classifier
 from dfad_core.networks.cost import Cost, cost
@@ -56,12 +58,14 @@ class JobInputs:
 
 @dataclass(frozen=True)
 class JobOptions:
-    """How a caller runs a job. Nothing here changes the student."""
+    """How a caller runs a job. Nothing here changes the student, unless batches must be sliced to fit."""
 
     checkpoint_seconds: float = 60.0
     progress_seconds: float = 1.0
     refuse_foreign_checkpoint: bool = False
     """Raise the error for a checkpoint of another job, instead of starting anew."""
+    limits: Limits = NO_LIMITS
+    """Time and memory that the job may take; one that will not keep to them is refused before training."""
     measure_after_stop: bool = True
     """Measure, export and report a partial student after a stop."""
     settings: JsonObject | None = None
@@ -143,8 +147,9 @@ def run_job(
     diverged loss are outcomes, not errors, if there is a student.
 
     Raises TeacherRejected, EvaluationRejected, ConfigError and ShapeError for files and settings that cannot
-    be used, Stopped or DivergedError where there is no student yet, and CheckpointError
-    (`foreign_checkpoint`) if the options say so.
+    be used, ConfigError for a job that will not keep to the limits (`memory_limit`, `deadline_too_short`),
+    Stopped or DivergedError where there is no student yet, and CheckpointError (`foreign_checkpoint`) if the
+    options say so.
     """
     options = options or JobOptions()
     prepared = _prepare(inputs, spec, hooks, options)
@@ -170,6 +175,7 @@ def _prepare(inputs: JobInputs, spec: JobSpec, hooks: JobHooks, options: JobOpti
     teacher = (
         read_converted(inputs.teacher) if inputs.converted else read_teacher(inputs.teacher, spec.teacher)
     )
+    teacher = with_batch_norm(teacher)
     for note in teacher.notes:
         hooks.note("teacher_note", {"message": note})
     config = DistillConfig(
@@ -251,25 +257,27 @@ def choose_student(spec: StudentSpec, teacher: LoadedTeacher) -> Network:
 def _distil(prepared: _Prepared, hooks: JobHooks, resume: bytes | None, options: JobOptions) -> _Training:
     """Train, from the checkpoint if it can be used."""
     if resume is None:
-        return _train(prepared, hooks, None)
+        return _train(prepared, hooks, None, options.limits)
     student = prepared.student
     start = {name: tensor.clone() for name, tensor in student.state_dict().items()}
     try:
-        return _train(prepared, hooks, resume)
+        return _train(prepared, hooks, resume, options.limits)
     except CheckpointError as error:
         if options.refuse_foreign_checkpoint and error.code == FOREIGN_CHECKPOINT:
             raise
         message = f"{error.message}; training starts anew"
         hooks.warn("checkpoint_unusable", {"message": message})
     student.load_state_dict(start)  # a part of the checkpoint may have been loaded
-    return _train(prepared, hooks, None)
+    return _train(prepared, hooks, None, options.limits)
 
 
-def _train(prepared: _Prepared, hooks: JobHooks, resume: bytes | None) -> _Training:
+def _train(prepared: _Prepared, hooks: JobHooks, resume: bytes | None, limits: Limits) -> _Training:
     """Train until the end, a stop or a diverged loss. Raises Stopped or DivergedError without a student."""
     resumed = resume is not None
     try:
-        result = distill(prepared.teacher.module, prepared.student, prepared.config, hooks, resume=resume)
+        result = distill(
+            prepared.teacher.module, prepared.student, prepared.config, hooks, resume=resume, limits=limits
+        )
     except (Stopped, DivergedError) as error:
         if error.result is None:
             raise

@@ -15,7 +15,12 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 TARGET = ROOT / "dfad_client" / "results.py"
 CONTRACT = ROOT / "dfad_core" / "contract"
-SOURCES = (("config.py", ("InputConfig",)), ("inspection.py", None), ("job_result.py", None))
+SOURCES = (
+    ("config.py", ("InputConfig",)),
+    ("limits.py", ("PassMemory",)),
+    ("inspection.py", None),
+    ("job_result.py", None),
+)
 """Files with the classes that are taken; None: all."""
 BY_HAND = {"JobError"}
 """Classes that `dfad_client.answers` has as dataclasses."""

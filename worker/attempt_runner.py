@@ -27,9 +27,10 @@ from app.models import Artifact
 from app.storage import IntegrityError
 from dfad_core.contract.inspection import Inspection
 from dfad_core.contract.job_result import JobError, JobResult
+from dfad_core.contract.limits import Limits
 from dfad_core.contract.machine import GpuMemory
 from dfad_core.contract.progress import PhaseProgress, Progress
-from dfad_core.contract.serialization import JsonObject, from_json
+from dfad_core.contract.serialization import JsonObject, from_json, to_json
 from worker import gauges, publish
 from worker.inspection import record_inspection
 from worker.kernel import resident_bytes
@@ -40,7 +41,7 @@ from worker.process import RunnerProcess
 from worker.protocol import Message
 from worker.publish import LeaseLost, Pending
 from worker.spans import PhaseSpans
-from worker.threads import runner_threads
+from worker.threads import runner_memory, runner_threads
 
 logger = logging.getLogger(__name__)
 
@@ -180,6 +181,9 @@ class Attempt:
             "teacher_path": str(teacher),
             "resume_path": None if step is None else str(checkpoint),
             "checkpoint_seconds": self._settings.checkpoint_seconds,
+            "limits": to_json(
+                Limits(max(0.0, self._deadline - time.monotonic()), runner_memory(self._settings))
+            ),
         }
 
     def _next(self, runner: RunnerProcess, keeper: LeaseKeeper) -> Message | None:

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import os
-
 from app.config import Settings
-
-
-def has_gpu() -> bool:
-    """Whether the machine shows an NVIDIA device. CUDA itself is not touched: a fork would break it."""
-    return os.path.exists("/dev/nvidiactl") and os.environ.get("CUDA_VISIBLE_DEVICES", "all") != ""
+from dfad_core.contract.machine import has_gpu
 
 
 def worker_devices(settings: Settings) -> tuple[str, ...]:

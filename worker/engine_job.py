@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dfad_core.contract.job_spec import JobSpec
+from dfad_core.contract.limits import Limits
 from dfad_core.contract.serialization import JsonObject
 from dfad_core.job import JobInputs, JobOptions, JobOutcome, run_job
 from worker.conversion import Converted
@@ -16,6 +17,7 @@ def run(
     *,
     resume: bytes | None,
     checkpoint_seconds: float,
+    limits: Limits,
 ) -> JobOutcome:
     """Run the job of a resolved `spec`; the report prints that spec. Raises what `run_job` raises."""
     return run_job(
@@ -23,5 +25,5 @@ def run(
         JobSpec.from_json(spec),
         hooks,
         resume=resume,
-        options=JobOptions(checkpoint_seconds=checkpoint_seconds, settings=spec),
+        options=JobOptions(checkpoint_seconds=checkpoint_seconds, settings=spec, limits=limits),
     )

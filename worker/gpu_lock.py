@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from worker.devices import has_gpu
+from dfad_core.contract.machine import has_gpu
 
 LOOK_SECONDS = 0.5
 

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from dfad_core.contract.errors import DfadError, TeacherRejected
-from dfad_core.contract.serialization import to_json
+from dfad_core.contract.limits import Limits
+from dfad_core.contract.serialization import from_json, to_json
 from worker.kernel import name_process
 from worker.protocol import read_message
 
@@ -45,7 +46,12 @@ def _start(channel: Any, hooks: Any, data: dict[str, Any], converted: Any) -> No
     hooks.inspection(converted.inspection)
     resume = Path(data["resume_path"]).read_bytes() if data.get("resume_path") else None
     outcome = engine_job.run(
-        converted, data["spec"], hooks, resume=resume, checkpoint_seconds=data["checkpoint_seconds"]
+        converted,
+        data["spec"],
+        hooks,
+        resume=resume,
+        checkpoint_seconds=data["checkpoint_seconds"],
+        limits=from_json(Limits, data["limits"]),
     )
     measured = outcome.measured
     assert measured is not None, "left out only where the options say so"

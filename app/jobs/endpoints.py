@@ -13,7 +13,7 @@ from app import idempotency, quotas
 from app.db import read_scope
 from app.errors import FieldProblem, InvalidBody
 from app.jobs import inputs, service
-from app.jobs.estimate import Estimate, check_memory, estimate
+from app.jobs.estimate import Estimate, check_deadline, check_memory, estimate
 from app.jobs.filters import labelled
 from app.jobs.lifecycle import is_terminal
 from app.jobs.schemas import EvaluationReport, JobPatch, JobRequest, JobSpec
@@ -140,7 +140,8 @@ async def validate_job(request: Request, idempotency_key: IdempotencyKey = None)
                 spec, _ = parse_model(body, JobSpec)
         case _:
             raise unsupported("multipart/form-data, application/json")
-    check_memory(spec)
+    check_memory(spec, inspection)
+    check_deadline(spec, inspection)
     await run_in_threadpool(_check_inputs, spec, request.state.tenant_id)
     return Validation(valid=True, resolved_spec=spec.resolved(), estimate=estimate(spec, inspection))
 

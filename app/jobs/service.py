@@ -20,7 +20,7 @@ from app.dispatch import send_due
 from app.errors import FieldProblem, InvalidBody, NotFound, ServiceError
 from app.ids import new_id, require_id
 from app.jobs import inputs, lifecycle
-from app.jobs.estimate import check_memory
+from app.jobs.estimate import check_deadline, check_memory
 from app.jobs.removal import drop_job
 from app.jobs.schemas import EvaluationReport, JobPatch, JobSpec, with_teacher_defaults
 from app.models import Job, Teacher
@@ -158,7 +158,10 @@ def _check_student_fits(spec: JobSpec, teacher: Teacher) -> None:
 
 
 def _insert(session: Session, request: Request, spec: JobSpec, teacher_id: str, fingerprint: str) -> str:
-    check_memory(spec)
+    teacher = session.get(Teacher, teacher_id)
+    inspection = inspection_of(teacher) if teacher is not None else None
+    check_memory(spec, inspection)
+    check_deadline(spec, inspection)
     quotas.check_queued(session, request.tenant_id)
     job = Job(
         id=new_id("job"),

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from app.jobs.estimate import estimate
+from app.jobs.estimate import PASSES_OF_AN_UPDATE, estimate
 from app.jobs.schemas import JobSpec, StudentSpec
 from dfad_core.contract.config import BudgetConfig, MethodConfig, TargetConfig
 from dfad_core.contract.inspection import Inspection, MethodAdvice, Offer
 from dfad_core.contract.methods import METHODS, Method
 
-PASSES_OF_AN_UPDATE = 3
-"""A gradient step in passes forward: there, back to the inputs, back to the weights."""
 USUAL_COMPRESSION = 4
 MANY = 1000
 

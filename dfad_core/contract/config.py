@@ -156,10 +156,12 @@ class TrainingConfig:
 
     batch_size: Annotated[int, Range(ge=2, le=8192)] = 128
     """Number of images in a batch, for the generator and the student."""
-    accumulation: Annotated[int, Range(ge=1, le=256)] = 1
+    accumulation: Annotated[int, Range(ge=0, le=256)] = 0
     """Number of slices of a batch, for batches larger than the memory; each slice has at least two images. An
-    update uses the mean of the slices' gradients; BN layers and terms on a batch see one slice at a time.
-    Searches are not sliced."""
+    update uses the mean of the slices' gradients; BN layers and terms on a batch see one slice at a time, and
+    a search fits each slice by itself. 0: as few as fit the memory, of 32 images or more where these fit; the
+    event `batch_sliced` says how many. The student depends on the number: set it for a run that is to be
+    repeated on another machine."""
     student_steps: Annotated[int, Range(ge=1, le=100)] | None = None
     """Student updates in each round. With a pool of labelled images one costs a fraction of a generator
     update, so most methods make many; their numbers are in the catalogue."""
@@ -172,11 +174,12 @@ class TrainingConfig:
     student_learning_rate: Annotated[float, Range(gt=0, le=10)] | None = None
     """Peak learning rate of the student; None: the method's own, or the default of an optimizer that the job
     sets."""
-    generator_learning_rate: Annotated[float, Range(gt=0, le=10)] = 1e-3
-    """Adam's learning rate for the generator; 1e-3 as in DFAD."""
-    weight_decay: Annotated[float, Range(ge=0, le=1)] = 5e-4
+    generator_learning_rate: Annotated[float, Range(gt=0, le=10)] | None = None
+    """Adam's learning rate for a generator that is trained over all rounds; None: the method's own, mostly
+    1e-3."""
+    weight_decay: Annotated[float, Range(ge=0, le=1)] | None = None
     """Weight decay of the student's kernels and matrices; biases and norm layers have none. Decoupled from
-    Adam's moments. 5e-4 as in DFAD's CIFAR recipe."""
+    Adam's moments. None: the method's own, mostly 5e-4."""
     latent_dim: Annotated[int, Range(ge=1, le=4096)] = 100
     """Length of the generator's noise vector z ~ N(0, I)."""
     generator_width: Annotated[int, Range(ge=4, le=512)] = 32

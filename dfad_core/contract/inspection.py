@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from dfad_core.contract.config import InputConfig
+from dfad_core.contract.limits import PassMemory
 from dfad_core.contract.serialization import ABSENT, Document
 
 
@@ -63,6 +64,8 @@ class Offer:
     """Multiply-accumulates for one input."""
     compression: float
     """The teacher's parameters divided by the student's."""
+    memory: PassMemory | None = None
+    """Memory of a training pass; None where an earlier version has offered it."""
 
 
 @dataclass(frozen=True)
@@ -90,13 +93,16 @@ class Inspection(Document):
     norms: Mapping[str, int] = field(default_factory=dict)
     """Number of normalisation layers of each kind."""
     bn_statistics: bool = False
-    """Whether the network has batch-norm statistics."""
+    """Whether the network has batch-norm statistics, or its biases tell them: then batch norm was folded into
+    its convolutions, and a note says so."""
     gradient: bool = True
     """Whether the gradient at the input is finite and not zero; otherwise no generator can learn."""
     decided: NoiseAnswers | None = None
     """How it classifies noise."""
     timing: PassTimes | None = None
     """How long its passes take."""
+    memory: PassMemory | None = None
+    """Memory of its passes in float32; None where an earlier version has inspected it."""
     methods: tuple[MethodAdvice, ...] = ()
     """Each method of the catalogue."""
     students: tuple[Offer, ...] | None = field(default=None, metadata=ABSENT)

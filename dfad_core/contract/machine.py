@@ -1,15 +1,22 @@
-"""Processors and GPU of this machine and of this process. Torch-free: supervisors use it as well."""
+"""Processors, memory and GPU of this machine and of this process. Torch-free: supervisors use it as well."""
 
 from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+Reader = Callable[[Path], float | None]
 
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 CGROUP_OF_SELF = Path("/proc/self/cgroup")
 CPUINFO = Path("/proc/cpuinfo")
+MEMINFO = Path("/proc/meminfo")
+STATM = Path("/proc/self/statm")
+NO_LIMIT = 2**60
+"""Version 1 of control groups writes a number near 2^63 where no limit is set."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +32,13 @@ def usable_processors() -> int:
     """Number of processors for this process: its affinity mask, cut by its control groups' CPU quota."""
     has_mask = hasattr(os, "sched_getaffinity")  # Linux
     count = len(os.sched_getaffinity(0)) if has_mask else os.cpu_count() or 1
-    quota = _cgroup_quota()
+    quota = processor_quota()
     return count if quota is None else max(1, min(count, math.ceil(quota)))
+
+
+def processor_quota() -> float | None:
+    """Number of CPUs that the strictest control group of this process allows; None: no limit is set."""
+    return min(_cgroup_values("cpu", _quota_v2, _quota_v1), default=None)
 
 
 def processor_name() -> str | None:
@@ -39,28 +51,103 @@ def processor_name() -> str | None:
     return next(names, None)
 
 
-def _cgroup_quota() -> float | None:
-    """Number of CPUs that the strictest control group of this process allows; None: no limit is set."""
+def free_memory(limit: int | None = None) -> int | None:
+    """Bytes that this process may take beyond those that it holds; None where nothing is known.
+
+    The least of what the machine has available, what the control groups leave, and what is left of `limit`,
+    the memory that the process may hold.
+    """
+    known: list[float] = [*_cgroup_values("memory", _memory_v2, _memory_v1)]
+    if (available := _available_memory()) is not None:
+        known.append(available)
+    if limit is not None:
+        known.append(limit - _resident_memory())
+    return max(0, int(min(known))) if known else None
+
+
+def total_memory() -> int:
+    """Memory of the machine, or of the strictest control group of this process."""
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return int(min([machine, *_cgroup_values("memory", _limit_v2, _limit_v1)]))
+
+
+def has_gpu() -> bool:
+    """Whether the machine shows an NVIDIA device. CUDA itself is not touched: a fork would break it."""
+    return os.path.exists("/dev/nvidiactl") and os.environ.get("CUDA_VISIBLE_DEVICES", "all") != ""
+
+
+def _available_memory() -> int | None:
+    try:
+        lines = MEMINFO.read_text().splitlines()
+        (line,) = (line for line in lines if line.startswith("MemAvailable:"))
+        return int(line.split()[1]) * 1024
+    except (OSError, ValueError):
+        return None
+
+
+def _resident_memory() -> int:
+    try:
+        return int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def _cgroup_values(controller: str, read_v2: Reader, read_v1: Reader) -> Iterator[float]:
+    """What the control groups of this process say, from its own to the root, as far as they say it."""
     try:
         lines = CGROUP_OF_SELF.read_text().splitlines()
     except OSError:
-        return None
-    quotas = []
+        return
     for line in lines:
         _, controllers, path = line.split(":", 2)
         version_2 = controllers == ""
-        if not version_2 and "cpu" not in controllers.split(","):
+        if not version_2 and controller not in controllers.split(","):
             continue
-        root = CGROUP_ROOT if version_2 else CGROUP_ROOT / "cpu"
-        read = _quota_v2 if version_2 else _quota_v1
+        root = CGROUP_ROOT if version_2 else CGROUP_ROOT / controller
         folder = root / path.lstrip("/")
         for group in (folder, *folder.parents):
             if not group.is_relative_to(root):
                 break
-            quota = read(group)
-            if quota is not None:
-                quotas.append(quota)
-    return min(quotas, default=None)
+            value = (read_v2 if version_2 else read_v1)(group)
+            if value is not None:
+                yield value
+
+
+def _memory_v2(group: Path) -> int | None:
+    return _memory_left(group, "memory.max", "memory.current", "inactive_file")
+
+
+def _memory_v1(group: Path) -> int | None:
+    return _memory_left(group, "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+
+
+def _limit_v2(group: Path) -> int | None:
+    return _limit(group / "memory.max")
+
+
+def _limit_v1(group: Path) -> int | None:
+    return _limit(group / "memory.limit_in_bytes")
+
+
+def _limit(file: Path) -> int | None:
+    try:
+        most = int(file.read_text())
+    except (OSError, ValueError):  # `max`: no limit
+        return None
+    return None if most >= NO_LIMIT else most
+
+
+def _memory_left(group: Path, limit: str, usage: str, cache: str) -> int | None:
+    """What the group's limit leaves; its cache of files, which the kernel gives up first, counts as free."""
+    most = _limit(group / limit)
+    if most is None:
+        return None
+    try:
+        used = int((group / usage).read_text())
+        statistics = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        return most - used + int(statistics.get(cache, 0))
+    except (OSError, ValueError):
+        return most
 
 
 def _quota_v2(group: Path) -> float | None:

@@ -45,9 +45,11 @@ def join(parts: Sequence[Batch]) -> Batch:
     """The batch of these slices; a single slice is returned as it is."""
     if len(parts) == 1:
         return parts[0]
+    statistics = [part.statistics_BD for part in parts if part.statistics_BD is not None]
     return Batch(
         torch.cat([p.images_BCHW for p in parts]),
         torch.cat([p.teacher_logits_BK for p in parts]),
         tuple(torch.cat(a) for a in zip(*(p.active for p in parts), strict=True)),
         tuple(torch.cat(a) for a in zip(*(p.attention for p in parts), strict=True)),
+        torch.cat(statistics) if statistics else None,
     )

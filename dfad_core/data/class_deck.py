@@ -53,13 +53,13 @@ def largest_count(batch: int, num_classes: int) -> int:
 
 def nearest_order(scores_BK: NDArray[np.float32], dealt_B: NDArray[np.int64]) -> NDArray[np.int64]:
     """The dealt classes (B,) in another order: image by image, the largest score that is left goes first."""
-    wanted = np.bincount(dealt_B, minlength=scores_BK.shape[1])
+    dealt_D, wanted_D = np.unique(dealt_B, return_counts=True)  # of many classes only those that were dealt
     order_B = np.full(len(dealt_B), -1, dtype=np.int64)
-    for place in np.argsort(-scores_BK, axis=None, kind="stable"):
-        image, label = divmod(int(place), scores_BK.shape[1])
-        if order_B[image] < 0 and wanted[label] > 0:
-            order_B[image] = label
-            wanted[label] -= 1
-            if not wanted.any():
+    for place in np.argsort(-scores_BK[:, dealt_D], axis=None, kind="stable"):
+        image, column = divmod(int(place), len(dealt_D))
+        if order_B[image] < 0 and wanted_D[column] > 0:
+            order_B[image] = dealt_D[column]
+            wanted_D[column] -= 1
+            if not wanted_D.any():
                 break
     return order_B

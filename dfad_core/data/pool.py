@@ -63,13 +63,14 @@ class Pool:
         """Tensors and counters."""
         return {
             "next": self._next,
+            "capacity": self.capacity,
             "images": [b.images_BCHW for b in self._batches],
             "teacher_logits": [b.teacher_logits_BK for b in self._batches],
             "statistics": [b.statistics_BD for b in self._batches],
         }
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device, dtype: torch.dtype) -> None:
-        """Load what `state_dict` returned; images are converted to `dtype`."""
+        """Load what `state_dict` returned, its capacity included; images are converted to `dtype`."""
         columns = (state["images"], state["teacher_logits"], state["statistics"])
         batches = [
             Batch(
@@ -80,6 +81,7 @@ class Pool:
             for images, logits, statistics in zip(*columns, strict=True)
         ]
         self._batches, self._next = batches, state["next"]
+        self.capacity = state.get("capacity", self.capacity)  # checkpoints of earlier versions have none
 
     def drop_not_finite(self) -> None:
         """Remove the images whose logits are not finite."""

@@ -23,7 +23,7 @@ from dfad_core.networks.batch_norm import bn_layers
 
 PROJECTED = 256
 """Numbers that the statistics of all BN layers are projected to (Johnson and Lindenstrauss): networks have up
-to 100,000 of them, and only their weighted sums count."""
+to 100,000 of them, and only their weighted sums count. The same for the shares of more classes than that."""
 CLASSES_WEIGHT = 1.0
 """Weight of the deviation from even classes beside that of the BN layers."""
 EVENNESS = 0.05
@@ -39,6 +39,7 @@ class ImageChoice:
         self._classes = num_classes
         self._inputs = LayerInputs(teacher, bn_layers(teacher), lambda layer, x: (_moments(layer, x),))
         self._projections: list[Tensor] = []
+        self._of_classes: list[Tensor] = []
 
     def recording(self) -> AbstractContextManager[None]:
         """Record the next forward pass of the teacher, for `statistics`."""
@@ -48,7 +49,12 @@ class ImageChoice:
     def statistics(self, logits_BK: Tensor) -> Tensor:
         """(B, D), float32: how each image deviates from the data, from the recorded pass and its logits."""
         shares_BK = logits_BK.float().softmax(dim=1)
-        parts = [CLASSES_WEIGHT * math.sqrt(self._classes) * (shares_BK - 1 / self._classes)]
+        classes = CLASSES_WEIGHT * math.sqrt(self._classes) * (shares_BK - 1 / self._classes)
+        if self._classes > PROJECTED:
+            if not self._of_classes:
+                self._of_classes = _projection_of([classes], scale=1 / math.sqrt(PROJECTED))
+            classes = classes @ self._of_classes[0]
+        parts = [classes]
         if moments := [values for (values,) in self._inputs.take()]:
             if not self._projections:
                 self._projections = _projection_of(moments)
@@ -66,20 +72,21 @@ class ImageChoice:
         if not finite_N.any():
             return np.full(len(finite_N), 1 / len(finite_N))
         shares = np.zeros(len(finite_N))
-        shares[finite_N] = _shares(statistics_ND[torch.from_numpy(finite_N).to(statistics_ND.device)])
+        shares[finite_N] = even_shares(statistics_ND[torch.from_numpy(finite_N).to(statistics_ND.device)])
         total: np.ndarray = shares / shares.sum()
         return total
 
 
-def _shares(statistics_ND: Tensor) -> np.ndarray:
+def even_shares(statistics_ND: Tensor, evenness: float = EVENNESS, steps: int = STEPS) -> np.ndarray:
+    """Shares (N,), of sum 1, with which the weighted sum of finite statistics comes near to 0."""
     count = len(statistics_ND)
     logits_N = torch.zeros(count, device=statistics_ND.device)
     optimizer = torch.optim.Adam([logits_N], RATE)
-    for _ in range(STEPS):
+    for _ in range(steps):
         shares_N = logits_N.softmax(0)
         # The gradient of the objective by the shares, and by their logits.
         by_shares_N = 2 * (statistics_ND @ (shares_N @ statistics_ND))
-        by_shares_N += EVENNESS * (shares_N * count).clamp_min(1e-30).log()
+        by_shares_N += evenness * (shares_N * count).clamp_min(1e-30).log()
         logits_N.grad = shares_N * (by_shares_N - (shares_N * by_shares_N).sum())
         optimizer.step()
     shares: np.ndarray = logits_N.softmax(0).double().cpu().numpy()
@@ -99,10 +106,13 @@ def _moments(layer: nn.Module, inputs: Tensor) -> Tensor:
     return torch.cat([means, squares], dim=1)
 
 
-def _projection_of(moments: list[Tensor]) -> list[Tensor]:
-    """For each layer a random matrix (2 C, PROJECTED), the same in every run; all layers count alike."""
+def _projection_of(moments: list[Tensor], scale: float | None = None) -> list[Tensor]:
+    """For each layer a random matrix (2 C, PROJECTED), the same in every run.
+
+    `scale`: deviation of its entries; None: with it all layers count alike, as a mean over their numbers.
+    """
     device = moments[0].device
     with seeded(0, device):
         total = sum(m.shape[1] for m in moments)
-        scale = 1 / math.sqrt(total * PROJECTED)
+        scale = scale or 1 / math.sqrt(total * PROJECTED)
         return [scale * torch.randn(m.shape[1], PROJECTED, device="cpu").to(device) for m in moments]

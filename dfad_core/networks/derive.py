@@ -12,8 +12,10 @@ from torch import nn
 from dfad_core.contract.architectures import ARCHITECTURES, Architecture, get_architecture
 from dfad_core.contract.config import TargetConfig
 from dfad_core.contract.errors import ConfigError, ShapeError
+from dfad_core.contract.limits import PassMemory
 from dfad_core.networks import build_classifier
 from dfad_core.networks.cost import Cost, cost
+from dfad_core.networks.pass_memory import pass_memory
 
 WIDTHS = (
     *(512, 384, 256, 192, 128, 96, 80, 64, 56, 48, 40, 32, 28, 24, 22, 20, 18),
@@ -31,6 +33,8 @@ class Derived:
     architecture: str
     args: dict[str, Any]
     cost: Cost
+    memory: PassMemory | None = None
+    """Memory of a training pass, for offers alone."""
 
 
 def derive_student(
@@ -96,7 +100,8 @@ def offered_students(
         parameters, name, args = max(fitting, key=lambda candidate: candidate[0])
         network = _on_meta(name, args, num_classes, input_shape)
         if parameters not in offers and network is not None:
-            offers[parameters] = Derived(name, args, cost(network, input_shape))
+            costs, memory = cost(network, input_shape), pass_memory(network, input_shape)
+            offers[parameters] = Derived(name, args, costs, memory)
     return list(offers.values())
 
 

@@ -44,11 +44,13 @@ def fingerprint(config: DistillConfig, teacher: nn.Module, student: nn.Module) -
 def pack(state: dict[str, Any], job: bytes) -> bytes:
     """The checkpoint of `state` (tensors, numbers, text, lists, dicts) for the job with this fingerprint."""
     buffer = io.BytesIO()
+    buffer.write(bytes(_HEADER_BYTES))
     torch.save(state, buffer)
-    payload = buffer.getbuffer()
     digest = hashlib.sha256(job)
-    digest.update(payload)
-    return b"".join((MAGIC, job, digest.digest(), len(payload).to_bytes(8, "big"), payload))
+    with buffer.getbuffer() as whole, whole[_HEADER_BYTES:] as payload:
+        digest.update(payload)
+        whole[:_HEADER_BYTES] = b"".join((MAGIC, job, digest.digest(), len(payload).to_bytes(8, "big")))
+    return buffer.getvalue()  # the buffer's own bytes: a large pool is not copied again
 
 
 def verify(data: bytes) -> memoryview:

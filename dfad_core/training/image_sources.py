@@ -14,6 +14,7 @@ from dfad_core.contract.config import DistillConfig
 from dfad_core.contract.errors import ConfigError
 from dfad_core.contract.recipe import Recipe
 from dfad_core.data import Batch, Streams
+from dfad_core.data.batch import join
 from dfad_core.data.class_deck import largest_count
 from dfad_core.methods.image_choice import ImageChoice
 from dfad_core.methods.objective import Objective
@@ -90,22 +91,32 @@ def labelled_batch(
     *,
     stages: bool = True,
     choice: ImageChoice | None = None,
+    slices: int = 1,
 ) -> Batch:
     """The images that `images` makes, with the teacher's logits, without a graph.
 
     Images whose logits are not finite are left out. `stages`: with the teacher's stages that the student's
-    terms read. `choice`: with the statistics that it chooses by.
+    terms read. `choice`: with the statistics that it chooses by. The teacher labels one slice at a time.
     """
-    statistics_BD = None
-    with runtime.autocast(), nullcontext() if choice is None else choice.recording():
+    with runtime.autocast():
         images_BCHW = images().contiguous(memory_format=torch.channels_last)
-        logits_BK, record = objective.ask_teacher(images_BCHW, with_stages=stages, whole=choice is not None)
-    if choice is not None:
-        statistics_BD = choice.statistics(logits_BK)
-    images_BCHW = images_BCHW.to(runtime.storage_dtype)
-    batch = Batch(images_BCHW, logits_BK, record.stages, record.attention, statistics_BD)
-    rows = guard.finite_rows(logits_BK)
+    parts = [
+        _labelled(part, objective, runtime, stages=stages, choice=choice)
+        for part in images_BCHW.tensor_split(slices)
+    ]
+    batch = join(parts)
+    rows = guard.finite_rows(batch.teacher_logits_BK)
     return batch if rows is None else batch.rows(rows)
+
+
+def _labelled(
+    images_BCHW: Tensor, objective: Objective, runtime: Runtime, *, stages: bool, choice: ImageChoice | None
+) -> Batch:
+    with runtime.autocast(), nullcontext() if choice is None else choice.recording():
+        logits_BK, record = objective.ask_teacher(images_BCHW, with_stages=stages, whole=choice is not None)
+    statistics_BD = None if choice is None else choice.statistics(logits_BK)
+    images_BCHW = images_BCHW.to(runtime.storage_dtype)
+    return Batch(images_BCHW, logits_BK, record.stages, record.attention, statistics_BD)
 
 
 class ExtraBatches:
@@ -149,14 +160,24 @@ class ExtraBatches:
         runtime: Runtime,
         guard: FiniteGuard,
         size: int,
+        *,
         choice: ImageChoice | None = None,
+        slices: int = 1,
     ) -> list[Batch]:
         """This round's batches of `size` images each, with the teacher's logits, as `labelled_batch`'s."""
         if self._average is not None:
             self._average.update()
         with region("extra batches"):
             return [
-                labelled_batch(partial(images, size), objective, runtime, guard, stages=False, choice=choice)
+                labelled_batch(
+                    partial(images, size),
+                    objective,
+                    runtime,
+                    guard,
+                    stages=False,
+                    choice=choice,
+                    slices=slices,
+                )
                 for images in self._images
             ]
 

@@ -127,7 +127,8 @@ class Monitor:
         with torch.no_grad(), run.runtime.autocast():
             # Batch statistics of a train-mode student would leak into its running ones.
             run.student.eval()
-            student_B = run.student(batch.images_BCHW).argmax(dim=1)
+            slices = batch.images_BCHW.tensor_split(run.slices)
+            student_B = torch.cat([run.student(images_BCHW).argmax(dim=1) for images_BCHW in slices])
             run.student.train()
         return float((student_B == batch.teacher_logits_BK.argmax(dim=1)).float().mean().item())
 

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from dfad_core.contract.config import MIN_SLICE, DistillConfig
+from dfad_core.contract.config import MAX_POOL_BYTES, MIN_SLICE, DistillConfig
 from dfad_core.contract.errors import ShapeError
+from dfad_core.contract.limits import POOL_SHARE, filled_batches, fitting_slices
+from dfad_core.contract.recipe import FIRST_BATCHES
 from dfad_core.data import Batch, Pool, Streams
 from dfad_core.data.class_deck import ClassDeck
 from dfad_core.hooks import nothing
 from dfad_core.losses.virtual_interpolation import Mixing
 from dfad_core.methods import build_objective, resolve_recipe
+from dfad_core.methods.bias_statistics import Statistics
 from dfad_core.methods.image_choice import ImageChoice
 from dfad_core.methods.schedules import generator_rate, student_rate
 from dfad_core.networks.batch_norm import bn_layers
@@ -27,6 +31,7 @@ from dfad_core.networks.inheritance import inherit
 from dfad_core.networks.input_statistics import pixel_range
 from dfad_core.networks.last_layer import float32_logits
 from dfad_core.networks.pixel_range import PixelRange
+from dfad_core.networks.refolding import unfolded_layers
 from dfad_core.training import profiling
 from dfad_core.training.checkpoint import restoring
 from dfad_core.training.clock import Clock
@@ -36,6 +41,7 @@ from dfad_core.training.ema import WeightAverage
 from dfad_core.training.finite_guard import FiniteGuard
 from dfad_core.training.generator_phase import GeneratorPhase
 from dfad_core.training.image_sources import (
+    DRAWN,
     LEARNED,
     SEARCHED,
     ExtraBatches,
@@ -48,7 +54,9 @@ from dfad_core.training.queries import Queries
 from dfad_core.training.runtime import Runtime
 from dfad_core.training.search_phase import SearchPhase
 from dfad_core.training.single_images import SingleImages
+from dfad_core.training.sizing import RoundSeconds, Sizing, memory_for_run, memory_of_run, round_seconds
 from dfad_core.training.student_phase import StudentPhase
+from dfad_core.training.teacher_with_bn import with_batch_norm
 from dfad_core.training.thread_choice import ThreadChoice, TrialPass
 
 T = TypeVar("T")
@@ -74,12 +82,18 @@ class RunState:
         *,
         label_embeddings_KE: Tensor | None = None,
         pixels: PixelRange | None = None,
+        statistics: Statistics | None = None,
+        memory_limit: int | None = None,
     ) -> None:
-        """`pixels`: the range of a checkpoint (`saved_range`); None: it is estimated."""
+        """`pixels`, `statistics`: those of a checkpoint (`saved_range`, `saved_statistics`); None: they are
+        estimated.
+
+        `memory_limit`: memory that this process may hold on a CPU; None: what the machine has.
+        """
         training, device = config.training, runtime.device
         self.config, self.runtime = config, runtime
         self.group = current_group()
-        self.batch_size = self.group.share(training.batch_size, training.accumulation)
+        self.batch_size = self.group.share(training.batch_size, training.accumulation or 1)
         self.clock = Clock(config.budget)
         self.streams = Streams(config.seed, device, self.group.rank)
         self.guard = FiniteGuard(device, group=self.group)
@@ -90,9 +104,6 @@ class RunState:
         self._attached = contextlib.ExitStack()
 
         # The networks and their objectives.
-        self.recipe = resolve_recipe(
-            config, teacher_has_bn=bool(bn_layers(teacher)), student_has_bn=bool(bn_layers(student))
-        )
         self.teacher = _placed(teacher, device).eval()
         self.student = _placed(student, device).train()
         example_BCHW = torch.zeros(2, *config.input.shape, device=device)
@@ -102,6 +113,10 @@ class RunState:
         )
         """Multiply-accumulates for one image."""
         self.pixels = pixels or self._estimated_range()
+        self.teacher = self._with_batch_norm(statistics)
+        self.recipe = resolve_recipe(
+            config, teacher_has_bn=bool(bn_layers(self.teacher)), student_has_bn=bool(bn_layers(student))
+        )
         source, self.latent_dim = build_source(self.recipe, config, generator, self.pixels)
         self.generator = _placed(source, device).train()
         for module in (self.teacher, self.student, self.generator):
@@ -112,8 +127,8 @@ class RunState:
         self.objective.labeller = _placed(folded(self.teacher, example_BCHW), device)
         self.average = self._student_average()
 
-        # The student's batches.
-        self.pool = self._empty_pool()
+        # The student's batches, and how they are sized to the memory.
+        self.pool, self.sizing = self._sized(memory_limit)
         self.single_images = self._single_images() if self.recipe.single_images else None
         self.extra_batches = ExtraBatches(self.recipe, config, self.generator, self.streams, self.pixels)
 
@@ -147,16 +162,78 @@ class RunState:
         decay = self.recipe.student_average
         return WeightAverage(self.student, decay) if decay else None
 
-    def _empty_pool(self) -> Pool:
+    def _sized(self, memory_limit: int | None) -> tuple[Pool, Sizing]:
+        free_bytes = memory_for_run(self.runtime, memory_limit, self.teacher, self.student)
+        training, batch_bytes = self.config.training, self._pool_batch_bytes
         batches = min(self.recipe.pool_batches, self.config.max_pool_batches)
+        if training.pool_batches is None and free_bytes is not None:
+            batches = min(batches, int(POOL_SHARE * free_bytes / batch_bytes), MAX_POOL_BYTES // batch_bytes)
         # Images that are fitted pixel by pixel exist in the pool alone, and so do single ones.
         least = 1 if self.recipe.source == "pixels" or self.recipe.single_images else 0
-        return Pool(max(batches, least))
+        pool = Pool(max(batches, least))
+        memory = memory_of_run(
+            self.recipe,
+            self.teacher,
+            self.student,
+            self.generator if self.recipe.source in LEARNED else None,
+            self.runtime,
+            shape=self.config.input.shape,
+            latent_dim=self.latent_dim,
+            batch_size=self.batch_size,
+            pool_bytes=filled_batches(self.recipe, pool.capacity, self.config.budget.steps) * batch_bytes,
+        )
+        # The same number in all processes: that of the one with least memory.
+        slices = torch.tensor(fitting_slices(memory, free_bytes), device=self.runtime.device)
+        self.group.maximum(slices)
+        return pool, Sizing(memory, free_bytes, training.accumulation or int(slices))
+
+    @property
+    def _pool_batch_bytes(self) -> int:
+        """Size of this process's images of one batch in the pool."""
+        return self.batch_size * math.prod(self.config.input.shape) * self.runtime.storage_dtype.itemsize
+
+    @property
+    def slices(self) -> int:
+        """Slices of each batch; one after the other goes through the networks."""
+        return self.sizing.slices
+
+    @property
+    def slice_images(self) -> int:
+        """Images in a slice of this process's batch, at most."""
+        return -(-self.batch_size // self.slices)
+
+    def round_seconds(self) -> RoundSeconds:
+        """Time of one round, by trial passes (`sizing.round_seconds`); the slowest process's."""
+        queries = self.queries.images
+        seconds = round_seconds(
+            self.recipe,
+            self.teacher,
+            self.objective.labeller or self.teacher,
+            self.student,
+            self.runtime,
+            macs=(self.teacher_macs, self.student_macs),
+            shape=self.config.input.shape,
+            batch_size=self.batch_size,
+            slice_images=self.slice_images,
+        )
+        self.queries.images = queries  # the trial passes have no images to ask about
+        slowest = torch.tensor([seconds.now, seconds.alone], dtype=torch.float64, device=self.runtime.device)
+        self.group.maximum(slowest)
+        return RoundSeconds(*slowest.tolist())
 
     def _single_images(self) -> SingleImages:
         chosen = self.recipe.chosen_images
         choice = ImageChoice(self.teacher, self.config.num_classes) if chosen else None
-        return SingleImages(self.pool, choice, self.streams, self.batch_size)
+        drawn = self.recipe.source not in LEARNED and self.recipe.first_images != "noise"
+        drawn = drawn or self.recipe.source in DRAWN
+        return SingleImages(
+            self.pool,
+            choice,
+            self.streams,
+            self.batch_size,
+            first_batches=FIRST_BATCHES if drawn else 1,
+            kind=self.recipe.views,
+        )
 
     def _attach(self, example_BCHW: Tensor) -> None:
         """Attach profiling, and float32 logits under bfloat16, to the networks for the time of the run."""
@@ -185,13 +262,25 @@ class RunState:
         with self.queries.counting(self.teacher):
             return self.group.value_of_first(pixel_range(self.config.input, self.teacher))
 
+    def _with_batch_norm(self, statistics: Statistics | None) -> nn.Module:
+        """The teacher; with BN again where that was folded away."""
+        network = with_batch_norm(
+            self.teacher,
+            self.config,
+            self.pixels,
+            macs=self.teacher_macs,
+            queries=self.queries,
+            statistics=statistics,
+        )
+        return _placed(network, self.runtime.device)
+
     def _student_phase(self, learners: nn.Module, *, rate_as_tensor: bool) -> StudentPhase:
         kind = self.recipe.student_optimizer
         optimizer = make_optimizer(
             kind,
             list(learners.parameters()),
             self.recipe.student_learning_rate or PEAK_RATES[kind],
-            self.config.training.weight_decay,
+            self.recipe.weight_decay,
             rate_as_tensor=rate_as_tensor,
         )
         self.group.average_before_steps(optimizer)
@@ -201,7 +290,7 @@ class RunState:
         optimizer = make_optimizer(
             "adam",
             list(self.generator.parameters()),
-            self.config.training.generator_learning_rate,
+            self.recipe.generator_learning_rate,
             rate_as_tensor=rate_as_tensor,
         )
         self.group.average_before_steps(optimizer)
@@ -238,7 +327,7 @@ class RunState:
             self.student,
             self.runtime,
             latent_dim=self.latent_dim,
-            batch_size=self.batch_size,
+            batch_size=self.slice_images,
             macs=self.teacher_macs + self.student_macs,
         )
         return ThreadChoice(available, trial_pass)
@@ -251,7 +340,7 @@ class RunState:
     def _records_graphs(self) -> bool:
         """Whether steps are recorded as CUDA graphs: on a GPU, if the config says so and it is possible."""
         training = self.config.training
-        whole_batches = training.accumulation == 1 and self.group.size == 1
+        whole_batches = self.slices == 1 and self.group.size == 1
         return training.cuda_graphs and whole_batches and self.runtime.device.type == "cuda"
 
     def call(self, step: Callable[..., T], *inputs: Any) -> T:
@@ -283,7 +372,9 @@ class RunState:
 
     def set_rates(self, fraction: float) -> None:
         """Set the learning rates of student and generator for this share of the budget."""
-        self.student_phase.set_rate(student_rate(fraction))
+        warm_up = self.recipe.warm_up
+        self.objective.without_student = fraction < warm_up
+        self.student_phase.set_rate(student_rate(max(0.0, fraction - warm_up) / (1 - warm_up)))
         for phase in (self.generator_phase, self.search_phase):
             if phase is not None:
                 phase.set_rate(generator_rate(fraction))
@@ -298,7 +389,7 @@ class RunState:
         A batch that has lost images has fewer slices, so that each keeps two images.
         """
         concentration = self.objective.mixing_concentration
-        count = self.config.training.accumulation
+        count = self.slices
         if self.group.size == 1:  # several processes look at each slice together, so all keep their number
             count = max(1, min(count, len(batch) // MIN_SLICE))
         slices = batch.split(count)
@@ -314,6 +405,7 @@ class RunState:
             self.runtime,
             self.guard,
             choice=self.choice,
+            slices=self.slices,
         )
 
     @property
@@ -324,18 +416,25 @@ class RunState:
     def fitted_batch(self, record: Callable[[str, Tensor], None]) -> Batch:
         """New images of the search, with what the choice of images reads."""
         assert self.search_phase is not None
-        batch = self.search_phase.step(self.noise(), self.objective, self.student, record)
+        batch = self.search_phase.step(self.noise(), self.objective, self.student, record, self.slices)
         if self.choice is None:
             return batch
         images_BCHW = batch.images_BCHW.float()
         return labelled_batch(
-            lambda: images_BCHW, self.objective, self.runtime, self.guard, choice=self.choice
+            lambda: images_BCHW,
+            self.objective,
+            self.runtime,
+            self.guard,
+            choice=self.choice,
+            slices=self.slices,
         )
 
     def batch_of_views(self) -> Batch:
         """Views of single images of the pool, labelled by the teacher."""
         assert self.single_images is not None
-        return labelled_batch(self.single_images.views, self.objective, self.runtime, self.guard)
+        return labelled_batch(
+            self.single_images.views, self.objective, self.runtime, self.guard, slices=self.slices
+        )
 
     def raise_if_not_finite(self) -> None:
         """Raise DivergedError if a loss was not finite; remove images whose logits are not finite."""
@@ -352,7 +451,9 @@ class RunState:
         return {
             "step": self.clock.step,
             "queries": self.queries.images,
+            "slices": self.slices,
             "pixels": dataclasses.asdict(self.pixels),
+            "statistics": [layer.statistics for layer in unfolded_layers(self.teacher)],
             "seconds": self.clock.seconds,
             "student": self.student.state_dict(),
             "adapters": self.objective.adapters.state_dict(),
@@ -381,6 +482,12 @@ class RunState:
             self.clock.start(state["step"], state["seconds"])
 
     def _load(self, state: dict[str, Any]) -> None:
+        if not self.config.training.accumulation:
+            # The number that the run began with, unless there is less memory here.
+            slices = max(self.slices, state.get("slices", 1))
+            self.sizing = dataclasses.replace(self.sizing, slices=slices)
+            if self.slices > 1:
+                self._graphs = None
         self.student.load_state_dict(state["student"])
         self.objective.adapters.load_state_dict(state["adapters"])
         self.generator.load_state_dict(state["generator"])
@@ -407,6 +514,12 @@ def saved_range(state: dict[str, Any]) -> PixelRange:
     """The range in a state that `RunState.state_dict` returned. CheckpointError if there is none."""
     with restoring():
         return PixelRange(**state["pixels"])
+
+
+def saved_statistics(state: dict[str, Any]) -> Statistics:
+    """The estimated statistics in a state that `RunState.state_dict` returned. CheckpointError if absent."""
+    with restoring():
+        return [(mean_C, var_C) for mean_C, var_C in state["statistics"]]
 
 
 def _placed(module: nn.Module, device: torch.device) -> nn.Module:

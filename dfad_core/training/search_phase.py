@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 from dfad_core.contract.recipe import Recipe
 from dfad_core.data import Batch, Streams
+from dfad_core.data.augmentation import shifted
+from dfad_core.data.batch import join
 from dfad_core.data.class_deck import ClassDeck, nearest_order
 from dfad_core.data.random_streams import seeded
 from dfad_core.hooks import nothing
@@ -57,6 +59,7 @@ class SearchPhase:
 
     The student is in eval mode during a search, so that unfinished images do not change its BN statistics.
     Images for which the teacher's logits are not finite are left out, and the search goes on with the others.
+    Where views are fitted, the logits are those of the views.
     """
 
     def __init__(
@@ -88,19 +91,34 @@ class SearchPhase:
             self._start = self._adam(list(module.parameters()), self._start_rate)
 
     def step(
-        self, generator_input: Tensor, objective: Objective, student: nn.Module, record: Record
+        self,
+        generator_input: Tensor,
+        objective: Objective,
+        student: nn.Module,
+        record: Record,
+        slices: int = 1,
     ) -> Batch:
         """Search from z (B, Z); return the images with the teacher's logits, at most B of them.
 
-        Raises DivergedError if the loss is not finite although the teacher's logits are, or if fewer than two
-        images have finite logits.
+        The batch is fitted in `slices`, each by a search of its own. Raises DivergedError if the loss is not
+        finite although the teacher's logits are, or if fewer than two images of a slice have finite logits.
         """
+        parts = []
+        for number, z in enumerate(generator_input.tensor_split(slices)):
+            self._begin(first=number == 0)
+            parts.append(self._search(z, objective, student, record))
+        self._rounds += 1
+        return join(parts)
+
+    def _search(
+        self, generator_input: Tensor, objective: Objective, student: nn.Module, record: Record
+    ) -> Batch:
+        """One search, from the weights that the generator has."""
         dealt_B = self._deck.deal(len(generator_input))
         start = generator_input if self._recipe.source == "search" else self.module(generator_input).detach()
         if self._recipe.first_images != "noise":
             dealt_B = self._nearest(start, dealt_B, objective)
         classes_B = torch.from_numpy(dealt_B).to(start.device)
-        self._begin()
         origin = [p.detach().clone() for p in self.module.parameters()]
         with trainable(self.module), evaluating(student):
             fit = self._fit(start, classes_B, objective, student, row_checks=self._guard.row_checks)
@@ -113,7 +131,6 @@ class SearchPhase:
             self._finish(fit, origin)
         for name, value in fit.gaps:
             record(name, value)
-        self._rounds += 1
         assert fit.batch is not None
         return fit.batch
 
@@ -125,12 +142,12 @@ class SearchPhase:
             logits_BK = objective.teacher_logits(images_BCHW)
         return nearest_order(logits_BK.log_softmax(1).nan_to_num(-1e9).cpu().numpy(), dealt_B)
 
-    def _begin(self) -> None:
-        """Set the generator's weights to the start of the search."""
+    def _begin(self, *, first: bool) -> None:
+        """Set the generator's weights to the start of the search; `first`: of the round."""
         restart, rounds = self._recipe.restart, self._rounds
         if self._recipe.source == "pixels" or restart == "meta":
             return
-        if restart == "round" or (rounds > 0 and rounds % self._recipe.restart_rounds == 0):
+        if restart == "round" or (first and rounds > 0 and rounds % self._recipe.restart_rounds == 0):
             fresh_weights(self.module, int(self._streams.search.integers(2**62)))
 
     def _fit(
@@ -192,7 +209,7 @@ class SearchPhase:
         with self._runtime.autocast(), recording(objective):
             images_BCHW = make_images(rows)
             loss, logits_BK, stages = generator_loss(
-                images_BCHW,
+                shifted(images_BCHW) if self._recipe.fitted_views else images_BCHW,
                 objective,
                 student,
                 lambda name, value: gaps.append((name, value.detach())),

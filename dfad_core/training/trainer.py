@@ -6,10 +6,12 @@ lie in the teacher's normalised space.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice, repeat
 
 import torch
@@ -17,6 +19,15 @@ from torch import Tensor, nn
 
 from dfad_core.contract.config import DistillConfig
 from dfad_core.contract.errors import DivergedError, Stopped
+from dfad_core.contract.evaluation_plan import EvaluationBudget
+from dfad_core.contract.limits import (
+    GOOD_SLICE,
+    NO_LIMITS,
+    Limits,
+    Schedule,
+    check_memory,
+    size_text,
+)
 from dfad_core.contract.recipe import VIEWS_KEPT
 from dfad_core.data import Batch
 from dfad_core.data.batch import join
@@ -31,7 +42,7 @@ from dfad_core.training.image_sources import SEARCHED
 from dfad_core.training.monitor import Monitor
 from dfad_core.training.optimizers import trainable
 from dfad_core.training.profiling import region
-from dfad_core.training.run_state import RunState, saved_range
+from dfad_core.training.run_state import RunState, saved_range, saved_statistics
 from dfad_core.training.samples import grid
 
 RECALIBRATION_BATCHES = 16
@@ -80,6 +91,7 @@ def distill(
     resume: bytes | None = None,
     generator: nn.Module | None = None,
     label_embeddings: Tensor | None = None,
+    limits: Limits = NO_LIMITS,
 ) -> DistillResult:
     """Train `student`, in place, to give the logits of `teacher`, without any data.
 
@@ -100,7 +112,8 @@ def distill(
     Raises Stopped, with a partial result and after a checkpoint, when a hook requests a stop; DivergedError,
     with a partial result, before the update of a non-finite loss; ShapeError for networks that do not fit
     the input; CheckpointError for a `resume` that is damaged or from another job; ConfigError for settings
-    that cannot work on this machine.
+    that cannot work on this machine, and for a new run that will not keep to `limits` (`memory_limit`,
+    `deadline_too_short`), before its first round.
     """
     group = current_group()
     hooks = hooks if hooks is not None and group.rank == 0 else Hooks()
@@ -108,11 +121,11 @@ def distill(
     with runtime.applied(resolved, config.seed), ExitStack() as stack:
         hooks.phase("warming_up")
         job = checkpoint.fingerprint(config, teacher, student)
-        state, pixels = None, None
+        state, pixels, statistics = None, None, None
         if resume is not None:
             with checkpoint.restoring():
                 state = group.mine(checkpoint.unpack(resume, job)["processes"])
-                pixels = saved_range(state["run"])
+                pixels, statistics = saved_range(state["run"]), saved_statistics(state["run"])
         run = RunState(
             teacher,
             student,
@@ -121,6 +134,8 @@ def distill(
             resolved,
             label_embeddings_KE=label_embeddings,
             pixels=pixels,
+            statistics=statistics,
+            memory_limit=limits.memory_bytes,
         )
         run.sign_of_life = _SignOfLife(hooks)
         stack.callback(_release, run.student)
@@ -128,6 +143,8 @@ def distill(
         budget = evaluation_budget(run)
         monitor = Monitor(config, hooks, run, budget)
         if state is None:
+            check_memory(run.sizing.memory, run.slices, run.sizing.free_bytes)
+            _report_slices(monitor, run)
             _warn_of_size(monitor, teacher, student)
             _report_pool(monitor, run)
             if generator is None and run.pixels.source != "given" and not run.pixels.usual:
@@ -136,6 +153,7 @@ def distill(
                 _report_start(monitor, run)
             if run.thread_choice is not None:
                 monitor.note("threads_chosen", run.thread_choice.try_first().event_data())
+            _check_deadline(monitor, run, budget, limits.deadline_seconds)
             run.clock.start()
         else:
             with checkpoint.restoring():
@@ -202,7 +220,9 @@ def train_round(run: RunState, record: Record) -> Batch:
         run.single_images.choose()
 
     # The student: on single images of the pool, or on the round's own batch and then on the pool's.
-    for student_batch in islice(_student_batches(run, batch, extra), run.recipe.student_steps):
+    updates = 0 if run.objective.without_student else run.recipe.student_steps
+    for student_batch in islice(_student_batches(run, batch, extra), updates):
+        run.sign_of_life()
         run.call(student_step, student_batch, run.mixings(student_batch)).replay(record)
         if run.average is not None:
             run.average.update()
@@ -223,7 +243,9 @@ def new_images(run: RunState, record: Record) -> tuple[Batch, list[Batch]]:
         batch = run.fitted_batch(record)
     else:
         batch = run.new_batch()
-    extra = run.extra_batches.make(run.objective, run.runtime, run.guard, len(batch), run.choice)
+    extra = run.extra_batches.make(
+        run.objective, run.runtime, run.guard, len(batch), choice=run.choice, slices=run.slices
+    )
     for new_batch in (batch, *extra):
         run.pool.push(new_batch)
     fill_pool(run)
@@ -267,7 +289,7 @@ def generator_step(run: RunState, z_BZ: Tensor) -> tuple[Batch, Gaps]:
     """One update of the generator against the frozen student; its images with the teacher's logits."""
     phase, batches, gaps = run.generator_phase, [], Gaps()
     assert phase is not None
-    slices = z_BZ.tensor_split(run.config.training.accumulation)
+    slices = z_BZ.tensor_split(run.slices)
     with trainable(phase.module):
         phase.optimizer.zero_grad(set_to_none=True)
         for z in slices:
@@ -368,20 +390,20 @@ def _calibration_images(run: RunState, hooks: Hooks) -> Iterator[Tensor]:
         run.single_images.choose()
         for _ in range(RECALIBRATION_BATCHES):
             hooks.should_stop()
-            yield run.single_images.views()
+            yield from run.single_images.views().tensor_split(run.slices)
         return
     fitted = run.recipe.source in SEARCHED and len(run.pool) > 0
     pooled = run.pool.recent(RECALIBRATION_BATCHES // (1 if fitted else 2))
     for batch in pooled:
         hooks.should_stop()
-        yield batch.images_BCHW.float()
+        yield from batch.images_BCHW.float().tensor_split(run.slices)
     if fitted:
         return
     for _ in range(RECALIBRATION_BATCHES - len(pooled)):
         hooks.should_stop()
         with run.runtime.autocast():
             images_BCHW = run.generator(run.noise())
-        yield images_BCHW.float()
+        yield from images_BCHW.float().tensor_split(run.slices)
 
 
 def _report_start(monitor: Monitor, run: RunState) -> None:
@@ -404,6 +426,47 @@ def _report_pool(monitor: Monitor, run: RunState) -> None:
             f"{size:.1f} GiB at this image and batch size."
         )
         monitor.note("pool_bounded", {"batches": run.pool.capacity, "message": text})
+
+
+def _check_deadline(
+    monitor: Monitor, run: RunState, budget: EvaluationBudget, deadline: float | None
+) -> None:
+    """Raise ConfigError where the run would not end in time though it had its processors to itself.
+
+    Warn where it may not end in time as the machine is now. Both times are those of trial passes, which are
+    less than those of rounds.
+    """
+    if deadline is None:
+        return
+    settings, seconds = run.config.budget, run.round_seconds()
+    (deadline,) = run.group.from_first([deadline], run.runtime.device)
+    for a_round, refuses in ((seconds.alone, True), (seconds.now, False)):
+        rounds = settings.steps
+        if settings.train_seconds is not None:
+            rounds = min(rounds, max(1, math.ceil(settings.train_seconds / a_round)))
+        schedule = Schedule(rounds, a_round, partial(budget.expected_seconds, seconds_a_round=a_round))
+        if refuses:
+            schedule.check(deadline)
+        elif schedule.expected_seconds > deadline:
+            monitor.warn("deadline_at_risk", {"message": schedule.too_late(deadline)})
+
+
+def _report_slices(monitor: Monitor, run: RunState) -> None:
+    """An event where batches are sliced to fit the memory; a warning where the slices are small."""
+    images, sizing = run.slice_images, run.sizing
+    if run.config.training.accumulation or run.slices == 1:
+        return
+    peak, free = size_text(sizing.memory.peak_bytes(run.slices)), size_text(sizing.free_bytes or 0)
+    text = (
+        f"Each batch of {run.batch_size} is trained in {run.slices} slices of {images} images: about {peak} "
+        f"of the {free} of memory that there are."
+    )
+    data: dict[str, object] = {"slices": run.slices, "images": images}
+    if images >= GOOD_SLICE:
+        monitor.note("batch_sliced", {**data, "message": text})
+    else:
+        text += " So few images make poor statistics of batch norm; a smaller student or more memory helps."
+        monitor.warn("batch_sliced", {**data, "message": text})
 
 
 def _warn_of_size(monitor: Monitor, teacher: nn.Module, student: nn.Module) -> None:

@@ -54,3 +54,23 @@ def test_a_job_from_claim_to_student(database, home, stored_jobs, attempt, tmp_p
     path = tmp_path / "student.safetensors"
     path.write_bytes(content(artifacts["student"][0]))
     assert load_student(path).dfad_metadata.architecture == "mlp8"
+
+
+def test_a_job_that_cannot_end_in_time_is_refused_before_it_trains(database, stored_jobs, attempt):
+    job_id = stored_jobs.submit(budget={"steps": 10**7, "max_runtime_seconds": 60})
+    assert attempt(job_id) == "failed"
+    row = stored_jobs.row(job_id)
+    assert (row.status, row.error["code"], row.error["param"]) == ("failed", "deadline_too_short", "budget")
+    assert "`max_runtime_seconds` leaves" in row.error["message"]
+    phases = [e.data["phase"] for e in stored_jobs.events(job_id) if e.type == "phase"]
+    assert phases == ["loading", "warming_up"]
+    assert stored_jobs.artifacts(job_id) == {}
+
+
+def test_a_job_that_cannot_fit_is_refused_before_it_trains(database, stored_jobs, attempt, monkeypatch):
+    # More than a runner holds at its start, and less than the images of one batch.
+    monkeypatch.setattr("worker.attempt_runner.runner_memory", lambda _settings: 2**20)
+    job_id = stored_jobs.submit(budget={"steps": 10})
+    assert attempt(job_id) == "failed"
+    assert stored_jobs.row(job_id).error["code"] == "memory_limit"
+    assert stored_jobs.artifacts(job_id) == {}

@@ -38,3 +38,10 @@ def test_share_of_a_container(tmp_path, monkeypatch, group, files, expected):
     assert threads.runner_threads(Settings()) == expected
     assert threads.runner_threads(Settings(local_workers=2)) == max(1, expected // 2)
     assert threads.runner_threads(Settings(runner_threads=5)) == 5
+
+
+def test_memory_as_set_or_a_share_of_the_machine(monkeypatch):
+    monkeypatch.setattr(threads, "total_memory", lambda: 1000)
+    assert threads.runner_memory(Settings()) is None
+    assert threads.runner_memory(Settings(local_workers=4)) == 250
+    assert threads.runner_memory(Settings(local_workers=4, runner_memory_bytes=700)) == 700

@@ -106,7 +106,8 @@
       const about = chosen?.dataset.seconds ? chosen.dataset.seconds * steps : null, most = spec.budget.train_seconds;
       const time = most && (about === null || most < about) ? `ends after ${dfad.seconds(most)}` : about === null ? "" : `about ${dfad.seconds(about)} at the speed of the inspection`;
       const after = estimate.evaluation_seconds ? `, then up to ${dfad.seconds(estimate.evaluation_seconds)} of evaluation` : "";
-      id("cost").textContent = `${estimate.student_updates.toLocaleString("en")} updates of the student${time ? `, ${time}` : ""}${after}.`;
+      const late = !most && estimate.steps_in_time !== null && estimate.steps_in_time < steps ? ` That is more than the job may take: about ${estimate.steps_in_time.toLocaleString("en")} steps end in time.` : "";
+      id("cost").textContent = `${estimate.student_updates.toLocaleString("en")} updates of the student${time ? `, ${time}` : ""}${after}.${late}`;
       complain(form, null);
     } catch (error) {
       if (turn !== asked) return;

@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from dfad_core.contract.limits import DRAWN_AT_ONCE
 from dfad_core.networks.drawings.canvas import Canvas
 from dfad_core.networks.drawings.contours import contours
 from dfad_core.networks.drawings.drawn import DrawnImages
@@ -58,11 +59,16 @@ class Collages(DrawnImages):
 
     @torch.no_grad()
     def forward(self, z_B1: Tensor) -> Tensor:
-        """(B, 1) -> (B, C, H, W), float32, without a graph. The same z gives the same batch."""
+        """(B, 1) -> (B, C, H, W), float32, without a graph. The same z gives the same batch.
+
+        Large batches are drawn in parts, since drawing takes many times the memory of the images.
+        """
         digest = hashlib.sha256(z_B1.detach().float().cpu().numpy().tobytes()).digest()
         stream = torch.Generator(z_B1.device).manual_seed(int.from_bytes(digest[:7], "big"))
         with torch.autocast(z_B1.device.type, enabled=False):
-            return self.in_range(self._toned(self.draw(len(z_B1), stream), stream))
+            most = max(1, DRAWN_AT_ONCE // (self.channels * self.height * self.width))
+            parts = [self._toned(self.draw(len(z), stream), stream) for z in torch.split(z_B1, most)]
+            return self.in_range(torch.cat(parts))
 
     def _toned(self, images: Tensor, stream: torch.Generator) -> Tensor:
         """Images in [0, 1] with the mean and deviation of the teacher's own, on average."""

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from starlette.testclient import TestClient
 
 from dfad_core.contract.inspection import Inspection
@@ -104,6 +105,41 @@ def test_a_student_is_held_to_the_inspected_input(client: TestClient) -> None:
     assert job["teacher"]["input"]["shape"] == [1, 8, 8]
     assert (job["teacher"]["filename"], job["teacher"]["status"]) == ("t.pt", "ready")
     assert job["resolved_spec"]["teacher"]["architecture"] is None
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_job_that_cannot_end_in_time_is_refused_where_that_is_known(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, *, elsewhere: bool
+) -> None:
+    """Elsewhere a faster worker may take it: there it is the worker that refuses."""
+    from worker.inspection import record_inspection
+
+    monkeypatch.setattr("app.jobs.estimate.has_gpu", lambda: elsewhere)
+    monkeypatch.setattr("app.jobs.estimate.usable_processors", lambda: 1)
+    teacher_id = post(client).json()["id"]
+    timing = {"images": 2, "threads": 1, "forward_milliseconds": 800.0, "backward_milliseconds": 1600.0}
+    report = {
+        "architecture": "resnet34", "num_classes": 10, "input": {"shape": [3, 224, 224]}, "macs": 10**9,
+        "bn_statistics": True, "timing": timing,
+    }  # fmt: skip
+    record_inspection(teacher_id, from_json(Inspection, report))
+
+    def ask(**budget: float) -> Any:
+        body = {"teacher_id": teacher_id, "student": {"architecture": "resnet18"}, "budget": budget}
+        dry, wet = client.post("/jobs/validate", json=body), client.post("/jobs", json=body)
+        assert (dry.status_code == 200) == (wet.status_code == 201)
+        assert dry.json().get("code") == wet.json().get("code")
+        return dry.json()
+
+    late = ask(steps=10**5)
+    if elsewhere:
+        assert late["estimate"]["steps_in_time"] < 10**5
+        return
+    assert (late["code"], late["errors"][0]["pointer"]) == ("deadline_too_short", "/budget")
+    assert "steps, or `train_seconds` of" in late["errors"][0]["detail"]
+    assert 0 < ask(steps=1000)["estimate"]["steps_in_time"] < 1000  # the worker measures it
+    assert "code" not in ask(steps=10**5, train_seconds=3600)
+    assert "code" not in ask(steps=30_000, max_runtime_seconds=2_592_000)
 
 
 def test_any_file_name_comes_back(client: TestClient) -> None:

@@ -48,3 +48,11 @@ def test_dealt_classes_go_to_the_images_that_are_nearest_to_them() -> None:
     assert nearest_order(scores, np.array([2, 2, 1, 0])).tolist() == [0, 2, 1, 2]
     even = nearest_order(np.zeros((6, 3), np.float32), np.array([0, 1, 2, 0, 1, 2]))
     assert np.bincount(even).tolist() == [2, 2, 2]
+
+
+@pytest.mark.parametrize("num_classes", [2, 1000])
+def test_of_many_classes_only_those_that_were_dealt_are_ordered(num_classes: int) -> None:
+    rng = np.random.default_rng(0)
+    dealt = ClassDeck(num_classes, seed=0).deal(128)
+    order = nearest_order(rng.normal(size=(128, num_classes)).astype(np.float32), dealt)
+    assert sorted(order) == sorted(dealt)

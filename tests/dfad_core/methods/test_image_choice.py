@@ -76,3 +76,17 @@ def test_images_without_finite_statistics_have_no_share() -> None:
     choice = ImageChoice(nn.Flatten(), 2)
     np.testing.assert_allclose(choice.shares(statistics), [0.5, 0, 0.5, 0])
     np.testing.assert_allclose(choice.shares(torch.full((4, 3), torch.nan)), 0.25)
+
+
+def test_statistics_of_a_thousand_classes_are_projected() -> None:
+    torch.manual_seed(0)
+    teacher = nn.Sequential(nn.Flatten(), nn.Linear(16, 1000, bias=False))
+    with torch.no_grad():
+        teacher[1].weight.mul_(10)
+    images = torch.randn(300, 1, 4, 4)
+    images[:200] = images[0] + 0.01 * torch.randn(200, 1, 4, 4)  # two thirds of one class
+    choice = ImageChoice(teacher, 1000)
+    statistics = _statistics(choice, teacher, images)
+    assert statistics.shape == (300, 256)
+    shares = choice.shares(statistics)
+    assert shares[:200].sum() < 0.3

@@ -136,3 +136,21 @@ def test_collages_have_the_datas_mean_and_deviation_where_these_are_known() -> N
         images = Collages((1, 16, 16), pixels)(torch.zeros(512, 1))
         assert abs(images.mean()) < 0.25  # in units of the data's deviation
         assert 0.7 < images.std() < 1.3
+
+
+def test_large_images_are_drawn_in_parts_and_follow_from_z(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[int] = []
+    draw = Collages.draw
+
+    def counted(self: Collages, count: int, stream: torch.Generator) -> torch.Tensor:
+        drawn.append(count)
+        return draw(self, count, stream)
+
+    monkeypatch.setattr(Collages, "draw", counted)
+    monkeypatch.setattr("dfad_core.networks.drawings.collages.DRAWN_AT_ONCE", 3 * 3 * 16 * 16)
+    collages, z = Collages((3, 16, 16)), torch.randn(8, 1, generator=torch.Generator().manual_seed(0))
+    images = collages(z)
+    assert drawn == [3, 3, 2]
+    assert images.shape == (8, 3, 16, 16)
+    assert torch.equal(images, collages(z))
+    assert images.flatten(1).unique(dim=0).shape[0] == 8

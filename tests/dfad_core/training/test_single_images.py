@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from dfad_core.contract.methods import METHODS
+from dfad_core.contract.recipe import FIRST_BATCHES
 from dfad_core.data import Batch, Pool, Streams
 from dfad_core.hooks import DistillResult, Hooks
 from dfad_core.methods import resolve_recipe
 from dfad_core.training import runtime
 from dfad_core.training.run_state import RunState
-from dfad_core.training.single_images import FIRST_BATCHES, SingleImages
+from dfad_core.training.single_images import SingleImages
 from dfad_core.training.trainer import Gaps, distill, train_round
 
 
@@ -84,12 +85,13 @@ def test_a_long_round_gives_signs_of_life(tiny, monkeypatch) -> None:
     for seconds in (1000.0, 0.0):
         monkeypatch.setattr("dfad_core.training.trainer.SIGN_SECONDS", seconds)
         config = tiny.config(
-            method={"name": "collages"}, steps=1, pool_batches=6, inner_steps=4, student_steps=1
+            method={"name": "collages"}, steps=1, pool_batches=6, inner_steps=4, student_steps=3
         )
         hooks = _Signs()
         distill(tiny.classifier(4), tiny.classifier(3, seed=1), config, hooks)
         counts.append(hooks.count)
-    assert counts[1] - counts[0] == 5 + 4  # batches of drawings until the pool is full, and steps
+    # Batches of drawings until the pool is full, steps of the search, updates of the student.
+    assert counts[1] - counts[0] == 5 + 4 + 3
 
 
 def test_a_labelled_batch_serves_several_updates(tiny, monkeypatch) -> None:
