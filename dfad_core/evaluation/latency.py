@@ -9,7 +9,9 @@ import torch
 from torch import nn
 
 from dfad_core.contract.evaluation_plan import MOST_TIMED, batch_size, latency_batch
+from dfad_core.contract.limits import images_at_once
 from dfad_core.hooks import Between, nothing
+from dfad_core.networks.pass_memory import pass_memory
 
 BATCHES = (1, MOST_TIMED)
 """Batch sizes; the larger one shrinks for large images and large networks."""
@@ -34,9 +36,9 @@ def latency(
     pass.
     """
     module.to(device).eval()
-    milliseconds = {}
+    memory, milliseconds = pass_memory(module, shape), {}
     for most in BATCHES:
-        batch = latency_batch(macs, batch_size(shape, most))
+        batch = latency_batch(macs, images_at_once(memory, batch_size(shape, most)))
         milliseconds[str(batch)] = _median(module, torch.zeros(batch, *shape, device=device), between)
     return milliseconds
 
