@@ -9,9 +9,7 @@ import torch
 from torch import nn
 
 from dfad_core.contract.evaluation_plan import MOST_TIMED, batch_size, latency_batch
-from dfad_core.contract.limits import images_at_once
 from dfad_core.hooks import Between, nothing
-from dfad_core.networks.pass_memory import pass_memory
 
 BATCHES = (1, MOST_TIMED)
 """Batch sizes; the larger one shrinks for large images and large networks."""
@@ -28,17 +26,18 @@ def latency(
     device: torch.device,
     *,
     macs: int = 0,
+    most: int = MOST_TIMED,
     between: Between = nothing,
 ) -> dict[str, float]:
     """Median milliseconds of a forward pass in eval mode, by batch size. `module` ends up on `device`.
 
-    `macs` are the module's multiply-accumulates for one image (0: unknown); `between` is called after each
-    pass.
+    `macs` bounds the batch by its multiply-accumulates for one image (0: unknown), `most` by its images;
+    `between` is called after each pass.
     """
     module.to(device).eval()
-    memory, milliseconds = pass_memory(module, shape), {}
-    for most in BATCHES:
-        batch = latency_batch(macs, images_at_once(memory, batch_size(shape, most)))
+    milliseconds = {}
+    for size in BATCHES:
+        batch = latency_batch(macs, batch_size(shape, min(size, most)))
         milliseconds[str(batch)] = _median(module, torch.zeros(batch, *shape, device=device), between)
     return milliseconds
 

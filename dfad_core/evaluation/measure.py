@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from dfad_core.contract.evaluation_plan import batch_size, held_out_count, images_within
+from dfad_core.contract.evaluation_plan import MOST_TIMED, batch_size, held_out_count, images_within
 from dfad_core.contract.job_result import Accuracy
 from dfad_core.contract.limits import images_at_once
 from dfad_core.evaluation.accuracy import accuracy_over
@@ -78,9 +78,13 @@ def measure(
         pixels = pixel_range(subjects.teacher.input, subjects.teacher.module)
         synthetic_BCHW = held_out_images(shape, subjects.seed, None, 0, between=pace, pixels=pixels)
     networks = {"teacher": subjects.teacher.module, "student": subjects.student}
+    # Both are timed on batches of the same sizes: those that the larger one allows.
+    macs = max(subjects.costs[role].macs for role in networks)
+    most = min(images_at_once(pass_memory(module, shape), MOST_TIMED) for module in networks.values())
     for role, module in networks.items():
-        macs = subjects.costs[role].macs
-        measurements.latency_milliseconds[role] = latency(module, shape, device, macs=macs, between=pace)
+        measurements.latency_milliseconds[role] = latency(
+            module, shape, device, macs=macs, most=most, between=pace
+        )
     if labelled is not None:
         measurements.accuracy = _accuracy(networks, labelled, device, pace)
     counts = _class_counts(subjects.teacher, synthetic_BCHW[:num_images], pace)
