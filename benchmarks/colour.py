@@ -46,6 +46,7 @@ from benchmarks.work import Work, updates_a_round
 from dfad_core.contract.config import BudgetConfig, DistillConfig, InputConfig, MethodConfig, TrainingConfig
 from dfad_core.contract.errors import DfadError, Stopped
 from dfad_core.contract.methods import METHODS
+from dfad_core.formats.unfolded import with_batch_norm
 from dfad_core.hooks import Hooks, Progress
 from dfad_core.methods import resolve_recipe
 from dfad_core.networks import build_classifier
@@ -156,7 +157,8 @@ def queries_a_round(config: DistillConfig, teacher: nn.Module, student: nn.Modul
 
     Rounds of a copy of `student` with a few images a batch tell.
     """
-    cycle = resolve_recipe(config, teacher_has_bn=bool(bn_layers(teacher))).images_every
+    recipe = resolve_recipe(config, teacher_has_bn=bool(bn_layers(teacher)))
+    cycle = recipe.images_every
     training = dataclasses.replace(config.training, batch_size=PROBE_BATCH, accumulation=1)
     probe = dataclasses.replace(
         config, training=training, budget=BudgetConfig(steps=cycle + 2), progress_seconds=0
@@ -167,7 +169,8 @@ def queries_a_round(config: DistillConfig, teacher: nn.Module, student: nn.Modul
     except Stopped:
         a_query = config.training.batch_size / PROBE_BATCH
         first, last = hooks.queries[0] * a_query, hooks.queries[-1] * a_query
-        return first, (last - first) / cycle
+        # The first round of a method with a warm-up is one of those in which the student waits.
+        return first, recipe.warm_up * first + (1 - recipe.warm_up) * (last - first) / cycle
     raise RuntimeError("the probe was not stopped")
 
 
@@ -195,7 +198,7 @@ class Run:
 
 def run_one(run: Run, data: Path, *, variant: str, report: bool, runs_beside: int = 0) -> dict[str, Any]:
     """Distil, measure, score; the figures of the result line. DataMissing where a file is missing."""
-    loaded = colour_teacher(run.teacher, data)
+    loaded = with_batch_norm(colour_teacher(run.teacher, data))  # as a job does
     teacher, input = loaded.module, loaded.input
     splits, of_other_classes = {"choosing_": held_out_images(data)}, other_images(data)
     if report:
@@ -235,7 +238,7 @@ def run_one(run: Run, data: Path, *, variant: str, report: bool, runs_beside: in
         **scores,
         "steps": result.steps,
         "updates_a_round": updates_a_round(config, teacher),
-        "student_updates": result.steps * updates_a_round(config, teacher),
+        "student_updates": shown.updates,
         "queries": queries,
         **shown.figures(),
         "time_shares": shares.shares(result.seconds),

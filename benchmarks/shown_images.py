@@ -40,6 +40,8 @@ class ShownImages:
     """
 
     def __init__(self, num_classes: int) -> None:
+        self.updates = 0
+        """Student updates, or slices of them where the batch is sliced."""
         self.presentations = 0
         self._distinct: set[int] = set()
         self._classes_K = torch.zeros(num_classes, dtype=torch.long)
@@ -73,6 +75,7 @@ class ShownImages:
     def count(self, batch: Batch) -> None:
         """Add the images of one update."""
         images_BCHW, logits_BK = batch.images_BCHW.cpu(), batch.teacher_logits_BK.float().cpu()
+        self.updates += 1
         self.presentations += len(images_BCHW)
         height, width = images_BCHW.shape[2:]
         sampled_BP = images_BCHW[:, :, :: max(1, height // SAMPLED), :: max(1, width // SAMPLED)].flatten(1)

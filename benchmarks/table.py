@@ -10,7 +10,7 @@ import argparse
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from statistics import mean
+from statistics import mean, median
 from typing import Any
 
 from benchmarks import gpu_tables
@@ -18,12 +18,14 @@ from benchmarks.colour_rows import colour_sections, teacher_rows
 from benchmarks.machine_load import is_neighbour
 from benchmarks.method_table import (
     EQUAL_WORK_NOTE,
+    MethodRuns,
     equal_seconds_rows,
     equal_work_rows,
     legend,
     machine_text,
     markdown,
     methods_of,
+    one_a_seed,
 )
 from benchmarks.plots import AXES, draw
 from benchmarks.recipe_facts import facts_of_line
@@ -214,7 +216,7 @@ def result_sections() -> Iterator[tuple[str, str]]:
 
 
 def readme_figures() -> str:
-    """Two sentences of the project's README: one measurement of either kind of the default method."""
+    """Sentences of the project's README: a measurement of each kind of the default method."""
     digits = read(RESULTS / "first_student.jsonl")[-1]
     share = digits["student_parameters"] / digits["teacher_parameters"]
     mnist = [line for line in read(RESULTS / "mnist.jsonl") if line["dataset"] == "mnist-test"]
@@ -224,11 +226,7 @@ def readme_figures() -> str:
     with_bn = SOURCES[METHODS["best"].recipe.source]
     without_bn = SOURCES[facts_of_line(best.lines[0])["image_source"]]
     seconds, where = setting_of_best[2], setting_of_best[3]
-    disturbed = (
-        "\n  Another program ran on the machine meanwhile."
-        if best.load is None or is_neighbour(best.load)
-        else ""
-    )
+    disturbed = _disturbed(best)
     teacher = 100 * mean(line["teacher_accuracy"] for line in best.lines)
     return "\n".join(
         [
@@ -239,8 +237,48 @@ def readme_figures() -> str:
             f"- MNIST, LeNet-5 without batch norm, images from {without_bn}:",
             f"  {best.accuracy:.1f} % right where the teacher has {teacher:.1f} %, mean of "
             f"{len(best.lines)} seeds, {seconds:.0f} s on {where}.{disturbed}",
+            *colour_figures(read(RESULTS / "colour.jsonl")),
         ]
     )
+
+
+def _disturbed(runs: MethodRuns) -> str:
+    is_disturbed = runs.load is None or is_neighbour(runs.load)
+    return "\n  Another program ran on the machine meanwhile." if is_disturbed else ""
+
+
+def colour_figures(lines: Sequence[Line]) -> Iterator[str]:
+    """Sentences on the default method's newest recipe, with its own settings, for CIFAR-10 teachers."""
+    for teacher, title in COLOUR_TEACHERS.items():
+        of_best = [
+            line
+            for line in lines
+            if (line["teacher"], line["student"], line["method"]) == (teacher, "resnet8", "best")
+            and line["budget"]["kind"] == "seconds"
+            and not line["settings"]
+            and "accuracy" in line
+        ]
+        if not of_best:
+            continue
+        newest = [line for line in of_best if line["recipe"] == of_best[-1]["recipe"]]
+        runs = MethodRuns("best", one_a_seed(newest))
+        of_student, of_teacher = (
+            100 * median(line[name] for line in runs.lines) for name in ("accuracy", "teacher_accuracy")
+        )
+        seeds, first = len(runs.lines), runs.lines[0]
+        yield f"- CIFAR-10, {title}, and a ResNet-8:"
+        yield (
+            f"  {of_student:.1f} % right where the teacher has {of_teacher:.1f} %, median of {seeds} "
+            f"seed{'s' if seeds > 1 else ''}, {first['budget']['amount']:,.0f} s on {machine_text(first)}."
+            f"{_disturbed(runs)}"
+        )
+
+
+COLOUR_TEACHERS = {
+    "cifar10-resnet20-public": "a ResNet-20 with batch norm",
+    "cifar10-resnet20-folded": "the same ResNet-20 with its batch norm folded away at export",
+}
+"""Teacher of `benchmarks.colour` -> how the README names it."""
 
 
 SOURCES = {

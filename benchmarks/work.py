@@ -41,7 +41,7 @@ class Work:
         inner = recipe.inner_steps if searches else int(recipe.source == "generator")
         self._gradient_images = inner * training.batch_size / recipe.images_every
         """A round, on average."""
-        images = recipe.student_steps * training.batch_size
+        images = recipe.student_steps * training.batch_size * (1 - recipe.warm_up)
         self._student_passes = images * (6 if recipe.interpolation_weight else 3)
         if recipe.adversarial_weight:
             self._student_passes += 2 * self._gradient_images

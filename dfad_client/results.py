@@ -108,7 +108,8 @@ class Inspection(TypedDict, total=False):
     norms: dict[str, int]
     """Number of normalisation layers of each kind."""
     bn_statistics: bool
-    """Whether the network has batch-norm statistics."""
+    """Whether the network has batch-norm statistics, or its biases tell them: then batch norm was folded into
+    its convolutions, and a note says so."""
     gradient: bool
     """Whether the gradient at the input is finite and not zero; otherwise no generator can learn."""
     decided: NoiseAnswers | None

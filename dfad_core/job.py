@@ -23,6 +23,7 @@ from dfad_core.formats.converted import read_converted
 from dfad_core.formats.initial import begin_with, read_weights
 from dfad_core.formats.labelled import Labelled, read_labelled, read_labelled_file
 from dfad_core.formats.safetensors import read_safetensors
+from dfad_core.formats.unfolded import with_batch_norm
 from dfad_core.hooks import DistillResult, JobHooks
 from dfad_core.networks import build_classifier
 from dfad_core.networks.cost import Cost, cost
@@ -174,6 +175,7 @@ def _prepare(inputs: JobInputs, spec: JobSpec, hooks: JobHooks, options: JobOpti
     teacher = (
         read_converted(inputs.teacher) if inputs.converted else read_teacher(inputs.teacher, spec.teacher)
     )
+    teacher = with_batch_norm(teacher)
     for note in teacher.notes:
         hooks.note("teacher_note", {"message": note})
     config = DistillConfig(

@@ -174,11 +174,12 @@ class TrainingConfig:
     student_learning_rate: Annotated[float, Range(gt=0, le=10)] | None = None
     """Peak learning rate of the student; None: the method's own, or the default of an optimizer that the job
     sets."""
-    generator_learning_rate: Annotated[float, Range(gt=0, le=10)] = 1e-3
-    """Adam's learning rate for the generator; 1e-3 as in DFAD."""
-    weight_decay: Annotated[float, Range(ge=0, le=1)] = 5e-4
+    generator_learning_rate: Annotated[float, Range(gt=0, le=10)] | None = None
+    """Adam's learning rate for a generator that is trained over all rounds; None: the method's own, mostly
+    1e-3."""
+    weight_decay: Annotated[float, Range(ge=0, le=1)] | None = None
     """Weight decay of the student's kernels and matrices; biases and norm layers have none. Decoupled from
-    Adam's moments. 5e-4 as in DFAD's CIFAR recipe."""
+    Adam's moments. None: the method's own, mostly 5e-4."""
     latent_dim: Annotated[int, Range(ge=1, le=4096)] = 100
     """Length of the generator's noise vector z ~ N(0, I)."""
     generator_width: Annotated[int, Range(ge=4, le=512)] = 32

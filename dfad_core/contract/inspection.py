@@ -93,7 +93,8 @@ class Inspection(Document):
     norms: Mapping[str, int] = field(default_factory=dict)
     """Number of normalisation layers of each kind."""
     bn_statistics: bool = False
-    """Whether the network has batch-norm statistics."""
+    """Whether the network has batch-norm statistics, or its biases tell them: then batch norm was folded into
+    its convolutions, and a note says so."""
     gradient: bool = True
     """Whether the gradient at the input is finite and not zero; otherwise no generator can learn."""
     decided: NoiseAnswers | None = None

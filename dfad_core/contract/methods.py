@@ -203,16 +203,21 @@ _ROWS = (
         notes="""One-hot, activation and entropy terms without an adversarial term; the total loss of the
         paper. The weights are those of the authors' code for CIFAR-10 (oh 0.05, a 0.01, ie 5 with a
         logarithm to base 10, which is 5 / ln 10 here); the code has others for MNIST (1, 0.1, 5) and
-        CIFAR-100 (0.5, 0.1, 20). Differs in the number of student updates for each generator update: 20,
-        most of them on batches of the pool (one, on the same batch, in the paper); in the generator's
-        learning rate (0.02 in the paper), the student's optimizer (SGD), batch size (1,024) and latent
-        dimension (1,000).""",
+        CIFAR-100 (0.5, 0.1, 20). One student update for each generator update, on the same batch, by SGD at
+        0.1, and the generator's rate of 0.02, as in the authors' code for CIFAR-10. Differs in batch size
+        (1,024 in the paper) and latent dimension (1,000).""",
         recipe=Recipe(
             adversarial_weight=0.0,
             one_hot_weight=0.05,
             feature_norm_weight=0.01,
             class_entropy_weight=5 / math.log(10),
             imitation="kl",
+            same_batch=True,
+            student_optimizer="sgd",
+            student_learning_rate=0.1,
+            generator_learning_rate=0.02,
+            student_steps=1,
+            pool_batches=0,
         ),
     ),
     Method(
@@ -231,6 +236,7 @@ _ROWS = (
             imitation="kl_mean",
             attention_weight=250.0,
             same_batch=True,
+            weight_decay=0.0,
             student_steps=10,
             pool_batches=0,
         ),
@@ -241,12 +247,23 @@ _ROWS = (
         source="Choi et al. 2020, arXiv 2005.04136",
         summary="adversarial KL divergence with terms on BN statistics, confidence and class balance",
         notes="""Adversarial KL divergence with terms on BN statistics, confidence and class balance: the
-        generator's loss of data-free adversarial distillation, in the paper for quantisation. Differs in
-        one student and one generator (the paper averages several); in the BN term (the KL of Gaussians in
-        the paper); in constant weights of 1 (the paper anneals one after a warm-up of the generator), and
-        in replay from the pool.""",
+        generator's loss of data-free adversarial distillation, in the paper for quantisation. Five student
+        updates on new images for each generator update, SGD at 0.1 and the weights are those of CMI's code,
+        whose tables have DFQ as a peer. Differs from the paper in one student and one generator (the paper
+        averages several); in the BN term (the KL of Gaussians in the paper), and in constant weights (the
+        paper anneals one after a warm-up of the generator).""",
         recipe=Recipe(
-            adversarial="kl", bn_weight=1.0, one_hot_weight=1.0, class_entropy_weight=1.0, imitation="kl"
+            adversarial="kl",
+            bn_weight=1.0,
+            one_hot_weight=1.0,
+            class_entropy_weight=20.0,
+            imitation="kl",
+            temperature=20.0,
+            student_optimizer="sgd",
+            student_learning_rate=0.1,
+            weight_decay=1e-4,
+            student_steps=5,
+            pool_batches=0,
         ),
         needs_bn=True,
     ),
@@ -257,10 +274,9 @@ _ROWS = (
         summary="images fitted pixel by pixel, kept in the pool",
         notes="""Images fitted pixel by pixel: adaptive DeepInversion with the R_BN weight 10 and the
         jitter of the authors' code. The images of least loss are kept; the student is in eval mode during
-        the fit. Differs in 200 steps for each batch (2,000 in the paper for CIFAR-10, with which a short
-        job would have a few batches only); in a true Jensen-Shannon divergence (reversed and clamped in
-        the code), and in replay of whole batches from the pool with stored logits, without
-        augmentation.""",
+        the fit. The student is trained by SGD at 0.1 on shifted and mirrored images. Differs in 200 steps
+        for each batch (2,000 in the paper for CIFAR-10, with which a short job would have a few batches
+        only), and in a true Jensen-Shannon divergence (reversed and clamped in the code).""",
         recipe=Recipe(
             source="pixels",
             adversarial="jensen_shannon",
@@ -271,6 +287,11 @@ _ROWS = (
             search_beta=0.9,
             imitation="kl",
             temperature=3.0,
+            single_images=True,
+            views="shifted",
+            student_optimizer="sgd",
+            student_learning_rate=0.1,
+            weight_decay=1e-4,
             student_steps=200,
             pool_batches=400,
             inner_steps=200,
@@ -284,10 +305,10 @@ _ROWS = (
         summary="generator and z fitted to every batch, with a contrastive term",
         notes="""Contrastive model inversion, algorithm 1: generator and z are fitted to each batch from
         fresh weights. The images of least loss are kept, the student is in eval mode during the fit, and
-        the local view is a random resized crop. Differs in the contrastive term, whose negatives are the
-        batch alone (4,096 of a bank of 40,960 in the paper) and which has no projection head; in fitting
-        images without augmentation; in replay of whole batches from the pool with stored logits (the paper
-        augments images and labels them again), and in 200 student updates a batch.""",
+        the local view is a random resized crop. Images are fitted and shown shifted and mirrored, and the
+        teacher labels each view; SGD at 0.1. Differs in the contrastive term, whose negatives are the
+        batch alone (4,096 of a bank of 40,960 in the paper) and which has no projection head; in one rate
+        for z and generator, and in 200 student updates a batch.""",
         recipe=Recipe(
             source="search",
             restart="round",
@@ -298,6 +319,12 @@ _ROWS = (
             contrast_weight=0.8,
             imitation="kl",
             temperature=20.0,
+            fitted_views=True,
+            single_images=True,
+            views="shifted",
+            student_optimizer="sgd",
+            student_learning_rate=0.1,
+            weight_decay=1e-4,
             student_steps=200,
             pool_batches=400,
             inner_steps=200,
@@ -312,10 +339,10 @@ _ROWS = (
         notes="""A generator whose initial weights are meta-learned, algorithm 1: first-order MAML, in which
         Adam updates the initial weights by the sum of the gradients of all inner steps, at the inner rate
         times their number. The images of least loss are kept; the student is in eval mode during the fit.
-        Differs in having no warm-up without the student (20 epochs in the paper) and no running average of
-        BN statistics; in one rate for z and generator; in fitting images without augmentation; in replay
-        of whole batches from the pool with stored logits (the paper augments images and labels them
-        again), and in 50 student updates a batch (400 in the paper).""",
+        Images are fitted and shown shifted and mirrored, and the teacher labels each view; SGD at 0.2; in
+        the first eleventh of the budget the student waits (20 of 220 epochs in the paper). Differs in
+        having no running average of BN statistics; in one rate for z and generator, and in 50 student
+        updates a batch (400 in the paper), with which a short job has batches enough.""",
         needs_bn=True,
         recipe=Recipe(
             source="search",
@@ -327,6 +354,13 @@ _ROWS = (
             one_hot_weight=0.4,
             imitation="kl",
             temperature=20.0,
+            fitted_views=True,
+            warm_up=1 / 11,
+            single_images=True,
+            views="shifted",
+            student_optimizer="sgd",
+            student_learning_rate=0.2,
+            weight_decay=1e-4,
             student_steps=50,
             pool_batches=400,
             inner_steps=5,
@@ -339,12 +373,12 @@ _ROWS = (
         summary="generator fitted to every batch from class embeddings, through a noisy layer",
         notes="""Class embeddings through a noisy layer, algorithm 1, with a generator that is initialised
         again every 20 batches. The images of least loss are kept; the student is in eval mode during the
-        fit. Differs in the embeddings, one-hot class indices unless the caller supplies others (a language
+        fit. Images are fitted and shown shifted and mirrored, and the teacher labels each view; SGD at 0.2;
+        in the first eleventh of the budget the student waits (20 of 220 epochs in the paper). Differs in
+        the embeddings, one-hot class indices unless the caller supplies others (a language
         model's in the paper), and their scale; in one noisy layer for the first image of every class, one
-        for the second, and so on; in having no warm-up without the student (200 batches in the paper); in
-        fitting images without augmentation; in replay of whole batches from the pool with stored logits
-        (the paper augments images and labels them again), and in batch size and length (400 images, 400
-        student updates an epoch in the paper).""",
+        for the second, and so on, and in batch size and length (400 images, 400 student updates an epoch
+        in the paper).""",
         needs_bn=True,
         recipe=Recipe(
             source="search",
@@ -358,6 +392,13 @@ _ROWS = (
             one_hot_weight=0.5,
             imitation="kl",
             temperature=20.0,
+            fitted_views=True,
+            warm_up=1 / 11,
+            single_images=True,
+            views="shifted",
+            student_optimizer="sgd",
+            student_learning_rate=0.2,
+            weight_decay=1e-4,
             student_steps=100,
             pool_batches=400,
             inner_steps=30,

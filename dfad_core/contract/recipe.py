@@ -40,6 +40,12 @@ class Recipe:
     teacher_batch_statistics: bool = False
     """The teacher's BN layers normalise by the batch instead of their stored statistics."""
 
+    fitted_views: bool = False
+    """A search fits views of its images, shifted and mirrored, each in a view of its own at each step."""
+    warm_up: float = 0.0
+    """Share of the budget, at the start, in which the student does not train and images are fitted without
+    it. For searches."""
+
     first_images: Literal["noise", "collages"] = "noise"
     """Where the images of `pixels` begin. From drawings, coarse grids are fitted beside the pixels, within
     the range of pixels, and the requested classes are those nearest to the images."""
@@ -81,8 +87,11 @@ class Recipe:
     """One extra batch in each round, with channels exchanged between pairs of images inside the generator
     (SpaceshipNet)."""
     single_images: bool = False
-    """Batches are made of single images of the pool: cropped, mirrored, half of them mixed with another, and
-    labelled by the teacher again. Otherwise they are whole batches of past rounds with their logits."""
+    """Batches are made of views of single images of the pool, labelled by the teacher again. Otherwise they
+    are whole batches of past rounds with their logits."""
+    views: Literal["mixed", "shifted"] = "mixed"
+    """How single images are seen. `mixed`: cropped, mirrored, half of them mixed with another. `shifted`: by
+    up to an eighth of the side, and mirrored, as CIFAR's images usually are."""
     chosen_images: bool = False
     """Images of the pool have shares with which their statistics come near to the teacher's data
     (`dfad_core.methods.image_choice`). For `single_images`."""
@@ -95,6 +104,10 @@ class Recipe:
     student_optimizer: Literal["sgd", "adam"] = "adam"
     student_learning_rate: float | None = None
     """Peak rate of the student; None: the default of its optimizer."""
+    generator_learning_rate: float = 1e-3
+    """Adam's rate for the generator of source `generator`; 1e-3 as in DFAD."""
+    weight_decay: float = 5e-4
+    """Of the student's kernels and matrices; 5e-4 as in DFAD's CIFAR recipe."""
     student_steps: int = 20
     """Student updates in each round."""
     images_every: int = 1

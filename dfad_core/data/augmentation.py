@@ -29,9 +29,32 @@ def random_resized_crop(
     theta_B23[:, 0, 2] = (2 * x_B - 1) * (1 - width_B)
     theta_B23[:, 1, 1] = height_B
     theta_B23[:, 1, 2] = (2 * y_B - 1) * (1 - height_B)
-    with torch.autocast(device.type, enabled=False):
+    return _sampled(images_BCHW, theta_B23, "bilinear")
+
+
+def shifted(images_BCHW: Tensor) -> Tensor:
+    """Each image shifted by up to an eighth of its side, and mirrored half of the time: float32 (B, C, H, W).
+
+    By whole pixels; what comes in has the colour of the border. For 32 pixels these are the usual crops after
+    padding by 4, but for the padding. Draws from torch's own stream of the device.
+    """
+    batch, device = len(images_BCHW), images_BCHW.device
+    theta_B23 = torch.zeros(batch, 2, 3, device=device)
+    theta_B23[:, 0, 0] = torch.where(torch.rand(batch, device=device) < 0.5, 1.0, -1.0)
+    theta_B23[:, 1, 1] = 1
+    for axis, side in enumerate((images_BCHW.shape[3], images_BCHW.shape[2])):
+        most = side // 8
+        theta_B23[:, axis, 2] = torch.randint(-most, most + 1, (batch,), device=device) * (2 / side)
+    return _sampled(images_BCHW, theta_B23, "nearest")
+
+
+def _sampled(images_BCHW: Tensor, theta_B23: Tensor, mode: str) -> Tensor:
+    """The images at coordinates that an affine map of each takes from those of the result."""
+    with torch.autocast(images_BCHW.device.type, enabled=False):
         grid_BHW2 = F.affine_grid(theta_B23, list(images_BCHW.shape), align_corners=False)
-        return F.grid_sample(images_BCHW.float(), grid_BHW2, padding_mode="border", align_corners=False)
+        return F.grid_sample(
+            images_BCHW.float(), grid_BHW2, mode=mode, padding_mode="border", align_corners=False
+        )
 
 
 def mixed_pairs(images_BCHW: Tensor, share: float) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from dfad_core.contract.inspection import Inspection, MethodAdvice, NoiseAnswers, Offer, PassTimes
 from dfad_core.contract.methods import METHODS
 from dfad_core.formats import LoadedTeacher
+from dfad_core.formats.unfolded import with_batch_norm
 from dfad_core.networks.batch_norm import bn_layers
 from dfad_core.networks.cost import cost
 from dfad_core.networks.derive import offered_students
@@ -33,14 +34,17 @@ def inspect_teacher(teacher: LoadedTeacher, *, offers: bool) -> Inspection:
     """Costs, norm layers, a pass forward and back over noise, and suitable methods; eval mode throughout.
 
     With `offers` the inspection also names students, which takes up to a second. Times are those of this
-    machine with the current number of threads. The teacher stays unchanged.
+    machine with the current number of threads. The teacher stays unchanged. One whose BN was folded away
+    counts as one with BN statistics, without BN layers.
     """
-    module, shape = teacher.module, teacher.input.shape
+    given, shape = teacher.module, teacher.input.shape
+    teacher = with_batch_norm(teacher)
+    module = teacher.module
     count = max(2, min(MAX_IMAGES, MAX_NUMBERS // math.prod(shape)))
     x_BCHW = torch.randn(count, *shape, generator=torch.Generator().manual_seed(0)).requires_grad_(True)
     logits_BK, gradient, timing = _passes(module, x_BCHW)
     answers = _noise_answers(logits_BK, teacher.num_classes)
-    network, bn = cost(module, shape), len(bn_layers(module))
+    network, has_statistics = cost(given, shape), bool(bn_layers(module))
     return Inspection(
         architecture=teacher.architecture,
         args=teacher.args,
@@ -48,14 +52,14 @@ def inspect_teacher(teacher: LoadedTeacher, *, offers: bool) -> Inspection:
         input=teacher.input,
         format=teacher.file_format,
         **asdict(network),
-        bn_layers=bn,
-        norms=dict(Counter(type(m).__name__ for m in module.modules() if isinstance(m, NORMS))),
-        bn_statistics=bn > 0,
+        bn_layers=len(bn_layers(given)),
+        norms=dict(Counter(type(m).__name__ for m in given.modules() if isinstance(m, NORMS))),
+        bn_statistics=has_statistics,
         gradient=gradient,
         decided=answers,
         timing=timing,
         memory=pass_memory(module, shape),
-        methods=_advice(bn > 0, shape[0], gradient, answers.confidence),
+        methods=_advice(has_statistics, shape[0], gradient, answers.confidence),
         students=_offers(teacher, network.parameters) if offers else None,
         notes=tuple(teacher.notes),
     )

@@ -72,20 +72,21 @@ class ImageChoice:
         if not finite_N.any():
             return np.full(len(finite_N), 1 / len(finite_N))
         shares = np.zeros(len(finite_N))
-        shares[finite_N] = _shares(statistics_ND[torch.from_numpy(finite_N).to(statistics_ND.device)])
+        shares[finite_N] = even_shares(statistics_ND[torch.from_numpy(finite_N).to(statistics_ND.device)])
         total: np.ndarray = shares / shares.sum()
         return total
 
 
-def _shares(statistics_ND: Tensor) -> np.ndarray:
+def even_shares(statistics_ND: Tensor, evenness: float = EVENNESS, steps: int = STEPS) -> np.ndarray:
+    """Shares (N,), of sum 1, with which the weighted sum of finite statistics comes near to 0."""
     count = len(statistics_ND)
     logits_N = torch.zeros(count, device=statistics_ND.device)
     optimizer = torch.optim.Adam([logits_N], RATE)
-    for _ in range(STEPS):
+    for _ in range(steps):
         shares_N = logits_N.softmax(0)
         # The gradient of the objective by the shares, and by their logits.
         by_shares_N = 2 * (statistics_ND @ (shares_N @ statistics_ND))
-        by_shares_N += EVENNESS * (shares_N * count).clamp_min(1e-30).log()
+        by_shares_N += evenness * (shares_N * count).clamp_min(1e-30).log()
         logits_N.grad = shares_N * (by_shares_N - (shares_N * by_shares_N).sum())
         optimizer.step()
     shares: np.ndarray = logits_N.softmax(0).double().cpu().numpy()

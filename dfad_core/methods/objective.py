@@ -28,6 +28,8 @@ class Objective:
     """Whether the teacher's BN layers normalise by the batch."""
     labeller: nn.Module | None = None
     """A faster copy of the teacher for passes that need logits alone, without a graph; None: the teacher."""
+    without_student: bool = False
+    """Whether terms that need the student are left out of the generator's loss, in its warm-up."""
 
     @property
     def adapters(self) -> nn.ModuleList:
@@ -41,9 +43,18 @@ class Objective:
         return next((a for a in concentrations if a is not None), None)
 
     @property
+    def current_terms(self) -> list[tuple[float, GeneratorTerm]]:
+        """The generator's terms that count at present."""
+        return [
+            (weight, term)
+            for weight, term in self.generator_terms
+            if not (term.needs_student and self.without_student)
+        ]
+
+    @property
     def needs_student(self) -> bool:
-        """Whether the generator's terms need the student's logits."""
-        return any(term.needs_student for _, term in self.generator_terms)
+        """Whether the generator's terms need the student's logits at present."""
+        return any(term.needs_student for _, term in self.current_terms)
 
     def ask_teacher(
         self, images_BCHW: Tensor, *, with_stages: bool = True, whole: bool = False

@@ -61,7 +61,7 @@ def generator_loss(
     student_BK = student(images_BCHW).float() if objective.needs_student else None
     view = GeneratorView(student_BK, logits_BK, images_BCHW, classes_B)
     loss = logits_BK.new_zeros(())
-    for weight, term in objective.generator_terms:
+    for weight, term in objective.current_terms:
         gap = term.value(view)
         record(term.name, gap)
         loss = loss + weight * gap

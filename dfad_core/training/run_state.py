@@ -14,11 +14,13 @@ from torch import Tensor, nn
 from dfad_core.contract.config import MAX_POOL_BYTES, MIN_SLICE, DistillConfig
 from dfad_core.contract.errors import ShapeError
 from dfad_core.contract.limits import POOL_SHARE, filled_batches, fitting_slices
+from dfad_core.contract.recipe import FIRST_BATCHES
 from dfad_core.data import Batch, Pool, Streams
 from dfad_core.data.class_deck import ClassDeck
 from dfad_core.hooks import nothing
 from dfad_core.losses.virtual_interpolation import Mixing
 from dfad_core.methods import build_objective, resolve_recipe
+from dfad_core.methods.bias_statistics import Statistics
 from dfad_core.methods.image_choice import ImageChoice
 from dfad_core.methods.schedules import generator_rate, student_rate
 from dfad_core.networks.batch_norm import bn_layers
@@ -29,6 +31,7 @@ from dfad_core.networks.inheritance import inherit
 from dfad_core.networks.input_statistics import pixel_range
 from dfad_core.networks.last_layer import float32_logits
 from dfad_core.networks.pixel_range import PixelRange
+from dfad_core.networks.refolding import unfolded_layers
 from dfad_core.training import profiling
 from dfad_core.training.checkpoint import restoring
 from dfad_core.training.clock import Clock
@@ -38,6 +41,7 @@ from dfad_core.training.ema import WeightAverage
 from dfad_core.training.finite_guard import FiniteGuard
 from dfad_core.training.generator_phase import GeneratorPhase
 from dfad_core.training.image_sources import (
+    DRAWN,
     LEARNED,
     SEARCHED,
     ExtraBatches,
@@ -52,6 +56,7 @@ from dfad_core.training.search_phase import SearchPhase
 from dfad_core.training.single_images import SingleImages
 from dfad_core.training.sizing import RoundSeconds, Sizing, memory_for_run, memory_of_run, round_seconds
 from dfad_core.training.student_phase import StudentPhase
+from dfad_core.training.teacher_with_bn import with_batch_norm
 from dfad_core.training.thread_choice import ThreadChoice, TrialPass
 
 T = TypeVar("T")
@@ -77,9 +82,11 @@ class RunState:
         *,
         label_embeddings_KE: Tensor | None = None,
         pixels: PixelRange | None = None,
+        statistics: Statistics | None = None,
         memory_limit: int | None = None,
     ) -> None:
-        """`pixels`: the range of a checkpoint (`saved_range`); None: it is estimated.
+        """`pixels`, `statistics`: those of a checkpoint (`saved_range`, `saved_statistics`); None: they are
+        estimated.
 
         `memory_limit`: memory that this process may hold on a CPU; None: what the machine has.
         """
@@ -97,9 +104,6 @@ class RunState:
         self._attached = contextlib.ExitStack()
 
         # The networks and their objectives.
-        self.recipe = resolve_recipe(
-            config, teacher_has_bn=bool(bn_layers(teacher)), student_has_bn=bool(bn_layers(student))
-        )
         self.teacher = _placed(teacher, device).eval()
         self.student = _placed(student, device).train()
         example_BCHW = torch.zeros(2, *config.input.shape, device=device)
@@ -109,6 +113,10 @@ class RunState:
         )
         """Multiply-accumulates for one image."""
         self.pixels = pixels or self._estimated_range()
+        self.teacher = self._with_batch_norm(statistics)
+        self.recipe = resolve_recipe(
+            config, teacher_has_bn=bool(bn_layers(self.teacher)), student_has_bn=bool(bn_layers(student))
+        )
         source, self.latent_dim = build_source(self.recipe, config, generator, self.pixels)
         self.generator = _placed(source, device).train()
         for module in (self.teacher, self.student, self.generator):
@@ -216,7 +224,16 @@ class RunState:
     def _single_images(self) -> SingleImages:
         chosen = self.recipe.chosen_images
         choice = ImageChoice(self.teacher, self.config.num_classes) if chosen else None
-        return SingleImages(self.pool, choice, self.streams, self.batch_size)
+        drawn = self.recipe.source not in LEARNED and self.recipe.first_images != "noise"
+        drawn = drawn or self.recipe.source in DRAWN
+        return SingleImages(
+            self.pool,
+            choice,
+            self.streams,
+            self.batch_size,
+            first_batches=FIRST_BATCHES if drawn else 1,
+            kind=self.recipe.views,
+        )
 
     def _attach(self, example_BCHW: Tensor) -> None:
         """Attach profiling, and float32 logits under bfloat16, to the networks for the time of the run."""
@@ -245,13 +262,25 @@ class RunState:
         with self.queries.counting(self.teacher):
             return self.group.value_of_first(pixel_range(self.config.input, self.teacher))
 
+    def _with_batch_norm(self, statistics: Statistics | None) -> nn.Module:
+        """The teacher; with BN again where that was folded away."""
+        network = with_batch_norm(
+            self.teacher,
+            self.config,
+            self.pixels,
+            macs=self.teacher_macs,
+            queries=self.queries,
+            statistics=statistics,
+        )
+        return _placed(network, self.runtime.device)
+
     def _student_phase(self, learners: nn.Module, *, rate_as_tensor: bool) -> StudentPhase:
         kind = self.recipe.student_optimizer
         optimizer = make_optimizer(
             kind,
             list(learners.parameters()),
             self.recipe.student_learning_rate or PEAK_RATES[kind],
-            self.config.training.weight_decay,
+            self.recipe.weight_decay,
             rate_as_tensor=rate_as_tensor,
         )
         self.group.average_before_steps(optimizer)
@@ -261,7 +290,7 @@ class RunState:
         optimizer = make_optimizer(
             "adam",
             list(self.generator.parameters()),
-            self.config.training.generator_learning_rate,
+            self.recipe.generator_learning_rate,
             rate_as_tensor=rate_as_tensor,
         )
         self.group.average_before_steps(optimizer)
@@ -343,7 +372,9 @@ class RunState:
 
     def set_rates(self, fraction: float) -> None:
         """Set the learning rates of student and generator for this share of the budget."""
-        self.student_phase.set_rate(student_rate(fraction))
+        warm_up = self.recipe.warm_up
+        self.objective.without_student = fraction < warm_up
+        self.student_phase.set_rate(student_rate(max(0.0, fraction - warm_up) / (1 - warm_up)))
         for phase in (self.generator_phase, self.search_phase):
             if phase is not None:
                 phase.set_rate(generator_rate(fraction))
@@ -422,6 +453,7 @@ class RunState:
             "queries": self.queries.images,
             "slices": self.slices,
             "pixels": dataclasses.asdict(self.pixels),
+            "statistics": [layer.statistics for layer in unfolded_layers(self.teacher)],
             "seconds": self.clock.seconds,
             "student": self.student.state_dict(),
             "adapters": self.objective.adapters.state_dict(),
@@ -482,6 +514,12 @@ def saved_range(state: dict[str, Any]) -> PixelRange:
     """The range in a state that `RunState.state_dict` returned. CheckpointError if there is none."""
     with restoring():
         return PixelRange(**state["pixels"])
+
+
+def saved_statistics(state: dict[str, Any]) -> Statistics:
+    """The estimated statistics in a state that `RunState.state_dict` returned. CheckpointError if absent."""
+    with restoring():
+        return [(mean_C, var_C) for mean_C, var_C in state["statistics"]]
 
 
 def _placed(module: nn.Module, device: torch.device) -> nn.Module:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from dfad_core.contract.recipe import Recipe
 from dfad_core.data import Batch, Streams
+from dfad_core.data.augmentation import shifted
 from dfad_core.data.batch import join
 from dfad_core.data.class_deck import ClassDeck, nearest_order
 from dfad_core.data.random_streams import seeded
@@ -58,6 +59,7 @@ class SearchPhase:
 
     The student is in eval mode during a search, so that unfinished images do not change its BN statistics.
     Images for which the teacher's logits are not finite are left out, and the search goes on with the others.
+    Where views are fitted, the logits are those of the views.
     """
 
     def __init__(
@@ -207,7 +209,7 @@ class SearchPhase:
         with self._runtime.autocast(), recording(objective):
             images_BCHW = make_images(rows)
             loss, logits_BK, stages = generator_loss(
-                images_BCHW,
+                shifted(images_BCHW) if self._recipe.fitted_views else images_BCHW,
                 objective,
                 student,
                 lambda name, value: gaps.append((name, value.detach())),

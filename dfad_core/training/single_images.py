@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from torch import Tensor
 
 from dfad_core.contract.recipe import FIRST_BATCHES
 from dfad_core.data import Pool, Streams
-from dfad_core.data.augmentation import mixed_pairs, random_resized_crop
+from dfad_core.data.augmentation import mixed_pairs, random_resized_crop, shifted
 from dfad_core.methods.image_choice import ImageChoice
 from dfad_core.training.profiling import region
 
@@ -16,17 +18,30 @@ MIXED = 0.5
 
 
 class SingleImages:
-    """Draws images of `pool`, each with the share that `choice` gives it, or all alike without one."""
+    """Draws images of `pool`, each with the share that `choice` gives it, or all alike without one.
 
-    def __init__(self, pool: Pool, choice: ImageChoice | None, streams: Streams, batch_size: int) -> None:
+    `first_batches`: batches in the pool before the student begins. `kind`: a recipe's `views`.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        choice: ImageChoice | None,
+        streams: Streams,
+        batch_size: int,
+        *,
+        first_batches: int = FIRST_BATCHES,
+        kind: Literal["mixed", "shifted"] = "mixed",
+    ) -> None:
         self.choice = choice
+        self._first_batches, self._kind = first_batches, kind
         self._pool, self._streams, self._batch_size = pool, streams, batch_size
         self._shares_N: np.ndarray | None = None
 
     @property
     def waits_for_images(self) -> bool:
         """Whether the pool has too few images for the student to begin."""
-        return len(self._pool) < min(FIRST_BATCHES, self._pool.capacity)
+        return len(self._pool) < min(self._first_batches, self._pool.capacity)
 
     def choose(self) -> None:
         """Choose anew, after images came or went."""
@@ -35,7 +50,9 @@ class SingleImages:
                 self._shares_N = self.choice.shares(self._pool.statistics_ND)
 
     def views(self) -> Tensor:
-        """Images of the pool, cropped, mirrored and partly mixed: (B, C, H, W), float32."""
+        """Images of the pool, each in a view of its own: (B, C, H, W), float32."""
         with region("views"):
             images_BCHW = self._pool.draw_images(self._batch_size, self._streams.pool, self._shares_N)
+            if self._kind == "shifted":
+                return shifted(images_BCHW)
             return mixed_pairs(random_resized_crop(images_BCHW), MIXED)

@@ -42,7 +42,7 @@ from dfad_core.training.image_sources import SEARCHED
 from dfad_core.training.monitor import Monitor
 from dfad_core.training.optimizers import trainable
 from dfad_core.training.profiling import region
-from dfad_core.training.run_state import RunState, saved_range
+from dfad_core.training.run_state import RunState, saved_range, saved_statistics
 from dfad_core.training.samples import grid
 
 RECALIBRATION_BATCHES = 16
@@ -121,11 +121,11 @@ def distill(
     with runtime.applied(resolved, config.seed), ExitStack() as stack:
         hooks.phase("warming_up")
         job = checkpoint.fingerprint(config, teacher, student)
-        state, pixels = None, None
+        state, pixels, statistics = None, None, None
         if resume is not None:
             with checkpoint.restoring():
                 state = group.mine(checkpoint.unpack(resume, job)["processes"])
-                pixels = saved_range(state["run"])
+                pixels, statistics = saved_range(state["run"]), saved_statistics(state["run"])
         run = RunState(
             teacher,
             student,
@@ -134,6 +134,7 @@ def distill(
             resolved,
             label_embeddings_KE=label_embeddings,
             pixels=pixels,
+            statistics=statistics,
             memory_limit=limits.memory_bytes,
         )
         run.sign_of_life = _SignOfLife(hooks)
@@ -219,7 +220,8 @@ def train_round(run: RunState, record: Record) -> Batch:
         run.single_images.choose()
 
     # The student: on single images of the pool, or on the round's own batch and then on the pool's.
-    for student_batch in islice(_student_batches(run, batch, extra), run.recipe.student_steps):
+    updates = 0 if run.objective.without_student else run.recipe.student_steps
+    for student_batch in islice(_student_batches(run, batch, extra), updates):
         run.sign_of_life()
         run.call(student_step, student_batch, run.mixings(student_batch)).replay(record)
         if run.average is not None:

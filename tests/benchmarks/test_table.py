@@ -88,7 +88,9 @@ def test_the_committed_pages_are_printed_from_the_committed_lines() -> None:
 
 
 def test_each_figure_of_the_readme_names_the_source_of_its_images() -> None:
-    digits, mnist = table.readme_figures().split("\n- ")
+    digits, mnist, with_bn, folded = table.readme_figures().split("\n- ")
+    assert "ResNet-20 with batch norm" in with_bn
+    assert "folded away" in folded
     assert "a trained generator" in digits
     assert "MNIST" not in digits
     assert "no generator is trained" in mnist
@@ -107,6 +109,20 @@ def test_the_readme_says_that_a_figure_was_measured_with_a_neighbour(
         text = table.readme_figures()
         assert "90.0 % right where the teacher has 95.0 %, with 25%" in text
         assert ("Another program ran" in text) is disturbed
+
+
+def test_colour_figures_are_those_of_the_newest_recipe() -> None:
+    run = {"teacher": "cifar10-resnet20-public", "student": "resnet8", "settings": {}}
+    run |= {"budget": {"kind": "seconds", "amount": 1200.0}, "recipe": "old"}
+    new = run | {"recipe": "new"}
+    lines = [_line(**run) | {"accuracy": 0.5}]
+    lines += [_line(**new, seed=seed) | {"accuracy": 0.7 + 0.1 * seed} for seed in range(3)]
+    lines += [_line(**new) | {"settings": {"a": 1}, "accuracy": 0.1}, _line("dfq", **new) | {"accuracy": 0.9}]
+    lines[2].pop("accuracy")  # not scored on the test images
+    title, text = table.colour_figures(lines)
+    assert "ResNet-20 with batch norm" in title
+    assert "80.0 % right where the teacher has 99.0 %, median of 2 seeds, 1,200 s on 2 threads" in text
+    assert not list(table.colour_figures(lines[4:]))
 
 
 def test_only_what_is_between_the_markers_changes() -> None:

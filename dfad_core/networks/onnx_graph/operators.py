@@ -281,7 +281,7 @@ OPERATORS: dict[str, Operator] = {
     "IsNaN": lambda e, i, a: e.call(torch.isnan, i[0]),
     "Not": lambda e, i, a: e.call(torch.logical_not, i[0]),
     "Cast": lambda e, i, a: e.call(_cast, i[0], int(a["to"])),
-    "CastLike": lambda e, i, a: e.call(torch.Tensor.type_as, i[0], i[1]),
+    "CastLike": lambda e, i, a: e.call(torch.Tensor.to, i[0], value_of(i[1]).dtype),
     # Several inputs.
     "Add": lambda e, i, a: e.call(_on_one_device(torch.add), *i),
     "Sub": lambda e, i, a: e.call(_on_one_device(torch.sub), *i),

@@ -1,8 +1,8 @@
-"""Random resized crops: parts of the image itself, different for each image, with gradients."""
+"""Crops, shifts and mixtures: parts of the image itself, different for each image, with gradients."""
 
 import torch
 
-from dfad_core.data.augmentation import mixed_pairs, random_resized_crop
+from dfad_core.data.augmentation import mixed_pairs, random_resized_crop, shifted
 
 
 def test_the_whole_image_comes_back_as_it_is_or_mirrored() -> None:
@@ -51,3 +51,32 @@ def test_a_window_of_the_partner_or_a_blend() -> None:
     images = torch.cat([torch.zeros(64, 1, 8, 8), torch.ones(64, 1, 8, 8)])
     kinds = {len(image.unique()) for image in mixed_pairs(images, 1.0)}
     assert kinds == {1, 2}  # constant (blended, or both alike), or with a window
+
+
+def test_shifts_move_whole_images_by_whole_pixels() -> None:
+    torch.manual_seed(0)
+    images = torch.rand(64, 2, 16, 24)
+    height, width = 2, 3  # an eighth of the sides
+    padded = torch.nn.functional.pad(images, (width, width, height, height), mode="replicate")
+    seen = set()
+    for number, view in enumerate(shifted(images)):
+        matches = [
+            (down, right, mirror)
+            for down in range(2 * height + 1)
+            for right in range(2 * width + 1)
+            for mirror in (False, True)
+            if torch.equal(
+                padded[number, :, down : down + 16, right : right + 24], view.flip(-1) if mirror else view
+            )
+        ]
+        assert len(matches) == 1
+        seen.update(matches)
+    assert len({down for down, _, _ in seen}) == 5
+    assert len({right for _, right, _ in seen}) == 7
+    assert {mirror for _, _, mirror in seen} == {False, True}
+
+
+def test_shifts_let_gradients_through() -> None:
+    images = torch.rand(4, 1, 8, 8, requires_grad=True)
+    shifted(images).sum().backward()
+    assert (images.grad.abs().sum(dim=(1, 2, 3)) > 0).all()

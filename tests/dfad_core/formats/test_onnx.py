@@ -20,10 +20,13 @@ from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 from dfad_core.contract.config import InputConfig  # noqa: E402
 from dfad_core.contract.errors import TeacherRejected  # noqa: E402
+from dfad_core.contract.methods import METHODS  # noqa: E402
+from dfad_core.evaluation.inspection import inspect_teacher  # noqa: E402
 from dfad_core.formats import load_teacher  # noqa: E402
 from dfad_core.formats.converted import read_converted, write_converted  # noqa: E402
+from dfad_core.formats.unfolded import with_batch_norm  # noqa: E402
 from dfad_core.networks import build_classifier  # noqa: E402
-from dfad_core.networks.batch_norm import bn_layers  # noqa: E402
+from dfad_core.networks.batch_norm import bn_layers, recalibrate  # noqa: E402
 
 SHAPE = (3, 32, 32)
 
@@ -67,6 +70,17 @@ def _transformers(name: str) -> nn.Module:
     return Logits(transformers.AutoModelForImageClassification.from_config(config))
 
 
+def write(module: nn.Module, images: tuple[torch.Tensor, ...], path: Path, **options: Any) -> None:
+    """By PyTorch's own exporter, in silence."""
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.onnx.export(module.eval(), images, path, **options)
+    finally:
+        logging.disable(logging.NOTSET)
+
+
 def export(module: nn.Module, path: Path, *, dynamo: bool, dynamic: bool, shape: Any = SHAPE) -> None:
     """By PyTorch's own exporter, in either form, with a free batch or for one image alone."""
     images = torch.randn(2 if dynamic else 1, *shape)
@@ -77,13 +91,7 @@ def export(module: nn.Module, path: Path, *, dynamo: bool, dynamic: bool, shape:
         options["dynamic_shapes"] = ({0: torch.export.Dim("batch")},)
     elif dynamic:
         options |= {"input_names": ["x"], "dynamic_axes": {"x": {0: "batch"}}}
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            torch.onnx.export(module.eval(), (images,), path, **options)
-    finally:
-        logging.disable(logging.NOTSET)
+    write(module, (images,), path, **options)
 
 
 def shaken(module: nn.Module) -> nn.Module:
@@ -135,13 +143,48 @@ def test_windows_of_one_image_need_a_free_batch(tmp_path: Path) -> None:
     assert caught.value.code == "fixed_batch"
 
 
-def test_batch_norm_that_was_not_folded_is_found(tmp_path: Path) -> None:
-    module = shaken(build_classifier("cnn8", num_classes=10, input_shape=(1, 8, 8)))
-    options = {"dynamo": False, "do_constant_folding": False, "training": torch.onnx.TrainingMode.PRESERVE}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(module, (torch.randn(1, 1, 8, 8),), tmp_path / "m.onnx", **options)
-    assert len(bn_layers(load_teacher(tmp_path / "m.onnx").module)) == 3
+KEPT = [
+    {"dynamo": True, "optimize": False, "external_data": False},
+    {"dynamo": False, "training": torch.onnx.TrainingMode.PRESERVE},
+]
+"""What the note on folded batch norm says."""
+
+
+def with_statistics(shape: tuple[int, int, int]) -> nn.Module:
+    """A ResNet-8 whose statistics are those of other images than the drawn ones."""
+    torch.manual_seed(0)
+    module = build_classifier("resnet8", num_classes=5, input_shape=shape)
+    recalibrate(module, [torch.randn(64, *shape)])
+    return module.eval()
+
+
+@pytest.mark.parametrize("options", KEPT)
+def test_batch_norm_that_was_not_folded_is_found(tmp_path: Path, options: dict[str, Any]) -> None:
+    shape = (3, 16, 16)
+    write(with_statistics(shape), (torch.randn(1, *shape),), tmp_path / "m.onnx", **options)
+    teacher = load_teacher(tmp_path / "m.onnx")
+    assert len(bn_layers(teacher.module)) == 7
+    assert with_batch_norm(teacher) is teacher
+
+
+@pytest.mark.parametrize("dynamo", [True, False])
+def test_batch_norm_that_was_folded_is_put_back_and_said(tmp_path: Path, *, dynamo: bool) -> None:
+    shape = (3, 16, 16)
+    export(with_statistics(shape), tmp_path / "m.onnx", dynamo=dynamo, dynamic=True, shape=shape)
+    given = InputConfig(shape, mean=(0.5,) * 3, std=(0.25,) * 3)
+    teacher = load_teacher(tmp_path / "m.onnx", input=given)
+    assert not bn_layers(teacher.module)
+    restored = with_batch_norm(teacher)
+    assert len(bn_layers(restored.module)) == 7
+    assert teacher.notes == []
+    assert ["optimize=False" in note and "PRESERVE" in note for note in restored.notes] == [True]
+    images = torch.randn(5, *shape)
+    with torch.no_grad():
+        torch.testing.assert_close(restored.module(images), teacher.module(images), rtol=1e-3, atol=1e-3)
+    told = inspect_teacher(teacher, offers=False)
+    assert (told.bn_layers, told.norms, told.bn_statistics) == (0, {}, True)
+    assert told.notes == tuple(restored.notes)
+    assert all(advice.suits for advice in told.methods if METHODS[advice.name].needs_bn)
 
 
 def model(

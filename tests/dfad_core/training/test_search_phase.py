@@ -16,6 +16,7 @@ from dfad_core.methods.terms import GeneratorTerm, GeneratorView
 from dfad_core.training import runtime
 from dfad_core.training.finite_guard import FiniteGuard
 from dfad_core.training.run_state import RunState
+from dfad_core.training.trainer import train_round
 
 SEARCHES = ("deepinversion", "cmi", "fast", "nayer", "spaceshipnet")
 
@@ -49,6 +50,12 @@ class PartlyFinite(nn.Module):
 
 def ignore(name: str, value: Tensor) -> None:
     """Records nothing."""
+
+
+@pytest.fixture(autouse=True)
+def images_as_they_are(monkeypatch) -> None:
+    """Views are not shifted, so that images may be recognised, and nothing draws from torch's own stream."""
+    monkeypatch.setattr("dfad_core.training.search_phase.shifted", lambda images_BCHW: images_BCHW)
 
 
 def start(
@@ -221,3 +228,32 @@ def test_many_images_without_finite_logits_end_the_search_with_the_images_until_
     moved = [(a - b).abs().max() for a, b in zip(run.generator.parameters(), before, strict=True)]
     assert 0 < max(moved) <= 1.01 * 3 * run.recipe.search_rate
     run.guard.raise_if_set()
+
+
+@pytest.mark.parametrize("name", ["cmi", "fast", "nayer"])
+def test_views_are_fitted_and_the_images_themselves_are_kept(tiny, monkeypatch, name: str) -> None:
+    run, seen = start(tiny, name), []
+    monkeypatch.setattr("dfad_core.training.search_phase.shifted", lambda images: images + 100)
+    observe(run, lambda view: seen.append(float(view.images_BCHW.detach().min())), alone=True)
+    batch = search(run)
+    assert len(seen) == 3
+    assert min(seen) > 50
+    assert batch.images_BCHW.max() < 50
+
+
+@pytest.mark.parametrize("name", ["fast", "nayer"])
+def test_the_student_waits_in_the_warm_up(tiny, name: str) -> None:
+    """Images of its rounds are fitted without it and go to the pool; its rate begins after it."""
+    run, needed = start(tiny, name, steps=22, inner_steps=1), []
+    observe(run, lambda _: needed.append(run.objective.needs_student))
+    before = {key: tensor.clone() for key, tensor in run.student.state_dict().items()}
+    rates = []
+    for number in range(4):
+        train_round(run, ignore)
+        rates.append(run.student_phase.rate)
+        after = run.student.state_dict()
+        is_same = all(torch.equal(tensor, after[key]) for key, tensor in before.items())
+        assert is_same == (number < 2)  # the first eleventh
+        assert len(run.pool) == number + 1
+    assert needed == [False, False, True, True]
+    assert rates[2] < rates[3]
