@@ -6,6 +6,7 @@ It needs no data. It is not accuracy and must not be called so.
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from dfad_core.contract.evaluation_plan import HELD_OUT_NUMBERS, LEAST_BATCH, Shape
 from dfad_core.contract.evaluation_plan import batch_size as batch_for
+from dfad_core.contract.limits import images_at_once
 from dfad_core.evaluation.bn_distance import BnDistance
 from dfad_core.evaluation.calibration_error import calibration_error
 from dfad_core.evaluation.diversity import class_entropy_of, sample_distance
@@ -21,6 +23,7 @@ from dfad_core.evaluation.transition import transition_error
 from dfad_core.hooks import Hooks, Pace
 from dfad_core.losses.discrepancy import discrepancy
 from dfad_core.losses.divergence import divergence
+from dfad_core.networks.pass_memory import pass_memory
 
 BATCH, PATH_BATCH = 256, 64
 """Images in a batch, for plain passes and for the paths of the transition error."""
@@ -95,8 +98,12 @@ def measure_fidelity(
     modes = teacher.training, student.training
     teacher.eval()
     student.eval()
+    batch, path_batch = batch_for(shape, batch_size), batch_for(shape, PATH_BATCH)
+    memory, most = pass_memory(student, shape), images_at_once(pass_memory(teacher, shape), batch)
+    most = images_at_once(memory, most)
+    path_batch = images_at_once(memory, min(most, path_batch), gradient=True)
     comparison = _Comparison(
-        teacher, student, shape, seed, num_images, path_images, batch_for(shape, batch_size), pace
+        teacher, student, shape, seed, num_images, path_images, batch, most, path_batch, pace
     )
     result = Fidelity()
     try:
@@ -126,6 +133,10 @@ class _Comparison:
     num_images: int
     path_images: int
     batch: int
+    """Images that are made at one time."""
+    at_once: int
+    """Images in a pass of the networks, by their memory; `path_batch` for passes there and back."""
+    path_batch: int
     pace: Pace
 
     def on(self, maker: Maker, share: float) -> tuple[dict[str, float], int]:
@@ -141,11 +152,10 @@ class _Comparison:
                 x_BCHW = maker(size).float()
                 if images < enough:
                     first.append(x_BCHW)
-                    with distance.reading():
-                        teacher_BK = self.teacher(x_BCHW).float()
-                else:
-                    teacher_BK = self.teacher(x_BCHW).float()
-                answers.append((teacher_BK, self.student(x_BCHW).float()))
+                for part_BCHW in torch.split(x_BCHW, self.at_once):
+                    with distance.reading() if images < enough else nullcontext():
+                        teacher_BK = self.teacher(part_BCHW).float()
+                    answers.append((teacher_BK, self.student(part_BCHW).float()))
             images += size
             self.pace(size)
         teacher_NK, student_NK = (torch.cat(a) for a in zip(*answers, strict=True))
@@ -162,7 +172,7 @@ class _Comparison:
                 self.student,
                 paths_BCHW,
                 self.seed,
-                batch_size=batch_for(self.shape, PATH_BATCH),
+                batch_size=self.path_batch,
                 after=self.pace,
             )
         return figures, images

@@ -17,6 +17,7 @@ from dfad_core.evaluation.transition import transition_error
 from dfad_core.hooks import Hooks, Pace
 from dfad_core.losses.discrepancy import discrepancy
 from dfad_core.losses.divergence import divergence
+from dfad_core.networks import build_classifier
 
 SHAPE = (1, 8, 8)
 
@@ -227,3 +228,21 @@ def test_sources_that_are_all_far_off_count_alike(tiny) -> None:
     found = fidelity(teacher, student, shape=SHAPE, num_images=64)
     agreements = [found[f"agreement_{s}"] for s in ("noise", "procedural", "untrained_generator")]
     assert found["trusted_agreement"] == pytest.approx(sum(agreements) / 3)
+
+
+def test_large_networks_look_at_fewer_images_at_once_and_measure_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    teacher, student = (
+        build_classifier("cnn8", num_classes=4, input_shape=(1, 8, 8), args={"width": width}).eval()
+        for width in (8, 4)
+    )
+    sizes: list[int] = []
+    student.register_forward_pre_hook(lambda _module, inputs: sizes.append(len(inputs[0])))
+    whole = fidelity(teacher, student, shape=(1, 8, 8), num_images=64)
+    assert max(sizes) == 64
+    sizes.clear()
+    monkeypatch.setattr("dfad_core.contract.limits.EVALUATION_BYTES", 100_000)
+    parts = fidelity(teacher, student, shape=(1, 8, 8), num_images=64)
+    assert 1 <= max(sizes) < 32
+    assert parts == pytest.approx(whole, rel=1e-3, abs=1e-4)
