@@ -55,7 +55,7 @@ class Estimate(BaseModel):
     """With whole batches, in float32; without what is kept for gradients where no inspection has measured
     that. None where the input's size is unknown."""
     least_memory_bytes: int | None
-    """The same with batches in the smallest slices, which a worker with less memory takes."""
+    """The same for training with batches in the smallest slices, which a worker with less memory takes."""
     teacher_seconds: float | None
     """The teacher's passes over the generator's images, at the speed its inspection saw; None before one."""
     student_seconds: float | None

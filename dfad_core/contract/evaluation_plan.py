@@ -148,8 +148,8 @@ class EvaluationBudget:
     def other_seconds(self, seconds_a_round: float) -> float:
         """Expected duration of the other measurements: latencies and the teacher's classes."""
         networks = (self.teacher_macs, self.student_macs)
-        most = batch_size(self.shape, MOST_TIMED)
-        timing = sum(TIMED_PASSES * macs * (1 + latency_batch(macs, most)) for macs in networks)
+        batch = latency_batch(max(networks), batch_size(self.shape, MOST_TIMED))
+        timing = TIMED_PASSES * sum(networks) * (1 + batch)
         counting = self.teacher_macs * images_within(self.teacher_macs, held_out_count(self.shape))
         return (timing + counting) / max(1, self.round_macs) * seconds_a_round
 

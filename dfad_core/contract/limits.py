@@ -37,6 +37,8 @@ DRAWN_AT_ONCE = 2**21
 """Most values of pixels that are drawn at one time."""
 DRAWING_COPIES = 44
 """Memory of drawing, in float32 copies of the images."""
+EVALUATION_BYTES, EVALUATION_IMAGES = 512 * 2**20, 64
+"""Memory of a pass after training, which is in float32, and its images at most."""
 POOL_SHARE = 0.125
 """Share of the memory that a method's own pool may fill."""
 
@@ -78,13 +80,19 @@ class JobMemory:
     """Weights, optimizers and the pool."""
     slice_image_bytes: int
     """Each image of a slice."""
+    evaluation_bytes: int = 0
+    """Passes after training, which do not depend on slices."""
 
-    def peak_bytes(self, slices: int = 1) -> int:
-        """Memory at most, with batches in so many slices."""
+    def training_bytes(self, slices: int = 1) -> int:
+        """Memory at most during training, with batches in so many slices."""
         images = -(-self.batch_size // slices)
         drawing = DRAWING_COPIES * min(self.batch_size * self.image_bytes, DRAWN_AT_ONCE * FLOAT_BYTES)
         batches = IMAGES_ALIVE * self.batch_size * self.image_bytes
         return self.fixed_bytes + batches + max(drawing, images * self.slice_image_bytes)
+
+    def peak_bytes(self, slices: int = 1) -> int:
+        """Memory at most, in training or evaluation."""
+        return max(self.training_bytes(slices), self.fixed_bytes + self.evaluation_bytes)
 
     @property
     def most_slices(self) -> int:
@@ -93,8 +101,8 @@ class JobMemory:
 
     @property
     def least_bytes(self) -> int:
-        """Memory at most with the smallest slices."""
-        return self.peak_bytes(self.most_slices)
+        """Memory at most during training, with the smallest slices."""
+        return self.training_bytes(self.most_slices)
 
 
 def filled_batches(recipe: Recipe, capacity: int, rounds: int) -> int:
@@ -115,8 +123,9 @@ def job_memory(
     pool_bytes: int,
     image_bytes: int,
     batch_size: int,
+    value_bytes: int = FLOAT_BYTES,
 ) -> JobMemory:
-    """Memory of a job from that of its networks.
+    """Memory of a job from that of its networks, whose values take `value_bytes` during training.
 
     `teacher_bytes` and `student_bytes` are their weights, `pool_bytes` the images in the pool.
     """
@@ -132,7 +141,16 @@ def job_memory(
         made += _gradient(student) if recipe.adversarial_weight else 0
     update = _gradient(student, 1 + (recipe.interpolation_weight > 0))
     labelled = FORWARD_TENSORS * teacher.largest_bytes
-    return JobMemory(image_bytes, batch_size, fixed, max(made, update, labelled))
+    evaluated = max(_gradient(student), FORWARD_TENSORS * max(teacher.largest_bytes, student.largest_bytes))
+    evaluated = evaluated * FLOAT_BYTES // value_bytes
+    evaluation = max(evaluated, min(EVALUATION_IMAGES * evaluated, EVALUATION_BYTES))
+    return JobMemory(image_bytes, batch_size, fixed, max(made, update, labelled), evaluation)
+
+
+def images_at_once(network: PassMemory, most: int, *, gradient: bool = False) -> int:
+    """Number of images, from 1 to `most`, in a pass after training; `gradient`: forward and back."""
+    one = _gradient(network) if gradient else FORWARD_TENSORS * network.largest_bytes
+    return max(1, min(most, EVALUATION_BYTES // max(1, one)))
 
 
 def _gradient(network: PassMemory, passes: int = 1) -> int:
@@ -146,7 +164,7 @@ def fitting_slices(memory: JobMemory, free_bytes: int | None) -> int:
     `free_bytes`: the memory that the job may take, its networks included; None: unknown, and one slice.
     """
     slices = 1
-    while free_bytes is not None and memory.peak_bytes(slices) > MEMORY_SHARE * free_bytes:
+    while free_bytes is not None and memory.training_bytes(slices) > MEMORY_SHARE * free_bytes:
         if 2 * slices > memory.most_slices:
             break
         slices *= 2
@@ -155,7 +173,7 @@ def fitting_slices(memory: JobMemory, free_bytes: int | None) -> int:
 
 def check_memory(memory: JobMemory, slices: int, free_bytes: int | None) -> None:
     """Raise ConfigError (`memory_limit`) for a job that will not fit, with what would."""
-    needed = memory.peak_bytes(slices)
+    needed = memory.training_bytes(slices)
     if free_bytes is None or needed <= MEMORY_DOUBT * free_bytes:
         return
     fitting = fitting_slices(memory, free_bytes)
@@ -165,7 +183,7 @@ def check_memory(memory: JobMemory, slices: int, free_bytes: int | None) -> None
     least = memory
     while least.batch_size > LEAST_SLICE and least.least_bytes > MEMORY_SHARE * free_bytes:
         least = replace(least, batch_size=least.batch_size // 2)
-    if memory.peak_bytes(fitting) <= MEMORY_SHARE * free_bytes:
+    if memory.training_bytes(fitting) <= MEMORY_SHARE * free_bytes:
         text += f"It fits with an `accumulation` of {fitting}; 0 chooses the number."
     elif least.least_bytes <= MEMORY_SHARE * free_bytes:
         text += f"A `batch_size` of {least.batch_size} fits, and so may a smaller student."

@@ -9,7 +9,15 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from dfad_core.contract.evaluation_plan import MOST_IMAGES, Shape
-from dfad_core.evaluation.judge_images import After, Run, in_batches, judge_sets, nothing
+from dfad_core.evaluation.judge_images import (
+    BATCH,
+    After,
+    Run,
+    in_batches,
+    judge_sets,
+    nothing,
+    student_batch,
+)
 from dfad_core.evaluation.signals import signals
 from dfad_core.hooks import Asked, Hooks, Pace
 from dfad_core.networks.pixel_range import PixelRange
@@ -54,16 +62,19 @@ def measure_fidelity(
     with _in_eval_mode(teacher, student):
         try:
             sets = judge_sets(teacher, shape, pixels, num_images, after)
-            return Fidelity(compared(student, sets, after), sets)
+            figures = compared(student, sets, after, most=student_batch(student, shape))
+            return Fidelity(figures, sets)
         except _OutOfTime:
             return Fidelity(complete=False)
 
 
-def compared(run: Run, sets: Mapping[str, Asked], after: After = nothing) -> dict[str, float]:
-    """The signals of `run`, a student or an export of it, on the judge's images."""
+def compared(
+    run: Run, sets: Mapping[str, Asked], after: After = nothing, *, most: int = BATCH
+) -> dict[str, float]:
+    """The signals of `run`, a student or an export of it, on the judge's images, `most` at a time."""
     figures: dict[str, float] = {}
     for source, asked in sets.items():
-        found = signals(asked.teacher_BK, in_batches(run, asked.images_BCHW, after))
+        found = signals(asked.teacher_BK, in_batches(run, asked.images_BCHW, after, most=most))
         figures |= {f"{name}_{source}": value for name, value in found.items()}
     return figures
 

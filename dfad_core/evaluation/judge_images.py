@@ -14,9 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dfad_core.contract.evaluation_plan import APPROACH_STEPS, POOL, Shape, batch_size, judge_images
+from dfad_core.contract.limits import images_at_once
 from dfad_core.evaluation.families import cells, fractals, plaids, strokes, weaves
 from dfad_core.hooks import Asked
 from dfad_core.networks.drawings.collages import Collages, Family
+from dfad_core.networks.pass_memory import pass_memory
 from dfad_core.networks.pixel_pyramid import PixelPyramid
 from dfad_core.networks.pixel_range import PixelRange
 
@@ -27,7 +29,7 @@ VERSION = 2
 SEED = 20_011
 """Of the drawings: that of no job, since every job's judge sees the same ones."""
 BATCH = 128
-"""Images in a batch; fewer where they are large."""
+"""Images in a batch; fewer where they or the networks are large."""
 APPROACH_RATE = 0.2
 
 
@@ -59,29 +61,27 @@ def judge_sets(
 
     `after` is called with the size of each batch that the teacher has answered.
     """
-    device = next(teacher.parameters()).device
-    size, counts = batch_size(shape, BATCH), judge_images(num_images)
+    size, counts, memory = batch_size(shape, BATCH), judge_images(num_images), pass_memory(teacher, shape)
+    most, most_near = (images_at_once(memory, size, gradient=gradient) for gradient in (False, True))
     source = JudgeImages(shape, pixels)
     stream = torch.Generator().manual_seed(SEED)
     drawings, answers = [], []
     for begin in range(0, POOL * num_images, size):
         count = min(size, POOL * num_images - begin)
-        x_BCHW = source(torch.randn(count, source.latent_dim, generator=stream)).to(device)
-        drawings.append(x_BCHW.cpu())
-        answers.append(_logits(teacher, x_BCHW))
-        after(count)
+        drawings.append(source(torch.randn(count, source.latent_dim, generator=stream)))
+        answers.append(in_batches(teacher, drawings[-1], after, most=most))
     pool = Asked(torch.cat(drawings), torch.cat(answers))
     chosen = _rows(pool, surest(pool.teacher_BK, counts["chosen"]))
     shares_B111 = torch.empty(len(chosen.images_BCHW), 1, 1, 1).uniform_(0.3, 0.7, generator=stream)
     partners_B = torch.randperm(len(shares_B111), generator=stream)
     mixed_BCHW = torch.lerp(chosen.images_BCHW[partners_B], chosen.images_BCHW, shares_B111)
     near = _rows(chosen, torch.arange(0, len(chosen.images_BCHW), 2)[: counts["approached"]])
-    near_BCHW = _approached(teacher, near, pixels, size, after)
+    near_BCHW = _approached(teacher, near, pixels, most_near, after)
     return {
         "drawn": _rows(pool, torch.arange(num_images)),
         "chosen": chosen,
-        "mixed": Asked(mixed_BCHW, in_batches(teacher, mixed_BCHW, after)),
-        "approached": Asked(near_BCHW, in_batches(teacher, near_BCHW, after)),
+        "mixed": Asked(mixed_BCHW, in_batches(teacher, mixed_BCHW, after, most=most)),
+        "approached": Asked(near_BCHW, in_batches(teacher, near_BCHW, after, most=most)),
     }
 
 
@@ -97,8 +97,13 @@ def surest(logits_BK: Tensor, count: int) -> Tensor:
     return by_confidence[place_B[by_confidence].argsort(stable=True)][:count]
 
 
-def in_batches(run: Run, images_BCHW: Tensor, after: After = nothing) -> Tensor:
-    """Logits (B, K) of a network or an export of one, in float32 on the CPU.
+def student_batch(student: nn.Module, shape: Shape) -> int:
+    """Number of images in a pass of a student, or of an export of it, by its memory."""
+    return images_at_once(pass_memory(student, shape), batch_size(shape, BATCH))
+
+
+def in_batches(run: Run, images_BCHW: Tensor, after: After = nothing, *, most: int = BATCH) -> Tensor:
+    """Logits (B, K) of a network or an export of one, in float32 on the CPU, from passes of `most` images.
 
     `after` is called with the size of each batch.
     """
@@ -106,15 +111,11 @@ def in_batches(run: Run, images_BCHW: Tensor, after: After = nothing) -> Tensor:
     device = torch.device("cpu") if parameter is None else parameter.device
     channels, height, width = images_BCHW.shape[1:]
     parts = []
-    for part_BCHW in torch.split(images_BCHW, batch_size((channels, height, width), BATCH)):
-        parts.append(_logits(run, part_BCHW.to(device)))
+    for part_BCHW in torch.split(images_BCHW, batch_size((channels, height, width), most)):
+        with torch.no_grad():
+            parts.append(run(part_BCHW.to(device)).float().cpu())
         after(len(part_BCHW))
     return torch.cat(parts)
-
-
-@torch.no_grad()
-def _logits(run: Run, images_BCHW: Tensor) -> Tensor:
-    return run(images_BCHW).float().cpu()
 
 
 def _rows(asked: Asked, rows: Tensor) -> Asked:

@@ -26,17 +26,18 @@ def latency(
     device: torch.device,
     *,
     macs: int = 0,
+    most: int = MOST_TIMED,
     between: Between = nothing,
 ) -> dict[str, float]:
     """Median milliseconds of a forward pass in eval mode, by batch size. `module` ends up on `device`.
 
-    `macs` are the module's multiply-accumulates for one image (0: unknown); `between` is called after each
-    pass.
+    `macs` bounds the batch by its multiply-accumulates for one image (0: unknown), `most` by its images;
+    `between` is called after each pass.
     """
     module.to(device).eval()
     milliseconds = {}
-    for most in BATCHES:
-        batch = latency_batch(macs, batch_size(shape, most))
+    for size in BATCHES:
+        batch = latency_batch(macs, batch_size(shape, min(size, most)))
         milliseconds[str(batch)] = _median(module, torch.zeros(batch, *shape, device=device), between)
     return milliseconds
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from dfad_core.contract.evaluation_plan import batch_size, held_out_count, images_within
+from dfad_core.contract.evaluation_plan import MOST_TIMED, batch_size, held_out_count, images_within
 from dfad_core.contract.job_result import Accuracy
+from dfad_core.contract.limits import images_at_once
 from dfad_core.evaluation.accuracy import accuracy_over
 from dfad_core.evaluation.held_out import held_out_images
 from dfad_core.evaluation.latency import latency
@@ -19,6 +20,7 @@ from dfad_core.formats.labelled import Labelled
 from dfad_core.hooks import Hooks, Pace
 from dfad_core.networks.cost import Cost
 from dfad_core.networks.input_statistics import pixel_range
+from dfad_core.networks.pass_memory import pass_memory
 
 MAX_BARS = 1000
 """Largest number of classes for which the result has a histogram."""
@@ -76,9 +78,13 @@ def measure(
         pixels = pixel_range(subjects.teacher.input, subjects.teacher.module)
         synthetic_BCHW = held_out_images(shape, subjects.seed, None, 0, between=pace, pixels=pixels)
     networks = {"teacher": subjects.teacher.module, "student": subjects.student}
+    # Both are timed on batches of the same sizes: those that the larger one allows.
+    macs = max(subjects.costs[role].macs for role in networks)
+    most = min(images_at_once(pass_memory(module, shape), MOST_TIMED) for module in networks.values())
     for role, module in networks.items():
-        macs = subjects.costs[role].macs
-        measurements.latency_milliseconds[role] = latency(module, shape, device, macs=macs, between=pace)
+        measurements.latency_milliseconds[role] = latency(
+            module, shape, device, macs=macs, most=most, between=pace
+        )
     if labelled is not None:
         measurements.accuracy = _accuracy(networks, labelled, device, pace)
     counts = _class_counts(subjects.teacher, synthetic_BCHW[:num_images], pace)
@@ -108,8 +114,9 @@ def _paced_batches(labelled: Labelled, pace: Pace) -> Iterator[tuple[Tensor, Ten
 def _class_counts(teacher: LoadedTeacher, synthetic_BCHW: Tensor, pace: Pace) -> tuple[int, ...]:
     """Number of synthetic images that the teacher assigns to each class."""
     device = next(teacher.module.parameters()).device
-    classes = []
-    for x_BCHW in torch.split(synthetic_BCHW, batch_size(teacher.input.shape, HISTOGRAM_BATCH)):
+    classes, shape = [], teacher.input.shape
+    batch = images_at_once(pass_memory(teacher.module, shape), batch_size(shape, HISTOGRAM_BATCH))
+    for x_BCHW in torch.split(synthetic_BCHW, batch):
         with torch.no_grad():
             classes.append(teacher.module(x_BCHW.to(device)).argmax(1).cpu())
         pace(len(x_BCHW))

@@ -23,8 +23,8 @@ def pass_memory(
     weights do not count. The module stays as it was.
     """
     if not isinstance(inputs_1, Tensor):
-        parameter = next(module.parameters())
-        inputs_1 = torch.zeros(1, *inputs_1, device=parameter.device, dtype=parameter.dtype)
+        like = next(module.parameters(), torch.zeros(()))
+        inputs_1 = torch.zeros(1, *inputs_1, device=like.device, dtype=like.dtype)
     weights = {tuple(p.shape) for p in module.parameters() if p.dim() > 1}
     with _for_trace(module), autocast or nullcontext():
         kept = _kept(module, inputs_1.detach().requires_grad_(True), weights)

@@ -32,6 +32,7 @@ from dfad_core.contract.job_result import (
 from dfad_core.contract.serialization import from_json
 from dfad_core.evaluation.fidelity import compared
 from dfad_core.evaluation.judge import predicted
+from dfad_core.evaluation.judge_images import student_batch
 from dfad_core.evaluation.measure import Measurements, Subjects, measure
 from dfad_core.formats import LoadedTeacher
 from dfad_core.formats.export import Export, export
@@ -215,9 +216,10 @@ class _Exports:
         """The judge, for an export on the images that the student was judged by."""
         trained = self._trained
         training, shape = trained.training, trained.teacher.input.shape
+        most = student_batch(trained.student, shape)
 
         def judged(run: Callable[[Tensor], Tensor]) -> AccuracyPrediction:
-            figures = compared(run, training.judge_sets, lambda _: pace())
+            figures = compared(run, training.judge_sets, lambda _: pace(), most=most)
             return predicted(figures, shape, trained.teacher.num_classes, training.evaluation["images"])
 
         return judged

@@ -97,6 +97,7 @@ def memory_of_run(
         pool_bytes=pool_bytes,
         image_bytes=image_1CHW.numel() * image_1CHW.element_size(),
         batch_size=batch_size,
+        value_bytes=runtime.storage_dtype.itemsize,
     )
 
 

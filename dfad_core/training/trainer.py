@@ -456,7 +456,7 @@ def _report_slices(monitor: Monitor, run: RunState) -> None:
     images, sizing = run.slice_images, run.sizing
     if run.config.training.accumulation or run.slices == 1:
         return
-    peak, free = size_text(sizing.memory.peak_bytes(run.slices)), size_text(sizing.free_bytes or 0)
+    peak, free = size_text(sizing.memory.training_bytes(run.slices)), size_text(sizing.free_bytes or 0)
     text = (
         f"Each batch of {run.batch_size} is trained in {run.slices} slices of {images} images: about {peak} "
         f"of the {free} of memory that there are."

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from dfad_core.contract import evaluation_plan, limits
 from dfad_core.contract.config import BudgetConfig, MethodConfig, TargetConfig, TrainingConfig
-from dfad_core.contract.errors import CheckpointError, DivergedError, Stopped, TeacherRejected
+from dfad_core.contract.errors import CheckpointError, ConfigError, DivergedError, Stopped, TeacherRejected
 from dfad_core.contract.job_spec import JobSpec, StudentSpec, TeacherSpec
 from dfad_core.formats.converted import write_converted
 from dfad_core.formats.labelled import read_labelled_file, write_labelled
@@ -22,6 +23,8 @@ from dfad_core.job import (
     read_teacher,
     run_job,
 )
+from dfad_core.networks.cost import cost
+from dfad_core.networks.pass_memory import pass_memory
 from dfad_core.training import checkpoint, trainer
 
 TRAINING = TrainingConfig(batch_size=8, student_steps=2, pool_batches=2, threads=1, precision="float32")
@@ -213,3 +216,36 @@ def test_a_file_of_another_format_than_named_is_refused(tiny_teacher: Path) -> N
     with pytest.raises(TeacherRejected) as error:
         read_teacher(tiny_teacher, TeacherSpec(format="onnx"))
     assert (error.value.code, error.value.param) == ("unsupported_format", "format")
+
+
+@pytest.mark.parametrize("costly", ["macs", "memory"])
+def test_a_costly_teacher_is_timed_on_batches_that_the_report_has_for_both(
+    tiny_teacher: Path, monkeypatch: pytest.MonkeyPatch, costly: str
+) -> None:
+    """A teacher whose own batches were smaller than its student's once ended the report with an error."""
+    teacher = read_teacher(tiny_teacher, TeacherSpec())
+    largest = pass_memory(teacher.module, teacher.input.shape).largest_bytes
+    smaller = JobSpec(StudentSpec("mlp8", {"width": 1}), budget=BudgetConfig(steps=1), training=TRAINING)
+    if costly == "macs":
+        monkeypatch.setattr(evaluation_plan, "PASS_MACS", 16 * cost(teacher.module, teacher.input.shape).macs)
+    else:
+        monkeypatch.setattr(limits, "EVALUATION_BYTES", 16 * limits.FORWARD_TENSORS * largest)
+    outcome = run_job(JobInputs(tiny_teacher), smaller, Recorder())
+    assert outcome.measured is not None
+    result = outcome.measured.result
+    assert result.teacher.latency_milliseconds is not None
+    assert result.student.latency_milliseconds is not None
+    assert (
+        list(result.teacher.latency_milliseconds) == list(result.student.latency_milliseconds) == ["1", "16"]
+    )
+    assert "report" in [file.kind for file in outcome.measured.files]
+
+
+def test_a_job_that_keeps_to_no_limit_is_refused_before_training(tiny_teacher: Path) -> None:
+    hooks = Recorder()
+    options = JobOptions(limits=limits.Limits(deadline_seconds=1.0))
+    with pytest.raises(ConfigError) as caught:
+        run_job(JobInputs(tiny_teacher), _spec(steps=10**7), hooks, options=options)
+    assert caught.value.code == "deadline_too_short"
+    assert hooks.students == []
+    assert "distilling" not in hooks.calls

@@ -14,6 +14,7 @@ from dfad_core.contract.limits import (
     check_memory,
     filled_batches,
     fitting_slices,
+    images_at_once,
     job_memory,
 )
 from dfad_core.contract.methods import get_method
@@ -89,3 +90,18 @@ def test_a_short_job_does_not_fill_its_pool() -> None:
     recipe = get_method("collages").recipe_for(teacher_has_bn=True, channels=3)
     assert [filled_batches(recipe, 150, rounds) for rounds in (1, 20, 10**6)] == [17, 18, 150]
     assert filled_batches(get_method("mad").recipe_for(teacher_has_bn=True, channels=3), 50, 3) == 6
+
+
+def test_passes_after_training_keep_to_a_bound() -> None:
+    small, large, huge = (PassMemory(size, size // 8) for size in (1000, 50 * MIB, 1024 * MIB))
+    assert images_at_once(small, 64) == images_at_once(small, 64, gradient=True) == 64
+    assert images_at_once(large, 64) == 512 // 50
+    assert images_at_once(large, 64, gradient=True) == 7
+    assert images_at_once(huge, 64, gradient=True) == 1
+    recipe = get_method("collages").recipe_for(teacher_has_bn=False, channels=3)
+    whole = job_memory(
+        recipe, teacher=small, student=large, teacher_bytes=0, student_bytes=0, pool_bytes=0, image_bytes=1,
+        batch_size=2, value_bytes=2,
+    )  # fmt: skip
+    assert whole.evaluation_bytes == 512 * MIB
+    assert whole.peak_bytes() == whole.fixed_bytes + 512 * MIB

@@ -11,6 +11,7 @@ from dfad_core.evaluation.diversity import class_entropy_of, sample_distance
 from dfad_core.evaluation.fidelity import Fidelity, compared, measure_fidelity
 from dfad_core.evaluation.signals import signals
 from dfad_core.hooks import Hooks, Pace
+from dfad_core.networks import build_classifier
 from dfad_core.networks.pixel_range import standardised
 
 SHAPE = (1, 8, 8)
@@ -112,3 +113,27 @@ def test_a_stop_leaves_the_networks_as_they_were(tiny) -> None:
     with pytest.raises(Stopped):
         measured(teacher, student, pace=Pace(Stopping(), "evaluating"))
     assert (teacher.training, student.training) == (False, True)
+
+
+def test_large_networks_look_at_fewer_images_at_once_and_measure_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    teacher, student = (
+        build_classifier("cnn8", num_classes=4, input_shape=SHAPE, args={"width": width}).eval()
+        for width in (8, 4)
+    )
+    sizes: dict[tuple[str, bool], list[int]] = {}
+
+    def note(role: str, images_BCHW: torch.Tensor) -> None:
+        sizes.setdefault((role, images_BCHW.requires_grad), []).append(len(images_BCHW))
+
+    for role, network in (("teacher", teacher), ("student", student)):
+        network.register_forward_pre_hook(lambda _module, inputs, role=role: note(role, inputs[0]))
+    whole = measured(teacher, student)
+    assert max(sizes["student", False]) == 64
+    assert (max(sizes["teacher", False]), max(sizes["teacher", True])) == (128, 16)
+    sizes.clear()
+    monkeypatch.setattr("dfad_core.contract.limits.EVALUATION_BYTES", 100_000)
+    parts = measured(teacher, student)
+    assert max(max(seen) for seen in sizes.values()) < 16
+    assert parts.figures == pytest.approx(whole.figures, rel=0.01, abs=0.01)

@@ -58,7 +58,7 @@ def memory(monkeypatch):
                 tiny.classifier(8, bn=bn), tiny.classifier(4, seed=1), None, config, runtime.resolve(config)
             )
             slices = config.training.batch_size // images
-            free = int(run.sizing.memory.peak_bytes(slices) / 0.8) + 1
+            free = int(run.sizing.memory.training_bytes(slices) / 0.8) + 1
             free -= sum(map(sizing.network_bytes, (run.teacher, run.student)))
             run.close()
         monkeypatch.setattr(sizing, "free_memory", lambda _limit: free)
