@@ -142,12 +142,12 @@ class NetworkFigures(TypedDict, total=False):
 
 
 class Evaluation(TypedDict, total=False):
-    """How the figures of fidelity were measured."""
+    """How much of the judge's images was answered, and in what time."""
 
     images: int
-    """Planned number of images of each source."""
+    """Planned number of plain drawings."""
     measured: dict[str, int]
-    """Number of images of each source that were used."""
+    """Number of images of each source that were answered."""
     seconds: float
     """Time of the evaluation."""
     bound_seconds: float
@@ -162,7 +162,7 @@ class AccuracyPrediction(TypedDict, total=False):
     `python -m benchmarks.fidelity_calibration` compares predictions with the truth."""
 
     relative_accuracy: float | None
-    """The student's accuracy divided by the teacher's; None where nothing can be predicted."""
+    """The student's accuracy divided by the teacher's; None where nothing is predicted."""
     low: float | None
     """Lower end of the interval."""
     high: float | None
@@ -176,9 +176,9 @@ class AccuracyPrediction(TypedDict, total=False):
     teachers: int
     """Number of their teachers."""
     images: int
-    """Number of drawn images that were answered."""
+    """Number of drawn images that both networks have answered."""
     reason: str | None
-    """Why nothing can be predicted, in a sentence; None where something is."""
+    """Why nothing is predicted, in a sentence or two; None where something is."""
 
 
 class Accuracy(TypedDict, total=False):
@@ -225,7 +225,7 @@ class ExportResult(TypedDict, total=False):
     agreement_with_student: float | None
     """Share of images with the same class as the PyTorch student, 0 to 1."""
     images: int | None
-    """Number of images of the check."""
+    """Number of images of the check: the judge's, where it has seen the student."""
     prediction: AccuracyPrediction | None
     """Predicted accuracy of this file, from the same images as the student's; int8 only."""
     calibration_images: int | None
@@ -322,7 +322,7 @@ class JobResult(TypedDict, total=False):
     """How the student answers to drawn images, compared with the teacher, by figure and source: what the
     prediction is made from."""
     prediction: AccuracyPrediction | None
-    """Predicted accuracy; None where training was stopped, or by an earlier version."""
+    """Predicted accuracy, or why there is none; None by an earlier version."""
     evaluation: Evaluation | None
     """How `fidelity` was measured; None where training was stopped."""
     accuracy: Accuracy | None
@@ -332,8 +332,8 @@ class JobResult(TypedDict, total=False):
     class_histogram: list[int] | None
     """Number of synthetic images that the teacher assigns to each class."""
     usable: bool | None
-    """False where the teacher gives nearly all synthetic images the same class, so that figures of agreement
-    mean nothing. None where that was not measured."""
+    """False where the teacher gives nearly all synthetic images the same class, so that nothing can
+    be predicted. None where that was not measured."""
     unusable_reason: str | None
     """Why the student is not usable, in a sentence; None otherwise."""
     exports: dict[str, ExportResult]

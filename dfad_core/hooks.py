@@ -60,7 +60,7 @@ class DistillResult:
     fidelity: dict[str, float] = field(default_factory=dict)
     """How the student answers to the judge's images, by figure and source; empty if stopped."""
     prediction: AccuracyPrediction | None = None
-    """Accuracy that the judge predicts by `fidelity`; None if training was stopped."""
+    """Accuracy that the judge predicts by `fidelity`, or why it does not; None if training was stopped."""
     judge_sets: Mapping[str, Asked] = field(default_factory=dict)
     """The judge's images with the teacher's logits, by source, for the exports; empty if stopped."""
     evaluation: dict[str, Any] = field(default_factory=dict)

@@ -10,7 +10,7 @@ from jinja2 import Undefined
 from markupsafe import Markup
 
 from dfad_core.contract.inspection import Offer
-from dfad_core.contract.job_result import AccuracyPrediction, ChosenStudent, JobResult
+from dfad_core.contract.job_result import AccuracyPrediction, ChosenStudent
 
 
 def _none(value: Any) -> bool:
@@ -77,39 +77,16 @@ def ago(moment: datetime | None) -> str:
     )
 
 
-def prediction(result: JobResult | None) -> str:
+def prediction(judged: AccuracyPrediction | None) -> str:
     """Predicted accuracy relative to the teacher's; – where there is none."""
-    judged = _sound_prediction(result)
-    return share(judged.relative_accuracy) if judged is not None else "–"
+    return share(judged.relative_accuracy) if judged else "–"
 
 
-def interval(result: JobResult | None) -> str:
-    """The interval of the prediction and what it rests on, or why there is none."""
-    judged = _sound_prediction(result)
-    if judged is None or judged.relative_accuracy is None:
-        return (judged.reason if judged is not None else None) or "nothing was predicted"
-    return (
-        f"{100 * judged.level:.0f} % interval {share(judged.low)} to {share(judged.high)}, "
-        f"from {count(judged.jobs)} jobs of known accuracy"
-    )
-
-
-def _sound_prediction(result: JobResult | None) -> AccuracyPrediction | None:
-    """The prediction, unless the student is unusable."""
-    return None if result is None or result.usable is False else result.prediction
-
-
-def evaluation(result: JobResult | None) -> str:
-    """The images behind the prediction; empty where they are unknown."""
-    about = result.evaluation if result is not None else None
-    if about is None:
-        return ""
-    duration = seconds(about.seconds)
-    if about.complete:
-        return f"{count(sum(about.measured.values()))} drawn images, in {duration}"
-    late = about.seconds >= about.bound_seconds
-    why = f"its time, {seconds(about.bound_seconds)}, was over" if late else "it was stopped"
-    return f"too few images, in {duration}: {why}"
+def interval(judged: AccuracyPrediction | None) -> str:
+    """The interval of the prediction, or why there is none."""
+    if not judged or judged.relative_accuracy is None:
+        return (judged and judged.reason) or "nothing was predicted"
+    return f"{100 * judged.level:.0f} % interval {share(judged.low)} to {share(judged.high)}"
 
 
 def named(student: Mapping[str, Any] | ChosenStudent | Offer) -> str:
@@ -125,4 +102,4 @@ def named(student: Mapping[str, Any] | ChosenStudent | Offer) -> str:
     return "derived"
 
 
-FILTERS = (count, size, seconds, share, figure, when, ago, prediction, interval, evaluation, named)
+FILTERS = (count, size, seconds, share, figure, when, ago, prediction, interval, named)

@@ -128,7 +128,7 @@ def export(
         raise UsageError(f"there is no file {student}")
     flags = [f"--to={to}", *([f"--output={output}"] if output else [])]
     found, _ = _run(session, "exporting", "export", *flags, "--", str(student))
-    agrees = f"agrees with the student on {found['agreement_with_student']:.1%} of {found['images']} images"
+    agrees = f"same class as the student on {found['agreement_with_student']:.1%} of {found['images']} images"
     session.tell(
         found,
         essential=found["path"],

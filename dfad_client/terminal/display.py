@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dfad_client.answers import Job, Json, PhaseProgress
-from dfad_client.results import Evaluation, Inspection, JobResult, MethodAdvice
+from dfad_client.results import AccuracyPrediction, Inspection, JobResult, MethodAdvice
 
 PHASES = {
     "loading": "loading the teacher",
@@ -62,9 +62,8 @@ def outcome(result: JobResult) -> list[str]:
         lines.append(f"  {role:11} {name}, {parameters:,} parameters")
     if result.get("compression"):
         lines.append(f"  compression {result['compression']:.1f} times fewer parameters")
-    lines += [f"  predicted   {text}" for text in prediction(result)]
-    if basis := result.get("evaluation"):
-        lines.append(f"  evaluation  {evaluation(basis)}")
+    told = prediction(result.get("prediction"))
+    lines += [f"  {_of('predicted', row)}{text}" for row, text in enumerate(told)]
     measured = result.get("accuracy")
     if measured:
         on = measured.get("data", "labelled data")
@@ -75,32 +74,25 @@ def outcome(result: JobResult) -> list[str]:
     for name, about in (result.get("exports") or {}).items():
         text = about.get("error") or f"{about['bytes']:,} bytes, checked against the trained student"
         lines.append(f"  {name:11} {text}")
+        lines += [f"  {'':11} predicted {text}" for text in prediction(about.get("prediction"))[:1]]
     return lines
 
 
-def prediction(result: JobResult) -> list[str]:
-    """Predicted accuracy with its interval, or why there is none; nothing in results of earlier versions."""
-    if result.get("usable") is False:
-        return [f"nothing: {result.get('unusable_reason')}"]
-    judged = result.get("prediction")
+def prediction(judged: AccuracyPrediction | None) -> list[str]:
+    """Predicted accuracy with its interval, and what it rests on; or why there is none.
+
+    Nothing in results of earlier versions.
+    """
     if not judged:
         return []
     if judged["relative_accuracy"] is None:
         return [f"nothing: {judged['reason']}"]
     return [
-        f"{judged['relative_accuracy']:.0%} of the teacher's accuracy, {judged['level']:.0%} interval "
-        f"{judged['low']:.0%} to {judged['high']:.0%}, from {judged['jobs']} jobs of known accuracy"
+        f"{judged['relative_accuracy']:.1%} of the teacher's accuracy, {judged['level']:.0%} interval "
+        f"{judged['low']:.1%} to {judged['high']:.1%}",
+        f"from {judged['images']:,} drawn images and {judged['jobs']:,} jobs of known accuracy, "
+        f"{judged['coverage']:.1%} of which lay in their interval",
     ]
-
-
-def evaluation(about: Evaluation) -> str:
-    """The images behind the prediction."""
-    took = duration(about["seconds"])
-    if about["complete"]:
-        return f"{sum((about.get('measured') or {}).values()):,} drawn images, in {took}"
-    late = about["seconds"] >= about["bound_seconds"]
-    why = f"its time, {duration(about['bound_seconds'])}, was over" if late else "it was stopped"
-    return f"too few images, in {took}: {why}"
 
 
 def distilled(found: Json) -> list[str]:

@@ -19,6 +19,8 @@ APPROACH_STEPS = 10
 """Gradient steps of the judge's images towards a class of the teacher."""
 SHARES = {"drawn": 1, "chosen": 2, "mixed": 2, "approached": 4}
 """Sources of the judge's images: the number of plain drawings divided by that of the source."""
+MOST_NUMBERS = 2**26
+"""Most pixel values of the drawings, which are kept in memory: fewer images where they are large."""
 MULTIPLE = 16
 """The number of plain drawings is a multiple of this."""
 HELD_OUT, HELD_OUT_LEAST, HELD_OUT_NUMBERS = 256, 64, 16 * 2**20
@@ -50,7 +52,7 @@ def batch_size(shape: Shape, most: int) -> int:
 
 
 def held_out_count(shape: Shape) -> int:
-    """Number of images from `suite.held_out_images`."""
+    """Number of images from `held_out.held_out_images`."""
     return min(HELD_OUT, max(HELD_OUT_LEAST, HELD_OUT_NUMBERS // math.prod(shape)))
 
 
@@ -89,6 +91,18 @@ def round_macs(
 def judge_images(num_images: int) -> dict[str, int]:
     """Number of images of each of the judge's sources, where `num_images` are plain drawings."""
     return {source: num_images // share for source, share in SHARES.items()}
+
+
+def most_images(numbers: int) -> int:
+    """Largest number of the judge's plain drawings, of so many pixel values each."""
+    fit = MOST_NUMBERS // (POOL * numbers) // MULTIPLE * MULTIPLE
+    return max(LEAST_IMAGES, min(MOST_IMAGES, fit))
+
+
+def kept_images(numbers: int) -> int:
+    """Largest number of images that the judge keeps in memory, of so many pixel values each."""
+    count = most_images(numbers)
+    return POOL * count + sum(judge_images(count).values())
 
 
 @dataclass(frozen=True)
@@ -131,7 +145,7 @@ class EvaluationBudget:
         """Plan after so many rounds: as many images as fit into the cost limit."""
         allowed = max(FREE_MACS, int(SHARE * self.round_macs * rounds))
         fit = int(allowed / max(1.0, self._macs(MULTIPLE) / MULTIPLE)) // MULTIPLE * MULTIPLE
-        images = min(MOST_IMAGES, max(LEAST_IMAGES, fit))
+        images = max(LEAST_IMAGES, min(most_images(math.prod(self.shape)), fit))
         return Plan(images, self._macs(images))
 
     def _macs(self, images: int) -> int:

@@ -38,12 +38,12 @@ class NetworkFigures:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How the figures of fidelity were measured."""
+    """How much of the judge's images was answered, and in what time."""
 
     images: int
-    """Planned number of images of each source."""
+    """Planned number of plain drawings."""
     measured: Mapping[str, int]
-    """Number of images of each source that were used."""
+    """Number of images of each source that were answered."""
     seconds: float
     """Time of the evaluation."""
     bound_seconds: float
@@ -60,7 +60,7 @@ class AccuracyPrediction:
     """
 
     relative_accuracy: float | None = None
-    """The student's accuracy divided by the teacher's; None where nothing can be predicted."""
+    """The student's accuracy divided by the teacher's; None where nothing is predicted."""
     low: float | None = None
     """Lower end of the interval."""
     high: float | None = None
@@ -74,9 +74,9 @@ class AccuracyPrediction:
     teachers: int = 0
     """Number of their teachers."""
     images: int = 0
-    """Number of drawn images that were answered."""
+    """Number of drawn images that both networks have answered."""
     reason: str | None = None
-    """Why nothing can be predicted, in a sentence; None where something is."""
+    """Why nothing is predicted, in a sentence or two; None where something is."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class ExportResult:
     agreement_with_student: float | None = field(default=None, metadata=ABSENT)
     """Share of images with the same class as the PyTorch student, 0 to 1."""
     images: int | None = field(default=None, metadata=ABSENT)
-    """Number of images of the check."""
+    """Number of images of the check: the judge's, where it has seen the student."""
     prediction: AccuracyPrediction | None = field(default=None, metadata=ABSENT)
     """Predicted accuracy of this file, from the same images as the student's; int8 only."""
     calibration_images: int | None = field(default=None, metadata=ABSENT)
@@ -229,7 +229,7 @@ class JobResult(Document):
     """How the student answers to drawn images, compared with the teacher, by figure and source: what the
     prediction is made from."""
     prediction: AccuracyPrediction | None = None
-    """Predicted accuracy; None where training was stopped, or by an earlier version."""
+    """Predicted accuracy, or why there is none; None by an earlier version."""
     evaluation: Evaluation | None = None
     """How `fidelity` was measured; None where training was stopped."""
     accuracy: Accuracy | None = None
@@ -239,8 +239,8 @@ class JobResult(Document):
     class_histogram: tuple[int, ...] | None = None
     """Number of synthetic images that the teacher assigns to each class."""
     usable: bool | None = None
-    """False where the teacher gives nearly all synthetic images the same class, so that figures of agreement
-    mean nothing. None where that was not measured."""
+    """False where the teacher gives nearly all synthetic images the same class, so that nothing can
+    be predicted. None where that was not measured."""
     unusable_reason: str | None = None
     """Why the student is not usable, in a sentence; None otherwise."""
     exports: Mapping[str, ExportResult] = field(default_factory=dict)

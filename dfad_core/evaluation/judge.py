@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from dfad_core.contract.evaluation_plan import SHARES, Shape
+from dfad_core.contract.evaluation_plan import SHARES, Shape, judge_images
 from dfad_core.contract.job_result import AccuracyPrediction
 from dfad_core.contract.serialization import from_json
 from dfad_core.evaluation.judge_images import VERSION
@@ -31,7 +31,8 @@ CLASSES_FACTOR = 2
 """How many times more or fewer classes than the calibration's a teacher may have."""
 SURE = ("mixed", "approached")
 """Sources whose agreement is a feature with weights by the teacher's margin, too."""
-INCOMPLETE = "The evaluation did not come to its end."
+UNTRAINED = "Training did not come to its end."
+UNMEASURED = "The evaluation did not come to its end."
 SLACK = 0.1
 """How far a feature may lie outside of the calibration's, as a share of their range."""
 
@@ -118,13 +119,12 @@ def predicted(
 ) -> AccuracyPrediction:
     """The prediction for a student with these signals; the reason where the calibration allows none.
 
-    `signals` are those of all sources, {} where they were not measured in full, with `num_images` plain
-    drawings of `shape` (C, H, W). `by` replaces the committed calibration.
+    `signals` are those of all sources, with `num_images` plain drawings of `shape` (C, H, W). `by` replaces
+    the committed calibration.
     """
     by = by or calibration()
     if by is None:
-        reason = "The judge has not been calibrated yet." if signals else INCOMPLETE
-        return AccuracyPrediction(level=LEVEL, images=num_images, reason=reason)
+        return unpredicted("The judge has not been calibrated yet.", num_images)
     found = estimated(signals, shape, num_classes, num_images, by)
     proven = by.jobs >= LEAST_JOBS and by.correlation >= LEAST_CORRELATION and by.coverage >= LEAST_COVERAGE
     if found.reason is not None or proven:
@@ -134,6 +134,11 @@ def predicted(
         f"{by.correlation:.2f}, {100 * by.coverage:.0f} % in their interval."
     )
     return dataclasses.replace(_about(by, num_images), reason=reason)
+
+
+def unpredicted(reason: str, num_images: int = 0) -> AccuracyPrediction:
+    """No prediction, for a reason in a sentence, after `num_images` plain drawings."""
+    return AccuracyPrediction(level=LEVEL, images=sum(judge_images(num_images).values()), reason=reason)
 
 
 def estimated(
@@ -156,7 +161,11 @@ def estimated(
 
 def _about(by: Calibration, num_images: int) -> AccuracyPrediction:
     return AccuracyPrediction(
-        level=LEVEL, coverage=by.coverage, jobs=by.jobs, teachers=by.teachers, images=num_images
+        level=LEVEL,
+        coverage=by.coverage,
+        jobs=by.jobs,
+        teachers=by.teachers,
+        images=sum(judge_images(num_images).values()),
     )
 
 
@@ -164,23 +173,39 @@ def _objection(
     signals: Mapping[str, float], shape: Shape, num_classes: int, num_images: int, by: Calibration
 ) -> str | None:
     """Why nothing can be predicted, in a sentence; None if something can."""
-    if not signals:
-        return INCOMPLETE
-    learned = f"the judge has learned from {by.jobs} jobs"
-    if num_images < by.images:
-        return f"There was time for {num_images:,} drawn images; {learned} with {by.images:,} each."
+    learned = f"the judge has learned from {by.jobs:,} jobs"
     (least, most), (fewest, largest) = by.sides, by.classes
     if not least <= min(shape[1:]) <= max(shape[1:]) <= most:
-        return f"The images have {shape[1]}x{shape[2]} pixels; {learned} with sides of {least} to {most}."
+        return f"The images have {shape[1]}x{shape[2]} pixels; {learned} with sides of {_range(least, most)}."
     if not fewest / CLASSES_FACTOR <= num_classes <= largest * CLASSES_FACTOR:
-        return f"The teacher has {num_classes} classes; {learned} with {fewest} to {largest} classes."
+        return (
+            f"The teacher has {num_classes:,} classes; {learned} whose teachers have "
+            f"{_range(fewest, largest)}."
+        )
+    if num_images < by.images:
+        shown, known = (sum(judge_images(count).values()) for count in (num_images, by.images))
+        return (
+            f"The networks are large for so short a training: they were compared on {shown:,} drawn images; "
+            f"{learned} with {known:,} each."
+        )
     values = features(signals)
     for feature in by.features:
         slack, value = SLACK * (feature.high - feature.low), values[feature.name]
         if not feature.low - slack <= value <= feature.high + slack:
             name = feature.name.replace("_", " ")
+            here, low, high = (_shown(feature.name, odds) for odds in (value, feature.low, feature.high))
             return (
-                f"The answers to drawn images are of another kind than seen before: {name} is {value:.2g}; "
-                f"{learned} with {feature.low:.2g} to {feature.high:.2g}."
+                f"Student and teacher answer to drawn images as those of no job before: {name} is {here}; "
+                f"{learned} with {low} to {high}."
             )
     return None
+
+
+def _range(least: int, most: int) -> str:
+    return f"{least:,}" if least == most else f"{least:,} to {most:,}"
+
+
+def _shown(name: str, log_odds: float) -> str:
+    """A feature as the share that it was made from; a correlation from -1 to 1."""
+    share = share_of(log_odds)
+    return f"{2 * share - 1:.2f}" if name.startswith("correlation") else f"{100 * share:.1f} %"

@@ -35,9 +35,9 @@ def export(
     names: Sequence[str],
     student: nn.Module,
     metadata: StudentMetadata,
-    synthetic_BCHW: Tensor,
+    calibration_BCHW: Tensor,
+    checked_BCHW: Tensor,
     *,
-    checked_images: int | None = None,
     judged: Judged | None = None,
     failed: Callable[[str, str], None],
     between: Between = nothing,
@@ -45,15 +45,13 @@ def export(
 ) -> list[Export]:
     """The student in the formats of `names` besides safetensors, which every student has already.
 
-    `synthetic_BCHW` are inputs that were not trained on: one half is for calibration, the other one, or its
-    first `checked_images`, for the check. `judged` predicts the accuracy of formats whose answers differ from
-    the student's.
+    Both are inputs that were not trained on: `calibration_BCHW` set the ranges of eight bits, `checked_BCHW`
+    are for the check. `judged` predicts the accuracy of formats whose answers differ from the student's.
 
     A format that cannot be written is reported to `failed` (its name, the reason) and left out. `ready` is
     called with each format as soon as it is checked. `between` is called between two batches of images and
     while an exporter runs, and may raise Stopped.
     """
-    calibration_BCHW, checked_BCHW = synthetic_BCHW[::2], synthetic_BCHW[1::2][:checked_images]
     contents: dict[str, bytes] = {}
     exports: list[Export] = []
     for name in required(names):

@@ -119,7 +119,7 @@ class ExportTask:
     calibration_BCHW: Tensor
     """Synthetic inputs that set the ranges of activations."""
     checked_BCHW: Tensor
-    """Other synthetic inputs, on which the written student is compared."""
+    """Other inputs, on which the written student is compared: the judge's, where it has seen the student."""
     sources: Mapping[str, bytes]
     """The student in the formats that the row `needs`, by name."""
     between: Between = nothing

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dfad_core.contract.job_result import Evaluation, JobResult
+from dfad_core.contract.job_result import JobResult
 from dfad_core.report.curves import curves_svg
 
 TEMPLATE = "card.html.j2"
@@ -30,7 +30,7 @@ def render_report(
     `earlier_png` are earlier pictures with their steps; `settings` is the job's resolved spec. The page loads
     nothing from another host. It shows accuracy only where `result.accuracy` has any, with the data that it
     was measured on, and predicted accuracy as a prediction, with its interval. Where `result.usable` is
-    False, the page begins with `result.unusable_reason` and has neither prediction nor agreement.
+    False, the page begins with `result.unusable_reason`, and no curve shows agreement.
     """
     usable = result.usable is not False
     from jinja2 import Environment, FileSystemLoader
@@ -42,7 +42,6 @@ def render_report(
         title=title,
         result=result,
         usable=usable,
-        evaluation=_evaluation(result.evaluation),
         batches=list(result.teacher.latency_milliseconds or ("1", "64")),
         curves=curves_svg(history if usable else [_without_agreement(entry) for entry in history]),
         samples=_embedded(samples_png) if samples_png else None,
@@ -54,15 +53,6 @@ def render_report(
 
 def _without_agreement(entry: Mapping[str, float]) -> dict[str, float]:
     return {name: value for name, value in entry.items() if name != "agreement"}
-
-
-def _evaluation(evaluation: Evaluation | None) -> str:
-    """The basis of the prediction, in words."""
-    if evaluation is None:
-        return ""
-    duration = f"{evaluation.seconds:.1f} s"
-    images = sum(evaluation.measured.values())
-    return f"{images:,} drawn images, in {duration}"
 
 
 def _embedded(picture: bytes) -> str:

@@ -22,7 +22,7 @@ RESULT = {
         "coverage": 0.9,
         "jobs": 208,
         "teachers": 13,
-        "images": 1024,
+        "images": 2304,
         "reason": None,
     },
     "evaluation": {
@@ -147,7 +147,7 @@ def test_submit_and_wait(run: Any, server: Any, fake: Any, end: str, code: int) 
         assert "diverged: The loss is NaN." in done.stdout
     if end == "succeeded":
         assert "15,738 parameters" in done.stdout
-        assert "91% of the teacher's accuracy" in done.stdout
+        assert "91.0% of the teacher's accuracy" in done.stdout
         assert "not measured" in done.stdout
     quiet = run("submit", "t.pt", "--student", "lenet5_half", "--wait", "--json")
     assert quiet.exit_code == code

@@ -116,37 +116,13 @@ def test_an_evaluation_is_counted_and_a_student_without_figures_is_shown(
 
 
 @pytest.mark.parametrize(
-    ("evaluation", "text"),
-    [
-        (
-            {"complete": True, "measured": {"drawn": 64, "chosen": 32}},
-            "compared on 96 drawn images, in 41 s.",
-        ),
-        ({"seconds": 61.0}, "compared on too few images, in 1 min 1 s: its time, 1 min 0 s, was over."),
-        ({}, "compared on too few images, in 41 s: it was stopped."),
-    ],
-)
-def test_a_result_says_what_its_figures_rest_on(
-    client: TestClient, submit: Submit, evaluation: dict[str, Any], text: str
-) -> None:
-    from app.db import session_scope
-    from app.jobs import lifecycle
-
-    job_id = submit().json()["id"]
-    about = {"images": 64, "measured": {}, "seconds": 41.0, "bound_seconds": 60.0, "complete": False}
-    network = {"architecture": "mlp8", "latency_milliseconds": None}
-    result = {"teacher": network, "student": network, "evaluation": {**about, **evaluation}}
-    with session_scope() as session:
-        held = lifecycle.claim(session, job_id, "w")
-        assert held is not None
-        assert lifecycle.succeed(session, held, from_json(JobResult, result))
-    assert text in client.get(f"/ui/jobs/{job_id}").text
-
-
-@pytest.mark.parametrize(
     ("changes", "on_page", "in_list"),
     [
-        ({}, "90 % interval 86.0 % to 95.2 %, from 208 jobs", "91.4 %"),
+        (
+            {},
+            "<strong>91.4 %</strong> of the teacher's accuracy, predicted; 90 % interval 86.0 % to 95.2 %",
+            "91.4 %",
+        ),
         (
             {"relative_accuracy": None, "reason": "Too <large>."},
             "No accuracy is predicted. Too &lt;large&gt;.",
@@ -168,16 +144,27 @@ def test_a_prediction_or_the_reason_why_there_is_none(
         "level": 0.9,
         "coverage": 0.9,
         "jobs": 208,
+        "teachers": 13,
+        "images": 2304,
     }
     network = {"architecture": "mlp8", "latency_milliseconds": None}
-    result = {"teacher": network, "student": network, "prediction": {**judged, **changes}}
+    prediction = {**judged, **changes}
+    exports = {"int8": {"bytes": 3, "prediction": prediction}, "onnx": {"bytes": 9}}
+    result = {"teacher": network, "student": network, "prediction": prediction, "exports": exports}
     with session_scope() as session:
         held = lifecycle.claim(session, job_id, "w")
         assert held is not None
         assert lifecycle.succeed(session, held, from_json(JobResult, result))
     page = client.get(f"/ui/jobs/{job_id}").text
     assert on_page in page
-    assert "91.4 %" in page or in_list == "–"
+    if in_list == "–":
+        assert "Of int8 no accuracy is predicted. Too &lt;large&gt;." in page
+        assert "interval" not in page
+    else:
+        assert "to 2,304 drawn images" in page
+        assert "208 jobs of known accuracy with 13 teachers" in page
+        assert "90.0 % of the jobs" in page
+        assert "As int8, 91.4 % of the teacher's accuracy, predicted; 90 % interval" in page
     assert f">{in_list}</span>" in client.get("/").text
 
 

@@ -18,24 +18,33 @@ SMALL = [(10_000, 3_000), (420_000, 120_000), (41_000_000, 20_000_000)]
 RESNET18_AT_224 = (1_820_000_000, 500_000_000)
 
 
-def budget(teacher: int, student: int, batch: int = 8) -> EvaluationBudget:
+def budget(teacher: int, student: int, batch: int = 8, side: int = 224) -> EvaluationBudget:
     macs = round_macs(teacher, student, batch=batch, inner_steps=1, student_steps=5)
-    return EvaluationBudget((3, 224, 224), teacher, student, macs)
+    return EvaluationBudget((3, side, side), teacher, student, macs)
 
 
 @pytest.mark.parametrize("macs", SMALL)
 @pytest.mark.parametrize("rounds", [1, 2000])
 def test_small_networks_are_shown_as_many_images_as_ever(macs: tuple[int, int], rounds: int) -> None:
-    assert budget(*macs).plan(rounds).images == 1024
+    assert budget(*macs, side=32).plan(rounds).images == 1024
 
 
 def test_a_large_input_is_shown_few_images_after_a_short_training_and_more_after_a_long_one() -> None:
     short, long = (budget(*RESNET18_AT_224).plan(rounds) for rounds in (10, 100_000))
-    assert (short.images, long.images) == (64, 1024)
-    between = budget(*RESNET18_AT_224).plan(1_500)
-    assert 64 < between.images < 1024
+    most = plan.most_images(3 * 224 * 224)
+    assert (short.images, long.images) == (64, most)
+    between = budget(*RESNET18_AT_224).plan(200)
+    assert 64 < between.images < most
     assert between.images % plan.MULTIPLE == 0
-    assert between.macs <= plan.SHARE * 1_500 * budget(*RESNET18_AT_224).round_macs
+    assert between.macs <= plan.SHARE * 200 * budget(*RESNET18_AT_224).round_macs
+
+
+def test_large_images_are_fewer_so_that_they_stay_in_memory() -> None:
+    assert plan.most_images(3 * 32 * 32) == plan.most_images(3 * 100 * 100) == 1024
+    assert plan.most_images(3 * 224 * 224) == 208
+    assert plan.most_images(3 * 512 * 512) == plan.LEAST_IMAGES
+    kept = plan.kept_images(3 * 224 * 224)
+    assert kept == 2 * 208 + sum(plan.judge_images(208).values()) == 4.25 * 208
 
 
 def test_passes_count_the_teachers_and_the_students() -> None:

@@ -45,6 +45,7 @@ def test_a_student_near_its_teacher_is_predicted_to_be_good() -> None:
         assert one.reason is None
         assert one.low < one.relative_accuracy < one.high
         assert (one.level, one.jobs, one.teachers, one.coverage) == (0.9, 200, 13, 0.91)
+        assert one.images == 1024 + 512 + 512 + 256
     assert good.relative_accuracy > bad.relative_accuracy
     agreement = of_noise(5.0)["balanced_agreement_chosen"]
     assert bad.relative_accuracy == pytest.approx(agreement, abs=1e-4)
@@ -61,8 +62,14 @@ def test_the_ends_of_the_scale_are_in_reach() -> None:
     ("shape", "classes", "images", "words"),
     [
         ((3, 224, 224), 10, 1024, "224x224 pixels"),
-        (SHAPE, 1000, 1024, "1000 classes"),
-        (SHAPE, 10, 64, "time for 64 drawn images"),
+        (
+            SHAPE,
+            1000,
+            1024,
+            "The teacher has 1,000 classes; the judge has learned from 200 jobs whose teachers have 10.",
+        ),
+        (SHAPE, 2, 1024, "The teacher has 2 classes;"),
+        (SHAPE, 10, 64, "compared on 144 drawn images; the judge has learned from 200 jobs with 2,304 each."),
     ],
 )
 def test_no_prediction_outside_of_the_calibration(shape, classes: int, images: int, words: str) -> None:
@@ -80,12 +87,14 @@ def test_no_prediction_by_a_poor_calibration(change: dict[str, float]) -> None:
     assert "not calibrated well enough" in (found.reason or "")
 
 
-def test_no_prediction_for_answers_of_another_kind_or_without_any() -> None:
+def test_no_prediction_for_answers_of_another_kind() -> None:
     strange = of_noise(1.0) | {"balanced_agreement_chosen": 0.0}
     found = predicted(strange, SHAPE, 10, 1024, by=calibration())
     assert found.relative_accuracy is None
-    assert "agreement chosen" in (found.reason or "")
-    assert "did not come to its end" in (predicted({}, SHAPE, 10, 1024, by=calibration()).reason or "")
+    assert "agreement chosen is 0.5 %; the judge has learned from 200 jobs with " in (found.reason or "")
+    strange = of_noise(1.0) | {"correlation_chosen": -0.9}
+    found = predicted(strange, SHAPE, 10, 1024, by=calibration())
+    assert "correlation chosen is -0.90; " in (found.reason or "")
 
 
 def test_a_calibration_of_other_images_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,8 +107,9 @@ def test_a_calibration_of_other_images_is_none(tmp_path: Path, monkeypatch: pyte
         judge.calibration.cache_clear()
         found[version] = judge.calibration()
         if found[version] is None:
-            assert "not been calibrated" in (predicted(of_noise(1.0), SHAPE, 10, 1024).reason or "")
-            assert "did not come to its end" in (predicted({}, SHAPE, 10, 1024).reason or "")
+            without = predicted(of_noise(1.0), SHAPE, 10, 1024)
+            assert "not been calibrated" in (without.reason or "")
+            assert (without.relative_accuracy, without.images) == (None, 2304)
     judge.calibration.cache_clear()
     assert found == {None: None, judge.VERSION + 1: None, judge.VERSION: calibration()}
 

@@ -76,7 +76,8 @@ def made(student: nn.Module) -> dict[str, Export]:
         ["safetensors", "onnx", "pt2", "int8"],
         student,
         METADATA,
-        synthetic,
+        synthetic[::2],
+        synthetic[1::2],
         judged=lambda run: AccuracyPrediction(relative_accuracy=float(run(synthetic[:3]).shape[1])),
         failed=lambda name, why: failures.append(f"{name}: {why}"),
     )
@@ -169,7 +170,7 @@ def test_a_config_of_transformers_becomes_a_folder_that_transformers_loads(tmp_p
     metadata = StudentMetadata("transformers", args, 10, InputConfig(SHAPE, (0.5,) * 3, (0.5,) * 3))
     failures: list[str] = []
     (made,) = export(
-        ["huggingface"], built, metadata, torch.randn(8, *SHAPE), failed=lambda *a: failures.extend(a)
+        ["huggingface"], built, metadata, *torch.randn(2, 4, *SHAPE), failed=lambda *a: failures.extend(a)
     )
     assert not failures
     assert made.figures["agreement_with_student"] == 1.0
@@ -195,7 +196,8 @@ def test_a_config_of_transformers_becomes_a_folder_that_transformers_loads(tmp_p
 
 def test_other_students_have_no_folder(student: nn.Module) -> None:
     failures: dict[str, str] = {}
-    found = export(["huggingface"], student, METADATA, torch.randn(8, *SHAPE), failed=failures.__setitem__)
+    images = torch.randn(2, 4, *SHAPE)
+    found = export(["huggingface"], student, METADATA, *images, failed=failures.__setitem__)
     assert found == []
     assert "no network of transformers" in failures["huggingface"]
 
@@ -209,7 +211,7 @@ def test_a_format_that_answers_otherwise_is_not_offered() -> None:
         ["onnx", "int8", "pt2"],
         fickle,
         metadata,
-        torch.randn(8, 1, 8, 8),
+        *torch.randn(2, 4, 1, 8, 8),
         failed=failures.__setitem__,
     )
     assert found == []

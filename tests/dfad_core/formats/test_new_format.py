@@ -101,9 +101,9 @@ def test_a_format(tmp_path: Path, new_format: str) -> None:
     network = build_classifier("mlp8", num_classes=3, input_shape=SHAPE, args={"width": 4}).eval()
     failures: list[str] = []
     metadata = StudentMetadata("mlp8", {"width": 4}, 3, InputConfig(SHAPE))
-    images = torch.randn(8, *SHAPE)
+    images = torch.randn(4, *SHAPE)
     (written,) = export(
-        [new_format], network, metadata, images, failed=lambda *why: failures.append(str(why))
+        [new_format], network, metadata, images, images, failed=lambda *why: failures.append(str(why))
     )
     assert (written.name, written.figures, failures) == (new_format, {"images": 4}, [])
     path = tmp_path / "student"

@@ -432,7 +432,41 @@ def test_a_stop_after_training_leaves_out_what_is_not_measured(tiny, left: int) 
     assert (result.steps, diary.complete) == (6, True)
     assert (result.fidelity, result.synthetic_BCHW) == ({}, None)
     assert not result.evaluation["complete"]
+    assert result.prediction.reason == "The evaluation did not come to its end."
     assert _same(diary.student, _state(result.student))
+
+
+def test_an_evaluation_that_takes_too_long_says_so(tiny, monkeypatch) -> None:
+    from dfad_core.training import evaluation as stage
+
+    monkeypatch.setattr(stage, "bound_seconds", lambda _: 0.0)
+    result = distill(tiny.classifier(8), tiny.classifier(4), tiny.config(), generator=tiny.generator())
+    assert (result.fidelity, result.judge_sets, result.prediction.images) == ({}, {}, 0)
+    assert result.prediction.reason == (
+        "The evaluation was ended after 0 s, before the judge had seen all of its images."
+    )
+
+
+def test_a_run_ends_with_a_prediction_or_the_reason_why_there_is_none(tiny, monkeypatch) -> None:
+    from dfad_core.evaluation import judge
+
+    def play() -> Any:
+        return distill(tiny.classifier(8), tiny.classifier(4), tiny.config(), generator=tiny.generator())
+
+    monkeypatch.setattr(judge, "calibration", lambda: None)
+    without = play()
+    assert without.prediction.reason == "The judge has not been calibrated yet."
+    features = tuple(
+        judge.Feature(name, value, 1.0, value - 1, value + 1, 0.1)
+        for name, value in judge.features(without.fidelity).items()
+    )
+    by = judge.Calibration(
+        features, judge.odds(0.8), 1.0, 1.0, 200, 13, 0.91, 0.93, (8, 8), (4, 4), 1024, judge.VERSION
+    )
+    monkeypatch.setattr(judge, "calibration", lambda: by)
+    told = play().prediction
+    assert (told.reason, told.relative_accuracy, told.images) == (None, pytest.approx(0.8, abs=1e-3), 2304)
+    assert told.low < 0.8 < told.high
 
 
 def test_a_student_of_a_training_that_was_stopped_or_diverged_is_not_complete(tiny) -> None:
@@ -465,7 +499,7 @@ def test_the_result_says_on_how_few_images_costly_networks_were_compared(tiny, m
     assert result.evaluation["images"] == 64
     assert result.evaluation["measured"] == judge_images(64)
     assert result.evaluation["complete"]
-    assert result.prediction.images == 64
+    assert result.prediction.images == sum(judge_images(64).values())
 
 
 def test_a_methods_own_pool_keeps_to_the_limit_and_says_so(tiny, monkeypatch: pytest.MonkeyPatch) -> None:
