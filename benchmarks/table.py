@@ -146,9 +146,12 @@ def busy_machine_table(lines: Sequence[Line]) -> str:
     return markdown(head, rows)
 
 
-def judge_section() -> tuple[str, str]:
+def judge_section(lines: Sequence[Line]) -> tuple[str, str]:
     """Title and tables of what the judge predicts for teachers that it does not know."""
-    rows = calibration.Rows.of(calibration.lines())
+    if not calibration.enough(lines):
+        title = "Accuracy predicted for new teachers, without data"
+        return title, "Not measured yet for the present images: until then no job has a prediction."
+    rows = calibration.Rows.of(lines)
     verdicts = calibration.judged_apart(rows)
     runs = len({(line["teacher"], line["number"]) for line in rows.lines})
     title = f"Accuracy predicted for new teachers, without data: {len(verdicts)} students of {runs} runs"
@@ -193,8 +196,7 @@ def report() -> str:
 
 def result_sections() -> Iterator[tuple[str, str]]:
     """Title and table of each results file that has lines, in the order of the page."""
-    if calibration.enough(calibration.lines()):
-        yield judge_section()
+    yield judge_section(calibration.lines())
     if lines := read(RESULTS / "colour_teachers.jsonl"):
         yield "CIFAR-10 teachers without batch norm", markdown(*teacher_rows(lines))
     yield from colour_sections(read(RESULTS / "colour.jsonl"))

@@ -85,7 +85,7 @@ def prediction(judged: AccuracyPrediction | None) -> str:
 def interval(judged: AccuracyPrediction | None) -> str:
     """The interval of the prediction, or why there is none."""
     if not judged or judged.relative_accuracy is None:
-        return (judged and judged.reason) or "nothing was predicted"
+        return (judged and judged.reason) or "nothing is predicted"
     return f"{100 * judged.level:.0f} % interval {share(judged.low)} to {share(judged.high)}"
 
 
