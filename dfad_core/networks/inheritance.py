@@ -16,9 +16,9 @@ from dfad_core.networks.batch_norm import BN_LAYERS
 LEAST_SHARE = 0.5
 """Least share of the student's kernels and matrices: where fewer fit, names agree by chance."""
 COPIED_SCALE = 3.5
-"""Scale of kernels copied from a folded teacher, in those of the student's own. Behind them batch norm takes any
-scale, and the larger one is, the slower the kernel turns: copied ones are worth keeping. Kernels of trained
-ResNets with batch norm are 3 to 4 times as large as at their start."""
+"""Scale of kernels copied from a folded teacher, in units of the student's own. Behind them batch norm takes
+any scale, and the larger it is, the more slowly a kernel turns: copied ones are worth keeping. Kernels of
+trained ResNets with batch norm are 3 to 4 times as large as at their start."""
 
 
 @torch.no_grad()
