@@ -34,7 +34,7 @@ from dfad_core.contract.methods import METHODS
 from dfad_core.training.runtime import usable_processors
 
 FILE = "gpu_pass.jsonl"
-STUDENT_METHODS = ("best", "dfad", "dfad_ar_vi")
+STUDENT_METHODS = ("best", "fast", "dfad_ar_vi")
 
 
 def stages(run: gpu_pass_students.Pass, journal: Journal) -> list[Stage]:

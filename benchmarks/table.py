@@ -243,33 +243,70 @@ def _disturbed(runs: MethodRuns) -> str:
     return "\n  Another program ran on the machine meanwhile." if is_disturbed else ""
 
 
+def colour_runs(lines: Sequence[Line]) -> dict[tuple[str, str], MethodRuns]:
+    """By CIFAR-10 teacher and method: runs of its newest recipe with its own settings, one a seed.
+
+    Runs of a ResNet-8 that were scored on the test images, for as many seconds as the newest such run.
+    """
+    scored = [
+        line
+        for line in lines
+        if line["teacher"] in COLOUR_TEACHERS
+        and line["student"] == "resnet8"
+        and line["budget"]["kind"] == "seconds"
+        and not line["settings"]
+        and "accuracy" in line
+    ]
+    groups: dict[tuple[str, str], list[Line]] = {}
+    for line in scored:
+        if line["budget"] == scored[-1]["budget"]:
+            groups.setdefault((line["teacher"], line["method"]), []).append(line)
+    return {
+        key: MethodRuns(key[1], one_a_seed([one for one in group if one["recipe"] == group[-1]["recipe"]]))
+        for key, group in groups.items()
+    }
+
+
 def colour_figures(lines: Sequence[Line]) -> Iterator[str]:
-    """Sentences on the default method's newest recipe, with its own settings, for CIFAR-10 teachers."""
+    """Sentences on the default method for CIFAR-10 teachers, and a table of all methods beside it."""
+    found = colour_runs(lines)
     for teacher, title in COLOUR_TEACHERS.items():
-        of_best = [
-            line
-            for line in lines
-            if (line["teacher"], line["student"], line["method"]) == (teacher, "resnet8", "best")
-            and line["budget"]["kind"] == "seconds"
-            and not line["settings"]
-            and "accuracy" in line
-        ]
-        if not of_best:
+        if (runs := found.get((teacher, "best"))) is None:
             continue
-        newest = [line for line in of_best if line["recipe"] == of_best[-1]["recipe"]]
-        runs = MethodRuns("best", one_a_seed(newest))
         of_student, of_teacher = (
             100 * median(line[name] for line in runs.lines) for name in ("accuracy", "teacher_accuracy")
         )
-        seeds, first = len(runs.lines), runs.lines[0]
+        first = runs.lines[0]
         yield f"- CIFAR-10, {title}, and a ResNet-8:"
         yield (
-            f"  {of_student:.1f} % right where the teacher has {of_teacher:.1f} %, median of {seeds} "
-            f"seed{'s' if seeds > 1 else ''}, {first['budget']['amount']:,.0f} s on {machine_text(first)}."
+            f"  {of_student:.1f} % right where the teacher has {of_teacher:.1f} %, median of "
+            f"{_seeds(runs)}, {first['budget']['amount']:,.0f} s on {machine_text(first)}."
             f"{_disturbed(runs)}"
         )
+    if len(found) > len({teacher for teacher, _ in found}):
+        yield from ("", "All methods of the catalogue that ran so, on the same test images:", "")
+        yield markdown(PEERS_HEAD, list(_peer_rows(found)))
 
 
+def _peer_rows(found: Mapping[tuple[str, str], MethodRuns]) -> Iterator[Row]:
+    """A row a method, the best first."""
+    scores = {key: 100 * median(line["accuracy"] for line in runs.lines) for key, runs in found.items()}
+    methods = {method for _, method in found}
+    for method in sorted(methods, key=lambda one: -max(scores.get((t, one), 0) for t in COLOUR_TEACHERS)):
+        cells = [
+            f"{scores[teacher, method]:.1f} % ({_seeds(found[teacher, method])})"
+            if (teacher, method) in found
+            else "-"
+            for teacher in COLOUR_TEACHERS
+        ]
+        yield (METHODS[method].title, *cells)
+
+
+def _seeds(runs: MethodRuns) -> str:
+    return "1 seed" if len(runs.lines) == 1 else f"{len(runs.lines)} seeds"
+
+
+PEERS_HEAD = ("method", "with batch norm", "folded away")
 COLOUR_TEACHERS = {
     "cifar10-resnet20-public": "a ResNet-20 with batch norm",
     "cifar10-resnet20-folded": "the same ResNet-20 with its batch norm folded away at export",

@@ -95,7 +95,7 @@ def test_each_line_says_what_is_needed_to_judge_it(finished: SimpleNamespace) ->
     assert speed["engine_with_graphs_tflops"] > 0
     assert speed["matrix_product_tflops"] > 0
     assert "student step" in speed["profile"]
-    student = by_part["students/cnn8:mlp8/dfad"]
+    student = by_part["students/cnn8:mlp8/dfad_ar_vi"]
     assert student["teacher_accuracy"] == by_part["teachers/cnn8"]["accuracy_float16"]
     assert student["gap"] == pytest.approx(
         student["teacher_accuracy"] - student["student_accuracy"], abs=1e-3

@@ -7,7 +7,9 @@ import pytest
 from benchmarks import table
 from benchmarks.plots import draw
 from benchmarks.record import read
+from dfad_core.contract.methods import METHODS
 
+BEST = METHODS["best"].title
 MACHINE = {"threads": 2, "cpu": "a CPU"}
 
 
@@ -119,10 +121,16 @@ def test_colour_figures_are_those_of_the_newest_recipe() -> None:
     lines += [_line(**new, seed=seed) | {"accuracy": 0.7 + 0.1 * seed} for seed in range(3)]
     lines += [_line(**new) | {"settings": {"a": 1}, "accuracy": 0.1}, _line("dfq", **new) | {"accuracy": 0.9}]
     lines[2].pop("accuracy")  # not scored on the test images
-    title, text = table.colour_figures(lines)
+    title, text, *peers = table.colour_figures(lines)
     assert "ResNet-20 with batch norm" in title
     assert "80.0 % right where the teacher has 99.0 %, median of 2 seeds, 1,200 s on 2 threads" in text
-    assert not list(table.colour_figures(lines[4:]))
+    assert peers[-1].splitlines()[2:] == [
+        "| DFQ | 90.0 % (1 seed) | - |",
+        f"| {BEST} | 80.0 % (2 seeds) | - |",
+    ]
+    alone = list(table.colour_figures(lines[4:]))
+    assert not any(line.startswith("-") for line in alone)
+    assert len(list(table.colour_figures(lines[:3]))) == 2
 
 
 def test_only_what_is_between_the_markers_changes() -> None:

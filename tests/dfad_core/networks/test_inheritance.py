@@ -2,7 +2,7 @@ import torch
 
 from dfad_core.networks import build_classifier
 from dfad_core.networks.folding import folded
-from dfad_core.networks.inheritance import inherit
+from dfad_core.networks.inheritance import COPIED_SCALE, inherit
 
 SHAPE = (3, 8, 8)
 IMAGES = torch.randn(16, *SHAPE, generator=torch.Generator().manual_seed(0))
@@ -43,5 +43,9 @@ def test_of_a_folded_teacher_the_student_has_the_same_function_on_a_batch() -> N
             parameter.normal_()
         assert inherit(student, folded_teacher, IMAGES) > 0
         assert student.training
+        kernel = student.state_dict()["layer2.0.conv1.weight"]
+        torch.testing.assert_close(
+            kernel.square().mean((1, 2, 3)).sqrt(), torch.full((32,), COPIED_SCALE), atol=0.5, rtol=0
+        )
         # BN by the batch of these images restores what folding took away.
         torch.testing.assert_close(student(IMAGES), teacher(IMAGES), rtol=0.05, atol=0.05)
