@@ -60,7 +60,7 @@ def recognises(path: Path) -> bool:
         # Without a config it may be a state dict, which `state_dict.recognises` checks.
         if not any(name.rpartition("/")[2] == CONFIG for name in names):
             return False
-    return CONFIG in Folder(path).names
+    return CONFIG in Folder(path, CONFIG).names
 
 
 def load(path: Path, hints: Hints) -> LoadedTeacher:
@@ -71,7 +71,7 @@ def load(path: Path, hints: Hints) -> LoadedTeacher:
     `corrupt_file`.
     """
     hints.refuse_architecture("A Hugging Face folder")
-    folder = Folder(path)
+    folder = Folder(path, CONFIG)
     config = checked_config(_read_json(folder, CONFIG))
     preprocessor = _read_json(folder, PREPROCESSOR) if PREPROCESSOR in folder.names else {}
     input = hints.input or _input(config, preprocessor)
@@ -107,6 +107,8 @@ def checked_config(raw: Mapping[str, Any]) -> dict[str, Any]:
             "Quantised folders are not supported.", code="tensor_layout", param="quantization_config"
         )
     kind = raw.get("model_type")
+    if kind is None:
+        raise _other_config(raw)
     if kind not in MODEL_TYPES:
         text = f"The model type {str(kind)[:64]} is not supported."
         raise TeacherRejected(text, code="unsupported_architecture", param="model_type")
@@ -125,6 +127,22 @@ def checked_config(raw: Mapping[str, Any]) -> dict[str, Any]:
     except ConfigError as error:
         raise TeacherRejected(error.message, code="structure_limit", param=error.param) from error
     return {**settings, "model_type": kind, "num_labels": classes}
+
+
+def _other_config(raw: Mapping[str, Any]) -> TeacherRejected:
+    """The refusal of a config.json that is not one of transformers."""
+    if "class_name" in raw:
+        text = "The archive is a Keras model. Export the network to ONNX, with tf2onnx for example."
+        return TeacherRejected(text, code="unsupported_format")
+    name = raw.get("architecture")
+    if isinstance(name, str):
+        text = (
+            f"The config.json is of timm ({name[:64]}), not of transformers. Send the folder's weights "
+            f"alone, and name their architecture: timm:{name[:64]}."
+        )
+        return TeacherRejected(text, code="unsupported_architecture", param="architecture")
+    text = "The config.json names no model type of transformers (`model_type`)."
+    return TeacherRejected(text, code="unsupported_architecture", param="model_type")
 
 
 def _build(config: Mapping[str, Any], tensors: Mapping[str, Tensor], shape: tuple[int, int, int]) -> Logits:

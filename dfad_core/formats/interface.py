@@ -31,6 +31,8 @@ class Hints:
     num_classes: int | None = None
     input: InputConfig | None = None
     args: Mapping[str, Any] | None = None
+    weights: str | None = None
+    """Which of the file's sets of weights, by its name: `ema`, `state_dict.backbone`."""
 
     def refuse_architecture(self, what: str) -> None:
         """Raise TeacherRejected (`architecture_mismatch`) where one is named, though `what` has its own."""

@@ -15,8 +15,9 @@ from dfad_core.contract.config import InputConfig
 from dfad_core.contract.errors import TeacherRejected
 from dfad_core.contract.formats import DEFAULT, SAFETENSORS_LENGTH_BYTES
 from dfad_core.formats.detect import detect_format
+from dfad_core.formats.fitting import load_fitting
 from dfad_core.formats.interface import Hints, LoadedTeacher
-from dfad_core.formats.match import build_with, load_fitting
+from dfad_core.formats.match import build_with
 from dfad_core.formats.metadata import StudentMetadata
 from dfad_core.formats.whole_file import write_whole
 
