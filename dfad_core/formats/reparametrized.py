@@ -25,12 +25,15 @@ def _masked(original: Tensor, mask: Tensor) -> Tensor:
 
 def _weight_norm(g: Tensor, v: Tensor) -> Tensor:
     """g v / |v|, with |v| over the dimensions in which g has length 1 (arXiv 1602.07868, equation 2)."""
+    length: Tensor
     if g.dim() == 0:
-        return g * (v / torch.linalg.vector_norm(v))
+        length = torch.linalg.vector_norm(v)
+        return g * (v / length)
     if g.dim() != v.dim() or any(a not in (1, b) for a, b in zip(g.shape, v.shape, strict=True)):
         raise ValueError("a norm of another shape")
-    dims = [number for number, length in enumerate(g.shape) if length == 1]
-    return g * (v / torch.linalg.vector_norm(v, dim=dims, keepdim=True)) if dims else g * v.sign()
+    dims = [number for number, side in enumerate(g.shape) if side == 1]
+    length = torch.linalg.vector_norm(v, dim=dims, keepdim=True) if dims else v.abs()
+    return g * (v / length)
 
 
 def _spectral_norm(original: Tensor, u: Tensor, v: Tensor) -> Tensor:
