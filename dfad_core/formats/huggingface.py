@@ -25,6 +25,7 @@ from dfad_core.contract.transformers_config import LABELS, MODEL_TYPES, bounded
 from dfad_core.formats import state_dict
 from dfad_core.formats.archive import Folder
 from dfad_core.formats.check import TOLERANCE, require_same
+from dfad_core.formats.class_names import found_in
 from dfad_core.formats.detect import detect_format
 from dfad_core.formats.interface import ExportTask, Hints, LoadedTeacher, Source
 from dfad_core.formats.match import check_layouts, first_names
@@ -72,7 +73,8 @@ def load(path: Path, hints: Hints) -> LoadedTeacher:
     """
     hints.refuse_architecture("A Hugging Face folder")
     folder = Folder(path, CONFIG)
-    config = checked_config(_read_json(folder, CONFIG))
+    raw = _read_json(folder, CONFIG)
+    config = checked_config(raw)
     preprocessor = _read_json(folder, PREPROCESSOR) if PREPROCESSOR in folder.names else {}
     input = hints.input or _input(config, preprocessor)
     module = _build(config, _weights(folder, path.parent), input.shape)
@@ -86,7 +88,10 @@ def load(path: Path, hints: Hints) -> LoadedTeacher:
         notes.append(f"not read: {', '.join(unread)[:200]}")
     architecture = f"huggingface:{config['model_type']}"
     source = Source(config, module.net.state_dict())
-    return LoadedTeacher(module, architecture, {}, classes, input, notes=notes, source=source)
+    names = found_in(raw, classes)
+    return LoadedTeacher(
+        module, architecture, {}, classes, input, notes=notes, source=source, class_names=names
+    )
 
 
 def rebuild(document: Any, tensors: Mapping[str, Tensor], shape: tuple[int, int, int]) -> nn.Module:
@@ -310,6 +315,9 @@ def _student_bytes(student: nn.Module, metadata: StudentMetadata) -> bytes:
     settings: Any = student.net.config
     config = settings.to_dict() | {"architectures": [type(student.net).__name__]}
     config.pop("_name_or_path", None)
+    if names := metadata.class_names:
+        config["id2label"] = {str(number): name for number, name in enumerate(names)}
+        config["label2id"] = {name: number for number, name in enumerate(names)}
     tensors = {n: t.detach().cpu().contiguous() for n, t in student.net.state_dict().items()}
     files = {
         CONFIG: _to_json(config),

@@ -72,6 +72,8 @@ class LoadedTeacher:
     """What the reader left out or assumed, in sentences for the user."""
     source: Source | None = None
     """None for an architecture of the catalogue."""
+    class_names: tuple[str, ...] = ()
+    """One for each class, or none at all where the file has no names."""
 
 
 class Reader(Protocol):

@@ -12,6 +12,7 @@ from torch import Tensor
 from dfad_core.contract.containers import ZIP
 from dfad_core.contract.errors import TeacherRejected
 from dfad_core.formats.archive import is_system_file
+from dfad_core.formats.class_names import found_in
 from dfad_core.formats.fitting import MAX_STATE_DICTS, StateDicts, load_one_of, main_name
 from dfad_core.formats.interface import Hints, LoadedTeacher
 from dfad_core.formats.legacy_torch import check_legacy
@@ -78,8 +79,11 @@ def load(path: Path, hints: Hints) -> LoadedTeacher:
 
     Raises TeacherRejected: the codes of `read_pickled` and `load_one_of`, and `unsupported_format`.
     """
-    state_dicts, notes = _state_dicts(path)
-    return load_one_of(state_dicts, hints, notes)
+    loaded = read_pickled(path)
+    state_dicts, notes = _state_dicts(loaded)
+    teacher = load_one_of(state_dicts, hints, notes)
+    teacher.class_names = found_in(loaded, teacher.num_classes)
+    return teacher
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], list[str]]:
@@ -88,13 +92,12 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], list[str]]:
     `path` must be one that `recognises` accepted: of other archives torch.load reads more than tensors.
     Raises TeacherRejected: the codes of `read_pickled`, and `unsupported_format`.
     """
-    state_dicts, notes = _state_dicts(path)
+    state_dicts, notes = _state_dicts(read_pickled(path))
     return dict(state_dicts[main_name(state_dicts)]), notes
 
 
-def _state_dicts(path: Path) -> tuple[StateDicts, list[str]]:
-    """Every dictionary of tensors in the file by its keys, as in `trainer.ema`, and notes on the rest."""
-    loaded = read_pickled(path)
+def _state_dicts(loaded: Any) -> tuple[StateDicts, list[str]]:
+    """Every dictionary of tensors in a file by its keys, as in `trainer.ema`, and notes on the rest."""
     if not isinstance(loaded, Mapping | list | tuple):
         raise TeacherRejected("The file contains no state dict.", code="unsupported_format")
     found: dict[str, dict[str, Tensor]] = {}
