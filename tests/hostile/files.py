@@ -304,7 +304,8 @@ def factors_that_do_not_fit(folder: Path) -> bytes:
 
 @case("architecture_mismatch")
 def a_name_before_everything(folder: Path) -> bytes:
-    return saved({f"{number}.conv1.weight": torch.zeros(1) for number in range(20_000)})
+    ends = ("conv1.weight", "linear.weight")
+    return save({f"{number}.{end}": torch.zeros(1, 1) for number in range(3000) for end in ends})
 
 
 @case("format_refused")
