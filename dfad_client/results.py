@@ -124,6 +124,8 @@ class Inspection(TypedDict, total=False):
     """Students of several sizes; absent where a job inspects its teacher, since it has its student."""
     notes: list[str]
     """What the reader of the file assumed, a sentence each."""
+    class_names: list[str] | None
+    """One for each class; absent where the file has none, and for more than MAX_NAMED classes."""
 
 
 class NetworkFigures(TypedDict, total=False):

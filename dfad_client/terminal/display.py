@@ -5,6 +5,7 @@ from __future__ import annotations
 from dfad_client.answers import Job, Json, PhaseProgress
 from dfad_client.results import AccuracyPrediction, Inspection, JobResult, MethodAdvice
 
+SHOWN_NAMES = 10
 PHASES = {
     "loading": "loading the teacher",
     "warming_up": "warming up",
@@ -157,6 +158,9 @@ def inspection(found: Inspection) -> list[str]:
         f"  input        {shape or '?'}, {found.get('num_classes', '?')} classes",
         f"  norm layers  {norms or 'none'}",
     ]
+    if names := found.get("class_names"):
+        rest = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
+        lines.append(f"  class names  {', '.join(names[:SHOWN_NAMES])}{rest}")
     lines += [f"  note         {note}" for note in found.get("notes") or []]
     methods = found.get("methods") or []
     lines += [

@@ -34,6 +34,8 @@ class Hints:
     num_classes: int | None = None
     input: InputConfig | None = None
     args: Mapping[str, Any] | None = None
+    weights: str | None = None
+    """Which of the file's sets of weights, by its name: `ema`, `state_dict.backbone`."""
 
     def refuse_architecture(self, what: str) -> None:
         """Raise TeacherRejected (`architecture_mismatch`) where one is named, though `what` has its own."""
@@ -73,6 +75,8 @@ class LoadedTeacher:
     """What the reader left out or assumed, in sentences for the user."""
     source: Source | None = None
     """None for an architecture of the catalogue."""
+    class_names: tuple[str, ...] = ()
+    """One for each class, or none at all where the file has no names."""
 
 
 class Reader(Protocol):

@@ -108,6 +108,7 @@ def student_metadata(trained: TrainedStudent) -> StudentMetadata:
             "seed": trained.config.seed,
             "partial": trained.stopped,
         },
+        trained.teacher.class_names,
     )
 
 

@@ -44,10 +44,11 @@ def sent_spec(request: httpx2.Request) -> Any:
 
 def test_submit_prints_the_id_alone(run: Any, server: Any, fake: Any) -> None:
     server.on("POST", "/jobs", httpx2.Response(201, json=fake.job()))
-    done = run("submit", "t.pt", "--architecture", "lenet5", "--student", "lenet5_half")
+    teacher = {"architecture": "lenet5", "weights": "ema"}
+    done = run("submit", "t.pt", "--architecture", "lenet5", "--weights", "ema", "--student", "lenet5_half")
     assert (done.exit_code, done.stdout) == (0, "job_1\n")
     assert "dfad watch job_1" in done.stderr
-    spec = {"teacher": {"architecture": "lenet5"}, "student": {"architecture": "lenet5_half"}}
+    spec = {"teacher": teacher, "student": {"architecture": "lenet5_half"}}
     assert sent_spec(server.requests[0]) == spec
 
 
@@ -87,7 +88,7 @@ def test_options_win_over_the_file(run: Any, server: Any, fake: Any, tmp_path: P
     ("arguments", "said"),
     [
         (["submit", "absent.pt", "--student", "mlp8"], "no file absent.pt"),
-        (["submit", ".", "--student", "mlp8"], "no file"),
+        (["submit", ".", "--student", "mlp8"], "no config.json"),
         (["submit", "t.pt"], "--student"),
         (["submit", "t.pt", "--spec", "absent.json"], "absent.json"),
         (["submit", "t.pt", "--spec", "t.pt"], "not JSON"),

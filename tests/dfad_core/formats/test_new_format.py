@@ -25,9 +25,9 @@ from dfad_core.contract.formats import FORMATS, Format
 from dfad_core.formats import load_teacher
 from dfad_core.formats.converted import read_converted, write_converted
 from dfad_core.formats.export import export
+from dfad_core.formats.fitting import load_fitting
 from dfad_core.formats.initial import read_weights
 from dfad_core.formats.interface import ExportTask, Hints, LoadedTeacher
-from dfad_core.formats.match import load_fitting
 from dfad_core.formats.metadata import StudentMetadata
 from dfad_core.networks import build_classifier
 from dfad_core.networks.cost import cost
