@@ -33,7 +33,7 @@ SURE = ("mixed", "approached")
 """Sources whose agreement is a feature with weights by the teacher's margin, too."""
 UNTRAINED = "Training did not come to its end."
 UNMEASURED = "The evaluation did not come to its end."
-SLACK = 0.1
+SLACK = 0.3
 """How far a feature may lie outside of the calibration's, as a share of their range."""
 
 
