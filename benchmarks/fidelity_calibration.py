@@ -1,191 +1,382 @@
-"""Rank correlation of figures without data with true accuracy, over many small jobs.
+"""The judge's calibration: from signals without data to accuracy relative to the teacher's, with an interval.
 
-    python -m benchmarks.fidelity_calibration --dataset digits
-    python -m benchmarks.fidelity_calibration --dataset mnist
+    python -m benchmarks.calibration_jobs
+    python -m benchmarks.fidelity_calibration
     python -m benchmarks.fidelity_calibration --table-only --write
 
-A job is a method, a number of rounds and a seed; students of all qualities are needed. A result line is one
-job with every signal and its true accuracy; jobs that have a line are not run again. The table is Spearman's
-rank correlation of each signal with accuracy. `--write` stores it for the engine's reports. MNIST is scored
-on the first 10,000 training images, so that reports may choose their figures by it.
+Every student of `benchmarks.calibration_jobs` is shown the judge's images; a result line is one job with
+its accuracy and all signals. Jobs that have a line of the present images are not measured again. What is
+printed holds for a new teacher: each job is predicted by a calibration without any job of its teacher.
+`--write` stores the calibration of all jobs for the engine.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
-from benchmarks import mnist
-from benchmarks.data import DataMissing, data_dir, data_file
-from benchmarks.machine_load import MachineLoad
-from benchmarks.record import RESULTS, append, read
-from dfad_core.contract.config import BudgetConfig, DistillConfig, InputConfig, MethodConfig, TrainingConfig
-from dfad_core.contract.methods import METHODS
-from dfad_core.evaluation import proof
-from dfad_core.evaluation.accuracy import accuracy
-from dfad_core.formats import load_teacher
-from dfad_core.networks import build_classifier
-from dfad_core.training.trainer import distill
+from benchmarks import calibration_jobs as jobs
+from benchmarks.data import DataMissing, data_dir
+from benchmarks.method_table import markdown
+from benchmarks.record import RESULTS, append, read, surroundings
+from dfad_core.contract.evaluation_plan import MOST_IMAGES
+from dfad_core.contract.job_result import AccuracyPrediction
+from dfad_core.contract.serialization import to_json
+from dfad_core.evaluation import judge
+from dfad_core.evaluation.fidelity import compared
+from dfad_core.evaluation.judge import Calibration, Feature
+from dfad_core.evaluation.judge_images import VERSION, judge_sets
+from dfad_core.hooks import Asked
+from dfad_core.networks.input_statistics import pixel_range
+
+Line = Mapping[str, Any]
+Vector = NDArray[np.float64]
 
 FILE = RESULTS / "fidelity_calibration.jsonl"
-LEAST_JOBS = 12
-"""Smallest number of jobs with a signal for a correlation."""
-DATASETS = ("digits", "mnist")
-STEPS = {"digits": [10, 40, 160, 640], "mnist": [4, 16, 64, 256]}
-DIGITS_TEACHER = Path(__file__).resolve().parents[1] / "examples" / "digits" / "teacher.safetensors"
-
-Setup = tuple[Callable[[], nn.Module], Callable[[], nn.Module], InputConfig, tuple[Tensor, Tensor]]
-
-
-def setup(dataset: str, data: str | None) -> Setup:
-    """Constructors of teacher and student, their input, and labelled images for scoring."""
-    if dataset == "digits":
-        from examples.digits.data import MEAN, SHAPE, STD, digits
-
-        input_config = InputConfig(SHAPE, (MEAN,), (STD,))
-        images = digits()[1]
-        path, names, args = DIGITS_TEACHER, ("cnn8", "cnn8"), {"width": 9}
-    else:
-        folder = data_dir(data)
-        input_config, images = mnist.INPUT, mnist.real_images(folder, "train")
-        path, names, args = data_file(folder, "teachers/mnist-lenet5.pt"), (mnist.TEACHER, mnist.STUDENT), {}
-
-    def teacher() -> nn.Module:
-        return load_teacher(path, architecture=names[0], num_classes=10, input=input_config).module
-
-    def student() -> nn.Module:
-        return build_classifier(names[1], num_classes=10, input_shape=input_config.shape, args=args)
-
-    return teacher, student, input_config, images
+PENALTY = 10.0
+"""Of the squared weights, where features have deviation 1 and every teacher's jobs weigh alike."""
+GOOD = 0.8
+"""Least relative accuracy of a good student."""
+LEAST_TEACHERS = 3
+"""Fewest teachers of a calibration."""
 
 
-def run_job(dataset: str, parts: Setup, method: str, steps: int, seed: int) -> None:
-    """One job, one line."""
-    teacher_of, student_of, input_config, (x, y) = parts
-    teacher = teacher_of()
-    torch.manual_seed(seed)
-    config = DistillConfig(
-        input=input_config,
-        method=MethodConfig(method),
-        budget=BudgetConfig(steps=steps),
-        training=TrainingConfig(student_steps=5, pool_batches=20, inner_steps=5, threads=1),
-        device="cpu",
-        seed=seed,
+def measure(data: Path, folder: Path) -> None:
+    """A line for every job of known accuracy that has none of the present version of the judge's images."""
+    there = {(line["teacher"], line["number"], line["share"]) for line in lines()}
+    about = surroundings(torch.device("cpu"))
+    teacher, sets = None, dict[str, Asked]()
+    for line in sorted(read(jobs.FILE), key=lambda line: str(line["teacher"])):
+        job = jobs.Job(**{field.name: line[field.name] for field in dataclasses.fields(jobs.Job)})
+        path = job.student_file(folder, line["share"])
+        if (line["teacher"], line["number"], line["share"]) in there or not path.is_file():
+            continue
+        if teacher is None or teacher.name != line["teacher"]:
+            teacher = jobs.load(line["teacher"], data, folder)
+            sets = kept_sets(teacher, folder)
+        student = jobs.build(job, teacher.input).eval()
+        student.load_state_dict(torch.load(path, weights_only=True))
+        figures = {
+            "benchmark": "fidelity_calibration",
+            "version": VERSION,
+            **{
+                name: line[name]
+                for name in ("teacher", "number", "share", "student", "method", "updates", "seed")
+            },
+            **{name: line[name] for name in ("accuracy", "teacher_accuracy", "agreement")},
+            "shape": teacher.input.shape,
+            "classes": jobs.NUM_CLASSES,
+            "signals": {name: float(f"{v:.5g}") for name, v in compared(student, sets).items()},
+        }
+        append(FILE, figures, torch.device("cpu"), about=about)
+        print(f"SIGNALS {path.stem} accuracy={line['accuracy']}", flush=True)
+
+
+def kept_sets(teacher: jobs.Teacher, folder: Path) -> dict[str, Asked]:
+    """The judge's images for a teacher, made once."""
+    path = folder / "sets" / f"{teacher.name}-{VERSION}.pt"
+    if not path.is_file():
+        pixels = pixel_range(teacher.input, teacher.module)
+        made = judge_sets(teacher.module, teacher.input.shape, pixels, MOST_IMAGES)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save({name: (asked.images_BCHW, asked.teacher_BK) for name, asked in made.items()}, path)
+    stored = torch.load(path, weights_only=True)
+    return {name: Asked(*tensors) for name, tensors in stored.items()}
+
+
+def lines() -> list[Line]:
+    """The lines of the present version of the judge's images."""
+    return [line for line in read(FILE) if line.get("version") == VERSION]
+
+
+def enough(lines: Sequence[Line]) -> bool:
+    """Whether teachers can be left out in turn."""
+    return len({line["teacher"] for line in lines}) >= LEAST_TEACHERS
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Jobs as arrays: features (N, P), true log odds (N,) and teachers."""
+
+    names: tuple[str, ...]
+    features_NP: Vector
+    odds_N: Vector
+    teachers: tuple[str, ...]
+    lines: Sequence[Line]
+
+    @classmethod
+    def of(cls, lines: Sequence[Line]) -> Rows:
+        """All of the lines."""
+        made = [judge.features(line["signals"]) for line in lines]
+        names = tuple(made[0])
+        odds = [judge.odds(relative(line)) for line in lines]
+        return cls(
+            names,
+            np.array([[one[name] for name in names] for one in made]),
+            np.array(odds),
+            tuple(line["teacher"] for line in lines),
+            lines,
+        )
+
+    def split(self, teacher: str) -> tuple[Rows, Rows]:
+        """The rows of all other teachers, and those of this one."""
+        own = np.array([name == teacher for name in self.teachers])
+        return self.where(~own), self.where(own)
+
+    def where(self, chosen_N: NDArray[np.bool_]) -> Rows:
+        """The chosen rows."""
+        (numbers,) = np.nonzero(chosen_N)
+        return dataclasses.replace(
+            self,
+            features_NP=self.features_NP[chosen_N],
+            odds_N=self.odds_N[chosen_N],
+            teachers=tuple(self.teachers[n] for n in numbers),
+            lines=[self.lines[n] for n in numbers],
+        )
+
+
+def relative(line: Line) -> float:
+    """Accuracy relative to the teacher's, 1 at most."""
+    return min(1.0, float(line["accuracy"]) / float(line["teacher_accuracy"]))
+
+
+def fitted(rows: Rows) -> Calibration:
+    """Ridge regression of log odds on features, all teachers of the same weight; without an interval."""
+    counts = {name: rows.teachers.count(name) for name in set(rows.teachers)}
+    weight_N = np.array([1 / counts[name] for name in rows.teachers])
+    weight_N = weight_N / weight_N.sum()
+    mean_P = weight_N @ rows.features_NP
+    scale_P = np.sqrt(weight_N @ (rows.features_NP - mean_P) ** 2).clip(1e-9)
+    x_NP = (rows.features_NP - mean_P) / scale_P
+    middle = float(weight_N @ rows.odds_N)
+    gram_PP = (x_NP * weight_N[:, None]).T @ x_NP + PENALTY / len(rows.odds_N) * np.eye(len(mean_P))
+    coefficients_P = np.linalg.solve(gram_PP, (x_NP * weight_N[:, None]).T @ (rows.odds_N - middle))
+    columns = zip(
+        rows.names,
+        mean_P,
+        scale_P,
+        rows.features_NP.min(0),
+        rows.features_NP.max(0),
+        coefficients_P,
+        strict=True,
     )
-    load, start = MachineLoad(), time.monotonic()
-    result = distill(teacher, student_of(), config)
-    others = load.figures()
-    figures = {
-        "benchmark": "fidelity_calibration",
-        "dataset": dataset,
-        "method": method,
-        "steps": steps,
-        "seed": seed,
-        "seconds": round(time.monotonic() - start, 1),
-        "accuracy": round(accuracy(result.student, x, y), 4),
-        "teacher_accuracy": round(accuracy(teacher, x, y), 4),
-        **others,
-        "signals": {name: round(value, 6) for name, value in result.fidelity.items()},
-    }
-    line = append(FILE, figures, torch.device("cpu"))
-    print(f"{dataset} {method} steps={steps} seed={seed} accuracy={line['accuracy']:.4f}", flush=True)
+    features = tuple(Feature(name, *(float(f"{v:.6g}") for v in values)) for name, *values in columns)
+    sides = [side for line in rows.lines for side in line["shape"][1:]]
+    classes = [line["classes"] for line in rows.lines]
+    return Calibration(
+        features, float(f"{middle:.6g}"), 0.0, 0.0, len(rows.lines), len(counts), 0.0, 0.0,
+        (min(sides), max(sides)), (min(classes), max(classes)), MOST_IMAGES, VERSION,
+    )  # fmt: skip
 
 
-def ranks(values: Sequence[float]) -> NDArray[np.float64]:
+def residuals(rows: Rows) -> list[Vector]:
+    """For each teacher, true minus predicted log odds of its jobs, by a calibration without it."""
+    found = []
+    for teacher in sorted(set(rows.teachers)):
+        others, own = rows.split(teacher)
+        by = fitted(others)
+        found.append(own.odds_N - np.array([judge.log_odds(by, line["signals"]) for line in own.lines]))
+    return found
+
+
+def calibrated(rows: Rows) -> Calibration:
+    """With an interval: from and to quantiles of the residuals of teachers that were left out.
+
+    Every teacher has the same weight, so that the level is that for new teachers, not for new jobs of these
+    (Dunn, Wasserman and Ramdas 2022, arXiv 1809.07441, pooled distributions of groups). Without their
+    correction for few teachers: the level is measured, by `judged_apart`.
+    """
+    by_teacher = residuals(rows)
+    values = np.concatenate(by_teacher)
+    weights = np.concatenate([np.full(len(own), 1 / len(own)) for own in by_teacher])
+    tail = (1 - judge.LEVEL) / 2
+    low, high = (weighted_quantile(values, weights, share) for share in (tail, 1 - tail))
+    return dataclasses.replace(
+        fitted(rows), below=float(f"{max(0.0, -low):.5g}"), above=float(f"{max(0.0, high):.5g}")
+    )
+
+
+def weighted_quantile(values: Vector, weights: Vector, share: float) -> float:
+    """The smallest value at or below which lies `share` of the weight."""
+    order = np.argsort(values)
+    below = np.cumsum(weights[order]) / weights.sum()
+    return float(values[order][min(int(np.searchsorted(below, share)), len(values) - 1)])
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A job's true relative accuracy, and what was predicted without any job of its teacher."""
+
+    line: Line
+    truth: float
+    prediction: AccuracyPrediction
+
+    @property
+    def covered(self) -> bool:
+        """Whether the truth lies in the interval."""
+        assert self.prediction.low is not None
+        assert self.prediction.high is not None
+        return self.prediction.low <= self.truth <= self.prediction.high
+
+
+def judged_apart(rows: Rows) -> list[Verdict]:
+    """Every job, predicted with interval by a calibration without its teacher."""
+    verdicts = []
+    for teacher in sorted(set(rows.teachers)):
+        others, own = rows.split(teacher)
+        by = calibrated(others)
+        for line in own.lines:
+            prediction = judge.estimated(
+                line["signals"], tuple(line["shape"]), line["classes"], by.images, by
+            )
+            verdicts.append(Verdict(line, relative(line), prediction))
+    return verdicts
+
+
+def ranks(values: Sequence[float]) -> Vector:
     """1 for the smallest; equal values share the mean of their ranks."""
-    array = np.asarray(values, dtype=np.float64)
-    _, inverse, counts = np.unique(array, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    all_ranks: NDArray[np.float64] = (last - (counts - 1) / 2)[inverse]
+    _, inverse, counts = np.unique(
+        np.asarray(values, dtype=np.float64), return_inverse=True, return_counts=True
+    )
+    all_ranks: Vector = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
     return all_ranks
 
 
 def spearman(first: Sequence[float], second: Sequence[float]) -> float:
     """Pearson's correlation of the ranks (Spearman 1904); 0 where one of them does not vary."""
     a, b = ranks(first), ranks(second)
-    if a.std() == 0 or b.std() == 0:
+    if len(a) < 2 or a.std() == 0 or b.std() == 0:
         return 0.0
     return float(np.corrcoef(a, b)[0, 1])
 
 
-def correlations(lines: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-    """signal -> data set -> correlation with accuracy, of signals that enough jobs have."""
-    rhos: dict[str, dict[str, float]] = {}
-    for dataset in sorted({line["dataset"] for line in lines}):
-        jobs = [line for line in lines if line["dataset"] == dataset]
-        for signal in sorted({name for line in jobs for name in line["signals"]}):
-            having = [line for line in jobs if signal in line["signals"]]
-            if len(having) >= LEAST_JOBS:
-                rho = spearman([j["signals"][signal] for j in having], [j["accuracy"] for j in having])
-                rhos.setdefault(signal, {})[dataset] = round(rho, 3)
-    return rhos
+@dataclass(frozen=True)
+class Summary:
+    """How predictions compare with the truth."""
+
+    jobs: int
+    predicted: int
+    """Jobs with a prediction; all other figures are of these."""
+    correlation: float
+    """Spearman's."""
+    good_correlation: float
+    """The same among the jobs of 80 % relative accuracy or more."""
+    error: float
+    """Mean absolute difference of relative accuracies."""
+    coverage: float
+    width: float
+    """Mean width of the intervals."""
+
+    @classmethod
+    def of(cls, verdicts: Sequence[Verdict]) -> Summary:
+        """Of some jobs."""
+        known = [v for v in verdicts if v.prediction.relative_accuracy is not None]
+        pairs = [(v.prediction.relative_accuracy or 0.0, v.truth) for v in known]
+        good = [pair for pair in pairs if pair[1] >= GOOD]
+        return cls(
+            len(verdicts),
+            len(known),
+            spearman([p for p, _ in pairs], [t for _, t in pairs]),
+            spearman([p for p, _ in good], [t for _, t in good]),
+            float(np.mean([abs(p - t) for p, t in pairs] or [0.0])),
+            float(np.mean([v.covered for v in known] or [0.0])),
+            float(np.mean([(v.prediction.high or 0.0) - (v.prediction.low or 0.0) for v in known] or [0.0])),
+        )
 
 
-def table(rhos: Mapping[str, Mapping[str, float]]) -> str:
-    """One row a signal, the strongest first; those that reports may show are marked."""
-    shown = proof.proven(rhos)
-    rows = [f"{'signal':<36} {'digits':>8} {'mnist':>8}  shown"]
-    for signal in sorted(rhos, key=lambda s: -min(proof.expected_sign(s) * r for r in rhos[s].values())):
-        cells = [f"{rhos[signal][d]:8.3f}" if d in rhos[signal] else f"{'-':>8}" for d in DATASETS]
-        rows.append(f"{signal:<36} {cells[0]} {cells[1]}  {'yes' if signal in shown else 'no'}")
-    return "\n".join(rows)
+SIGNAL_HEAD = ("signal", "pooled", "mean over teachers")
+HEAD = (
+    "teacher",
+    "jobs",
+    "predicted",
+    "Spearman",
+    "Spearman, good",
+    "mean error",
+    "in interval",
+    "mean width",
+)
 
 
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.fidelity_calibration", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--dataset", nargs="+", default=list(DATASETS), choices=DATASETS)
-    parser.add_argument(
-        "--methods", nargs="+", default=["dfad", "dafl", "best", "level_sets"], choices=list(METHODS)
-    )
-    parser.add_argument("--steps", type=int, nargs="+", help="rounds; else a few numbers for each data set")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--data", help="data folder; else DFAD_DATA_DIR, else ../shared/data")
-    parser.add_argument("--table-only", action="store_true", help="run nothing")
-    parser.add_argument(
-        "--write", action="store_true", help="store the correlations for the engine's reports"
-    )
-    return parser.parse_args(arguments)
+def table_rows(verdicts: Sequence[Verdict]) -> list[tuple[str, ...]]:
+    """A row for each teacher, and one of all, after `HEAD`."""
+    teachers = sorted({v.line["teacher"] for v in verdicts})
+    parts = [(name, [v for v in verdicts if v.line["teacher"] == name]) for name in teachers]
+    rows = []
+    for name, own in [*parts, ("all", list(verdicts))]:
+        s = Summary.of(own)
+        shares = (f"{100 * share:.1f} %" for share in (s.error, s.coverage, s.width))
+        rows.append(
+            (
+                name,
+                str(s.jobs),
+                str(s.predicted),
+                f"{s.correlation:.2f}",
+                f"{s.good_correlation:.2f}",
+                *shares,
+            )
+        )
+    return rows
+
+
+def signal_rows(rows: Rows) -> list[tuple[str, ...]]:
+    """Every signal's rank correlation with relative accuracy: pooled, and the mean over teachers."""
+    truth = [relative(line) for line in rows.lines]
+    found = []
+    for name in rows.lines[0]["signals"]:
+        values = [line["signals"][name] for line in rows.lines]
+        inside = []
+        for teacher in set(rows.teachers):
+            own = [n for n, one in enumerate(rows.teachers) if one == teacher]
+            inside.append(spearman([values[n] for n in own], [truth[n] for n in own]))
+        found.append((name, spearman(values, truth), float(np.mean(inside))))
+    found.sort(key=lambda row: -abs(row[1]))
+    return [(name, f"{pooled:.2f}", f"{mean:.2f}") for name, pooled, mean in found]
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run what is missing, print the table."""
-    options = parse(arguments)
+    """Measure what is missing, print the tables, write the calibration."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.fidelity_calibration", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--data", help="data folder; else DFAD_DATA_DIR, else ../shared/data")
+    parser.add_argument("--folder", type=Path, default=jobs.FOLDER, help="where teachers and students lie")
+    parser.add_argument("--table-only", action="store_true", help="measure nothing")
+    parser.add_argument("--signals", action="store_true", help="print every signal's correlation, too")
+    parser.add_argument("--write", action="store_true", help="store the calibration for the engine")
+    options = parser.parse_args(arguments)
     if not options.table_only:
         torch.set_num_threads(1)
         try:
-            for dataset in options.dataset:
-                run_missing(dataset, options)
+            measure(data_dir(options.data), options.folder)
         except DataMissing as error:
             sys.exit(f"benchmarks.fidelity_calibration: {error}")
-    lines = read(FILE)
-    rhos = correlations(lines)
-    print(table(rhos))
+    there = lines()
+    if not enough(there):
+        sys.exit(f"benchmarks.fidelity_calibration: fewer than {LEAST_TEACHERS} teachers have lines")
+    rows = Rows.of(there)
+    verdicts = judged_apart(rows)
+    if options.signals:
+        print(markdown(SIGNAL_HEAD, signal_rows(rows)))
+    print(markdown(HEAD, table_rows(verdicts)))
     if options.write:
-        jobs = {d: sum(line["dataset"] == d for line in lines) for d in DATASETS}
-        proof.FILE.write_text(json.dumps({"jobs": jobs, "correlations": rhos}, indent=1) + "\n")
+        judge.FILE.write_text(json.dumps(to_json(complete(rows, verdicts)), indent=1) + "\n")
 
 
-def run_missing(dataset: str, options: argparse.Namespace) -> None:
-    """The jobs of one data set that have no line yet."""
-    there = {(line["dataset"], line["method"], line["steps"], line["seed"]) for line in read(FILE)}
-    parts = setup(dataset, options.data)
-    for method in options.methods:
-        for steps in options.steps or STEPS[dataset]:
-            for seed in options.seeds:
-                if (dataset, method, steps, seed) not in there:
-                    run_job(dataset, parts, method, steps, seed)
+def complete(rows: Rows, verdicts: Sequence[Verdict]) -> Calibration:
+    """The calibration of all jobs, with what the ones without a teacher are worth."""
+    found = Summary.of(verdicts)
+    return dataclasses.replace(
+        calibrated(rows), coverage=round(found.coverage, 3), correlation=round(found.correlation, 3)
+    )
 
 
 if __name__ == "__main__":

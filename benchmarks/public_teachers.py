@@ -76,13 +76,18 @@ def doubled(x_BCHW: Tensor) -> Tensor:
     return F.interpolate(x_BCHW, scale_factor=2, mode="bilinear", align_corners=False)
 
 
-def trained(kind: str, config: dict[str, Any], epochs: int, x: Tensor, y: Tensor) -> Logits:
-    """A teacher."""
+def untrained(kind: str, config: dict[str, Any]) -> Logits:
+    """A teacher with its first weights, the same at every call."""
     from transformers import AutoConfig, AutoModelForImageClassification
 
     torch.manual_seed(0)
     about = AutoConfig.for_model(kind, num_labels=10, num_channels=1, **config)
-    network = Logits(AutoModelForImageClassification.from_config(about))
+    return Logits(AutoModelForImageClassification.from_config(about))
+
+
+def trained(kind: str, config: dict[str, Any], epochs: int, x: Tensor, y: Tensor) -> Logits:
+    """A teacher."""
+    network = untrained(kind, config)
     steps = epochs * (len(y) // BATCH)
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_RATE, total_steps=steps)

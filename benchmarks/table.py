@@ -7,12 +7,12 @@ python -m benchmarks.table --write    # put them into the two READMEs, and draw 
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
+from benchmarks import fidelity_calibration as calibration
 from benchmarks import gpu_tables
 from benchmarks.colour_rows import colour_sections, teacher_rows
 from benchmarks.machine_load import is_neighbour
@@ -42,14 +42,13 @@ from benchmarks.service_tables import (
     start_rows,
 )
 from dfad_core.contract.methods import METHODS
-from dfad_core.evaluation import proof
 
 Line = Mapping[str, Any]
 Row = tuple[str, ...]
 
 README = RESULTS.parent / "README.md"
 PROJECT_README = ROOT / "README.md"
-WORTH_A_ROW = 0.5
+SIGNALS = 10
 LEAST_METHODS = 3
 """Smallest number of methods in one setting for a plot."""
 SERVICE_TABLES: tuple[tuple[str, str, Callable[[Sequence[Line]], tuple[Row, list[Row]]]], ...] = (
@@ -147,22 +146,22 @@ def busy_machine_table(lines: Sequence[Line]) -> str:
     return markdown(head, rows)
 
 
-def signal_table() -> str:
-    """Rank correlations of figures without data with accuracy, the strongest first; the rest counted."""
-    rhos = proof.correlations()
-    shown = proof.proven()
-    datasets = sorted({data for by_data in rhos.values() for data in by_data})
-
-    def weakest(signal: str) -> float:
-        return min(proof.expected_sign(signal) * rho for rho in rhos[signal].values())
-
-    worth = sorted((s for s in rhos if weakest(s) >= WORTH_A_ROW), key=weakest, reverse=True)
-    rows = []
-    for signal in worth:
-        cells = [f"{rhos[signal][data]:.2f}" if data in rhos[signal] else "-" for data in datasets]
-        rows.append((signal, *cells, "yes" if signal in shown else "no"))
-    rest = f"{len(rhos) - len(worth)} more figures follow accuracy less closely than {WORTH_A_ROW} somewhere."
-    return markdown(("figure", *datasets, "in reports"), rows) + "\n\n" + rest
+def judge_section(lines: Sequence[Line]) -> tuple[str, str]:
+    """Title and tables of what the judge predicts for teachers that it does not know."""
+    if not calibration.enough(lines):
+        title = "Accuracy predicted for new teachers, without data"
+        return title, "Not measured yet for the present images: until then no job has a prediction."
+    rows = calibration.Rows.of(lines)
+    verdicts = calibration.judged_apart(rows)
+    runs = len({(line["teacher"], line["number"]) for line in rows.lines})
+    title = f"Accuracy predicted for new teachers, without data: {len(verdicts)} students of {runs} runs"
+    signals = calibration.signal_rows(rows)[:SIGNALS]
+    parts = [
+        markdown(calibration.HEAD, calibration.table_rows(verdicts)),
+        "Accuracies are relative to the teacher's. Signals that follow it most closely (Spearman):",
+        markdown(calibration.SIGNAL_HEAD, signals),
+    ]
+    return title, "\n\n".join(parts)
 
 
 def accuracy_lines() -> list[Line]:
@@ -191,16 +190,13 @@ def report() -> str:
     for (dataset, pair, seconds, where), runs in sorted(by_setting(accuracy_lines()).items()):
         parts.append(f"### {dataset}, {pair}, {seconds:.0f} s on {where}\n\n{method_tables(runs)}")
         parts += [f"![{name}](results/plots/{name})" for name in sorted(plot_names(runs))]
-    jobs = json.loads(proof.FILE.read_text(encoding="utf-8"))["jobs"]
-    counts = ", ".join(f"{data} ({count} jobs)" for data, count in sorted(jobs.items()))
-    title = f"### Rank correlation of figures without data with true accuracy, on {counts}"
-    parts.append(f"{title}\n\n{signal_table()}")
     parts += [f"### {title}\n\n{text}" for title, text in result_sections()]
     return "\n\n".join(parts)
 
 
 def result_sections() -> Iterator[tuple[str, str]]:
     """Title and table of each results file that has lines, in the order of the page."""
+    yield judge_section(calibration.lines())
     if lines := read(RESULTS / "colour_teachers.jsonl"):
         yield "CIFAR-10 teachers without batch norm", markdown(*teacher_rows(lines))
     yield from colour_sections(read(RESULTS / "colour.jsonl"))

@@ -48,6 +48,10 @@ class ConnectionFailed(DfadClientError):
     """No answer from the server, after all retries."""
 
 
+class UnusableEnvironment(ConnectionFailed):
+    """A variable on the way to the server, such as HTTPS_PROXY or SSL_CERT_FILE, cannot be used."""
+
+
 class DownloadCorrupt(DfadClientError):
     """What arrived is not what the server announced; nothing was written."""
 

@@ -13,6 +13,7 @@ from typing import IO, Any
 
 from dfad_client.answers import Artifact
 from dfad_client.errors import DownloadCorrupt
+from dfad_client.folders import one_file
 
 Files = list[tuple[str, tuple[str | None, Any, str]]]
 Listener = Callable[[int, int], None]
@@ -22,12 +23,15 @@ PIECE_BYTES = 1 << 20
 
 @contextlib.contextmanager
 def teacher_parts(path: Path, spec: Mapping[str, Any] | None) -> Iterator[Callable[[], Files]]:
-    """The parts of an upload, streamed from the file, from its beginning at every call."""
-    with path.open("rb") as file:
+    """The parts of an upload, streamed from the file, from its beginning at every call.
+
+    A folder is packed first, see `one_file`.
+    """
+    with one_file(path) as source, source.open("rb") as file:
 
         def parts() -> Files:
             file.seek(0)
-            named = (path.name, file, "application/octet-stream")
+            named = (source.name, file, "application/octet-stream")
             # The spec first: the server can refuse it before gigabytes have travelled.
             first: Files = (
                 [("spec", (None, json.dumps(spec), "application/json"))] if spec is not None else []

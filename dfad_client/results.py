@@ -124,6 +124,8 @@ class Inspection(TypedDict, total=False):
     """Students of several sizes; absent where a job inspects its teacher, since it has its student."""
     notes: list[str]
     """What the reader of the file assumed, a sentence each."""
+    class_names: list[str] | None
+    """One for each class; absent where the file has none, and for more than MAX_NAMED classes."""
 
 
 class NetworkFigures(TypedDict, total=False):
@@ -142,18 +144,43 @@ class NetworkFigures(TypedDict, total=False):
 
 
 class Evaluation(TypedDict, total=False):
-    """How the figures of fidelity were measured."""
+    """How much of the judge's images was answered, and in what time."""
 
     images: int
-    """Planned number of images of each source."""
+    """Planned number of plain drawings."""
     measured: dict[str, int]
-    """Number of images of each source that were used."""
+    """Number of images of each source that were answered."""
     seconds: float
     """Time of the evaluation."""
     bound_seconds: float
     """Time after which the evaluation is cut off."""
     complete: bool
     """Whether all that was planned was measured."""
+
+
+class AccuracyPrediction(TypedDict, total=False):
+    """Accuracy relative to the teacher's, 0 to 1, predicted without data from answers to drawn images.
+
+    `python -m benchmarks.fidelity_calibration` compares predictions with the truth."""
+
+    relative_accuracy: float | None
+    """The student's accuracy divided by the teacher's; None where nothing is predicted."""
+    low: float | None
+    """Lower end of the interval."""
+    high: float | None
+    """Upper end of the interval."""
+    level: float
+    """Share of jobs that should lie in their interval."""
+    coverage: float
+    """Share of the calibration's jobs that lay in theirs, each with its teacher left out."""
+    jobs: int
+    """Number of jobs of known accuracy behind the prediction."""
+    teachers: int
+    """Number of their teachers."""
+    images: int
+    """Number of drawn images that both networks have answered."""
+    reason: str | None
+    """Why nothing is predicted, in a sentence or two; None where something is."""
 
 
 class Accuracy(TypedDict, total=False):
@@ -200,9 +227,9 @@ class ExportResult(TypedDict, total=False):
     agreement_with_student: float | None
     """Share of images with the same class as the PyTorch student, 0 to 1."""
     images: int | None
-    """Number of images of the check."""
-    agreement_with_teacher: float | None
-    """Share of images with the same class as the teacher, 0 to 1; int8 only."""
+    """Number of images of the check: the judge's, where it has seen the student."""
+    prediction: AccuracyPrediction | None
+    """Predicted accuracy of this file, from the same images as the student's; int8 only."""
     calibration_images: int | None
     """Number of images that set the ranges of activations; int8 only."""
     error: str | None
@@ -294,9 +321,10 @@ class JobResult(TypedDict, total=False):
     training: Training
     """How the student was trained."""
     fidelity: dict[str, float | None]
-    """Agreement with the teacher on synthetic inputs that were not trained on, by figure and source."""
-    fidelity_proof: dict[str, dict[str, float]]
-    """Figures that followed accuracy where it could be measured: rank correlation by data set."""
+    """How the student answers to drawn images, compared with the teacher, by figure and source: what the
+    prediction is made from."""
+    prediction: AccuracyPrediction | None
+    """Predicted accuracy, or why there is none; None by an earlier version."""
     evaluation: Evaluation | None
     """How `fidelity` was measured; None where training was stopped."""
     accuracy: Accuracy | None
@@ -306,8 +334,8 @@ class JobResult(TypedDict, total=False):
     class_histogram: list[int] | None
     """Number of synthetic images that the teacher assigns to each class."""
     usable: bool | None
-    """False where the teacher gives nearly all synthetic images the same class, so that figures of agreement
-    mean nothing. None where that was not measured."""
+    """False where the teacher gives nearly all synthetic images the same class, so that nothing can
+    be predicted. None where that was not measured."""
     unusable_reason: str | None
     """Why the student is not usable, in a sentence; None otherwise."""
     exports: dict[str, ExportResult]

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfad_core.contract.errors import Stopped
-from dfad_core.contract.job_result import JobResult, OutputFile
+from dfad_core.contract.job_result import AccuracyPrediction, JobResult, OutputFile
 from dfad_core.contract.progress import PhaseProgress, Progress
 
 if TYPE_CHECKING:
@@ -29,6 +29,14 @@ CALL_SIGN_SECONDS = 5.0
 """Time between two signs of life during a call that cannot be split."""
 LONGEST_CALL_SECONDS = 900.0
 """Longest duration of a call that cannot be split; a longer one counts as hanging."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Images and the teacher's logits on them, in float32 on the CPU."""
+
+    images_BCHW: Tensor
+    teacher_BK: Tensor
 
 
 @dataclass
@@ -50,7 +58,11 @@ class DistillResult:
     history: list[dict[str, float]] = field(default_factory=list)
     """Reports over time (`step`, `seconds` and metrics); old ones are thinned out."""
     fidelity: dict[str, float] = field(default_factory=dict)
-    """Agreement with the teacher on inputs never trained on, by source; empty if stopped."""
+    """How the student answers to the judge's images, by figure and source; empty if stopped."""
+    prediction: AccuracyPrediction | None = None
+    """Accuracy that the judge predicts by `fidelity`, or why it does not; None if training was stopped."""
+    judge_sets: Mapping[str, Asked] = field(default_factory=dict)
+    """The judge's images with the teacher's logits, by source, for the exports; empty if stopped."""
     evaluation: dict[str, Any] = field(default_factory=dict)
     """Basis of `fidelity`: number of `images` planned and `measured` for each source, `seconds` and
     `bound_seconds`, and whether everything was measured (`complete`). Empty if training was stopped."""

@@ -222,6 +222,7 @@ def read_teacher(path: Path, spec: TeacherSpec) -> LoadedTeacher:
         num_classes=spec.num_classes,
         input=spec.input,
         args=spec.args or None,
+        weights=spec.weights,
     )
     if spec.format not in ("auto", teacher.file_format):
         text = f"The file is {teacher.file_format}, not {spec.format}."

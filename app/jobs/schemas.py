@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 else:  # choices that a type checker cannot know: the catalogue's names
     ExportName = Literal[STUDENT_FORMATS]
     TeacherFormat = Literal[("auto", *TEACHER_FORMATS)]
+NO_CONTROL = r"^[^\x00-\x1f\x7f]+$"
 Args = Annotated[dict[str, int], Field(max_length=8)]
 
 
@@ -72,6 +73,8 @@ class TeacherSpec(Strict):
     args: Args = {}
     num_classes: Annotated[int, Field(ge=2, le=100_000), BeforeValidator(_no_one_logit)] | None = None
     input: InputConfig | None = None
+    weights: Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=NO_CONTROL)] | None = None
+    """Which of several sets of weights in the file, by its name there: `ema`, `state_dict.backbone`."""
 
     @model_validator(mode="after")
     def _fits(self) -> TeacherSpec:

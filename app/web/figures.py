@@ -21,7 +21,7 @@ class Figure:
 MEMORY = Figure("Memory of the runner, MiB", "^memory_bytes$", 2.0**20)
 STEP_TIME = Figure("Step time, s", "^step_seconds$", log=True)
 ONE_JOB = (
-    Figure("Agreement and evenness of classes", "^(agreement|class_entropy)$"),
+    Figure("Agreement in training, and evenness of classes", "^(agreement|class_entropy)$"),
     # All that nothing else wants; the script looks at it last.
     Figure("Losses", "", log=True),
     STEP_TIME,

@@ -10,7 +10,7 @@ from jinja2 import Undefined
 from markupsafe import Markup
 
 from dfad_core.contract.inspection import Offer
-from dfad_core.contract.job_result import ChosenStudent, JobResult
+from dfad_core.contract.job_result import AccuracyPrediction, ChosenStudent
 
 
 def _none(value: Any) -> bool:
@@ -77,38 +77,16 @@ def ago(moment: datetime | None) -> str:
     )
 
 
-def fidelity(result: JobResult | None) -> str:
-    """How often the student answers as the teacher does, on the inputs for which that followed accuracy."""
-    if result is None:
-        return "–"
-    shown = result.fidelity_proof or result.fidelity
-    parts = [
-        f"{share(value)} of {name.removeprefix('agreement_').replace('_', ' ')} inputs"
-        for name, value in result.fidelity.items()
-        if name.startswith("agreement_") and name in shown and value is not None
-    ]
-    return ", ".join(parts) or "–"
+def prediction(judged: AccuracyPrediction | None) -> str:
+    """Predicted accuracy relative to the teacher's; – where there is none."""
+    return share(judged.relative_accuracy) if judged else "–"
 
 
-def evaluation(result: JobResult | None) -> str:
-    """The basis of the figures of fidelity; empty where it is unknown."""
-    about = result.evaluation if result is not None else None
-    if about is None:
-        return ""
-    duration = seconds(about.seconds)
-    if about.complete:
-        return f"{count(about.images)} images of each source, in {duration}"
-    by_source = about.measured
-    images = f"{count(sum(by_source.values()))} of {count(about.images * len(by_source))} images"
-    late = about.seconds >= about.bound_seconds
-    why = f"its time, {seconds(about.bound_seconds)}, was over" if late else "it was stopped"
-    return f"{images if by_source else 'none'}, in {duration}: {why}"
-
-
-def agreement(result: JobResult | None) -> str:
-    """The same as one figure, for lists."""
-    figures = result.fidelity if result is not None else {}
-    return share(figures.get("trusted_agreement", figures.get("agreement_procedural")))
+def interval(judged: AccuracyPrediction | None) -> str:
+    """The interval of the prediction, or why there is none."""
+    if not judged or judged.relative_accuracy is None:
+        return (judged and judged.reason) or "nothing is predicted"
+    return f"{100 * judged.level:.0f} % interval {share(judged.low)} to {share(judged.high)}"
 
 
 def named(student: Mapping[str, Any] | ChosenStudent | Offer) -> str:
@@ -124,4 +102,4 @@ def named(student: Mapping[str, Any] | ChosenStudent | Offer) -> str:
     return "derived"
 
 
-FILTERS = (count, size, seconds, share, figure, when, ago, fidelity, evaluation, agreement, named)
+FILTERS = (count, size, seconds, share, figure, when, ago, prediction, interval, named)

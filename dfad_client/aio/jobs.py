@@ -48,8 +48,9 @@ class AsyncJobs:
     ) -> Job:
         """Submit a job for a teacher's file, a teacher already there, or what `uploads.send` has sent.
 
-        The idempotency key is made here and kept over all tries; give your own to make the call
-        repeatable over restarts of your program. Raises ValueError unless exactly one teacher is given.
+        A Hugging Face folder may take the place of a file. The idempotency key is made here and kept over all
+        tries; give your own to make the call repeatable over restarts of your program. Raises ValueError
+        unless exactly one teacher is given.
         """
         headers = {"Idempotency-Key": idempotency_key or new_idempotency_key()}
         given = _one_teacher(teacher, teacher_id, upload_id)

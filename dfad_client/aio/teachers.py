@@ -28,7 +28,7 @@ class AsyncTeachers:
         upload_id: str | None = None,
         idempotency_key: str | None = None,
     ) -> Teacher:
-        """Send a teacher's file, or name one that `uploads.send` has sent.
+        """Send a teacher's file or Hugging Face folder, or name one that `uploads.send` has sent.
 
         `spec` is what a job's `teacher` part would say (architecture, input, …). Raises ValueError unless
         exactly one file is given.

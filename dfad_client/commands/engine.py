@@ -22,9 +22,11 @@ from dfad_client.commands.options import (
     Steps,
     Student,
     StudentArg,
+    Weights,
 )
 from dfad_client.commands.shared import Exit, Session
 from dfad_client.commands.spec import UsageError, student_args
+from dfad_client.folders import one_file
 from dfad_client.local.engine_process import Engine, EngineFailed, EngineMissing
 from dfad_client.terminal import display
 from dfad_client.terminal.completion import complete_format, complete_method
@@ -35,6 +37,7 @@ def distill(
     session: Session,
     teacher: Annotated[Path, typer.Argument(metavar="TEACHER", help="A file of yours, or one you trust.")],
     architecture: Architecture = None,
+    weights: Weights = None,
     num_classes: Annotated[
         int | None, typer.Option(min=2, help="The teacher's number of classes, where its file does not say.")
     ] = None,
@@ -78,7 +81,7 @@ def distill(
 
     With --resume, the same command goes on where an interrupted run ended.
     """
-    if not teacher.is_file():
+    if not teacher.exists():
         raise UsageError(f"there is no file {teacher}")
     limits = {"max_parameters": max_parameters, "max_macs": max_macs, "max_bytes": max_bytes}
     target = {name: value for name, value in limits.items() if value is not None}
@@ -89,6 +92,7 @@ def distill(
         raise UsageError(text + "its cost (--max-parameters NUMBER)")
     single = {
         "architecture": architecture,
+        "weights": weights,
         "num-classes": num_classes,
         "input": input,
         "student": student,
@@ -108,7 +112,8 @@ def distill(
     }
     flags = [f"--{name}={value}" for name, value in single.items() if value is not None]
     flags += [f"--export={name}" for name in export or []]
-    found, interrupted = _run(session, "starting the engine", "distill", *flags, "--", str(teacher))
+    with one_file(teacher) as file:
+        found, interrupted = _run(session, "starting the engine", "distill", *flags, "--", str(file))
     session.tell(found, essential=found["student"], human="\n".join(display.distilled(found)))
     if interrupted:
         raise typer.Exit(Exit.INTERRUPTED)
@@ -128,7 +133,7 @@ def export(
         raise UsageError(f"there is no file {student}")
     flags = [f"--to={to}", *([f"--output={output}"] if output else [])]
     found, _ = _run(session, "exporting", "export", *flags, "--", str(student))
-    agrees = f"agrees with the student on {found['agreement_with_student']:.1%} of {found['images']} images"
+    agrees = f"same class as the student on {found['agreement_with_student']:.1%} of {found['images']} images"
     session.tell(
         found,
         essential=found["path"],

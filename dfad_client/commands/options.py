@@ -13,6 +13,10 @@ Architecture = Annotated[
     str | None,
     typer.Option(help="The teacher's, where its file does not say.", autocompletion=complete_architecture),
 ]
+Weights = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Which of the file's sets of weights, where there are several: ema"),
+]
 Student = Annotated[
     str | None, typer.Option(help="Architecture of the student.", autocompletion=complete_architecture)
 ]

@@ -17,7 +17,7 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from dfad_client.commands.spec import UsageError
-from dfad_client.errors import ApiError, ConnectionFailed, DownloadCorrupt
+from dfad_client.errors import ApiError, ConnectionFailed, DownloadCorrupt, UnusableEnvironment
 from dfad_client.profiles import ProfileError
 from dfad_client.sync.client import Client
 from dfad_client.terminal.completion import complete_profile
@@ -110,6 +110,8 @@ class Session:
             self.fail(Exit.REFUSED, error.code, f"{error} [{error.status} {error.code}]", **more)
         except DownloadCorrupt as error:
             self.fail(Exit.NO_CONNECTION, "damaged", str(error))
+        except UnusableEnvironment as error:
+            self.fail(Exit.NO_CONNECTION, "environment", str(error))
         except ConnectionFailed as error:
             hint = "Start a server with `dfad up`, or name one with --url or DFAD_BASE_URL."
             self.fail(Exit.NO_CONNECTION, "no_connection", f"{error} {hint}")

@@ -54,6 +54,7 @@ def build_spec(
     file: str | None,
     *,
     architecture: str | None = None,
+    weights: str | None = None,
     student: str | None = None,
     args: dict[str, int] | None = None,
     method: str | None = None,
@@ -70,6 +71,8 @@ def build_spec(
     spec = read_spec(file)
     if architecture is not None:
         part_of(spec, "teacher")["architecture"] = architecture
+    if weights is not None:
+        part_of(spec, "teacher")["weights"] = weights
     if student is not None and part_of(spec, "student").get("architecture") != student:
         spec["student"] = {"architecture": student}
     limits = {name: value for name, value in (target or {}).items() if value is not None}

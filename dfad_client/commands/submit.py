@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,9 +21,11 @@ from dfad_client.commands.options import (
     Steps,
     Student,
     StudentArg,
+    Weights,
 )
 from dfad_client.commands.shared import Session
 from dfad_client.commands.spec import UsageError, build_spec, pairs, part_of, student_args
+from dfad_client.folders import one_file
 from dfad_client.sync.client import Client
 from dfad_client.terminal.bars import transfer
 
@@ -33,9 +36,11 @@ IN_PARTS_BYTES = 32 * 2**20
 def submit(
     session: Session,
     teacher: Annotated[
-        str, typer.Argument(metavar="TEACHER", help="A model file, or tch_… of an earlier one")
+        str,
+        typer.Argument(metavar="TEACHER", help="A model's file or folder, or tch_… of an earlier one"),
     ],
     architecture: Architecture = None,
+    weights: Weights = None,
     student: Student = None,
     student_arg: StudentArg = None,
     spec: Annotated[str | None, typer.Option(metavar="FILE", help="JSON; - reads standard input.")] = None,
@@ -57,11 +62,12 @@ def submit(
 ) -> None:
     """Send a teacher and start a job. Options override the spec file."""
     known = teacher.startswith("tch_") and not Path(teacher).exists()
-    if not known and not Path(teacher).is_file():
+    if not known and not Path(teacher).exists():
         raise UsageError(f"there is no file {teacher}")
     body = build_spec(
         spec,
         architecture=architecture,
+        weights=weights,
         student=student,
         args=student_args(student_arg or []),
         method=method,
@@ -71,14 +77,14 @@ def submit(
         exports=export,
         metadata=pairs(metadata or [], "--metadata"),
     )
-    with session.connected() as client:
+    with session.connected() as client, _as_file(teacher, known) as file:
         if evaluate_on is not None:
             part_of(body, "evaluation")["upload_id"] = send(client, evaluate_on, session)
         if init_from is not None:
             there = init_from.startswith("art_") and not Path(init_from).exists()
             upload = {} if there else {"upload_id": send(client, Path(init_from), session)}
             part_of(body, "student")["init_from"] = {"artifact_id": init_from} if there else upload
-        job = client.jobs.create(**teacher_named(client, teacher, known, session), spec=body)
+        job = client.jobs.create(**teacher_named(client, file, known, session), spec=body)
     if wait:
         session.note(f"Submitted {job.id}.")
         follow(session, job.id, every_event=False)
@@ -86,7 +92,11 @@ def submit(
     session.note(f"Submitted. Follow it with: dfad watch {job.id}")
 
 
-def teacher_named(client: Client, teacher: str, known: bool, session: Session) -> dict[str, Any]:
+def _as_file(teacher: str, known: bool) -> AbstractContextManager[str | Path]:
+    return nullcontext(teacher) if known else one_file(Path(teacher))
+
+
+def teacher_named(client: Client, teacher: str | Path, known: bool, session: Session) -> dict[str, Any]:
     """The teacher as `client.jobs.create` wants it; a large file is sent first, in parts."""
     if known:
         return {"teacher_id": teacher}

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx2
 
-from dfad_client import addresses
+from dfad_client import addresses, environment
 from dfad_client.errors import ConnectionFailed
 from dfad_client.retrying import OnWait, Retryable, backoff, refusal
 from dfad_client.sync import waiting
@@ -67,14 +67,19 @@ class Transport:
         headers = {"User-Agent": "dfad-client", "Accept": "application/json"}
         if api_key:
             headers["Authorization"] = f"Bearer {api_key}"
-        self._http = httpx2.Client(
-            base_url=self.base_url,
-            headers=headers,
-            timeout=httpx2.Timeout(timeout_seconds, connect=10.0),
-            transport=transport,
-            # No proxy can reach this machine's own loopback, whatever HTTP_PROXY says.
-            trust_env=not addresses.is_loopback(url.host),
-        )
+        # No proxy can reach this machine's own loopback, whatever HTTP_PROXY says.
+        direct = addresses.is_loopback(url.host)
+        self._way = "" if direct else environment.way_to(url)
+        try:
+            self._http = httpx2.Client(
+                base_url=self.base_url,
+                headers=headers,
+                timeout=httpx2.Timeout(timeout_seconds, connect=10.0),
+                transport=transport,
+                trust_env=not direct,
+            )
+        except (ImportError, OSError, ValueError, httpx2.InvalidURL) as error:
+            raise environment.unusable(error) from error
 
     def close(self) -> None:
         """Close the connections."""
@@ -129,7 +134,8 @@ class Transport:
 
     def _broken(self, error: httpx2.TransportError) -> Retryable:
         what = str(error) or type(error).__name__
-        return Retryable(ConnectionFailed(f"No answer from {self.base_url} ({what})."))
+        advice = environment.advice_on(what)
+        return Retryable(ConnectionFailed(f"No answer from {self.base_url}{self._way} ({what}).{advice}"))
 
     @contextmanager
     def stream(self, path: str, headers: dict[str, str], **options: Any) -> Generator[httpx2.Response, None]:

@@ -10,6 +10,7 @@ from typing import IO
 
 from dfad_client.answers import Json
 from dfad_client.files import Listener, digest_of
+from dfad_client.folders import one_file
 from dfad_client.sync.transport import Transport
 from dfad_client.sync.waiting import aside
 
@@ -23,14 +24,14 @@ class Uploads:
     def send(self, path: str | Path, *, on_progress: Listener | None = None) -> str:
         """The id of a completed upload of that file, to be named as `upload_id` in a job or a teacher.
 
-        The upload is known by the file's name, size and SHA-256: called again within a day for the same
-        file, it sends only the parts that the server has not. `on_progress` is told the bytes that the server
-        has, and those in all, after every part. Raises ApiError, ConnectionFailed, OSError.
+        A Hugging Face folder may take the place of a file. The upload is known by the file's name, size and
+        SHA-256: called again within a day for the same file, it sends only the parts that the server has not.
+        `on_progress` is told the bytes that the server has, and those in all, after every part.
+        Raises ApiError, ConnectionFailed, OSError.
         """
-        path = Path(path)
-        with path.open("rb") as file:
+        with one_file(Path(path)) as source, source.open("rb") as file:
             digest, size = aside(lambda: digest_of(file))
-            about = {"filename": path.name, "bytes": size, "sha256": digest}
+            about = {"filename": source.name, "bytes": size, "sha256": digest}
             key = hashlib.sha256(repr(sorted(about.items())).encode()).hexdigest()
             headers = {"Idempotency-Key": f"upload-{key}"}
             upload: Json = self._transport.json("POST", "/uploads", json=about, headers=headers)

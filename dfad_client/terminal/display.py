@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dfad_client.answers import Job, Json, PhaseProgress
-from dfad_client.results import Evaluation, Inspection, JobResult, MethodAdvice
+from dfad_client.results import AccuracyPrediction, Inspection, JobResult, MethodAdvice
 
+SHOWN_NAMES = 10
 PHASES = {
     "loading": "loading the teacher",
     "warming_up": "warming up",
@@ -62,18 +63,8 @@ def outcome(result: JobResult) -> list[str]:
         lines.append(f"  {role:11} {name}, {parameters:,} parameters")
     if result.get("compression"):
         lines.append(f"  compression {result['compression']:.1f} times fewer parameters")
-    fidelity = result.get("fidelity") or {}
-    # Only those that followed accuracy, where the service says which.
-    shown = result.get("fidelity_proof") or fidelity
-    agreements = [
-        f"{value:.1%} of {key.removeprefix('agreement_').replace('_', ' ')}"
-        for key, value in fidelity.items()
-        if key in shown and key.startswith("agreement_") and value is not None
-    ]
-    if agreements:
-        lines.append(f"  fidelity    agrees with the teacher on {', '.join(agreements)} inputs")
-    if basis := result.get("evaluation"):
-        lines.append(f"  evaluation  {evaluation(basis)}")
+    told = prediction(result.get("prediction"))
+    lines += [f"  {_of('predicted', row)}{text}" for row, text in enumerate(told)]
     measured = result.get("accuracy")
     if measured:
         on = measured.get("data", "labelled data")
@@ -84,21 +75,25 @@ def outcome(result: JobResult) -> list[str]:
     for name, about in (result.get("exports") or {}).items():
         text = about.get("error") or f"{about['bytes']:,} bytes, checked against the trained student"
         lines.append(f"  {name:11} {text}")
+        lines += [f"  {'':11} predicted {text}" for text in prediction(about.get("prediction"))[:1]]
     return lines
 
 
-def evaluation(about: Evaluation) -> str:
-    """The basis of the figures of fidelity."""
-    took = duration(about["seconds"])
-    if about["complete"]:
-        return f"{about['images']:,} images of each source, in {took}"
-    by_source = about.get("measured") or {}
-    images = (
-        f"{sum(by_source.values()):,} of {about['images'] * len(by_source):,} images" if by_source else "none"
-    )
-    late = about["seconds"] >= about["bound_seconds"]
-    why = f"its time, {duration(about['bound_seconds'])}, was over" if late else "it was stopped"
-    return f"{images}, in {took}: {why}"
+def prediction(judged: AccuracyPrediction | None) -> list[str]:
+    """Predicted accuracy with its interval, and what it rests on; or why there is none.
+
+    Nothing in results of earlier versions.
+    """
+    if not judged:
+        return []
+    if judged["relative_accuracy"] is None:
+        return [f"nothing: {judged['reason']}"]
+    return [
+        f"{judged['relative_accuracy']:.1%} of the teacher's accuracy, {judged['level']:.0%} interval "
+        f"{judged['low']:.1%} to {judged['high']:.1%}",
+        f"from {judged['images']:,} drawn images and {judged['jobs']:,} jobs of known accuracy, "
+        f"{judged['coverage']:.1%} of which lay in their interval",
+    ]
 
 
 def distilled(found: Json) -> list[str]:
@@ -163,6 +158,9 @@ def inspection(found: Inspection) -> list[str]:
         f"  input        {shape or '?'}, {found.get('num_classes', '?')} classes",
         f"  norm layers  {norms or 'none'}",
     ]
+    if names := found.get("class_names"):
+        rest = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
+        lines.append(f"  class names  {', '.join(names[:SHOWN_NAMES])}{rest}")
     lines += [f"  note         {note}" for note in found.get("notes") or []]
     methods = found.get("methods") or []
     lines += [

@@ -7,7 +7,7 @@ import argparse
 from dfad_core.cli.lines import Lines
 from dfad_core.contract.errors import ConfigError, ExportError
 from dfad_core.contract.formats import EXPORTS, FORMATS
-from dfad_core.evaluation.suite import held_out_images
+from dfad_core.evaluation.held_out import held_out_images
 from dfad_core.formats.export import export
 from dfad_core.formats.metadata import StudentMetadata
 from dfad_core.formats.safetensors import load_student
@@ -17,7 +17,7 @@ def run(arguments: argparse.Namespace, lines: Lines) -> int:
     """Raises ConfigError for an unknown format, TeacherRejected for a file that is no student, ExportError
     where the format cannot be had.
 
-    Eight bits are calibrated on procedural images: the generator that the student learned from is gone.
+    Eight bits are calibrated on drawn images: the generator that the student learned from is gone.
     """
     if arguments.to not in EXPORTS:
         raise ConfigError(f"unknown format {arguments.to!r} (known: {', '.join(EXPORTS)})", param="to")
@@ -27,13 +27,14 @@ def run(arguments: argparse.Namespace, lines: Lines) -> int:
     student = load_student(arguments.student)
     metadata = student.dfad_metadata
     assert isinstance(metadata, StudentMetadata)
+    images_BCHW = held_out_images(metadata.input.shape, 0, None, 0)
     faults: list[str] = []
     exports = export(
         [arguments.to],
         student,
-        None,
         metadata,
-        held_out_images(metadata.input.shape, 0, None, 0),
+        images_BCHW[::2],
+        images_BCHW[1::2],
         failed=lambda _name, why: faults.append(why),
     )
     if not exports:

@@ -40,7 +40,12 @@ def job_spec(arguments: argparse.Namespace) -> JobSpec:
         "transformers": _json_file(arguments.transformers, "transformers", dict),
         "target": arguments.target,
     }
-    teacher = {"architecture": arguments.architecture, "num_classes": arguments.num_classes, "input": source}
+    teacher = {
+        "architecture": arguments.architecture,
+        "weights": arguments.weights,
+        "num_classes": arguments.num_classes,
+        "input": source,
+    }
     return JobSpec(
         StudentSpec.from_json(student),
         TeacherSpec.from_json(teacher),

@@ -39,6 +39,7 @@ def parser() -> argparse.ArgumentParser:
 def _distill(command: argparse.ArgumentParser) -> None:
     command.add_argument("teacher", type=Path)
     command.add_argument("--architecture", help="the teacher's, where its file does not say")
+    command.add_argument("--weights", help="which of the file's sets of weights, such as ema")
     command.add_argument("--num-classes", type=int, help="the teacher's, likewise")
     command.add_argument(
         "--input", type=json.loads, metavar="JSON", help="the teacher's: shape, and mean and std where known"

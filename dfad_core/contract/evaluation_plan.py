@@ -11,19 +11,23 @@ from dataclasses import dataclass
 
 Shape = tuple[int, int, int]
 
-SOURCES = 4
-"""Largest number of image sources."""
 LEAST_IMAGES, MOST_IMAGES = 64, 1024
-"""Bounds of the number of images of each source."""
+"""Bounds of the number of the judge's plain drawings."""
+POOL = 2
+"""Drawings from which the judge's images are chosen, for each plain one."""
+APPROACH_STEPS = 10
+"""Gradient steps of the judge's images towards a class of the teacher."""
+SHARES = {"drawn": 1, "chosen": 2, "mixed": 2, "approached": 4}
+"""Sources of the judge's images: the number of plain drawings divided by that of the source."""
+MOST_NUMBERS = 2**26
+"""Most pixel values of the drawings, which are kept in memory: fewer images where they are large."""
+MULTIPLE = 16
+"""The number of plain drawings is a multiple of this."""
 HELD_OUT, HELD_OUT_LEAST, HELD_OUT_NUMBERS = 256, 64, 16 * 2**20
 """Number of images for counting classes and checking formats: HELD_OUT, fewer where they have more than
 HELD_OUT_NUMBERS pixel values, and at least HELD_OUT_LEAST."""
 MOST_TIMED = 64
 """Largest number of images in a timed pass."""
-IMAGES_OF_A_PATH, LEAST_PATHS = 16, 8
-"""Images for each path of the transition error, and the least number of paths."""
-PATH_STEPS = 10
-"""Steps of a path from one class to another."""
 FREE_MACS = 2**40
 """Cost that evaluation may always have, even after a short training: half a minute of two processor cores."""
 SHARE = 0.1
@@ -48,7 +52,7 @@ def batch_size(shape: Shape, most: int) -> int:
 
 
 def held_out_count(shape: Shape) -> int:
-    """Number of images from `suite.held_out_images`."""
+    """Number of images from `held_out.held_out_images`."""
     return min(HELD_OUT, max(HELD_OUT_LEAST, HELD_OUT_NUMBERS // math.prod(shape)))
 
 
@@ -84,20 +88,46 @@ def round_macs(
     return batch * (images + teacher_macs * labelled_views + 3 * student_macs * student_steps)
 
 
+def judge_images(num_images: int) -> dict[str, int]:
+    """Number of images of each of the judge's sources, where `num_images` are plain drawings."""
+    return {source: num_images // share for source, share in SHARES.items()}
+
+
+def most_images(numbers: int) -> int:
+    """Largest number of the judge's plain drawings, of so many pixel values each."""
+    fit = MOST_NUMBERS // (POOL * numbers) // MULTIPLE * MULTIPLE
+    return max(LEAST_IMAGES, min(MOST_IMAGES, fit))
+
+
+def kept_images(numbers: int) -> int:
+    """Largest number of images that the judge keeps in memory, of so many pixel values each."""
+    count = most_images(numbers)
+    return POOL * count + sum(judge_images(count).values())
+
+
 @dataclass(frozen=True)
 class Plan:
     """Amount of evaluation."""
 
     images: int
-    """Number of images of each source."""
-    path_images: int
-    """Number of these images that move between classes."""
+    """Number of the judge's plain drawings."""
     macs: int
     """Cost over all sources."""
 
-    def passes(self, sources: int) -> int:
-        """Number of image passes through both networks; each step of a path counts as one."""
-        return sources * (self.images + self.path_images * PATH_STEPS)
+    @property
+    def passes(self) -> int:
+        """Number of image passes; each gradient step of an image counts as one."""
+        return self.images * POOL + sum(self.counts.values()) + self._nearer_passes
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of images of each source."""
+        return judge_images(self.images)
+
+    @property
+    def _nearer_passes(self) -> int:
+        """Of the teacher, to make the sources that are not drawn, and to label them."""
+        return self.counts["mixed"] + self.counts["approached"] * (APPROACH_STEPS + 1)
 
 
 @dataclass(frozen=True)
@@ -114,20 +144,15 @@ class EvaluationBudget:
     def plan(self, rounds: int) -> Plan:
         """Plan after so many rounds: as many images as fit into the cost limit."""
         allowed = max(FREE_MACS, int(SHARE * self.round_macs * rounds))
-        fit = int(allowed / (SOURCES * max(1.0, self._pass + self._path / IMAGES_OF_A_PATH)))
-        images = min(MOST_IMAGES, max(LEAST_IMAGES, fit // IMAGES_OF_A_PATH * IMAGES_OF_A_PATH))
-        paths = max(LEAST_PATHS, images // IMAGES_OF_A_PATH)
-        return Plan(images, paths, SOURCES * (images * self._pass + paths * self._path))
+        fit = int(allowed / max(1.0, self._macs(MULTIPLE) / MULTIPLE)) // MULTIPLE * MULTIPLE
+        images = max(LEAST_IMAGES, min(most_images(math.prod(self.shape)), fit))
+        return Plan(images, self._macs(images))
 
-    @property
-    def _pass(self) -> int:
-        return self.teacher_macs + self.student_macs
-
-    @property
-    def _path(self) -> int:
-        """Cost of one image's path: each step is a pass forward and back through the student, and one through
-        both networks."""
-        return PATH_STEPS * (3 * self.student_macs + self._pass)
+    def _macs(self, images: int) -> int:
+        """Cost of so many plain drawings and of what follows from them; a gradient costs two passes."""
+        counts = judge_images(images)
+        teacher = POOL * images + counts["mixed"] + counts["approached"] * (3 * APPROACH_STEPS + 1)
+        return self.teacher_macs * teacher + self.student_macs * sum(counts.values())
 
     def fidelity_seconds(self, rounds: int, seconds_a_round: float) -> float:
         """Expected duration of the plan on a machine on which a round took `seconds_a_round`."""

@@ -121,7 +121,7 @@ _ROWS = (
         "a PyTorch state dict (.pt or .pth)",
         "dfad_core.formats.state_dict",
         reads=True,
-        containers=("zip",),
+        containers=("zip", "legacy_torch"),
         tensors_only=True,
     ),
 )

@@ -9,6 +9,9 @@ from dfad_core.contract.config import InputConfig
 from dfad_core.contract.limits import PassMemory
 from dfad_core.contract.serialization import ABSENT, Document
 
+MAX_NAMED = 1000
+"""Largest number of classes that are named in a report."""
+
 
 @dataclass(frozen=True)
 class NoiseAnswers:
@@ -109,3 +112,5 @@ class Inspection(Document):
     """Students of several sizes; absent where a job inspects its teacher, since it has its student."""
     notes: tuple[str, ...] = ()
     """What the reader of the file assumed, a sentence each."""
+    class_names: tuple[str, ...] | None = field(default=None, metadata=ABSENT)
+    """One for each class; absent where the file has none, and for more than MAX_NAMED classes."""

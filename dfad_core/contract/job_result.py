@@ -38,18 +38,45 @@ class NetworkFigures:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How the figures of fidelity were measured."""
+    """How much of the judge's images was answered, and in what time."""
 
     images: int
-    """Planned number of images of each source."""
+    """Planned number of plain drawings."""
     measured: Mapping[str, int]
-    """Number of images of each source that were used."""
+    """Number of images of each source that were answered."""
     seconds: float
     """Time of the evaluation."""
     bound_seconds: float
     """Time after which the evaluation is cut off."""
     complete: bool
     """Whether all that was planned was measured."""
+
+
+@dataclass(frozen=True)
+class AccuracyPrediction:
+    """Accuracy relative to the teacher's, 0 to 1, predicted without data from answers to drawn images.
+
+    `python -m benchmarks.fidelity_calibration` compares predictions with the truth.
+    """
+
+    relative_accuracy: float | None = None
+    """The student's accuracy divided by the teacher's; None where nothing is predicted."""
+    low: float | None = None
+    """Lower end of the interval."""
+    high: float | None = None
+    """Upper end of the interval."""
+    level: float = 0.0
+    """Share of jobs that should lie in their interval."""
+    coverage: float = 0.0
+    """Share of the calibration's jobs that lay in theirs, each with its teacher left out."""
+    jobs: int = 0
+    """Number of jobs of known accuracy behind the prediction."""
+    teachers: int = 0
+    """Number of their teachers."""
+    images: int = 0
+    """Number of drawn images that both networks have answered."""
+    reason: str | None = None
+    """Why nothing is predicted, in a sentence or two; None where something is."""
 
 
 @dataclass(frozen=True)
@@ -99,9 +126,9 @@ class ExportResult:
     agreement_with_student: float | None = field(default=None, metadata=ABSENT)
     """Share of images with the same class as the PyTorch student, 0 to 1."""
     images: int | None = field(default=None, metadata=ABSENT)
-    """Number of images of the check."""
-    agreement_with_teacher: float | None = field(default=None, metadata=ABSENT)
-    """Share of images with the same class as the teacher, 0 to 1; int8 only."""
+    """Number of images of the check: the judge's, where it has seen the student."""
+    prediction: AccuracyPrediction | None = field(default=None, metadata=ABSENT)
+    """Predicted accuracy of this file, from the same images as the student's; int8 only."""
     calibration_images: int | None = field(default=None, metadata=ABSENT)
     """Number of images that set the ranges of activations; int8 only."""
     error: str | None = field(default=None, metadata=ABSENT)
@@ -199,9 +226,10 @@ class JobResult(Document):
     training: Training
     """How the student was trained."""
     fidelity: Mapping[str, float | None] = field(default_factory=dict)
-    """Agreement with the teacher on synthetic inputs that were not trained on, by figure and source."""
-    fidelity_proof: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    """Figures that followed accuracy where it could be measured: rank correlation by data set."""
+    """How the student answers to drawn images, compared with the teacher, by figure and source: what the
+    prediction is made from."""
+    prediction: AccuracyPrediction | None = None
+    """Predicted accuracy, or why there is none; None by an earlier version."""
     evaluation: Evaluation | None = None
     """How `fidelity` was measured; None where training was stopped."""
     accuracy: Accuracy | None = None
@@ -211,8 +239,8 @@ class JobResult(Document):
     class_histogram: tuple[int, ...] | None = None
     """Number of synthetic images that the teacher assigns to each class."""
     usable: bool | None = None
-    """False where the teacher gives nearly all synthetic images the same class, so that figures of agreement
-    mean nothing. None where that was not measured."""
+    """False where the teacher gives nearly all synthetic images the same class, so that nothing can
+    be predicted. None where that was not measured."""
     unusable_reason: str | None = None
     """Why the student is not usable, in a sentence; None otherwise."""
     exports: Mapping[str, ExportResult] = field(default_factory=dict)

@@ -30,6 +30,8 @@ class TeacherSpec:
     args: Mapping[str, Any] = field(default_factory=dict)
     num_classes: int | None = None
     input: InputConfig | None = None
+    weights: str | None = None
+    """Name of one of several sets of weights in the file, such as `ema`."""
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> TeacherSpec:
@@ -41,6 +43,7 @@ class TeacherSpec:
             args=dict(data.get("args") or {}),
             num_classes=data.get("num_classes"),
             input=None if source is None else InputConfig.from_json(source),
+            weights=data.get("weights"),
         )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from dfad_core.contract.errors import ConfigError
+from dfad_core.contract.evaluation_plan import kept_images
 from dfad_core.contract.recipe import FIRST_BATCHES, VIEWS_KEPT, Recipe
 
 GOOD_SLICE, LEAST_SLICE = 32, 8
@@ -81,7 +82,7 @@ class JobMemory:
     slice_image_bytes: int
     """Each image of a slice."""
     evaluation_bytes: int = 0
-    """Passes after training, which do not depend on slices."""
+    """Passes after training, which do not depend on slices, and the judge's images."""
 
     def training_bytes(self, slices: int = 1) -> int:
         """Memory at most during training, with batches in so many slices."""
@@ -144,6 +145,7 @@ def job_memory(
     evaluated = max(_gradient(student), FORWARD_TENSORS * max(teacher.largest_bytes, student.largest_bytes))
     evaluated = evaluated * FLOAT_BYTES // value_bytes
     evaluation = max(evaluated, min(EVALUATION_IMAGES * evaluated, EVALUATION_BYTES))
+    evaluation += kept_images(image_bytes // FLOAT_BYTES) * image_bytes
     return JobMemory(image_bytes, batch_size, fixed, max(made, update, labelled), evaluation)
 
 

@@ -25,7 +25,7 @@ def stream_seed(seed: int, stream: int, rank: int = 0) -> int:
 
 
 def evaluation_seed(seed: int) -> int:
-    """Seed of the inputs on which fidelity is measured; training never draws from it."""
+    """Seed of the images that set the ranges of exports; training never draws from it."""
     return stream_seed(seed, _EVALUATION)
 
 

@@ -10,7 +10,7 @@ from dataclasses import asdict
 import torch
 from torch import Tensor, nn
 
-from dfad_core.contract.inspection import Inspection, MethodAdvice, NoiseAnswers, Offer, PassTimes
+from dfad_core.contract.inspection import MAX_NAMED, Inspection, MethodAdvice, NoiseAnswers, Offer, PassTimes
 from dfad_core.contract.methods import METHODS
 from dfad_core.formats import LoadedTeacher
 from dfad_core.formats.unfolded import with_batch_norm
@@ -62,6 +62,7 @@ def inspect_teacher(teacher: LoadedTeacher, *, offers: bool) -> Inspection:
         methods=_advice(has_statistics, shape[0], gradient, answers.confidence),
         students=_offers(teacher, network.parameters) if offers else None,
         notes=tuple(teacher.notes),
+        class_names=names if 0 < len(names := teacher.class_names) <= MAX_NAMED else None,
     )
 
 

@@ -12,8 +12,8 @@ from dfad_core.contract.evaluation_plan import MOST_TIMED, batch_size, held_out_
 from dfad_core.contract.job_result import Accuracy
 from dfad_core.contract.limits import images_at_once
 from dfad_core.evaluation.accuracy import accuracy_over
+from dfad_core.evaluation.held_out import held_out_images
 from dfad_core.evaluation.latency import latency
-from dfad_core.evaluation.suite import held_out_images
 from dfad_core.evaluation.usability import Usability, usability
 from dfad_core.formats import LoadedTeacher
 from dfad_core.formats.labelled import Labelled

@@ -7,10 +7,11 @@ import io
 import tarfile
 import zipfile
 import zlib
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
-from dfad_core.contract.containers import GZIP, ZIP
+from dfad_core.contract.containers import GZIP, HEAD_BYTES, TAR, TAR_OFFSET, ZIP
 from dfad_core.contract.errors import TeacherRejected
 
 MAX_FILES = 1000
@@ -23,11 +24,21 @@ ARCHIVE_ERRORS = (
 )  # fmt: skip
 
 
-class Folder:
-    """The files of an archive by path. A single top folder of all of them is not part of the paths."""
+SYSTEM_FOLDERS, SYSTEM_FILES = ("__MACOSX",), (".DS_Store", "Thumbs.db", "desktop.ini")
+"""Names of what macOS and Windows put into archives; macOS's files `._NAME` are left out as well."""
 
-    def __init__(self, path: Path) -> None:
-        """Raises TeacherRejected: `corrupt_file`, `unsafe_archive` for links and for paths outside of it."""
+
+class Folder:
+    """A folder of an archive: its files by their paths in it."""
+
+    def __init__(self, path: Path, marker: str) -> None:
+        """The folder is the one with a file called `marker`, at any depth: the outermost one, or the archive
+        itself where there is none.
+
+        Raises TeacherRejected: `corrupt_file`, `compressed_archive` for another file compressed by gzip,
+        `several_models` where several folders have such a file, `unsafe_archive` for links and for paths
+        outside of the archive.
+        """
         self._limit = MAX_RATIO * path.stat().st_size + EXTRA_BYTES
         try:
             members = _zip_members(path) if _magic(path).startswith(ZIP) else self._tar_members(path)
@@ -35,7 +46,7 @@ class Folder:
             raise
         except ARCHIVE_ERRORS as error:
             raise TeacherRejected("The archive is damaged.", code="corrupt_file") from error
-        self._members = _without_top(members)
+        self._members = _below(_outermost(members, marker), members)
 
     @property
     def names(self) -> list[str]:
@@ -77,6 +88,10 @@ class Folder:
         file: Any = path.open("rb")
         if _magic(path).startswith(GZIP):
             file = _BoundedStream(gzip.GzipFile(fileobj=file), self._limit)
+            if not file.read(HEAD_BYTES)[TAR_OFFSET:].startswith(TAR):
+                text = "The file is compressed by gzip. Unpack it, and send the file inside."
+                raise TeacherRejected(text, code="compressed_archive")
+            file.seek(0)
         archive = tarfile.TarFile(fileobj=file)
         members: dict[str, tuple[Any, Any]] = {}
         for member in archive:
@@ -131,13 +146,35 @@ def _add(members: dict[str, tuple[Any, Any]], name: str, archive: Any, member: A
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name:
         raise TeacherRejected("The archive has paths that lead out of it.", code="unsafe_archive")
+    if is_system_file(path):
+        return
     if str(path) in members or len(members) >= MAX_FILES:
         raise TeacherRejected("The archive has duplicate or too many entries.", code="corrupt_file")
     members[str(path)] = (archive, member)
 
 
-def _without_top(members: dict[str, tuple[Any, Any]]) -> dict[str, tuple[Any, Any]]:
-    tops = {name.partition("/")[0] for name in members}
-    if len(tops) != 1 or any("/" not in name for name in members):
-        return members
-    return {name.partition("/")[2]: member for name, member in members.items()}
+def is_system_file(path: PurePosixPath) -> bool:
+    """Whether it is a file of macOS or Windows beside those that the user packed."""
+    return (
+        any(folder in SYSTEM_FOLDERS for folder in path.parts[:-1])
+        or path.name.startswith("._")
+        or path.name in SYSTEM_FILES
+    )
+
+
+def _outermost(members: Iterable[str], marker: str) -> str:
+    """Path of the outermost folder with a file called `marker`. Raises TeacherRejected."""
+    folders = [name.removesuffix(marker) for name in members if f"/{name}".endswith(f"/{marker}")]
+    if not folders:
+        return ""
+    depth = min(folder.count("/") for folder in folders)
+    outermost = sorted(folder for folder in folders if folder.count("/") == depth)
+    if len(outermost) > 1:
+        listed = ", ".join(folder[:100] for folder in outermost[:6])
+        text = f"The archive has several folders with a {marker}: {listed}. Pack one of them."
+        raise TeacherRejected(text, code="several_models")
+    return outermost[0]
+
+
+def _below(folder: str, members: dict[str, tuple[Any, Any]]) -> dict[str, tuple[Any, Any]]:
+    return {name[len(folder) :]: member for name, member in members.items() if name.startswith(folder)}

@@ -49,15 +49,14 @@ class Comparison:
 
 
 def compare(first: Run, second: Run, x_BCHW: Tensor, between: Between = nothing) -> Comparison:
-    """Compare on `x_BCHW` in the normalised space and on as many images of N(0, 1) noise.
+    """Compare on `x_BCHW` in the normalised space. Batches have several sizes.
 
-    Batches have several sizes; `between` is called after each. Raises ExportError where the second network's
+    `between` is called after each. Raises ExportError where the second network's
     logits have another shape or are not finite.
     """
-    noise = torch.randn(x_BCHW.shape, generator=torch.Generator().manual_seed(0))
     channels, height, width = x_BCHW.shape[1:]
     batch = batch_size((channels, height, width), BATCH)
-    batches = [*torch.split(x_BCHW, batch), noise[:1], *torch.split(noise[1:], batch - 1)]
+    batches = [x_BCHW[:1], *torch.split(x_BCHW[1:], batch)]
     pairs = []
     for x in batches:
         if len(x):

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from dfad_core.contract.config import InputConfig
 from dfad_core.contract.errors import ConfigError, TeacherRejected
 from dfad_core.contract.formats import FORMATS
+from dfad_core.formats.class_names import checked
 from dfad_core.formats.interface import LoadedTeacher, Source, network_reader
 from dfad_core.formats.match import build_with
 from dfad_core.formats.safetensors import read_safetensors
@@ -33,6 +34,7 @@ def write_converted(teacher: LoadedTeacher, path: Path) -> None:
         "input": asdict(teacher.input),
         "file_format": teacher.file_format,
         "notes": teacher.notes,
+        "class_names": teacher.class_names,
         "document": None if teacher.source is None else teacher.source.document,
     }
     state = teacher.module.state_dict() if teacher.source is None else teacher.source.tensors
@@ -50,6 +52,7 @@ def read_converted(path: Path) -> LoadedTeacher:
         classes, file_format = int(description["num_classes"]), str(description["file_format"])
         notes = [str(note) for note in description["notes"]]
         document = description["document"]
+        names = checked(description["class_names"], classes)
         row = FORMATS[file_format]
         if not row.reads or (document is not None and row.tensors_only):
             raise ValueError("no such network in such a format")
@@ -62,4 +65,4 @@ def read_converted(path: Path) -> LoadedTeacher:
     else:
         source = Source(document, tensors)
         module = network_reader(file_format).rebuild(document, tensors, input.shape)
-    return LoadedTeacher(module, architecture, args, classes, input, file_format, notes, source)
+    return LoadedTeacher(module, architecture, args, classes, input, file_format, notes, source, names)

@@ -10,11 +10,11 @@ from dfad_core.contract.formats import FORMATS
 from dfad_core.formats.interface import reader
 
 _EXPORT_HINT = "Save the weights instead: torch.save(model.state_dict(), 'teacher.pt')."
+_TAR_TEXT = "The tar file contains no folder with a config.json. Unpack it, and send the model's file alone."
 _REFUSALS = {
-    "tar": ("Tar files are not supported.", "format_refused"),
-    "gzip": ("Tar files are not supported.", "format_refused"),
-    "legacy_torch": ("Files of torch.save before version 1.6 are not supported.", "format_refused"),
-    "pickle": ("Bare pickles are not supported.", "unsafe_pickle"),
+    "tar": (_TAR_TEXT, "format_refused"),
+    "gzip": (_TAR_TEXT, "format_refused"),
+    "pickle": (f"Bare pickles are not supported. {_EXPORT_HINT}", "unsafe_pickle"),
 }
 """Message and code for a file in a container that no format recognises."""
 
@@ -34,5 +34,7 @@ def detect_format(path: Path) -> str:
         possible = row.reads and (container == row.name or container in row.containers)
         if possible and reader(row.name).recognises(path):
             return row.name
-    text, code = _REFUSALS.get(container, ("The archive contains no model.", "unsupported_format"))
-    raise TeacherRejected(f"{text} {_EXPORT_HINT}", code=code)
+    text, code = _REFUSALS.get(
+        container, (f"The archive contains no model. {_EXPORT_HINT}", "unsupported_format")
+    )
+    raise TeacherRejected(text, code=code)

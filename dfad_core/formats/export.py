@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from dfad_core.contract.errors import ExportError
 from dfad_core.contract.formats import DEFAULT, FORMATS
-from dfad_core.formats.interface import Export, ExportTask, writer
+from dfad_core.formats.interface import Export, ExportTask, Judged, writer
 from dfad_core.formats.metadata import StudentMetadata
 from dfad_core.hooks import Between, nothing
 
@@ -34,25 +34,24 @@ def required(names: Sequence[str]) -> list[str]:
 def export(
     names: Sequence[str],
     student: nn.Module,
-    teacher: nn.Module | None,
     metadata: StudentMetadata,
-    synthetic_BCHW: Tensor,
+    calibration_BCHW: Tensor,
+    checked_BCHW: Tensor,
     *,
-    checked_images: int | None = None,
+    judged: Judged | None = None,
     failed: Callable[[str, str], None],
     between: Between = nothing,
     ready: Callable[[Export], object] = lambda _: None,
 ) -> list[Export]:
     """The student in the formats of `names` besides safetensors, which every student has already.
 
-    `synthetic_BCHW` are inputs that were not trained on: one half is for calibration, the other one, or its
-    first `checked_images`, for the check. Without a `teacher` there are no figures of agreement with it.
+    Both are inputs that were not trained on: `calibration_BCHW` set the ranges of eight bits, `checked_BCHW`
+    are for the check. `judged` predicts the accuracy of formats whose answers differ from the student's.
 
     A format that cannot be written is reported to `failed` (its name, the reason) and left out. `ready` is
     called with each format as soon as it is checked. `between` is called between two batches of images and
     while an exporter runs, and may raise Stopped.
     """
-    calibration_BCHW, checked_BCHW = synthetic_BCHW[::2], synthetic_BCHW[1::2][:checked_images]
     contents: dict[str, bytes] = {}
     exports: list[Export] = []
     for name in required(names):
@@ -62,7 +61,7 @@ def export(
             if missing := [source for source in row.needs if source not in contents]:
                 raise ExportError(f"It is made from {missing[0]}, which failed.", param=name)
             sources = {source: contents[source] for source in row.needs}
-            task = ExportTask(student, teacher, metadata, calibration_BCHW, checked_BCHW, sources, between)
+            task = ExportTask(student, metadata, calibration_BCHW, checked_BCHW, sources, between, judged)
             contents[name], figures = writer(name).write(task)
         except ExportError as error:
             failed(name, error.message)

@@ -25,6 +25,7 @@ from dfad_core.contract.transformers_config import LABELS, MODEL_TYPES, bounded
 from dfad_core.formats import state_dict
 from dfad_core.formats.archive import Folder
 from dfad_core.formats.check import TOLERANCE, require_same
+from dfad_core.formats.class_names import found_in
 from dfad_core.formats.detect import detect_format
 from dfad_core.formats.interface import ExportTask, Hints, LoadedTeacher, Source
 from dfad_core.formats.match import check_layouts, first_names
@@ -60,7 +61,7 @@ def recognises(path: Path) -> bool:
         # Without a config it may be a state dict, which `state_dict.recognises` checks.
         if not any(name.rpartition("/")[2] == CONFIG for name in names):
             return False
-    return CONFIG in Folder(path).names
+    return CONFIG in Folder(path, CONFIG).names
 
 
 def load(path: Path, hints: Hints) -> LoadedTeacher:
@@ -71,8 +72,9 @@ def load(path: Path, hints: Hints) -> LoadedTeacher:
     `corrupt_file`.
     """
     hints.refuse_architecture("A Hugging Face folder")
-    folder = Folder(path)
-    config = checked_config(_read_json(folder, CONFIG))
+    folder = Folder(path, CONFIG)
+    raw = _read_json(folder, CONFIG)
+    config = checked_config(raw)
     preprocessor = _read_json(folder, PREPROCESSOR) if PREPROCESSOR in folder.names else {}
     input = hints.input or _input(config, preprocessor)
     module = _build(config, _weights(folder, path.parent), input.shape)
@@ -86,7 +88,10 @@ def load(path: Path, hints: Hints) -> LoadedTeacher:
         notes.append(f"not read: {', '.join(unread)[:200]}")
     architecture = f"huggingface:{config['model_type']}"
     source = Source(config, module.net.state_dict())
-    return LoadedTeacher(module, architecture, {}, classes, input, notes=notes, source=source)
+    names = found_in(raw, classes)
+    return LoadedTeacher(
+        module, architecture, {}, classes, input, notes=notes, source=source, class_names=names
+    )
 
 
 def rebuild(document: Any, tensors: Mapping[str, Tensor], shape: tuple[int, int, int]) -> nn.Module:
@@ -107,6 +112,8 @@ def checked_config(raw: Mapping[str, Any]) -> dict[str, Any]:
             "Quantised folders are not supported.", code="tensor_layout", param="quantization_config"
         )
     kind = raw.get("model_type")
+    if kind is None:
+        raise _other_config(raw)
     if kind not in MODEL_TYPES:
         text = f"The model type {str(kind)[:64]} is not supported."
         raise TeacherRejected(text, code="unsupported_architecture", param="model_type")
@@ -125,6 +132,22 @@ def checked_config(raw: Mapping[str, Any]) -> dict[str, Any]:
     except ConfigError as error:
         raise TeacherRejected(error.message, code="structure_limit", param=error.param) from error
     return {**settings, "model_type": kind, "num_labels": classes}
+
+
+def _other_config(raw: Mapping[str, Any]) -> TeacherRejected:
+    """The refusal of a config.json that is not one of transformers."""
+    if "class_name" in raw:
+        text = "The archive is a Keras model. Export the network to ONNX, with tf2onnx for example."
+        return TeacherRejected(text, code="unsupported_format")
+    name = raw.get("architecture")
+    if isinstance(name, str):
+        text = (
+            f"The config.json is of timm ({name[:64]}), not of transformers. Send the folder's weights "
+            f"alone, and name their architecture: timm:{name[:64]}."
+        )
+        return TeacherRejected(text, code="unsupported_architecture", param="architecture")
+    text = "The config.json names no model type of transformers (`model_type`)."
+    return TeacherRejected(text, code="unsupported_architecture", param="model_type")
 
 
 def _build(config: Mapping[str, Any], tensors: Mapping[str, Tensor], shape: tuple[int, int, int]) -> Logits:
@@ -292,6 +315,9 @@ def _student_bytes(student: nn.Module, metadata: StudentMetadata) -> bytes:
     settings: Any = student.net.config
     config = settings.to_dict() | {"architectures": [type(student.net).__name__]}
     config.pop("_name_or_path", None)
+    if names := metadata.class_names:
+        config["id2label"] = {str(number): name for number, name in enumerate(names)}
+        config["label2id"] = {name: number for number, name in enumerate(names)}
     tensors = {n: t.detach().cpu().contiguous() for n, t in student.net.state_dict().items()}
     files = {
         CONFIG: _to_json(config),

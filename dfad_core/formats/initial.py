@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from dfad_core.contract.errors import TeacherRejected
 from dfad_core.contract.formats import FORMATS
 from dfad_core.formats.detect import detect_format
+from dfad_core.formats.fitting import strip_prefixes
 from dfad_core.formats.interface import tensor_reader
-from dfad_core.formats.match import check_layouts, strip_prefixes
+from dfad_core.formats.match import check_layouts
+from dfad_core.formats.reparametrized import multiplied_out
 
 MAX_LISTED = 20
 """Largest number of names in each list of the report."""
@@ -28,7 +30,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise TeacherRejected(text, code="unsupported_format", param="student.init_from")
     tensors, _ = tensor_reader(file_format).read_tensors(path)
     check_layouts(tensors)
-    return strip_prefixes(tensors)
+    return multiplied_out(strip_prefixes(tensors))[0]
 
 
 def begin_with(student: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dfad_core.contract.errors import ExportError, Stopped
 from dfad_core.contract.evaluation_plan import batch_size
+from dfad_core.contract.serialization import to_json
 from dfad_core.formats.check import compare
 from dfad_core.formats.interface import ExportTask
 from dfad_core.formats.onnx import INPUT, run_onnx
@@ -22,7 +23,7 @@ CALIBRATION_BATCH = 16
 
 
 def write(task: ExportTask) -> tuple[bytes, dict[str, Any]]:
-    """The student's ONNX file quantised, and its agreement with student and teacher (if there is one).
+    """The student's ONNX file quantised, its agreement with the student, and what the judge predicts for it.
 
     Raises ExportError.
     """
@@ -31,9 +32,8 @@ def write(task: ExportTask) -> tuple[bytes, dict[str, Any]]:
         run = run_onnx(content)
     # No tolerance: quantisation changes logits, and the user has to know how much.
     figures = compare(task.student.eval(), run, task.checked_BCHW, task.between).figures()
-    if task.teacher is not None:
-        comparison = compare(task.teacher.eval(), run, task.checked_BCHW, task.between)
-        figures["agreement_with_teacher"] = comparison.agreement
+    if task.judged is not None:
+        figures["prediction"] = to_json(task.judged(run))
     figures["calibration_images"] = len(task.calibration_BCHW)
     return content, figures
 

@@ -9,7 +9,7 @@ TensorReader or NetworkReader, with `writes` those of Writer. `reader` and `writ
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -19,8 +19,11 @@ from torch import Tensor, nn
 from dfad_core.contract.config import InputConfig
 from dfad_core.contract.errors import TeacherRejected
 from dfad_core.contract.formats import DEFAULT, FORMATS, Format
+from dfad_core.contract.job_result import AccuracyPrediction
 from dfad_core.formats.metadata import StudentMetadata
 from dfad_core.hooks import Between, nothing
+
+Judged = Callable[[Callable[[Tensor], Tensor]], AccuracyPrediction]
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,8 @@ class Hints:
     num_classes: int | None = None
     input: InputConfig | None = None
     args: Mapping[str, Any] | None = None
+    weights: str | None = None
+    """Which of the file's sets of weights, by its name: `ema`, `state_dict.backbone`."""
 
     def refuse_architecture(self, what: str) -> None:
         """Raise TeacherRejected (`architecture_mismatch`) where one is named, though `what` has its own."""
@@ -70,6 +75,8 @@ class LoadedTeacher:
     """What the reader left out or assumed, in sentences for the user."""
     source: Source | None = None
     """None for an architecture of the catalogue."""
+    class_names: tuple[str, ...] = ()
+    """One for each class, or none at all where the file has no names."""
 
 
 class Reader(Protocol):
@@ -112,16 +119,17 @@ class ExportTask:
 
     student: nn.Module
     """On the CPU, in eval mode."""
-    teacher: nn.Module | None
     metadata: StudentMetadata
     calibration_BCHW: Tensor
     """Synthetic inputs that set the ranges of activations."""
     checked_BCHW: Tensor
-    """Other synthetic inputs, on which the written student is compared."""
+    """Other inputs, on which the written student is compared: the judge's, where it has seen the student."""
     sources: Mapping[str, bytes]
     """The student in the formats that the row `needs`, by name."""
     between: Between = nothing
     """Called between two batches and while an exporter runs; may raise Stopped."""
+    judged: Judged | None = None
+    """The judge's prediction for a written student, by its function from images to logits."""
 
 
 @dataclass(frozen=True)

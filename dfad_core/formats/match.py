@@ -16,36 +16,22 @@ from dfad_core.contract.architectures import (
     Architecture,
     get_architecture,
 )
-from dfad_core.contract.config import MAX_CHANNELS, InputConfig
+from dfad_core.contract.config import MAX_CHANNELS
 from dfad_core.contract.errors import ConfigError, ShapeError, TeacherRejected
-from dfad_core.formats.interface import Hints, LoadedTeacher
-from dfad_core.formats.metadata import StudentMetadata
 from dfad_core.networks import build_classifier
 
-PREFIXES = ("module.", "_orig_mod.", "model.")
+COUNTERS = ("num_batches_tracked", "total_ops", "total_params")
+"""Ends of the names of tensors that count: batches, and what profilers count."""
 MAX_LISTED = 6
 MAX_SIDE = 2**31
 MAX_CLASSES = 100_000
 PLACEHOLDER_CLASSES = 10
 
 
-def strip_prefixes(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """`tensors` without the prefixes that DataParallel, torch.compile and wrappers add to every name."""
-    stripped = dict(tensors)
-    changed = True
-    while changed:
-        changed = False
-        for prefix in PREFIXES:
-            if stripped and all(name.startswith(prefix) for name in stripped):
-                stripped = {name[len(prefix) :]: tensor for name, tensor in stripped.items()}
-                changed = True
-    return stripped
-
-
 def without_bookkeeping(tensors: Mapping[str, Tensor], state: Iterable[str]) -> dict[str, Tensor]:
-    """`tensors` without batch counters that are not in `state`, which some networks lack."""
+    """`tensors` without counters that are not in `state`, which some networks lack."""
     names = set(state)
-    return {n: t for n, t in tensors.items() if n in names or not n.endswith("num_batches_tracked")}
+    return {n: t for n, t in tensors.items() if n in names or not n.endswith(COUNTERS)}
 
 
 def differences(tensors: Mapping[str, Tensor], module: nn.Module) -> list[str]:
@@ -70,14 +56,19 @@ def first_names(names: list[str]) -> str:
 
 
 @cache
-def _weights(architecture: str) -> tuple[tuple[str, int], ...]:
-    """Names and dimensions of the architecture's weights, from stem to head.
+def _state(architecture: str) -> tuple[tuple[str, int], ...]:
+    """Names and dimensions of the architecture's tensors, from stem to head.
 
     The order in a file is no help: safetensors files are sorted by name.
     """
     row = get_architecture(architecture)
     state = build_meta(architecture, PLACEHOLDER_CLASSES, row.input_shape, {}).state_dict()
-    return tuple((name, t.dim()) for name, t in state.items() if t.dim() in (2, 4))
+    return tuple((name, t.dim()) for name, t in state.items())
+
+
+def _weights(architecture: str) -> tuple[tuple[str, int], ...]:
+    """Those of the architecture's matrices and kernels."""
+    return tuple((name, dims) for name, dims in _state(architecture) if dims in (2, 4))
 
 
 def _weight(tensors: Mapping[str, Tensor], names: Iterable[str]) -> Tensor | None:
@@ -127,25 +118,37 @@ def infer_args(architecture: Architecture, tensors: Mapping[str, Tensor]) -> dic
     return {} if width == architecture.usual_width else {"width": width}
 
 
-def infer_architecture(
-    tensors: Mapping[str, Tensor], num_classes: int | None, shape: tuple[int, int, int] | None
-) -> tuple[str, dict[str, int]] | None:
-    """The one catalogue entry whose state has exactly these names and shapes, with its arguments."""
-    fitting: list[tuple[str, dict[str, int]]] = []
-    for architecture in ARCHITECTURES.values():
-        classes = num_logits(architecture, tensors, num_classes)
-        if classes is None:
-            continue
-        args = infer_args(architecture, tensors)
-        try:
-            module = build_meta(
-                architecture.name, classes, shape or default_shape(architecture, tensors), args
-            )
-        except (ShapeError, ConfigError):
-            continue
-        if not differences(tensors, module):
-            fitting.append((architecture.name, args))
-    return fitting[0] if len(fitting) == 1 else None
+def ends(architecture: Architecture) -> tuple[str, str]:
+    """Names of the architecture's first and last weight."""
+    weights = _weights(architecture.name)
+    return weights[0][0], weights[-1][0]
+
+
+def children(architecture: Architecture) -> set[str]:
+    """First parts of the names of the architecture's tensors."""
+    return {name.partition(".")[0] for name, _ in _state(architecture.name)}
+
+
+def fitting_args(
+    architecture: Architecture,
+    tensors: Mapping[str, Tensor],
+    num_classes: int | None,
+    shape: tuple[int, int, int] | None,
+    args: Mapping[str, Any] | None = None,
+) -> dict[str, Any] | None:
+    """The arguments with which the architecture's state has exactly these names and shapes; None without any.
+
+    `num_classes`, `shape` and `args` are the caller's; what is None is read from the tensors.
+    """
+    classes = num_logits(architecture, tensors, num_classes)
+    if classes is None:
+        return None
+    args = dict(args or infer_args(architecture, tensors))
+    try:
+        module = build_meta(architecture.name, classes, shape or default_shape(architecture, tensors), args)
+    except (ShapeError, ConfigError):
+        return None
+    return None if differences(tensors, module) else args
 
 
 def closest(
@@ -168,50 +171,6 @@ def closest(
             faults = "; ".join(differences(tensors, module)) or "nothing differs"
             ranked.append((shared, f"{architecture.name} ({faults})"))
     return [text for _, text in sorted(ranked, key=lambda entry: -entry[0])[:3]]
-
-
-def load_fitting(
-    tensors: Mapping[str, Tensor], hints: Hints, metadata: StudentMetadata | None, notes: list[str]
-) -> LoadedTeacher:
-    """A network of the catalogue with `tensors` as its state: the one that the caller or the file's
-    `metadata` name, or the only one that they fit.
-
-    Raises TeacherRejected: `architecture_required` where none is named and not exactly one fits, and the
-    codes of `check_layouts` and `build_with`; ConfigError for an unknown architecture.
-    """
-    check_layouts(tensors)
-    tensors = strip_prefixes(tensors)
-    architecture, args = hints.architecture, hints.args
-    num_classes, input = hints.num_classes, hints.input
-    if metadata is not None and architecture in (None, metadata.architecture):
-        architecture, args = metadata.architecture, args or metadata.args
-        num_classes, input = num_classes or metadata.num_classes, input or metadata.input
-    elif architecture is None:
-        architecture, args = _require_architecture(tensors, num_classes, input.shape if input else None)
-        notes = [*notes, f"inferred architecture {architecture}"]
-    row = get_architecture(architecture)
-    args = dict(args or infer_args(row, tensors))
-    shape = input.shape if input else default_shape(row, tensors)
-    classes = num_logits(row, tensors, num_classes)
-    module = build_with(tensors, architecture, num_classes=classes, input_shape=shape, args=args)
-    assert classes is not None, "a network that fits has a head"
-    return LoadedTeacher(module, architecture, args, classes, input or InputConfig(shape), notes=notes)
-
-
-def _require_architecture(
-    tensors: Mapping[str, Tensor], num_classes: int | None, shape: tuple[int, int, int] | None
-) -> tuple[str, dict[str, int]]:
-    """`infer_architecture`; raises TeacherRejected with the closest entries where it returns None."""
-    inferred = infer_architecture(tensors, num_classes, shape)
-    if inferred is None:
-        near = closest(tensors, num_classes, shape)
-        raise TeacherRejected(
-            "The file does not name its architecture, and its weights fit none or several of the "
-            f"catalogue; name it.{' The closest: ' if near else ''}{' '.join(near)}",
-            code="architecture_required",
-            param="architecture",
-        )
-    return inferred
 
 
 def build_meta(name: str, classes: int, shape: tuple[int, int, int], args: Mapping[str, Any]) -> nn.Module:

@@ -9,8 +9,9 @@ from typing import Any
 
 from dfad_core.contract.architectures import get_architecture
 from dfad_core.contract.config import InputConfig
+from dfad_core.formats.class_names import found_in_strings
 
-KEY = "dfad"
+KEY, LABELS = "dfad", "id2label"
 MAX_NUMBER = 100_000
 """Largest number of classes in a file's metadata; sides and channels have bounds of their own."""
 
@@ -24,10 +25,15 @@ class StudentMetadata:
     num_classes: int
     input: InputConfig
     extra: dict[str, Any] = field(default_factory=dict)
+    class_names: tuple[str, ...] = ()
+    """One for each class, or none at all."""
 
     def to_strings(self) -> dict[str, str]:
-        """As safetensors metadata, which maps text to text."""
-        return {"format": "pt", KEY: json.dumps(asdict(self), sort_keys=True)}
+        """As metadata of safetensors and ONNX, which map text to text; class names also as `id2label`."""
+        data = asdict(self)
+        names = data.pop("class_names")
+        strings = {"format": "pt", KEY: json.dumps(data, sort_keys=True)}
+        return {**strings, LABELS: json.dumps(dict(enumerate(names)))} if names else strings
 
     @classmethod
     def from_strings(cls, metadata: Mapping[str, str]) -> StudentMetadata | None:
@@ -39,8 +45,8 @@ class StudentMetadata:
             input, args = InputConfig.from_json(data["input"]), dict(data["args"])
             row = get_architecture(data["architecture"])
             row.check_args(args)
-            extra = dict(data.get("extra", {}))
-            return cls(row.name, args, _integer(data["num_classes"]), input, extra)
+            extra, classes = dict(data.get("extra", {})), _integer(data["num_classes"])
+            return cls(row.name, args, classes, input, extra, found_in_strings(metadata, classes))
         except (KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise ValueError("the metadata of this project is invalid") from error
 

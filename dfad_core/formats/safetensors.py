@@ -14,9 +14,11 @@ from torch import Tensor, nn
 from dfad_core.contract.config import InputConfig
 from dfad_core.contract.errors import TeacherRejected
 from dfad_core.contract.formats import DEFAULT, SAFETENSORS_LENGTH_BYTES
+from dfad_core.formats.class_names import found_in_strings
 from dfad_core.formats.detect import detect_format
+from dfad_core.formats.fitting import load_fitting
 from dfad_core.formats.interface import Hints, LoadedTeacher
-from dfad_core.formats.match import build_with, load_fitting
+from dfad_core.formats.match import build_with
 from dfad_core.formats.metadata import StudentMetadata
 from dfad_core.formats.whole_file import write_whole
 
@@ -48,7 +50,9 @@ def load(path: Path, hints: Hints) -> LoadedTeacher:
         metadata = StudentMetadata.from_strings(strings)
     except ValueError:
         notes.append("its dfad metadata cannot be read and is ignored")
-    return load_fitting(tensors, hints, metadata, notes)
+    teacher = load_fitting(tensors, hints, metadata, notes)
+    teacher.class_names = found_in_strings(strings, teacher.num_classes)
+    return teacher
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], list[str]]:

@@ -1,44 +1,44 @@
-"""State dicts written by torch.save: zip archives with a pickle of tensors."""
+"""State dicts written by torch.save: zip archives with a pickle of tensors, and the files of before 1.6."""
 
 from __future__ import annotations
 
-import pickle
-import struct
 import zipfile
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from dfad_core.contract.containers import ZIP
 from dfad_core.contract.errors import TeacherRejected
+from dfad_core.formats.archive import is_system_file
+from dfad_core.formats.class_names import found_in
+from dfad_core.formats.fitting import MAX_STATE_DICTS, StateDicts, load_one_of, main_name
 from dfad_core.formats.interface import Hints, LoadedTeacher
-from dfad_core.formats.match import load_fitting
+from dfad_core.formats.legacy_torch import check_legacy
+from dfad_core.formats.match import first_names
+from dfad_core.formats.pickled import read_pickled
 
 MAX_ZIP_ENTRIES = 100_000
-WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "ema", "module", "teacher", "weights")
-"""Names under which training scripts store the weights next to optimizer and epoch."""
-
-MAX_ENTRIES = 500_000
-MAX_DEPTH = 100
-
-READ_ERRORS = (
-    ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, OSError,
-    RuntimeError, TypeError, ValueError, struct.error,
-)  # fmt: skip
-"""Errors of PyTorch's reader for damaged pickles, found by damaging some."""
+MODEL_SUFFIXES = (".pt", ".pth", ".th", ".ckpt", ".bin", ".safetensors", ".onnx")
+MAX_WRAPPERS = 3
+"""Largest number of dictionaries around a state dict."""
 
 _EXPORT_HINT = "Save the weights instead: torch.save(model.state_dict(), 'teacher.pt')."
 
 
 def recognises(path: Path) -> bool:
-    """True for a zip archive that PyTorch may read; TeacherRejected for every other one.
+    """True for a file that PyTorch may read; TeacherRejected for every other one.
 
-    `corrupt_file` for entries that are damaged, duplicate, overlapping or outside of the archive,
-    `format_refused` for TorchScript and .pt2, which are code, `compressed_archive`, and
-    `unsupported_format` for an archive without a state dict.
+    The codes of `check_legacy`; for a zip archive `corrupt_file` for entries that are damaged, duplicate,
+    overlapping or outside of the archive, `format_refused` for TorchScript and .pt2, which are code,
+    `compressed_archive`, and `unsupported_format` for an archive without a state dict.
     """
+    with path.open("rb") as file:
+        zipped = file.read(len(ZIP)) == ZIP
+    if not zipped:
+        check_legacy(path)
+        return True
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
@@ -54,82 +54,77 @@ def recognises(path: Path) -> bool:
         raise TeacherRejected(f"TorchScript is code and is not run. {_EXPORT_HINT}", code="format_refused")
     if any(n == "archive_format" or n.startswith(("models/", "data/weights/")) for n in [*names, *inner]):
         raise TeacherRejected(f".pt2 files are not supported. {_EXPORT_HINT}", code="format_refused")
+    if "data.pkl" not in inner:
+        raise _no_state_dict(names)
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-        raise TeacherRejected("Compressed archives are not supported.", code="compressed_archive")
+        text = "The state dict was packed again, with compression. Send the file as torch.save wrote it."
+        raise TeacherRejected(text, code="compressed_archive")
     if sum(entry.file_size for entry in entries) > path.stat().st_size:
         raise TeacherRejected("The archive's entries overlap.", code="corrupt_file")
-    if "data.pkl" not in inner:
-        raise TeacherRejected("The zip archive contains no PyTorch state dict.", code="unsupported_format")
     return True
 
 
-def load(path: Path, hints: Hints) -> LoadedTeacher:
-    """A network of the catalogue that the tensors fit.
+def _no_state_dict(names: Sequence[str]) -> TeacherRejected:
+    paths = [PurePosixPath(name) for name in names]
+    models = [path.name for path in paths if path.suffix in MODEL_SUFFIXES and not is_system_file(path)]
+    if models:
+        text = f"The zip archive contains {first_names(models)}. Unpack it, and send the model's file alone."
+    else:
+        text = "The zip archive contains no PyTorch state dict, and no folder with a config.json."
+    return TeacherRejected(text, code="unsupported_format")
 
-    Raises TeacherRejected: the codes of `read_tensors` and `load_fitting`.
+
+def load(path: Path, hints: Hints) -> LoadedTeacher:
+    """A network of the catalogue that some of the tensors fit.
+
+    Raises TeacherRejected: the codes of `read_pickled` and `load_one_of`, and `unsupported_format`.
     """
-    tensors, notes = read_tensors(path)
-    return load_fitting(tensors, hints, None, notes)
+    loaded = read_pickled(path)
+    state_dicts, notes = _state_dicts(loaded)
+    teacher = load_one_of(state_dicts, hints, notes)
+    teacher.class_names = found_in(loaded, teacher.num_classes)
+    return teacher
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], list[str]]:
     """The tensors of the file and notes on what was left out. Code in the pickle is never run.
 
     `path` must be one that `recognises` accepted: of other archives torch.load reads more than tensors.
-    Raises TeacherRejected: `unsafe_pickle`, `corrupt_file`, `structure_limit`, `unsupported_format`.
+    Raises TeacherRejected: the codes of `read_pickled`, and `unsupported_format`.
     """
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if "Weights only load failed" in str(error) or "Unsupported" in str(error):
-            raise TeacherRejected(
-                "The file contains more than tensors: loading it could run code. "
-                "Save the weights alone: torch.save(model.state_dict(), 'teacher.pt').",
-                code="unsafe_pickle",
-            ) from error
-        raise TeacherRejected("The file's pickle is damaged.", code="corrupt_file") from error
-    except READ_ERRORS as error:
-        raise TeacherRejected("The file is damaged or incomplete.", code="corrupt_file") from error
-    _check_structure(loaded)
-    return _unwrap(loaded)
+    state_dicts, notes = _state_dicts(read_pickled(path))
+    return dict(state_dicts[main_name(state_dicts)]), notes
 
 
-def _check_structure(loaded: Any) -> None:
-    """Raise TeacherRejected (`structure_limit`) for more values than a walk can visit.
-
-    A pickle of a few hundred bytes can nest sixty lists that each contain the next one twice.
-    """
-    visited, waiting = 0, [(loaded, 0)]
-    while waiting:
-        value, depth = waiting.pop()
-        visited += 1
-        if visited > MAX_ENTRIES or depth > MAX_DEPTH:
-            raise TeacherRejected(
-                "The file contains too many or too deeply nested values.", code="structure_limit"
-            )
-        if isinstance(value, Mapping):
-            waiting += [(part, depth + 1) for pair in value.items() for part in pair]
-        elif isinstance(value, list | tuple | set | frozenset):
-            waiting += [(part, depth + 1) for part in value]
-
-
-def _unwrap(loaded: Any) -> tuple[dict[str, Tensor], list[str]]:
-    notes: list[str] = []
-    for _ in range(3):
-        if not isinstance(loaded, dict):
-            break
-        wrapper = next((w for w in WRAPPERS if isinstance(loaded.get(w), dict)), None)
-        if wrapper is None:
-            break
-        others = sorted(str(k) for k in loaded if k != wrapper)
-        notes.append(f"read the weights under {wrapper!r}" + (f", left out {others[:8]}" if others else ""))
-        loaded = loaded[wrapper]
-    if not isinstance(loaded, dict):
+def _state_dicts(loaded: Any) -> tuple[StateDicts, list[str]]:
+    """Every dictionary of tensors in a file by its keys, as in `trainer.ema`, and notes on the rest."""
+    if not isinstance(loaded, Mapping | list | tuple):
         raise TeacherRejected("The file contains no state dict.", code="unsupported_format")
-    tensors = {str(k): v for k, v in loaded.items() if isinstance(v, Tensor)}
-    others = sorted(str(k) for k, v in loaded.items() if not isinstance(v, Tensor))
-    if not tensors:
-        raise TeacherRejected("The file's state dict contains no tensor.", code="unsupported_format")
-    if others:
-        notes.append(f"left out entries that are no tensors: {others[:8]}")
-    return tensors, notes
+    found: dict[str, dict[str, Tensor]] = {}
+    for place, name, tensor in _named_tensors(loaded, "", 0):
+        found.setdefault(place, {})[name] = tensor
+        if len(found) > MAX_STATE_DICTS:
+            text = f"The file contains more than {MAX_STATE_DICTS} dictionaries of tensors."
+            raise TeacherRejected(text, code="structure_limit")
+    if not found:
+        raise TeacherRejected("The file contains no state dict with a tensor.", code="unsupported_format")
+    tops = {place.partition(".")[0] for place in found}
+    others = [key for key, value in _items(loaded) if key not in tops and not isinstance(value, Tensor)]
+    return found, [f"left out entries that are no weights: {first_names(sorted(others))}"] if others else []
+
+
+def _named_tensors(value: Any, place: str, depth: int) -> Iterator[tuple[str, str, Tensor]]:
+    """Key of the dictionary, name and tensor. A dictionary by number is an optimizer's, and left out."""
+    for key, part in _items(value):
+        if isinstance(part, Tensor):
+            yield place, key, part
+        elif depth < MAX_WRAPPERS:
+            yield from _named_tensors(part, f"{place}.{key}" if place else key, depth + 1)
+
+
+def _items(value: Any) -> list[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        return [(key, part) for key, part in value.items() if isinstance(key, str)]
+    if isinstance(value, list | tuple):
+        return [(str(number), part) for number, part in enumerate(value) if isinstance(part, Mapping)]
+    return []

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from dfad_core.contract.config import InputConfig
-from dfad_core.contract.errors import OneLogitRejected
+from dfad_core.contract.errors import OneLogitRejected, TeacherRejected
+from dfad_core.contract.formats import FORMATS
 from dfad_core.formats.detect import detect_format
 from dfad_core.formats.interface import Hints, LoadedTeacher, reader
 
@@ -19,16 +20,21 @@ def load_teacher(
     num_classes: int | None = None,
     input: InputConfig | None = None,
     args: Mapping[str, Any] | None = None,
+    weights: str | None = None,
 ) -> LoadedTeacher:
     """Read the teacher at `path`; the caller's arguments take precedence over the file's metadata.
 
-    Without an architecture, the names and shapes of the tensors are compared with the catalogue. Raises
-    TeacherRejected with a code for each kind of fault, among them `architecture_required` if nothing fits and
-    `one_logit` for a network with one logit; ConfigError for an unknown architecture.
+    Without an architecture, the names and shapes of the tensors are compared with the catalogue. `weights`
+    names one of several sets of tensors in the file, such as `ema`. Raises TeacherRejected with a code for
+    each kind of fault, among them `architecture_required` if nothing fits, `weights_required` if several sets
+    of tensors do and `one_logit` for a network with one logit; ConfigError for an unknown architecture.
     """
     path = Path(path)
     file_format = detect_format(path)
-    teacher = reader(file_format).load(path, Hints(architecture, num_classes, input, args))
+    if weights is not None and not FORMATS[file_format].tensors_only:
+        text = "The file has one set of weights; leave `weights` out."
+        raise TeacherRejected(text, code="weights_unknown", param="weights")
+    teacher = reader(file_format).load(path, Hints(architecture, num_classes, input, args, weights))
     teacher.file_format = file_format
     # Here and not in each format.
     if teacher.num_classes < 2:

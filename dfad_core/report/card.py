@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dfad_core.contract.job_result import Evaluation, JobResult
-from dfad_core.evaluation import proof
+from dfad_core.contract.job_result import JobResult
 from dfad_core.report.curves import curves_svg
 
 TEMPLATE = "card.html.j2"
@@ -25,21 +24,15 @@ def render_report(
     earlier_png: Sequence[tuple[int, bytes]] = (),
     settings: Mapping[str, Any] | None = None,
     title: str,
-    proven: Mapping[str, Mapping[str, float]] | None = None,
 ) -> str:
     """The page. Names in `result` are untrusted text and are escaped.
 
     `earlier_png` are earlier pictures with their steps; `settings` is the job's resolved spec. The page loads
     nothing from another host. It shows accuracy only where `result.accuracy` has any, with the data that it
-    was measured on. Where `result.usable` is False, the page begins with `result.unusable_reason` and has no
-    figure of agreement with the teacher. It shows only figures of fidelity that followed accuracy
-    (`evaluation.proof`), with how closely they did; `proven` replaces the committed ones.
+    was measured on, and predicted accuracy as a prediction, with its interval. Where `result.usable` is
+    False, the page begins with `result.unusable_reason`, and no curve shows agreement.
     """
     usable = result.usable is not False
-    trusted = proof.proven() if proven is None else proven
-    fidelity = {
-        name: value for name, value in result.fidelity.items() if name in trusted and value is not None
-    }
     from jinja2 import Environment, FileSystemLoader
 
     environment = Environment(
@@ -49,11 +42,7 @@ def render_report(
         title=title,
         result=result,
         usable=usable,
-        fidelity=fidelity,
-        evaluation=_evaluation(result.evaluation),
         batches=list(result.teacher.latency_milliseconds or ("1", "64")),
-        proven=trusted,
-        threshold=proof.THRESHOLD,
         curves=curves_svg(history if usable else [_without_agreement(entry) for entry in history]),
         samples=_embedded(samples_png) if samples_png else None,
         earlier=[(step, _embedded(picture)) for step, picture in earlier_png],
@@ -64,17 +53,6 @@ def render_report(
 
 def _without_agreement(entry: Mapping[str, float]) -> dict[str, float]:
     return {name: value for name, value in entry.items() if name != "agreement"}
-
-
-def _evaluation(evaluation: Evaluation | None) -> str:
-    """The basis of the figures of fidelity, in words."""
-    if evaluation is None:
-        return ""
-    duration = f"{evaluation.seconds:.1f} s"
-    if evaluation.complete:
-        return f"{evaluation.images:,} images of each source, in {duration}"
-    by_source = ", ".join(f"{images:,} of {name}" for name, images in evaluation.measured.items()) or "none"
-    return f"fewer images than planned ({evaluation.images:,} of each source): {by_source}, in {duration}"
 
 
 def _embedded(picture: bytes) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import platform
 import resource
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from dfad_core.contract.errors import DivergedError, Stopped
 from dfad_core.contract.evaluation_plan import images_within
 from dfad_core.contract.formats import DEFAULT, EXPORTS, FORMATS
 from dfad_core.contract.job_result import (
+    AccuracyPrediction,
     ChosenStudent,
     Evaluation,
     ExportResult,
@@ -29,10 +30,13 @@ from dfad_core.contract.job_result import (
     Training,
 )
 from dfad_core.contract.serialization import from_json
+from dfad_core.evaluation.fidelity import compared
+from dfad_core.evaluation.judge import UNMEASURED, UNTRAINED, predicted, unpredicted
+from dfad_core.evaluation.judge_images import student_batch
 from dfad_core.evaluation.measure import Measurements, Subjects, measure
-from dfad_core.evaluation.proof import proven
 from dfad_core.formats import LoadedTeacher
 from dfad_core.formats.export import Export, export
+from dfad_core.formats.interface import Judged
 from dfad_core.formats.labelled import Labelled
 from dfad_core.formats.metadata import StudentMetadata
 from dfad_core.formats.safetensors import student_bytes
@@ -104,6 +108,7 @@ def student_metadata(trained: TrainedStudent) -> StudentMetadata:
             "seed": trained.config.seed,
             "partial": trained.stopped,
         },
+        trained.teacher.class_names,
     )
 
 
@@ -140,7 +145,8 @@ def outcome(trained: TrainedStudent, spec: Mapping[str, Any], hooks: Hooks) -> O
             device = resolve(trained.config).device
             synthetic_BCHW = measure(subjects, measurements, hooks, device, obeys=not stopped)
             hooks.phase("exporting")
-            exports.make(spec["exports"], synthetic_BCHW)
+            usable = measurements.usability is None or measurements.usability.usable
+            exports.make(spec["exports"], synthetic_BCHW, usable=usable)
     except Stopped:
         stopped = True
     result = _with_measurements(student_result(trained), measurements)
@@ -151,14 +157,18 @@ def outcome(trained: TrainedStudent, spec: Mapping[str, Any], hooks: Hooks) -> O
 
 def _with_measurements(result: JobResult, measurements: Measurements) -> JobResult:
     teacher, student = (measurements.latency_milliseconds.get(role) for role in ("teacher", "student"))
+    usability, prediction = measurements.usability, result.prediction
+    if usability is not None and usability.reason is not None:
+        prediction = unpredicted(usability.reason)
     return dataclasses.replace(
         result,
+        prediction=prediction,
         teacher=dataclasses.replace(result.teacher, latency_milliseconds=teacher),
         student=dataclasses.replace(result.student, latency_milliseconds=student),
         accuracy=measurements.accuracy,
         class_histogram=measurements.class_histogram,
-        usable=None if measurements.usability is None else measurements.usability.usable,
-        unusable_reason=None if measurements.usability is None else measurements.usability.reason,
+        usable=None if usability is None else usability.usable,
+        unusable_reason=None if usability is None else usability.reason,
     )
 
 
@@ -170,8 +180,11 @@ class _Exports:
         self.files: list[OutputFile] = []
         self.results: dict[str, ExportResult] = {}
 
-    def make(self, exports: Sequence[str], synthetic_BCHW: Tensor) -> None:
-        """Export the formats. Raises Stopped; formats that are finished by then remain."""
+    def make(self, exports: Sequence[str], synthetic_BCHW: Tensor, *, usable: bool) -> None:
+        """Export the formats; nothing is predicted for a student that is not usable.
+
+        Raises Stopped; formats that are finished by then remain.
+        """
         trained = self._trained
         names = [name for name in exports if name in EXPORTS]
         pace = Pace(
@@ -195,18 +208,39 @@ class _Exports:
             pace(1)
 
         pace()
-        macs = trained.costs["student"].macs + trained.costs["teacher"].macs
         export(
             names,
             trained.student.cpu(),
-            trained.teacher.module.cpu(),
             student_metadata(trained),
-            synthetic_BCHW,
-            checked_images=images_within(macs, len(synthetic_BCHW)),
+            synthetic_BCHW[::2],
+            self._checked_images(synthetic_BCHW[1::2]),
+            judged=self._judged(pace) if usable and trained.training.judge_sets else None,
             failed=failed,
             between=pace,
             ready=ready,
         )
+
+    def _checked_images(self, others_BCHW: Tensor) -> Tensor:
+        """The judge's images, evenly from all sources, as many as the student's cost allows.
+
+        `others_BCHW` where there are none, as after a stop.
+        """
+        sets = self._trained.training.judge_sets.values()
+        images_BCHW = torch.cat([asked.images_BCHW for asked in sets]) if sets else others_BCHW
+        count = images_within(self._trained.costs["student"].macs, len(images_BCHW))
+        return images_BCHW[torch.linspace(0, len(images_BCHW) - 1, count).long()]
+
+    def _judged(self, pace: Pace) -> Judged:
+        """The judge, for an export on the images that the student was judged by."""
+        trained = self._trained
+        training, shape = trained.training, trained.teacher.input.shape
+        most = student_batch(trained.student, shape)
+
+        def judged(run: Callable[[Tensor], Tensor]) -> AccuracyPrediction:
+            figures = compared(run, training.judge_sets, lambda _: pace(), most=most)
+            return predicted(figures, shape, trained.teacher.num_classes, training.evaluation["images"])
+
+        return judged
 
 
 def student_result(trained: TrainedStudent) -> JobResult:
@@ -220,7 +254,7 @@ def student_result(trained: TrainedStudent) -> JobResult:
         compression=round(costs["teacher"].parameters / costs["student"].parameters, 3),
         training=_training(trained),
         fidelity=training.fidelity,
-        fidelity_proof=proven(),
+        prediction=training.prediction or unpredicted(UNTRAINED if trained.stopped else UNMEASURED),
         evaluation=from_json(Evaluation, training.evaluation) if training.evaluation else None,
         student_chosen=trained.chosen,
         student_init=trained.initial,

@@ -13,7 +13,8 @@ from dfad_core.contract.evaluation_plan import EvaluationBudget, bound_seconds, 
 from dfad_core.data import PoolImages
 from dfad_core.data.random_streams import evaluation_seed
 from dfad_core.evaluation.fidelity import Fidelity, measure_fidelity
-from dfad_core.evaluation.suite import held_out_images, makers
+from dfad_core.evaluation.held_out import held_out_images
+from dfad_core.evaluation.judge import UNMEASURED, predicted, unpredicted
 from dfad_core.hooks import Hooks, Pace
 from dfad_core.training.run_state import RunState
 
@@ -46,38 +47,41 @@ def _trained_source(run: RunState) -> tuple[nn.Module | None, int]:
 
 
 def evaluate(run: RunState, hooks: Hooks, result: DistillResult, budget: EvaluationBudget) -> None:
-    """Add fidelity and held-out images to the result, as far as the time limit or a stop allows."""
+    """Add prediction and held-out images to the result, as far as the time limit or a stop allows."""
     shape, seed = run.config.input.shape, evaluation_seed(run.config.seed)
     generator, latent_dim = _trained_source(run)
     plan, bound = budget.plan(result.steps), bound_seconds(result.seconds)
-    sources = makers(shape, seed, run.runtime.device, generator, latent_dim, pixels=run.pixels)
     a_round = result.seconds / max(1, result.steps)
     pace = Pace(
         hooks,
         "evaluating",
-        total=plan.passes(len(sources)),
+        total=plan.passes,
         bound_seconds=bound,
         expected_seconds=budget.fidelity_seconds(result.steps, a_round),
         later_seconds=budget.other_seconds(a_round) + hooks.later_seconds,
     )
-    fidelity = Fidelity(complete=False)
+    fidelity, stop = Fidelity(complete=False), False
     try:
         fidelity = measure_fidelity(
             run.teacher,
             run.student,
-            sources,
             shape=shape,
-            seed=seed,
+            pixels=run.pixels,
             num_images=plan.images,
-            path_images=plan.path_images,
             pace=pace,
         )
     except Stopped as stopped:
         logger.info("evaluation is left out: %s", stopped.message)
+        stop = True
     result.fidelity = fidelity.figures
+    result.judge_sets = fidelity.sets
+    if fidelity.complete:
+        result.prediction = predicted(fidelity.figures, shape, run.config.num_classes, plan.images)
+    else:
+        result.prediction = unpredicted(UNMEASURED if stop else _too_late(bound))
     result.evaluation = {
         "images": plan.images,
-        "measured": fidelity.images,
+        "measured": {source: len(asked.images_BCHW) for source, asked in fidelity.sets.items()},
         "seconds": round(pace.seconds, 1),
         "bound_seconds": round(bound, 1),
         "complete": fidelity.complete,
@@ -87,3 +91,7 @@ def evaluate(run: RunState, hooks: Hooks, result: DistillResult, budget: Evaluat
             result.synthetic_BCHW = held_out_images(
                 shape, seed, generator, latent_dim, between=pace, pixels=run.pixels
             )
+
+
+def _too_late(bound: float) -> str:
+    return f"The evaluation was ended after {bound:,.0f} s, before the judge had seen all of its images."

@@ -150,3 +150,9 @@ def test_a_row_of_step_times() -> None:
 
 def test_no_results_yet(tmp_path: Path) -> None:
     assert read(tmp_path / "none.jsonl") == []
+
+
+def test_without_a_calibration_the_page_says_so() -> None:
+    title, text = table.judge_section([])
+    assert title == "Accuracy predicted for new teachers, without data"
+    assert "no job has a prediction" in text

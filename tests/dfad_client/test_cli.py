@@ -13,11 +13,21 @@ RESULT = {
     "teacher": {"architecture": "lenet5", "parameters": 61706},
     "student": {"architecture": "lenet5_half", "parameters": 15738},
     "compression": 3.92,
-    "fidelity": {"agreement_noise": 0.91, "divergence_noise": 0.2, "agreement_generator": 0.99},
-    "fidelity_proof": {"agreement_noise": {"digits": 0.9}},
+    "fidelity": {"agreement_drawn": 0.61, "divergence_drawn": 0.2},
+    "prediction": {
+        "relative_accuracy": 0.91,
+        "low": 0.86,
+        "high": 0.95,
+        "level": 0.9,
+        "coverage": 0.9,
+        "jobs": 208,
+        "teachers": 13,
+        "images": 2304,
+        "reason": None,
+    },
     "evaluation": {
         "images": 64,
-        "measured": {"noise": 64, "generator": 64},
+        "measured": {"drawn": 64, "chosen": 32},
         "seconds": 41.2,
         "bound_seconds": 60.0,
         "complete": True,
@@ -34,10 +44,11 @@ def sent_spec(request: httpx2.Request) -> Any:
 
 def test_submit_prints_the_id_alone(run: Any, server: Any, fake: Any) -> None:
     server.on("POST", "/jobs", httpx2.Response(201, json=fake.job()))
-    done = run("submit", "t.pt", "--architecture", "lenet5", "--student", "lenet5_half")
+    teacher = {"architecture": "lenet5", "weights": "ema"}
+    done = run("submit", "t.pt", "--architecture", "lenet5", "--weights", "ema", "--student", "lenet5_half")
     assert (done.exit_code, done.stdout) == (0, "job_1\n")
     assert "dfad watch job_1" in done.stderr
-    spec = {"teacher": {"architecture": "lenet5"}, "student": {"architecture": "lenet5_half"}}
+    spec = {"teacher": teacher, "student": {"architecture": "lenet5_half"}}
     assert sent_spec(server.requests[0]) == spec
 
 
@@ -77,7 +88,7 @@ def test_options_win_over_the_file(run: Any, server: Any, fake: Any, tmp_path: P
     ("arguments", "said"),
     [
         (["submit", "absent.pt", "--student", "mlp8"], "no file absent.pt"),
-        (["submit", ".", "--student", "mlp8"], "no file"),
+        (["submit", ".", "--student", "mlp8"], "no config.json"),
         (["submit", "t.pt"], "--student"),
         (["submit", "t.pt", "--spec", "absent.json"], "absent.json"),
         (["submit", "t.pt", "--spec", "t.pt"], "not JSON"),
@@ -137,7 +148,7 @@ def test_submit_and_wait(run: Any, server: Any, fake: Any, end: str, code: int) 
         assert "diverged: The loss is NaN." in done.stdout
     if end == "succeeded":
         assert "15,738 parameters" in done.stdout
-        assert "91.0% of noise" in done.stdout
+        assert "91.0% of the teacher's accuracy" in done.stdout
         assert "not measured" in done.stdout
     quiet = run("submit", "t.pt", "--student", "lenet5_half", "--wait", "--json")
     assert quiet.exit_code == code

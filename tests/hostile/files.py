@@ -10,10 +10,12 @@ import struct
 import tarfile
 import warnings
 import zipfile
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import save
 from torch import Tensor, nn
@@ -118,9 +120,192 @@ def numpy_objects(folder: Path) -> bytes:
     return with_pickle(pickle.dumps({"w": range(3), "f": print}))
 
 
-@case("format_refused")
+class NoScalar:
+    """Of numpy's own making it would be a pointer to anywhere."""
+
+    def __reduce__(self) -> Any:
+        return np.float64(0).__reduce__()[0], (np.dtype("O"), bytes(8))
+
+
+@case("ready")
+def a_number_that_is_a_pointer(folder: Path) -> bytes:
+    return saved({"state_dict": state(), "best": NoScalar()})
+
+
+@case("ready")
 def a_file_of_old_torch(folder: Path) -> bytes:
     return saved(state(), _use_new_zipfile_serialization=False)
+
+
+class Persistent:
+    """Pickled as a persistent id."""
+
+    def __init__(self, *parts: Any) -> None:
+        self.parts = parts
+
+
+class OldTensor:
+    """Pickled as a tensor of two numbers."""
+
+    def __init__(self, *storage: Any) -> None:
+        self.storage = Persistent(*storage)
+
+    def __reduce__(self) -> Any:
+        return torch._utils._rebuild_tensor_v2, (self.storage, 0, (2,), (1,), False, OrderedDict())
+
+
+class OldPickler(pickle.Pickler):
+    """As torch.save had it before 1.6."""
+
+    def persistent_id(self, value: Any) -> Any:
+        return value.parts if isinstance(value, Persistent) else None
+
+
+def old_storage(key: str = "0", elements: int = 2, view: Any = None) -> tuple[Any, ...]:
+    return "storage", torch.FloatStorage, key, "cpu", elements, view
+
+
+def old_file(
+    value: Any, keys: Any = ("0",), elements: bytes = struct.pack("<q2f", 2, 1.0, 2.0), machine: Any = None
+) -> bytes:
+    """A file of old torch.save with the pickle `value`, or a pickle of it, and storages called `keys`."""
+    buffer = io.BytesIO()
+    if isinstance(value, bytes):
+        buffer.write(value)
+    else:
+        OldPickler(buffer, 2).dump(value)
+    before = b"".join(pickle.dumps(part, 2) for part in (0x1950A86A20F9469CFC6C, 1001, machine))
+    return (
+        before + buffer.getvalue() + pickle.dumps(list(keys) if type(keys) is tuple else keys, 2) + elements
+    )
+
+
+@case("architecture_mismatch")
+def an_old_file_of_one_tensor(folder: Path) -> bytes:
+    return old_file({"w": OldTensor(*old_storage())})
+
+
+@case("unsafe_pickle")
+def an_old_file_that_makes_a_folder(folder: Path) -> bytes:
+    return saved({"w": Trap()}, _use_new_zipfile_serialization=False)
+
+
+@case("unsafe_pickle")
+def an_old_file_of_a_machine_that_makes_a_folder(folder: Path) -> bytes:
+    return old_file({"w": OldTensor(*old_storage())}, machine=Trap())
+
+
+@case("corrupt_file")
+def an_old_file_whose_keys_make_a_folder(folder: Path) -> bytes:
+    return old_file({"w": OldTensor(*old_storage())}, keys=Trap())
+
+
+@case("unsafe_pickle")
+def an_old_file_of_a_whole_network(folder: Path) -> bytes:
+    return saved(nn.Linear(2, 2), _use_new_zipfile_serialization=False)
+
+
+@case("unsafe_pickle")
+def an_old_file_that_names_a_class(folder: Path) -> bytes:
+    return old_file({"w": Persistent("module", nn.Linear, "linear.py", "import os")})
+
+
+@case("corrupt_file")
+def an_old_storage_of_terabytes(folder: Path) -> bytes:
+    return old_file({"w": OldTensor(*old_storage(elements=2**40))}, elements=struct.pack("<q", 2**40))
+
+
+@case("corrupt_file")
+def an_old_storage_of_less_than_nothing(folder: Path) -> bytes:
+    return old_file({"w": OldTensor(*old_storage(elements=-2))}, elements=struct.pack("<q", -2))
+
+
+@case("corrupt_file")
+def an_old_storage_as_the_memory_was(folder: Path) -> bytes:
+    return old_file({"w": OldTensor(*old_storage())}, keys=(), elements=b"")
+
+
+@case("corrupt_file")
+def an_old_storage_that_nothing_uses(folder: Path) -> bytes:
+    return old_file({"w": 1})
+
+
+@case("corrupt_file")
+def an_old_storage_twice(folder: Path) -> bytes:
+    two = struct.pack("<q2f", 2, 1.0, 2.0) * 2
+    return old_file({"w": OldTensor(*old_storage())}, keys=("0", "0"), elements=two)
+
+
+@case("corrupt_file")
+def an_old_storage_of_two_sizes(folder: Path) -> bytes:
+    return old_file([OldTensor(*old_storage()), OldTensor(*old_storage(elements=9))])
+
+
+@case("corrupt_file")
+def an_old_storage_that_lies_of_its_size(folder: Path) -> bytes:
+    return old_file({"w": OldTensor(*old_storage())}, elements=struct.pack("<q2f", 3, 1.0, 2.0))
+
+
+@case("corrupt_file")
+def an_old_storage_of_no_class(folder: Path) -> bytes:
+    return old_file({"w": OldTensor("storage", OrderedDict, "0", "cpu", 2, None)})
+
+
+@case("tensor_layout")
+def an_old_part_of_a_storage(folder: Path) -> bytes:
+    return old_file({"w": OldTensor(*old_storage(view=("1", 2**40, 2)))})
+
+
+@case("corrupt_file")
+def an_old_file_with_more_behind(folder: Path) -> bytes:
+    return old_file({"w": OldTensor(*old_storage())}) + saved(state())
+
+
+@case("corrupt_file")
+def half_an_old_file(folder: Path) -> bytes:
+    content = saved(state(), _use_new_zipfile_serialization=False)
+    return content[: len(content) // 2]
+
+
+@case("structure_limit")
+def an_old_memo_bomb(folder: Path) -> bytes:
+    doubled = b"".join(b"](h%ch%ceq%c" % (n, n, n + 1) for n in range(60))
+    return old_file(b"\x80\x02]q\x00" + doubled + b".", keys=(), elements=b"")
+
+
+@case("structure_limit")
+def a_deep_old_pickle(folder: Path) -> bytes:
+    return old_file(b"\x80\x02" + b"]" * 200_000 + b"a" * 199_999 + b".", keys=(), elements=b"")
+
+
+@case("structure_limit")
+def an_old_pickle_of_many_classes(folder: Path) -> bytes:
+    names = b"".join(b"cm%d\nc\n0" % number for number in range(5000))
+    return old_file(b"\x80\x02" + names + b"N.", keys=(), elements=b"")
+
+
+@case("tensor_layout")
+def an_old_file_of_one_value_for_all(folder: Path) -> bytes:
+    changed = {**state(), "linear.weight": torch.zeros(1).expand(10, 16)}
+    return saved(changed, _use_new_zipfile_serialization=False)
+
+
+@case("nonfinite_weights")
+def an_old_file_of_no_numbers(folder: Path) -> bytes:
+    changed = {n: t.float() / 0 if n == "linear.bias" else t for n, t in state().items()}
+    return saved(changed, _use_new_zipfile_serialization=False)
+
+
+@case("unsupported_parametrization")
+def factors_that_do_not_fit(folder: Path) -> bytes:
+    weight = state()["conv1.weight"]
+    return saved({**state(), "conv1.weight_g": torch.ones(10**6, 1, 1, 1), "conv1.weight_v": weight})
+
+
+@case("architecture_mismatch")
+def a_name_before_everything(folder: Path) -> bytes:
+    ends = ("conv1.weight", "linear.weight")
+    return save({f"{number}.{end}": torch.zeros(1, 1) for number in range(3000) for end in ends})
 
 
 @case("format_refused")

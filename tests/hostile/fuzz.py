@@ -33,6 +33,7 @@ def seeds() -> list[tuple[str, bytes, dict[str, Any]]]:
     return [
         ("safetensors", files.save(state), named),
         ("state dict", files.saved(state), named),
+        ("old", files.saved(state, _use_new_zipfile_serialization=False), named),
         ("wrapped", files.saved({"state_dict": state, "epoch": 3}), named),
         ("onnx", files.a_sound_graph(), {}),
         ("folder", files.a_sound_folder(), {}),

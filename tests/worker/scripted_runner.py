@@ -148,7 +148,7 @@ def evaluate_until_told(channel, listener, resumed):
     while listener.reason is None:
         channel.send("alive")
         time.sleep(0.02)
-    channel.send("stopped", {"result": result(STEPS, fidelity={"agreement_noise": 0.5})})
+    channel.send("stopped", {"result": result(STEPS, fidelity={"agreement_drawn": 0.5})})
 
 
 def evaluate(channel, listener, resumed):

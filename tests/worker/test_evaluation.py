@@ -133,7 +133,7 @@ def test_a_cancel_is_obeyed_in_evaluation_and_keeps_the_student(scripted, attemp
     ask(job_id, "cancel")
     assert ended() == "cancelled"
     row = kept(job_id)
-    assert row.result == {**KNOWN, "fidelity": {"agreement_noise": 0.5}}
+    assert row.result == {**KNOWN, "fidelity": {"agreement_drawn": 0.5}}
 
 
 def test_a_cancel_of_an_evaluation_that_hangs_keeps_the_student(scripted, attempt, stored_jobs, kept):

@@ -15,8 +15,8 @@
     id("teacher").replaceChildren();
     try {
       const upload = await send(blob, (text, percent) => { told.textContent = text; sent.value = percent; });
-      const architecture = id("architecture").value.trim();
-      const teacher = await post("/teachers", { upload_id: upload.id, ...(architecture ? { architecture } : {}) });
+      const said = ["architecture", "weights"].map((name) => [name, id(name).value.trim()]).filter(([, value]) => value);
+      const teacher = await post("/teachers", { upload_id: upload.id, ...Object.fromEntries(said) });
       told.textContent = `Uploaded ${blob.name}, SHA-256 ${upload.sha256}.`;
       sent.value = 100;
       history.replaceState(null, "", `/ui/new?teacher=${teacher.id}`);

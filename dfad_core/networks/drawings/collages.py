@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -45,6 +46,7 @@ class Collages(DrawnImages):
     """
 
     latent_dim = 1
+    families: ClassVar[tuple[tuple[Family, float], ...]] = FAMILIES
 
     def __init__(self, shape: tuple[int, int, int], pixels: PixelRange | None = None) -> None:
         super().__init__(shape, pixels)
@@ -95,10 +97,10 @@ class Collages(DrawnImages):
 
     def _singles(self, count: int, stream: torch.Generator) -> Tensor:
         """(count, C, H, W) in [0, 1], each of one family."""
-        shares = torch.tensor([share for _, share in FAMILIES], device=stream.device)
+        shares = torch.tensor([share for _, share in self.families], device=stream.device)
         chosen_B = torch.multinomial(shares, count, replacement=True, generator=stream)
         images = torch.empty(count, self.channels, self.height, self.width, device=stream.device)
-        for number, (family, _) in enumerate(FAMILIES):
+        for number, (family, _) in enumerate(self.families):
             rows = (chosen_B == number).nonzero().flatten()
             if len(rows) > 0:
                 images[rows] = family(Canvas(len(rows), self.channels, self.height, self.width, stream))

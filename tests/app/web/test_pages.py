@@ -116,31 +116,61 @@ def test_an_evaluation_is_counted_and_a_student_without_figures_is_shown(
 
 
 @pytest.mark.parametrize(
-    ("evaluation", "text"),
+    ("changes", "on_page", "in_list"),
     [
-        ({"complete": True}, "Measured on 64 images of each source, in 41 s."),
         (
-            {"measured": {"noise": 8, "procedural": 0}, "seconds": 61.0},
-            "Measured on 8 of 128 images, in 1 min 1 s: its time, 1 min 0 s, was over.",
+            {},
+            "<strong>91.4 %</strong> of the teacher's accuracy, predicted; 90 % interval 86.0 % to 95.2 %",
+            "91.4 %",
         ),
-        ({}, "Measured on none, in 41 s: it was stopped."),
+        (
+            {"relative_accuracy": None, "reason": "Too <large>."},
+            "No accuracy is predicted. Too &lt;large&gt;.",
+            "–",
+        ),
     ],
 )
-def test_a_result_says_what_its_figures_rest_on(
-    client: TestClient, submit: Submit, evaluation: dict[str, Any], text: str
+def test_a_prediction_or_the_reason_why_there_is_none(
+    client: TestClient, submit: Submit, changes: dict[str, Any], on_page: str, in_list: str
 ) -> None:
     from app.db import session_scope
     from app.jobs import lifecycle
 
     job_id = submit().json()["id"]
-    about = {"images": 64, "measured": {}, "seconds": 41.0, "bound_seconds": 60.0, "complete": False}
+    judged = {
+        "relative_accuracy": 0.914,
+        "low": 0.86,
+        "high": 0.952,
+        "level": 0.9,
+        "coverage": 0.9,
+        "jobs": 208,
+        "teachers": 13,
+        "images": 2304,
+    }
     network = {"architecture": "mlp8", "latency_milliseconds": None}
-    result = {"teacher": network, "student": network, "evaluation": {**about, **evaluation}}
+    prediction = {**judged, **changes}
+    exports = {"int8": {"bytes": 3, "prediction": prediction}, "onnx": {"bytes": 9}}
+    result = {"teacher": network, "student": network, "prediction": prediction, "exports": exports}
     with session_scope() as session:
         held = lifecycle.claim(session, job_id, "w")
         assert held is not None
         assert lifecycle.succeed(session, held, from_json(JobResult, result))
-    assert text in client.get(f"/ui/jobs/{job_id}").text
+    page = client.get(f"/ui/jobs/{job_id}").text
+    assert on_page in page
+    if in_list == "–":
+        assert page.count("Too &lt;large&gt;.") == 1, "not once more for int8"
+        assert "interval" not in page
+    else:
+        assert "to 2,304 drawn images" in page
+        assert "208 jobs of known accuracy with 13 teachers" in page
+        assert "90.0 % of the jobs" in page
+        assert "As int8, 91.4 % of the teacher's accuracy, predicted; 90 % interval" in page
+    for listed in (
+        client.get("/").text,
+        client.get(f"/ui/compare?job={job_id}&job={submit().json()['id']}").text,
+    ):
+        assert in_list in listed
+        assert ('<span class="below">90 % interval 86.0 % to 95.2 %</span>' in listed) is (in_list != "–")
 
 
 def test_the_buttons_do_what_they_say(

@@ -210,7 +210,7 @@ def test_export(run: Any, program: Program) -> None:
     program.says(("result", {**about, "agreement_with_student": 0.99, "images": 128}))
     done = run("export", "t.pt", "--to", "int8")
     assert done.exit_code == 0
-    assert "agrees with the student on 99.0% of 128 images" in done.stdout
+    assert "same class as the student on 99.0% of 128 images" in done.stdout
     assert program.arguments == ["export", "--to=int8", "--", "t.pt"]
     assert run("export", "t.pt", "--to", "onnx", "-o", "s.onnx", "-q").stdout == "t.int8.onnx\n"
     assert program.arguments == ["export", "--to=onnx", "--output=s.onnx", "--", "t.pt"]

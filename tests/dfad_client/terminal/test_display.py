@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from dfad_client.answers import Job
-from dfad_client.terminal.display import evaluation, outcome, verdict
+from dfad_client.terminal.display import outcome, prediction, verdict
 
 
 def job(**progress: Any) -> Job:
@@ -23,21 +21,32 @@ def test_a_job_says_how_far_its_evaluation_is() -> None:
     assert verdict(job()) == "job_1: running, evaluating, 99 %"
 
 
-@pytest.mark.parametrize(
-    ("changes", "text"),
-    [
-        ({"complete": True}, "64 images of each source, in 41 s"),
-        (
-            {"measured": {"noise": 8, "generator": 0}, "seconds": 61.0},
-            "8 of 128 images, in 1 min 1 s: its time, 1 min 0 s, was over",
-        ),
-        ({}, "none, in 41 s: it was stopped"),
-    ],
-)
-def test_a_result_says_what_its_figures_rest_on(changes: dict[str, Any], text: str) -> None:
-    about = {"images": 64, "measured": {}, "seconds": 41.2, "bound_seconds": 60.0, "complete": False}
-    assert evaluation({**about, **changes}) == text
-    network = {"architecture": "mlp8", "parameters": 3}
-    result = {"teacher": network, "student": network, "evaluation": {**about, **changes}, "fidelity": {}}
-    assert f"  evaluation  {text}" in outcome(result)
-    assert not any("fidelity" in line for line in outcome(result))
+JUDGED = {
+    "relative_accuracy": 0.914, "low": 0.86, "high": 0.952, "level": 0.9, "coverage": 0.905, "jobs": 208,
+    "images": 2304,
+}  # fmt: skip
+
+
+def test_a_prediction_comes_with_its_interval_or_with_the_reason_why_there_is_none() -> None:
+    lines = [
+        "91.4% of the teacher's accuracy, 90% interval 86.0% to 95.2%",
+        "from 2,304 drawn images and 208 jobs of known accuracy, 90.5% of which lay in their interval",
+    ]
+    assert prediction(JUDGED) == lines
+    assert "\n".join((f"  predicted   {lines[0]}", f"              {lines[1]}")) in "\n".join(
+        outcome({"prediction": JUDGED})
+    )
+    assert prediction({"relative_accuracy": None, "reason": "Why."}) == ["nothing: Why."]
+    assert prediction(None) == []
+    assert not any("predicted" in line for line in outcome({"fidelity": {"agreement_drawn": 0.9}}))
+
+
+def test_a_file_in_eight_bits_is_predicted_by_itself() -> None:
+    exports = {
+        "onnx": {"bytes": 9},
+        "int8": {"bytes": 3, "prediction": {**JUDGED, "relative_accuracy": 0.87}},
+    }
+    *_, last = outcome({"prediction": JUDGED, "exports": exports})
+    assert last == "              predicted 87.0% of the teacher's accuracy, 90% interval 86.0% to 95.2%"
+    exports["int8"] = {"bytes": 3, "prediction": {"relative_accuracy": None, "reason": "Why."}}
+    assert outcome({"exports": exports})[-1] == "              predicted nothing: Why."

@@ -18,30 +18,39 @@ SMALL = [(10_000, 3_000), (420_000, 120_000), (41_000_000, 20_000_000)]
 RESNET18_AT_224 = (1_820_000_000, 500_000_000)
 
 
-def budget(teacher: int, student: int, batch: int = 8) -> EvaluationBudget:
+def budget(teacher: int, student: int, batch: int = 8, side: int = 224) -> EvaluationBudget:
     macs = round_macs(teacher, student, batch=batch, inner_steps=1, student_steps=5)
-    return EvaluationBudget((3, 224, 224), teacher, student, macs)
+    return EvaluationBudget((3, side, side), teacher, student, macs)
 
 
 @pytest.mark.parametrize("macs", SMALL)
 @pytest.mark.parametrize("rounds", [1, 2000])
 def test_small_networks_are_shown_as_many_images_as_ever(macs: tuple[int, int], rounds: int) -> None:
-    found = budget(*macs).plan(rounds)
-    assert (found.images, found.path_images) == (1024, 64)
+    assert budget(*macs, side=32).plan(rounds).images == 1024
 
 
 def test_a_large_input_is_shown_few_images_after_a_short_training_and_more_after_a_long_one() -> None:
     short, long = (budget(*RESNET18_AT_224).plan(rounds) for rounds in (10, 100_000))
-    assert (short.images, short.path_images) == (64, 8)
-    assert (long.images, long.path_images) == (1024, 64)
-    between = budget(*RESNET18_AT_224).plan(500)
-    assert 64 < between.images < 1024
-    assert between.images % plan.IMAGES_OF_A_PATH == 0
-    assert between.macs <= plan.SHARE * 500 * budget(*RESNET18_AT_224).round_macs
+    most = plan.most_images(3 * 224 * 224)
+    assert (short.images, long.images) == (64, most)
+    between = budget(*RESNET18_AT_224).plan(200)
+    assert 64 < between.images < most
+    assert between.images % plan.MULTIPLE == 0
+    assert between.macs <= plan.SHARE * 200 * budget(*RESNET18_AT_224).round_macs
 
 
-def test_passes_count_each_image_again_where_it_was_moved() -> None:
-    assert budget(*RESNET18_AT_224).plan(10).passes(4) == 4 * (64 + 8 * 10)
+def test_large_images_are_fewer_so_that_they_stay_in_memory() -> None:
+    assert plan.most_images(3 * 32 * 32) == plan.most_images(3 * 100 * 100) == 1024
+    assert plan.most_images(3 * 224 * 224) == 208
+    assert plan.most_images(3 * 512 * 512) == plan.LEAST_IMAGES
+    kept = plan.kept_images(3 * 224 * 224)
+    assert kept == 2 * 208 + sum(plan.judge_images(208).values()) == 4.25 * 208
+
+
+def test_passes_count_the_teachers_and_the_students() -> None:
+    teacher = 2 * 64 + 32 + 16 * (10 + 1)
+    assert budget(*RESNET18_AT_224).plan(10).passes == teacher + 64 + 32 + 32 + 16
+    assert plan.judge_images(64) == {"drawn": 64, "chosen": 32, "mixed": 32, "approached": 16}
 
 
 def test_the_time_that_is_expected_is_bounded_as_the_evaluation_is() -> None:

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from dfad_core.contract.errors import ConfigError
+from dfad_core.contract.evaluation_plan import kept_images
 from dfad_core.contract.limits import (
     DRAWING_COPIES,
     DRAWN_AT_ONCE,
@@ -100,8 +101,10 @@ def test_passes_after_training_keep_to_a_bound() -> None:
     assert images_at_once(huge, 64, gradient=True) == 1
     recipe = get_method("collages").recipe_for(teacher_has_bn=False, channels=3)
     whole = job_memory(
-        recipe, teacher=small, student=large, teacher_bytes=0, student_bytes=0, pool_bytes=0, image_bytes=1,
+        recipe, teacher=small, student=large, teacher_bytes=0, student_bytes=0, pool_bytes=0, image_bytes=400,
         batch_size=2, value_bytes=2,
     )  # fmt: skip
-    assert whole.evaluation_bytes == 512 * MIB
-    assert whole.peak_bytes() == whole.fixed_bytes + 512 * MIB
+    judged = 400 * kept_images(100)
+    assert judged == 400 * (2 * 1024 + 1024 + 512 + 512 + 256)
+    assert whole.evaluation_bytes == 512 * MIB + judged
+    assert whole.peak_bytes() == whole.fixed_bytes + 512 * MIB + judged

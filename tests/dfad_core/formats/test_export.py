@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from dfad_core.contract.config import InputConfig
-from dfad_core.evaluation.suite import held_out_images
+from dfad_core.contract.job_result import AccuracyPrediction
+from dfad_core.evaluation.held_out import held_out_images
 from dfad_core.formats import load_teacher
 from dfad_core.formats.export import Export, export
 from dfad_core.formats.metadata import StudentMetadata
@@ -74,9 +75,10 @@ def made(student: nn.Module) -> dict[str, Export]:
     found = export(
         ["safetensors", "onnx", "pt2", "int8"],
         student,
-        network(1),
         METADATA,
-        synthetic,
+        synthetic[::2],
+        synthetic[1::2],
+        judged=lambda run: AccuracyPrediction(relative_accuracy=float(run(synthetic[:3]).shape[1])),
         failed=lambda name, why: failures.append(f"{name}: {why}"),
     )
     assert not failures
@@ -117,7 +119,8 @@ def test_figures_say_how_far_the_formats_are_off(made: dict[str, Export]) -> Non
     assert made["onnx"].figures["max_difference"] < 1e-4
     assert made["pt2"].figures["agreement_with_student"] == 1.0
     assert 0.9 < made["int8"].figures["agreement_with_student"] <= 1.0
-    assert 0 <= made["int8"].figures["agreement_with_teacher"] < 0.9  # another network
+    assert made["int8"].figures["prediction"]["relative_accuracy"] == 10  # of this file's own answers
+    assert "prediction" not in made["onnx"].figures
     assert len(made["int8"].content) < len(made["onnx"].content)
 
 
@@ -167,7 +170,7 @@ def test_a_config_of_transformers_becomes_a_folder_that_transformers_loads(tmp_p
     metadata = StudentMetadata("transformers", args, 10, InputConfig(SHAPE, (0.5,) * 3, (0.5,) * 3))
     failures: list[str] = []
     (made,) = export(
-        ["huggingface"], built, built, metadata, torch.randn(8, *SHAPE), failed=lambda *a: failures.extend(a)
+        ["huggingface"], built, metadata, *torch.randn(2, 4, *SHAPE), failed=lambda *a: failures.extend(a)
     )
     assert not failures
     assert made.figures["agreement_with_student"] == 1.0
@@ -193,9 +196,8 @@ def test_a_config_of_transformers_becomes_a_folder_that_transformers_loads(tmp_p
 
 def test_other_students_have_no_folder(student: nn.Module) -> None:
     failures: dict[str, str] = {}
-    found = export(
-        ["huggingface"], student, student, METADATA, torch.randn(8, *SHAPE), failed=failures.__setitem__
-    )
+    images = torch.randn(2, 4, *SHAPE)
+    found = export(["huggingface"], student, METADATA, *images, failed=failures.__setitem__)
     assert found == []
     assert "no network of transformers" in failures["huggingface"]
 
@@ -208,9 +210,8 @@ def test_a_format_that_answers_otherwise_is_not_offered() -> None:
     found = export(
         ["onnx", "int8", "pt2"],
         fickle,
-        fickle,
         metadata,
-        torch.randn(8, 1, 8, 8),
+        *torch.randn(2, 4, 1, 8, 8),
         failed=failures.__setitem__,
     )
     assert found == []

@@ -6,6 +6,7 @@ for a config whose weights are not there.
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import tarfile
@@ -115,6 +116,84 @@ def test_every_way_to_pack_a_folder(how: str, tmp_path: Path) -> None:
     with torch.no_grad():
         assert torch.allclose(load_teacher(path).module(x_BCHW), model(pixel_values=x_BCHW).logits, atol=1e-5)
     assert not (tmp_path / "shard.safetensors").exists()
+
+
+APPLE = b"\0\5\x16\7\0\2\0\0Mac OS X        " + bytes(40)
+PACKINGS: dict[str, Callable[[dict[str, bytes]], dict[str, bytes]]] = {
+    "Finder": lambda files: {
+        **under("m/", files), "__MACOSX/._m": APPLE, **under("__MACOSX/m/._", dict.fromkeys(files, APPLE)),
+    },
+    "macOS's tar": lambda files: {
+        "._m": APPLE, **under("m/", files), **under("m/._", dict.fromkeys(files, APPLE)),
+    },
+    "files of a system": lambda files: {**under("m/", files), ".DS_Store": b"x", "m/Thumbs.db": b"x"},
+    "a file beside": lambda files: {**under("m/", files), "README.md": b"x"},
+    "three folders deep": lambda files: under("a/b/m/", files),
+    "checkpoints inside": lambda files: {**files, **under("step-5/", files), **under("step-9/", files)},
+}  # fmt: skip
+
+
+def under(prefix: str, files: dict[str, bytes]) -> dict[str, bytes]:
+    return {prefix + name: content for name, content in files.items()}
+
+
+def packed(files: dict[str, bytes], path: Path, how: str) -> Path:
+    if how == "zip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, content in files.items():
+                archive.writestr(name, content)
+        return path
+    with tarfile.open(path, "w:gz") as tar:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+    return path
+
+
+@pytest.mark.parametrize("how", ["zip", "tar.gz"])
+def test_archives_as_people_make_them(how: str, tmp_path: Path) -> None:
+    folder, model = saved("resnet", tmp_path / "model")
+    files = {file.name: file.read_bytes() for file in folder.iterdir()}
+    x_BCHW = torch.randn(2, 1, 16, 16)
+    with torch.no_grad():
+        expected = model(pixel_values=x_BCHW).logits
+        for name, packing in PACKINGS.items():
+            teacher = load_teacher(packed(packing(files), tmp_path / "t", how))
+            assert torch.allclose(teacher.module(x_BCHW), expected, atol=1e-5), name
+
+
+@pytest.mark.parametrize("how", ["zip", "tar.gz"])
+def test_two_models_in_one_archive(how: str, tmp_path: Path) -> None:
+    files = {"a/config.json": b"{}", "b/config.json": b"{}"}
+    with pytest.raises(TeacherRejected, match="a/, b/") as refused:
+        load_teacher(packed(files, tmp_path / "t", how))
+    assert refused.value.code == "several_models"
+
+
+@pytest.mark.parametrize(
+    ("files", "code", "words"),
+    [
+        ({"config.json": b'{"class_name": "Sequential", "module": "keras"}'}, "unsupported_format", "ONNX"),
+        ({"config.json": b'{"architecture": "resnet18"}'}, "unsupported_architecture", "timm:resnet18"),
+        ({"config.json": b"{}"}, "unsupported_architecture", "model_type"),
+        ({"m/w.pth": b"x", "__MACOSX/m/._w.pth": b"x"}, "unsupported_format", "contains w.pth"),
+        ({"notes.txt": b"x"}, "unsupported_format", "no folder with a config.json"),
+    ],
+)  # fmt: skip
+def test_other_archives_are_called_what_they_are(
+    files: dict[str, bytes], code: str, words: str, tmp_path: Path
+) -> None:
+    with pytest.raises(TeacherRejected, match=words) as refused:
+        load_teacher(packed(files, tmp_path / "t.zip", "zip"))
+    assert refused.value.code == code
+
+
+def test_a_file_that_gzip_compressed(tmp_path: Path) -> None:
+    (tmp_path / "t.pt.gz").write_bytes(gzip.compress(b"weights" * 1000))
+    with pytest.raises(TeacherRejected, match="Unpack it") as refused:
+        load_teacher(tmp_path / "t.pt.gz")
+    assert refused.value.code == "compressed_archive"
 
 
 def changed(**changes: Any) -> Callable[[dict[str, bytes]], None]:

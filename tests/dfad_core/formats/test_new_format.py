@@ -25,9 +25,9 @@ from dfad_core.contract.formats import FORMATS, Format
 from dfad_core.formats import load_teacher
 from dfad_core.formats.converted import read_converted, write_converted
 from dfad_core.formats.export import export
+from dfad_core.formats.fitting import load_fitting
 from dfad_core.formats.initial import read_weights
 from dfad_core.formats.interface import ExportTask, Hints, LoadedTeacher
-from dfad_core.formats.match import load_fitting
 from dfad_core.formats.metadata import StudentMetadata
 from dfad_core.networks import build_classifier
 from dfad_core.networks.cost import cost
@@ -101,9 +101,9 @@ def test_a_format(tmp_path: Path, new_format: str) -> None:
     network = build_classifier("mlp8", num_classes=3, input_shape=SHAPE, args={"width": 4}).eval()
     failures: list[str] = []
     metadata = StudentMetadata("mlp8", {"width": 4}, 3, InputConfig(SHAPE))
-    images = torch.randn(8, *SHAPE)
+    images = torch.randn(4, *SHAPE)
     (written,) = export(
-        [new_format], network, None, metadata, images, failed=lambda *why: failures.append(str(why))
+        [new_format], network, metadata, images, images, failed=lambda *why: failures.append(str(why))
     )
     assert (written.name, written.figures, failures) == (new_format, {"images": 4}, [])
     path = tmp_path / "student"

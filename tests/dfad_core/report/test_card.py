@@ -14,7 +14,7 @@ def result(**changes: Any) -> JobResult:
         "teacher": side,
         "student": {**side, "architecture": "mlp8"},
         "compression": 4.5,
-        "fidelity": {"agreement_noise": 0.5},
+        "fidelity": {"agreement_drawn": 0.5},
         "accuracy": None,
         "training": {
             "method": "auto", "weights": {"bn_weight": 1.0}, "steps": 3, "seconds": 1.5, "device": "cpu",
@@ -27,13 +27,16 @@ def result(**changes: Any) -> JobResult:
     return from_json(JobResult, document)
 
 
+JUDGED = {
+    "relative_accuracy": 0.914, "low": 0.86, "high": 0.952, "level": 0.9, "coverage": 0.905, "jobs": 208,
+    "teachers": 13, "images": 2304,
+}  # fmt: skip
 HISTORY = [{"seconds": float(i), "student_loss": 1.0 / (i + 1), "agreement": 0.1 * i} for i in range(5)]
 
 
-def test_fidelity_is_never_called_accuracy() -> None:
+def test_what_was_not_measured_is_said_and_names_are_escaped() -> None:
     page = render_report(result(), history=HISTORY, samples_png=b"png", title="A <b>job</b>")
     assert "Not measured: no labelled data was given" in page
-    assert "<em>not</em> accuracy" in page
     assert "<script>" not in page
     assert "&lt;b&gt;job" in page
     assert "<svg" in page
@@ -48,13 +51,11 @@ def test_accuracy_names_its_data() -> None:
     assert "<svg" not in page
 
 
-def test_what_the_figures_rest_on_and_times_of_any_batch() -> None:
-    about = {"images": 64, "measured": {}, "seconds": 41.2, "bound_seconds": 60.0, "complete": True}
-    document = to_json(result(evaluation=about))
+def test_times_of_any_batch() -> None:
+    document = to_json(result())
     for role in ("teacher", "student"):
         document[role]["latency_milliseconds"] = {"1": 2.5, "8": 19.25}
     page = render_report(from_json(JobResult, document), history=[], samples_png=None, title="t")
-    assert "Measured on 64 images of each source, in 41.2 s." in page
     assert "ms, batch 8" in page
     assert "19.25" in page
     assert "batch 64" not in page
@@ -82,37 +83,50 @@ def test_gaps_in_the_series_are_no_obstacle() -> None:
     assert "<svg" in page
 
 
-def test_only_figures_that_followed_accuracy_are_shown() -> None:
-    found = result(fidelity={"agreement_noise": 0.51234, "divergence_noise": 0.98765})
-    proven = {"divergence_noise": {"digits": -0.91, "mnist": -0.85}}
-    page = render_report(found, history=[], samples_png=None, title="t", proven=proven)
-    assert "0.9877" in page
-    assert "digits -0.91, mnist -0.85" in page
-    assert "0.5123" not in page
-    assert "at least 0.8" in page
-
-
-def test_where_nothing_followed_accuracy_the_page_says_so() -> None:
-    page = render_report(result(), history=[], samples_png=None, title="t", proven={})
-    assert "none is shown" in page
+def test_a_prediction_is_shown_with_its_interval_and_what_it_is_worth() -> None:
+    page = render_report(result(prediction=JUDGED), history=[], samples_png=None, title="t")
+    assert "<strong>91.4 %</strong> of the teacher's accuracy" in page
+    assert "90 % interval 86.0 % to 95.2 %" in page
+    assert "to 2,304 drawn images" in page
+    assert "208 jobs of known accuracy with 13 teachers" in page
+    assert "90.5 % of the jobs lay in their interval" in page
+    assert "does not replace a test" in page
     assert "0.5000" not in page
 
 
+def test_where_nothing_can_be_predicted_the_page_says_why() -> None:
+    none = {"level": 0.9, "coverage": 0.905, "jobs": 208, "teachers": 13, "reason": "Too <large>."}
+    page = render_report(result(prediction=none), history=[], samples_png=None, title="t")
+    assert "No accuracy is predicted. Too &lt;large&gt;." in page
+    assert "interval" not in page
+    assert "predicted" not in render_report(result(), history=[], samples_png=None, title="t").lower()
+
+
 def test_what_is_not_usable_is_said_first_and_no_agreement_is_shown() -> None:
-    figures = {"bytes": 3, "agreement_with_student": 1.0, "agreement_with_teacher": 0.98765, "images": 8,
-               "max_difference": 0.0}  # fmt: skip
-    spoilt = result(usable=False, unusable_reason="One class <alone>.", exports={"onnx": figures})
-    proven = {"agreement_noise": {"digits": 0.9}}
-    page = render_report(spoilt, history=HISTORY, samples_png=None, title="t", proven=proven)
+    reason = "One class <alone>."
+    spoilt = result(usable=False, unusable_reason=reason, prediction={"reason": reason})
+    page = render_report(spoilt, history=HISTORY, samples_png=None, title="t")
     first = page.index("Not usable.")
     assert first < page.index("Teacher and student")
-    assert "One class &lt;alone&gt;." in page
-    assert "Fidelity</h2>" not in page
-    assert "98.76" not in page
-    assert "98.77" not in page
+    assert "No accuracy is predicted. One class &lt;alone&gt;." in page
     assert "Agreement with the teacher on synthetic" not in page
     usable = dataclasses.replace(spoilt, usable=True)
-    sound = render_report(usable, history=HISTORY, samples_png=None, title="t", proven=proven)
+    sound = render_report(usable, history=HISTORY, samples_png=None, title="t")
     assert "Not usable" not in sound
-    assert "agrees with the teacher on 98.77 %" in sound or "agrees with the teacher on 98.76 %" in sound
-    assert "0.5000" in sound
+    assert "Agreement with the teacher on synthetic" in sound
+
+
+def test_a_file_in_eight_bits_has_a_prediction_of_its_own_or_the_reason() -> None:
+    figures = {"bytes": 3, "agreement_with_student": 0.981, "images": 2304, "max_difference": 0.5}
+    for judged, words in (
+        (
+            {**JUDGED, "relative_accuracy": 0.87},
+            "predicted: 87.0 % of the teacher's accuracy, 90 % interval 86.0 % to 95.2 %",
+        ),
+        ({"reason": "Too <odd>."}, "no accuracy is predicted: Too &lt;odd&gt;."),
+    ):
+        exports = {"int8": {**figures, "prediction": judged}, "onnx": {**figures, "tolerance": 1e-4}}
+        page = render_report(result(exports=exports), history=[], samples_png=None, title="t")
+        assert words in page
+        assert page.count("same class on 98.10 % of 2,304 drawn images") == 2
+        assert page.count("predicted") == 1

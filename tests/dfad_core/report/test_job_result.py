@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,11 +11,13 @@ import pytest
 import torch
 
 from dfad_core.contract.config import DistillConfig, InputConfig
+from dfad_core.evaluation.judge_images import judge_sets
 from dfad_core.formats import LoadedTeacher, int8
 from dfad_core.formats.labelled import Labelled
 from dfad_core.hooks import DistillResult, Hooks, PhaseProgress
 from dfad_core.networks import build_classifier
 from dfad_core.networks.cost import Cost
+from dfad_core.networks.pixel_range import standardised
 from dfad_core.report.job_result import (
     TrainedStudent,
     later_seconds,
@@ -81,7 +84,8 @@ def test_a_teacher_that_gives_one_class_makes_no_usable_student(trained: Trained
     assert "class 7" in (found.result.unusable_reason or "")
     (report,) = [f.content.decode() for f in found.files if f.kind == "report"]
     assert "Not usable." in report
-    assert "Fidelity</h2>" not in report
+    assert f"No accuracy is predicted. {found.result.unusable_reason}" in html.unescape(report)
+    assert found.result.prediction.reason == found.result.unusable_reason
 
 
 def test_a_student_is_usable_where_classes_vary(trained: TrainedStudent) -> None:
@@ -102,8 +106,8 @@ def test_every_batch_after_training_is_a_sign_of_life(trained: TrainedStudent) -
     assert not any(made.kind == "student" for made in found.files), "that one went to the hooks"
     # Each timed pass, each batch of both accuracies, of the histogram and of the held-out images.
     assert hooks.asked["evaluating"] >= 2 * 2 * 4 + 2 * 3 + 4
-    # Each batch of three comparisons of 128 images and as many of noise, and of the calibration.
-    assert hooks.asked["exporting"] >= 3 * 5 + 128 // int8.CALIBRATION_BATCH
+    # Each batch of two comparisons of 128 images, and of the calibration.
+    assert hooks.asked["exporting"] >= 2 * 3 + 128 // int8.CALIBRATION_BATCH
 
 
 def test_measured_and_exported_with_the_threads_of_training(
@@ -171,7 +175,7 @@ def test_costly_networks_are_timed_and_asked_for_few_images(trained: TrainedStud
     found = outcome(_with(trained, costs=heavy), {**SPEC, "exports": ["onnx"]}, Watching())
     assert list(found.result.teacher.latency_milliseconds) == ["1"]
     assert sum(found.result.class_histogram or ()) == 16
-    assert found.result.exports["onnx"].images == 2 * 16
+    assert found.result.exports["onnx"].images == 16
 
 
 def test_what_is_known_before_anything_is_measured(trained: TrainedStudent) -> None:
@@ -184,11 +188,28 @@ def test_what_is_known_before_anything_is_measured(trained: TrainedStudent) -> N
 
 def test_a_report_of_what_was_not_measured_can_be_read(trained: TrainedStudent) -> None:
     pytest.importorskip("jinja2")
-    trained.training.evaluation.update(complete=False, measured={"noise": 8, "procedural": 0})
-    trained.training.fidelity = {"agreement_noise": 0.5}
-    found = outcome(trained, SPEC, Watching("evaluating"))
-    (page,) = [made.content.decode() for made in found.files if made.kind == "report"]
-    assert "fewer images than planned (64 of each source): 8 of noise, 0 of procedural" in page
+    trained.training.evaluation.update(complete=False)
+    for stopped, what in ((False, "The evaluation"), (True, "Training")):
+        found = outcome(_with(trained, stopped=stopped), {**SPEC, "exports": []}, Watching("evaluating"))
+        (page,) = [made.content.decode() for made in found.files if made.kind == "report"]
+        assert f"No accuracy is predicted. {what} did not come to its end." in page
+
+
+def test_eight_bits_are_judged_on_the_images_of_the_student(trained: TrainedStudent) -> None:
+    pytest.importorskip("onnxruntime")
+    sets = judge_sets(trained.teacher.module, SHAPE, standardised(1), 64)
+    trained.training.judge_sets = sets
+    asked: list[torch.Tensor] = []
+    trained.student.register_forward_pre_hook(lambda _module, inputs: asked.append(inputs[0]))
+    exports = outcome(trained, {**SPEC, "exports": ["onnx", "int8"]}, Watching()).result.exports
+    assert exports["onnx"].prediction is None
+    assert exports["onnx"].images == exports["int8"].images == 144
+    judged = exports["int8"].prediction
+    assert judged is not None
+    assert judged.images == 144
+    assert judged.relative_accuracy is None, "so few images were never calibrated"
+    shown = torch.cat([asked.images_BCHW for asked in sets.values()])
+    assert torch.equal(torch.cat(asked[-4:]), shown), "the last comparison is that of eight bits"
 
 
 def _with(trained: TrainedStudent, **changes: Any) -> TrainedStudent:

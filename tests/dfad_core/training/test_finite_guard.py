@@ -11,7 +11,7 @@ from torch import nn
 
 from dfad_core.contract.errors import DivergedError
 from dfad_core.contract.methods import METHODS
-from dfad_core.evaluation.suite import makers
+from dfad_core.evaluation.held_out import held_out_images
 from dfad_core.training.finite_guard import FiniteGuard
 from dfad_core.training.optimizers import load_optimizer, make_optimizer
 from dfad_core.training.search_phase import fresh_weights
@@ -88,7 +88,7 @@ def test_only_the_device_in_use_is_asked_for_its_random_stream(monkeypatch: pyte
     module, stream = nn.Linear(2, 2), torch.get_rng_state()
     fresh_weights(module, 1)
     first = module.weight.detach().clone()
-    makers((1, 8, 8), 1, torch.device("cpu"), None, 0)
+    held_out_images((1, 8, 8), 1, None, 0)
     fresh_weights(module, 1)
     assert torch.equal(module.weight, first)
     assert torch.equal(torch.get_rng_state(), stream)

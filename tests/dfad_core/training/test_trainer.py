@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from dfad_core.contract.errors import CheckpointError, ConfigError, DivergedError, ShapeError, Stopped
+from dfad_core.contract.evaluation_plan import SHARES, judge_images
 from dfad_core.hooks import Hooks, Progress
 from dfad_core.training.trainer import distill
 
@@ -89,10 +90,9 @@ def test_the_game_is_reported(tiny, method: str, bn: bool) -> None:
     assert witness.reports[-1].fraction == 1
     assert witness.reports[-1].eta_seconds > 0  # evaluation is still to come
     assert {
-        f"{figure}_{source}"
-        for figure in ("agreement", "divergence", "logit_gap")
-        for source in ("generator", "noise", "procedural")
+        f"{figure}_{source}" for figure in ("agreement", "divergence", "gap") for source in SHARES
     } <= set(result.fidelity)
+    assert result.prediction is not None
     assert len(result.history) == 6
 
 
@@ -104,7 +104,7 @@ def test_the_student_learns(tiny) -> None:
     idle = distill(
         teacher, untrained, tiny.config(steps=1, student_learning_rate=1e-9), generator=tiny.generator()
     )
-    assert trained.fidelity["logit_gap_noise"] < 0.5 * idle.fidelity["logit_gap_noise"]
+    assert trained.fidelity["gap_drawn"] < 0.7 * idle.fidelity["gap_drawn"]
 
 
 def test_nothing_the_caller_owns_is_disturbed(tiny) -> None:
@@ -393,9 +393,8 @@ def test_the_student_is_handed_over_before_anything_is_measured(tiny, monkeypatc
     assert diary.order == ["warming_up", *after]
     assert diary.complete
     assert _same(diary.student, _state(result.student))
-    sources = ("generator", "noise", "procedural", "untrained_generator")
     about = result.evaluation
-    assert (about["images"], about["measured"]) == (1024, dict.fromkeys(sources, 1024))
+    assert (about["images"], about["measured"]) == (1024, judge_images(1024))
     assert (about["bound_seconds"], about["complete"]) == (60, True)
     assert about["seconds"] >= 0
 
@@ -433,7 +432,41 @@ def test_a_stop_after_training_leaves_out_what_is_not_measured(tiny, left: int) 
     assert (result.steps, diary.complete) == (6, True)
     assert (result.fidelity, result.synthetic_BCHW) == ({}, None)
     assert not result.evaluation["complete"]
+    assert result.prediction.reason == "The evaluation did not come to its end."
     assert _same(diary.student, _state(result.student))
+
+
+def test_an_evaluation_that_takes_too_long_says_so(tiny, monkeypatch) -> None:
+    from dfad_core.training import evaluation as stage
+
+    monkeypatch.setattr(stage, "bound_seconds", lambda _: 0.0)
+    result = distill(tiny.classifier(8), tiny.classifier(4), tiny.config(), generator=tiny.generator())
+    assert (result.fidelity, result.judge_sets, result.prediction.images) == ({}, {}, 0)
+    assert result.prediction.reason == (
+        "The evaluation was ended after 0 s, before the judge had seen all of its images."
+    )
+
+
+def test_a_run_ends_with_a_prediction_or_the_reason_why_there_is_none(tiny, monkeypatch) -> None:
+    from dfad_core.evaluation import judge
+
+    def play() -> Any:
+        return distill(tiny.classifier(8), tiny.classifier(4), tiny.config(), generator=tiny.generator())
+
+    monkeypatch.setattr(judge, "calibration", lambda: None)
+    without = play()
+    assert without.prediction.reason == "The judge has not been calibrated yet."
+    features = tuple(
+        judge.Feature(name, value, 1.0, value - 1, value + 1, 0.1)
+        for name, value in judge.features(without.fidelity).items()
+    )
+    by = judge.Calibration(
+        features, judge.odds(0.8), 1.0, 1.0, 200, 13, 0.91, 0.93, (8, 8), (4, 4), 1024, judge.VERSION
+    )
+    monkeypatch.setattr(judge, "calibration", lambda: by)
+    told = play().prediction
+    assert (told.reason, told.relative_accuracy, told.images) == (None, pytest.approx(0.8, abs=1e-3), 2304)
+    assert told.low < 0.8 < told.high
 
 
 def test_a_student_of_a_training_that_was_stopped_or_diverged_is_not_complete(tiny) -> None:
@@ -463,11 +496,10 @@ def test_the_result_says_on_how_few_images_costly_networks_were_compared(tiny, m
     result = distill(
         tiny.classifier(8), tiny.classifier(4), tiny.config(), witness, generator=tiny.generator()
     )
-    sources = ("generator", "noise", "procedural", "untrained_generator")
     assert result.evaluation["images"] == 64
-    assert result.evaluation["measured"] == dict.fromkeys(sources, 64)
+    assert result.evaluation["measured"] == judge_images(64)
     assert result.evaluation["complete"]
-    assert all(f"transition_error_{source}" in result.fidelity for source in sources)
+    assert result.prediction.images == sum(judge_images(64).values())
 
 
 def test_a_methods_own_pool_keeps_to_the_limit_and_says_so(tiny, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -480,7 +512,7 @@ def test_a_methods_own_pool_keeps_to_the_limit_and_says_so(tiny, monkeypatch: py
 
 @pytest.mark.parametrize("method", ["fast", "cmi", "deepinversion"])
 def test_after_a_search_only_fitted_images_are_looked_at(tiny, method: str) -> None:
-    """Recalibration, fidelity and held-out images: what a generator makes of new noise was never fitted."""
+    """Recalibration and held-out images: what a generator makes of new noise was never fitted."""
     shown: list[torch.Tensor] = []
 
     class Evaluation(Hooks):
@@ -495,5 +527,5 @@ def test_after_a_search_only_fitted_images_are_looked_at(tiny, method: str) -> N
         tiny.classifier(8), tiny.classifier(4, seed=1), config, Evaluation(), generator=generator
     )
     assert shown == []
-    assert "agreement_generator" in result.fidelity
+    assert "agreement_drawn" in result.fidelity
     assert result.synthetic_BCHW is not None

@@ -1,0 +1,69 @@
+"""A Hugging Face folder as the one file that the service takes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+CONFIG = "config.json"
+WEIGHTS, INDEX, PICKLE = "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"
+TIMESTAMP = (1980, 1, 1, 0, 0, 0)
+"""Fixed, so that the same folder gives the same bytes."""
+
+
+class NotAFolder(OSError):
+    """A folder without a model in it; the text says what is missing."""
+
+
+@contextlib.contextmanager
+def one_file(path: Path) -> Iterator[Path]:
+    """`path` itself; for a folder, a temporary zip of its configs and weights, without any code.
+
+    Raises NotAFolder for one without a config.json or without weights, OSError.
+    """
+    if not path.is_dir():
+        yield path
+        return
+    names = _names(path)
+    with tempfile.TemporaryDirectory(prefix="dfad-") as scratch:
+        packed = Path(scratch) / f"{path.resolve().name or 'model'}.zip"
+        with zipfile.ZipFile(packed, "w") as archive:
+            for name in names:
+                _add(archive, path / name, name)
+        yield packed
+
+
+def _names(folder: Path) -> list[str]:
+    """Files of the folder that a reader needs."""
+    if not (folder / CONFIG).is_file():
+        text = f"the folder has no {CONFIG}: name a model's file, or a folder that save_pretrained wrote"
+        raise NotAFolder(0, text, str(folder))
+    configs = sorted(file.name for file in folder.glob("*config.json") if file.is_file())
+    if (folder / WEIGHTS).is_file():
+        return [*configs, WEIGHTS]
+    if (folder / INDEX).is_file():
+        return [*configs, INDEX, *_shards(folder)]
+    if (folder / PICKLE).is_file():
+        return [*configs, PICKLE]
+    raise NotAFolder(0, f"the folder has no {WEIGHTS} and no {PICKLE}", str(folder))
+
+
+def _shards(folder: Path) -> list[str]:
+    """The files that the index names, as far as they are in the folder."""
+    try:
+        shards = set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values())
+        return sorted(name for name in shards if Path(name).name == name and (folder / name).is_file())
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise NotAFolder(0, f"its {INDEX} cannot be read", str(folder)) from None
+
+
+def _add(archive: zipfile.ZipFile, file: Path, name: str) -> None:
+    entry = zipfile.ZipInfo(name, TIMESTAMP)
+    entry.file_size = file.stat().st_size  # of a large file, the archive needs to know before
+    with file.open("rb") as source, archive.open(entry, "w") as target:
+        while piece := source.read(1 << 20):
+            target.write(piece)
