@@ -13,6 +13,9 @@ def test_jobs_are_the_same_at_every_call_and_differ() -> None:
     assert drawn == jobs.jobs_of("mnist-lenet5", 12)
     assert drawn[:4] == jobs.jobs_of("mnist-lenet5", 4)
     assert len({(job.method, job.updates) for job in drawn}) == 12
+    long = drawn[jobs.SHORT_JOBS :]
+    assert {job.method for job in long} <= set(jobs.LONG_METHODS)
+    assert min(job.updates for job in long) >= jobs.LONGER * jobs.KINDS["mnist"].updates[0]
 
 
 def test_every_teacher_has_a_kind() -> None:
