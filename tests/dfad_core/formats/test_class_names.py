@@ -89,8 +89,9 @@ def test_in_the_files_of_a_student(tmp_path: Path) -> None:
     pytest.importorskip("transformers")
     student = build_classifier("transformers", num_classes=3, input_shape=SHAPE, args={"config": TINY}).eval()
     metadata = StudentMetadata("transformers", {"config": TINY}, 3, INPUT, {}, NAMES)
+    images = torch.randn(4, *SHAPE)
     written = export(
-        ["huggingface"], student, None, metadata, torch.randn(8, *SHAPE),
+        ["huggingface"], student, metadata, images, images,
         failed=lambda name, why: pytest.fail(f"{name}: {why}"),
     )  # fmt: skip
     files = {one.name: one.content for one in written}
