@@ -33,6 +33,7 @@ SURE = ("mixed", "approached")
 """Sources whose agreement is a feature with weights by the teacher's margin, too."""
 UNTRAINED = "Training did not come to its end."
 UNMEASURED = "The evaluation did not come to its end."
+UNANSWERED = "The teacher's answers to many drawn images are not finite."
 SLACK = 0.3
 """How far a feature may lie outside of the calibration's, as a share of their range."""
 
@@ -119,8 +120,8 @@ def predicted(
 ) -> AccuracyPrediction:
     """The prediction for a student with these signals; the reason where the calibration allows none.
 
-    `signals` are those of all sources, with `num_images` plain drawings of `shape` (C, H, W). `by` replaces
-    the committed calibration.
+    `signals` are those of all sources, or {} where the teacher had no answers, with `num_images` plain
+    drawings of `shape` (C, H, W). `by` replaces the committed calibration.
     """
     by = by or calibration()
     if by is None:
@@ -173,6 +174,8 @@ def _objection(
     signals: Mapping[str, float], shape: Shape, num_classes: int, num_images: int, by: Calibration
 ) -> str | None:
     """Why nothing can be predicted, in a sentence; None if something can."""
+    if not signals:
+        return UNANSWERED
     learned = f"the judge has learned from {by.jobs:,} jobs"
     (least, most), (fewest, largest) = by.sides, by.classes
     if not least <= min(shape[1:]) <= max(shape[1:]) <= most:

@@ -31,6 +31,8 @@ SEED = 20_011
 BATCH = 128
 """Images in a batch; fewer where they or the networks are large."""
 APPROACH_RATE = 0.2
+LEAST_FINITE = 0.8
+"""Least share of drawings to which the teacher's answers must be finite."""
 
 
 def nothing(_: int) -> None:
@@ -59,6 +61,7 @@ def judge_sets(
     - `mixed`: pairs of chosen ones, blended;
     - `approached`: every second chosen one, after a few gradient steps of coarse grids towards its class.
 
+    Images to which the teacher's answer is not finite are left out; {} where only few would be left.
     `after` is called with the size of each batch that the teacher has answered.
     """
     size, counts, memory = batch_size(shape, BATCH), judge_images(num_images), pass_memory(teacher, shape)
@@ -70,7 +73,9 @@ def judge_sets(
         count = min(size, POOL * num_images - begin)
         drawings.append(source(torch.randn(count, source.latent_dim, generator=stream)))
         answers.append(in_batches(teacher, drawings[-1], after, most=most))
-    pool = Asked(torch.cat(drawings), torch.cat(answers))
+    pool = _finite(Asked(torch.cat(drawings), torch.cat(answers)))
+    if len(pool.images_BCHW) < LEAST_FINITE * POOL * num_images:
+        return {}
     chosen = _rows(pool, surest(pool.teacher_BK, counts["chosen"]))
     shares_B111 = torch.empty(len(chosen.images_BCHW), 1, 1, 1).uniform_(0.3, 0.7, generator=stream)
     partners_B = torch.randperm(len(shares_B111), generator=stream)
@@ -78,10 +83,10 @@ def judge_sets(
     near = _rows(chosen, torch.arange(0, len(chosen.images_BCHW), 2)[: counts["approached"]])
     near_BCHW = _approached(teacher, near, pixels, most_near, after)
     return {
-        "drawn": _rows(pool, torch.arange(num_images)),
+        "drawn": _rows(pool, torch.arange(min(num_images, len(pool.images_BCHW)))),
         "chosen": chosen,
-        "mixed": Asked(mixed_BCHW, in_batches(teacher, mixed_BCHW, after, most=most)),
-        "approached": Asked(near_BCHW, in_batches(teacher, near_BCHW, after, most=most)),
+        "mixed": _finite(Asked(mixed_BCHW, in_batches(teacher, mixed_BCHW, after, most=most))),
+        "approached": _finite(Asked(near_BCHW, in_batches(teacher, near_BCHW, after, most=most))),
     }
 
 
@@ -116,6 +121,11 @@ def in_batches(run: Run, images_BCHW: Tensor, after: After = nothing, *, most: i
             parts.append(run(part_BCHW.to(device)).float().cpu())
         after(len(part_BCHW))
     return torch.cat(parts)
+
+
+def _finite(asked: Asked) -> Asked:
+    is_finite_B = asked.teacher_BK.isfinite().all(1)
+    return asked if bool(is_finite_B.all()) else _rows(asked, is_finite_B.nonzero().flatten())
 
 
 def _rows(asked: Asked, rows: Tensor) -> Asked:

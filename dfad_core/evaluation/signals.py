@@ -15,7 +15,7 @@ from dfad_core.losses.divergence import divergence
 
 
 def signals(teacher_NK: Tensor, student_NK: Tensor) -> dict[str, float]:
-    """The figures, in float64:
+    """The figures, in float64. Answers of the student that are not finite count as equal logits.
 
     - `agreement`: share of equal largest classes, 0 to 1; `balanced_agreement`: its mean over the teacher's
       classes; `sure_agreement`: with images weighted by the teacher's margin between its first two classes;
@@ -26,7 +26,7 @@ def signals(teacher_NK: Tensor, student_NK: Tensor) -> dict[str, float]:
     - `nuclear_norm`: that of the student's matrix of probabilities, relative to the teacher's;
     - `teacher_confidence`, `teacher_margin` (logits), `class_entropy`: of the teacher alone.
     """
-    teacher_NK, student_NK = teacher_NK.double(), student_NK.double()
+    teacher_NK, student_NK = teacher_NK.double(), student_NK.double().nan_to_num(0.0, 0.0, 0.0)
     p_NK, q_NK = teacher_NK.softmax(1), student_NK.softmax(1)
     class_N = teacher_NK.argmax(1)
     same_N = (class_N == student_NK.argmax(1)).double()

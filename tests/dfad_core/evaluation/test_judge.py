@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,20 @@ def test_no_prediction_for_answers_of_another_kind() -> None:
     strange = of_noise(1.0) | {"correlation_chosen": -0.9}
     found = predicted(strange, SHAPE, 10, 1024, by=calibration())
     assert "correlation chosen is -0.90; " in (found.reason or "")
+
+
+def test_no_prediction_without_answers_of_the_teacher() -> None:
+    found = predicted({}, (1, 16, 16), 10, 1000)
+    assert (found.relative_accuracy, found.reason) == (None, judge.UNANSWERED)
+
+
+def test_answers_that_are_not_finite_are_no_agreement() -> None:
+    teacher = torch.eye(4).repeat(5, 1)
+    student = teacher.clone()
+    student[::2] = torch.nan
+    found = signals(teacher, student)
+    assert all(map(math.isfinite, found.values()))
+    assert found["agreement"] < 0.8
 
 
 def test_a_calibration_of_other_images_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

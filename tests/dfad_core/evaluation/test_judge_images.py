@@ -89,3 +89,29 @@ def test_held_out_images_alternate_and_are_not_those_of_the_judge(tiny) -> None:
     alone = held_out_images(SHAPE, 3, None, 0)
     assert torch.equal(alone, held_out_images(SHAPE, 3, None, 0))
     assert not any((drawn == image).all() for image in alone[:8])
+
+
+class SometimesNaN(nn.Module):
+    """The answer is NaN for images that are brighter than `limit` on average."""
+
+    def __init__(self, network: nn.Module, limit: float) -> None:
+        super().__init__()
+        self.network, self.limit = network, limit
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return (
+            self.network(images) + torch.where(images.mean((1, 2, 3)) > self.limit, torch.nan, 0.0)[:, None]
+        )
+
+
+def test_images_without_a_finite_answer_are_left_out(tiny) -> None:
+    network = tiny.classifier(4).eval()
+    drawn = JudgeImages(SHAPE, PIXELS)(torch.randn(256, 1)).mean((1, 2, 3))
+    sets = judge_sets(SometimesNaN(network, float(drawn.quantile(0.95))), SHAPE, PIXELS, 64)
+    counts = judge_images(64)
+    assert len(sets["drawn"].images_BCHW) == counts["drawn"]
+    for name, asked in sets.items():
+        assert 0.5 * counts[name] < len(asked.images_BCHW) <= counts[name]
+        assert asked.teacher_BK.isfinite().all()
+        assert asked.images_BCHW.isfinite().all()
+    assert judge_sets(SometimesNaN(network, float(drawn.quantile(0.5))), SHAPE, PIXELS, 64) == {}
