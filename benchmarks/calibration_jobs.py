@@ -168,14 +168,18 @@ def jobs_of(teacher: str, count: int) -> list[Job]:
     return jobs
 
 
-def load(name: str, data: Path, folder: Path) -> Teacher:
-    """The teacher `name`, trained first where it is one of ours and missing. DataMissing without its data."""
+def load(name: str, folder: Path, data_option: str | None = None) -> Teacher:
+    """The teacher `name`, trained first where it is one of ours and missing. DataMissing without its data.
+
+    `data_option` is that of the command line; teachers for digits need no data folder.
+    """
     if name == "digits8-cnn":
         path = ROOT / "examples" / "digits" / "teacher.safetensors"
         return Teacher(name, load_teacher(path).module, load_teacher(path).input, digits_images)
     if name.startswith("digits16-"):
         module = kept(folder / "teachers" / f"{name}.pt", partial(digits_teacher, name.split("-")[1]))
         return Teacher(name, module, DIGITS_16, doubled_images)
+    data = data_dir(data_option)
     if name.startswith("mnist-"):
         images = partial(mnist_images, data)
         if name == "mnist-lenet5":
@@ -386,11 +390,10 @@ def main(arguments: list[str] | None = None) -> None:
     device, teachers = torch.device("cpu"), dict[str, Teacher]()
     about = surroundings(device)  # of the code that runs, whatever changes meanwhile
     try:
-        data = data_dir(options.data)
         names = [name for name in teacher_names() if name.startswith(tuple(options.only))]
         for job in missing(names, options.jobs, options.folder):
             if job.teacher not in teachers:
-                teachers[job.teacher] = load(job.teacher, data, options.folder)
+                teachers[job.teacher] = load(job.teacher, options.folder, options.data)
             try:
                 for figures in run_job(job, teachers[job.teacher], options.folder):
                     if not options.no_record:

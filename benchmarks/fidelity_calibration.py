@@ -26,7 +26,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks import calibration_jobs as jobs
-from benchmarks.data import DataMissing, data_dir
+from benchmarks.data import DataMissing
 from benchmarks.method_table import markdown
 from benchmarks.record import RESULTS, append, read, surroundings
 from dfad_core.contract.evaluation_plan import MOST_IMAGES
@@ -51,7 +51,7 @@ LEAST_TEACHERS = 3
 """Fewest teachers of a calibration."""
 
 
-def measure(data: Path, folder: Path) -> None:
+def measure(folder: Path, data_option: str | None = None) -> None:
     """A line for every job of known accuracy that has none of the present version of the judge's images."""
     there = {(line["teacher"], line["number"], line["share"]) for line in lines()}
     about = surroundings(torch.device("cpu"))
@@ -62,7 +62,7 @@ def measure(data: Path, folder: Path) -> None:
         if (line["teacher"], line["number"], line["share"]) in there or not path.is_file():
             continue
         if teacher is None or teacher.name != line["teacher"]:
-            teacher = jobs.load(line["teacher"], data, folder)
+            teacher = jobs.load(line["teacher"], folder, data_option)
             sets = kept_sets(teacher, folder)
         student = jobs.build(job, teacher.input).eval()
         student.load_state_dict(torch.load(path, weights_only=True))
@@ -356,7 +356,7 @@ def main(arguments: list[str] | None = None) -> None:
     if not options.table_only:
         torch.set_num_threads(1)
         try:
-            measure(data_dir(options.data), options.folder)
+            measure(options.folder, options.data)
         except DataMissing as error:
             sys.exit(f"benchmarks.fidelity_calibration: {error}")
     there = lines()

@@ -103,7 +103,7 @@ def test_students_are_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(jobs, "STOPS", (1.0,))
     jobs.main(["--only", "digits8", "--jobs", "1", "--folder", str(tmp_path)])
     for _ in range(2):
-        calibration.measure(tmp_path, tmp_path)
+        calibration.measure(tmp_path)
     (line,) = calibration.lines()
     assert (line["teacher"], line["share"], line["shape"]) == ("digits8-cnn", 1.0, [1, 8, 8])
     assert 0 <= line["signals"]["agreement_drawn"] <= 1
