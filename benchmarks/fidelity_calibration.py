@@ -375,7 +375,10 @@ def complete(rows: Rows, verdicts: Sequence[Verdict]) -> Calibration:
     """The calibration of all jobs, with what the ones without a teacher are worth."""
     found = Summary.of(verdicts)
     return dataclasses.replace(
-        calibrated(rows), coverage=round(found.coverage, 3), correlation=round(found.correlation, 3)
+        calibrated(rows),
+        coverage=round(found.coverage, 3),
+        correlation=round(found.correlation, 3),
+        best=round(max(relative(line) for line in rows.lines), 3),
     )
 
 

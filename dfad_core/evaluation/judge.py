@@ -27,6 +27,8 @@ LARGEST_ODDS = 0.995
 """Shares are taken as at most this, and as at least its complement, before they become log odds."""
 LEAST_JOBS, LEAST_CORRELATION, LEAST_COVERAGE = 200, 0.9, 0.85
 """What a calibration must reach before anything is predicted by it."""
+LEAST_BEST = 0.95
+"""Least relative accuracy of a calibration's best job: good students would be predicted to be worse."""
 CLASSES_FACTOR = 2
 """How many times more or fewer classes than the calibration's a teacher may have."""
 SURE = ("mixed", "approached")
@@ -72,6 +74,8 @@ class Calibration:
     """Plain drawings of every job."""
     version: int
     """Of the judge's images and signals."""
+    best: float = 1.0
+    """Largest relative accuracy among the jobs."""
 
 
 @cache
@@ -128,11 +132,12 @@ def predicted(
         return unpredicted("The judge has not been calibrated yet.", num_images)
     found = estimated(signals, shape, num_classes, num_images, by)
     proven = by.jobs >= LEAST_JOBS and by.correlation >= LEAST_CORRELATION and by.coverage >= LEAST_COVERAGE
-    if found.reason is not None or proven:
+    if found.reason is not None or (proven and by.best >= LEAST_BEST):
         return found
     reason = (
         f"The judge is not calibrated well enough yet: {by.jobs} jobs, rank correlation "
-        f"{by.correlation:.2f}, {100 * by.coverage:.0f} % in their interval."
+        f"{by.correlation:.2f}, {100 * by.coverage:.0f} % in their interval, the best one with {100 * by.best:.0f} % of its "
+        "teacher's accuracy."
     )
     return dataclasses.replace(_about(by, num_images), reason=reason)
 

@@ -80,7 +80,7 @@ def test_no_prediction_outside_of_the_calibration(shape, classes: int, images: i
     assert words in found.reason
 
 
-@pytest.mark.parametrize("change", [{"jobs": 199}, {"correlation": 0.89}, {"coverage": 0.84}])
+@pytest.mark.parametrize("change", [{"jobs": 199}, {"correlation": 0.89}, {"coverage": 0.84}, {"best": 0.94}])
 def test_no_prediction_by_a_poor_calibration(change: dict[str, float]) -> None:
     by = dataclasses.replace(calibration(), **change)
     found = predicted(of_noise(1.0), SHAPE, 10, 1024, by=by)
@@ -99,7 +99,7 @@ def test_no_prediction_for_answers_of_another_kind() -> None:
 
 
 def test_no_prediction_without_answers_of_the_teacher() -> None:
-    found = predicted({}, (1, 16, 16), 10, 1000)
+    found = predicted({}, SHAPE, 10, 1024, by=calibration())
     assert (found.relative_accuracy, found.reason) == (None, judge.UNANSWERED)
 
 
