@@ -136,8 +136,8 @@ def predicted(
         return found
     reason = (
         f"The judge is not calibrated well enough yet: {by.jobs} jobs, rank correlation "
-        f"{by.correlation:.2f}, {100 * by.coverage:.0f} % in their interval, the best one with {100 * by.best:.0f} % of its "
-        "teacher's accuracy."
+        f"{by.correlation:.2f}, {100 * by.coverage:.0f} % in their interval, the best one with "
+        f"{100 * by.best:.0f} % of its teacher's accuracy."
     )
     return dataclasses.replace(_about(by, num_images), reason=reason)
 
