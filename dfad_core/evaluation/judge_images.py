@@ -61,7 +61,8 @@ def judge_sets(
     - `mixed`: pairs of chosen ones, blended;
     - `approached`: every second chosen one, after a few gradient steps of coarse grids towards its class.
 
-    Images to which the teacher's answer is not finite are left out; {} where only few would be left.
+    Images to which the teacher's answer is not finite are left out; {} where only few would be left, or
+    none of a source.
     `after` is called with the size of each batch that the teacher has answered.
     """
     size, counts, memory = batch_size(shape, BATCH), judge_images(num_images), pass_memory(teacher, shape)
@@ -82,12 +83,13 @@ def judge_sets(
     mixed_BCHW = torch.lerp(chosen.images_BCHW[partners_B], chosen.images_BCHW, shares_B111)
     near = _rows(chosen, torch.arange(0, len(chosen.images_BCHW), 2)[: counts["approached"]])
     near_BCHW = _approached(teacher, near, pixels, most_near, after)
-    return {
+    sets = {
         "drawn": _rows(pool, torch.arange(min(num_images, len(pool.images_BCHW)))),
         "chosen": chosen,
         "mixed": _finite(Asked(mixed_BCHW, in_batches(teacher, mixed_BCHW, after, most=most))),
         "approached": _finite(Asked(near_BCHW, in_batches(teacher, near_BCHW, after, most=most))),
     }
+    return sets if all(len(asked.images_BCHW) for asked in sets.values()) else {}
 
 
 def surest(logits_BK: Tensor, count: int) -> Tensor:

@@ -142,9 +142,10 @@ def strip_prefixes(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _without_parts(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """`tensors` without the parts that may be anywhere in a name. Raises TeacherRejected (`corrupt_file`)."""
     plain: dict[str, Tensor] = {}
-    for name, tensor in tensors.items():
+    for whole_name, tensor in tensors.items():
+        name = whole_name
         for part in ANYWHERE:
-            name = name.replace(part, "")  # noqa: PLW2901
+            name = name.replace(part, "")
         if name in plain:
             raise TeacherRejected(f"The file names {name[:200]} twice.", code="corrupt_file")
         plain[name] = tensor

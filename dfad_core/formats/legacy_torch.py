@@ -7,7 +7,6 @@ number of its elements in eight bytes, and the elements.
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -130,7 +129,10 @@ def check_legacy(path: Path) -> None:
 
 def _storages(file: IO[bytes]) -> list[_Storage]:
     """Those of the object, in the order of their elements; the file's position is after the pickles."""
-    load: Callable[[], Any] = lambda: _Scan(file).load()  # noqa: E731
+
+    def load() -> Any:
+        return _Scan(file).load()
+
     if load() != MAGIC_NUMBER or load() != VERSION:
         raise ValueError("not a file of torch.save")
     load()  # sizes of numbers on the machine that wrote it

@@ -131,8 +131,8 @@ def test_a_calibration_of_other_images_is_none(tmp_path: Path, monkeypatch: pyte
 
 def test_the_committed_calibration_is_complete() -> None:
     by = judge.calibration()
-    if by is not None:
-        assert {feature.name for feature in by.features} == set(judge.features(of_noise(1.0)))
-        assert by.below > 0
-        assert by.above > 0
-        assert by.jobs >= by.teachers >= 5
+    assert by is not None
+    assert {feature.name for feature in by.features} == set(judge.features(of_noise(1.0)))
+    assert by.below > 0
+    assert by.above > 0
+    assert by.jobs >= by.teachers >= 5

@@ -115,3 +115,19 @@ def test_images_without_a_finite_answer_are_left_out(tiny) -> None:
         assert asked.teacher_BK.isfinite().all()
         assert asked.images_BCHW.isfinite().all()
     assert judge_sets(SometimesNaN(network, float(drawn.quantile(0.5))), SHAPE, PIXELS, 64) == {}
+
+
+class NoGradient(nn.Module):
+    """Finite answers, and gradients that are not: a square root at 0."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.network(images) + (0 * images).sum((1, 2, 3)).sqrt()[:, None]
+
+
+def test_a_teacher_without_finite_gradients_has_no_judge(tiny) -> None:
+    teacher = NoGradient(tiny.classifier(4)).eval()
+    assert judge_sets(teacher, SHAPE, PIXELS, 32) == {}
