@@ -136,7 +136,7 @@ class Job:
     seed: int
 
     def student_file(self, folder: Path, share: float) -> Path:
-        """Where the student lies that there is after `share` of the rounds."""
+        """Path of the student after `share` of the rounds."""
         return folder / "students" / f"{self.teacher}-{self.number:02d}-{share:.2f}.pt"
 
 

@@ -36,7 +36,7 @@ from dfad_core.evaluation import judge
 from dfad_core.evaluation.fidelity import compared
 from dfad_core.evaluation.judge import Calibration, Feature
 from dfad_core.evaluation.judge_images import VERSION, judge_sets
-from dfad_core.hooks import Asked
+from dfad_core.hooks import AnsweredImages
 from dfad_core.networks.input_statistics import pixel_range
 
 Line = Mapping[str, Any]
@@ -45,8 +45,8 @@ Vector = NDArray[np.float64]
 FILE = RESULTS / "fidelity_calibration.jsonl"
 PENALTY = 10.0
 """Of the squared weights, where features have deviation 1 and every teacher's jobs weigh alike."""
-GOOD = 0.8
-"""Least relative accuracy of a good student."""
+LEAST_RANKED = 3
+"""Fewest jobs of which a rank correlation says something."""
 LEAST_TEACHERS = 3
 """Fewest teachers of a calibration."""
 
@@ -55,8 +55,9 @@ def measure(folder: Path, data_option: str | None = None) -> None:
     """A line for every job of known accuracy that has none of the present version of the judge's images."""
     there = {(line["teacher"], line["number"], line["share"]) for line in lines()}
     about = surroundings(torch.device("cpu"))
-    teacher, sets = None, dict[str, Asked]()
-    for line in sorted(read(jobs.FILE), key=lambda line: str(line["teacher"])):
+    teacher, sets = None, dict[str, AnsweredImages]()
+    newest = {(line["teacher"], line["number"], line["share"]): line for line in read(jobs.FILE)}
+    for line in sorted(newest.values(), key=lambda line: str(line["teacher"])):
         job = jobs.Job(**{field.name: line[field.name] for field in dataclasses.fields(jobs.Job)})
         path = job.student_file(folder, line["share"])
         if (line["teacher"], line["number"], line["share"]) in there or not path.is_file():
@@ -82,7 +83,7 @@ def measure(folder: Path, data_option: str | None = None) -> None:
         print(f"SIGNALS {path.stem} accuracy={line['accuracy']}", flush=True)
 
 
-def kept_sets(teacher: jobs.Teacher, folder: Path) -> dict[str, Asked]:
+def kept_sets(teacher: jobs.Teacher, folder: Path) -> dict[str, AnsweredImages]:
     """The judge's images for a teacher, made once."""
     path = folder / "sets" / f"{teacher.name}-{VERSION}.pt"
     if not path.is_file():
@@ -91,7 +92,7 @@ def kept_sets(teacher: jobs.Teacher, folder: Path) -> dict[str, Asked]:
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.save({name: (asked.images_BCHW, asked.teacher_BK) for name, asked in made.items()}, path)
     stored = torch.load(path, weights_only=True)
-    return {name: Asked(*tensors) for name, tensors in stored.items()}
+    return {name: AnsweredImages(*tensors) for name, tensors in stored.items()}
 
 
 def lines() -> list[Line]:
@@ -175,7 +176,7 @@ def fitted(rows: Rows) -> Calibration:
     classes = [line["classes"] for line in rows.lines]
     return Calibration(
         features, float(f"{middle:.6g}"), 0.0, 0.0, len(rows.lines), len(counts), 0.0, 0.0,
-        (min(sides), max(sides)), (min(classes), max(classes)), MOST_IMAGES, VERSION,
+        (min(sides), max(sides)), (min(classes), max(classes)), MOST_IMAGES, VERSION, 0, 0.0,
     )  # fmt: skip
 
 
@@ -252,80 +253,73 @@ def ranks(values: Sequence[float]) -> Vector:
     return all_ranks
 
 
-def spearman(first: Sequence[float], second: Sequence[float]) -> float:
-    """Pearson's correlation of the ranks (Spearman 1904); 0 where one of them does not vary."""
+def spearman(first: Sequence[float], second: Sequence[float]) -> float | None:
+    """Pearson's correlation of the ranks (Spearman 1904).
+
+    0 where one of them does not vary; None for fewer than `LEAST_RANKED` values.
+    """
     a, b = ranks(first), ranks(second)
-    if len(a) < 2 or a.std() == 0 or b.std() == 0:
+    if len(a) < LEAST_RANKED:
+        return None
+    if a.std() == 0 or b.std() == 0:
         return 0.0
     return float(np.corrcoef(a, b)[0, 1])
 
 
 @dataclass(frozen=True)
 class Summary:
-    """How predictions compare with the truth."""
+    """How the predictions of some jobs compare with the truth; None where no job was predicted."""
 
-    jobs: int
-    predicted: int
+    count: int
     """Jobs with a prediction; all other figures are of these."""
-    correlation: float
+    correlation: float | None
     """Spearman's."""
-    good_correlation: float
-    """The same among the jobs of 80 % relative accuracy or more."""
-    error: float
+    error: float | None
     """Mean absolute difference of relative accuracies."""
-    coverage: float
-    width: float
+    excess: float | None
+    """Mean of predicted minus true relative accuracy."""
+    coverage: float | None
+    width: float | None
     """Mean width of the intervals."""
 
     @classmethod
-    def of(cls, verdicts: Sequence[Verdict]) -> Summary:
-        """Of some jobs."""
-        known = [v for v in verdicts if v.prediction.relative_accuracy is not None]
-        pairs = [(v.prediction.relative_accuracy or 0.0, v.truth) for v in known]
-        good = [pair for pair in pairs if pair[1] >= GOOD]
+    def of(cls, verdicts: Sequence[Verdict], least: float = 0.0) -> Summary:
+        """Of the jobs whose true relative accuracy is `least` or more."""
+        known = [v for v in verdicts if v.prediction.relative_accuracy is not None and v.truth >= least]
+        predictions = [v.prediction.relative_accuracy or 0.0 for v in known]
+        differences = [p - v.truth for p, v in zip(predictions, known, strict=True)]
         return cls(
-            len(verdicts),
             len(known),
-            spearman([p for p, _ in pairs], [t for _, t in pairs]),
-            spearman([p for p, _ in good], [t for _, t in good]),
-            float(np.mean([abs(p - t) for p, t in pairs] or [0.0])),
-            float(np.mean([v.covered for v in known] or [0.0])),
-            float(np.mean([(v.prediction.high or 0.0) - (v.prediction.low or 0.0) for v in known] or [0.0])),
+            spearman(predictions, [v.truth for v in known]),
+            _mean([abs(d) for d in differences]),
+            _mean(differences),
+            _mean([float(v.covered) for v in known]),
+            _mean([(v.prediction.high or 0.0) - (v.prediction.low or 0.0) for v in known]),
         )
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if values else None
 
 
 SIGNAL_HEAD = ("signal", "pooled", "mean over teachers")
-HEAD = (
-    "teacher",
-    "jobs",
-    "predicted",
-    "Spearman",
-    "Spearman, good",
-    "mean error",
-    "in interval",
-    "mean width",
-)
+FIGURES = ("Spearman", "mean error", "predicted too high by", "in interval", "mean width")
+HEAD = ("teacher", "jobs", "predicted", *FIGURES)
 
 
 def table_rows(verdicts: Sequence[Verdict]) -> list[tuple[str, ...]]:
-    """A row for each teacher, and one of all, after `HEAD`."""
+    """A row for each teacher, one of all, and one of all good students, after `HEAD`."""
     teachers = sorted({v.line["teacher"] for v in verdicts})
     parts = [(name, [v for v in verdicts if v.line["teacher"] == name]) for name in teachers]
-    rows = []
-    for name, own in [*parts, ("all", list(verdicts))]:
-        s = Summary.of(own)
-        shares = (f"{100 * share:.1f} %" for share in (s.error, s.coverage, s.width))
-        rows.append(
-            (
-                name,
-                str(s.jobs),
-                str(s.predicted),
-                f"{s.correlation:.2f}",
-                f"{s.good_correlation:.2f}",
-                *shares,
-            )
-        )
-    return rows
+    good = [v for v in verdicts if v.truth >= judge.GOOD]
+    parts += [("all", list(verdicts)), (f"all students of {judge.GOOD:.0%} or more", good)]
+    return [(name, str(len(own)), *_cells(Summary.of(own))) for name, own in parts]
+
+
+def _cells(s: Summary) -> tuple[str, ...]:
+    correlation = "-" if s.correlation is None else f"{s.correlation:.2f}"
+    shares = (s.error, s.excess, s.coverage, s.width)
+    return (str(s.count), correlation, *("-" if one is None else f"{100 * one:.1f} %" for one in shares))
 
 
 def signal_rows(rows: Rows) -> list[tuple[str, ...]]:
@@ -337,8 +331,8 @@ def signal_rows(rows: Rows) -> list[tuple[str, ...]]:
         inside = []
         for teacher in set(rows.teachers):
             own = [n for n, one in enumerate(rows.teachers) if one == teacher]
-            inside.append(spearman([values[n] for n in own], [truth[n] for n in own]))
-        found.append((name, spearman(values, truth), float(np.mean(inside))))
+            inside.append(spearman([values[n] for n in own], [truth[n] for n in own]) or 0.0)
+        found.append((name, spearman(values, truth) or 0.0, float(np.mean(inside))))
     found.sort(key=lambda row: -abs(row[1]))
     return [(name, f"{pooled:.2f}", f"{mean:.2f}") for name, pooled, mean in found]
 
@@ -372,13 +366,14 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def complete(rows: Rows, verdicts: Sequence[Verdict]) -> Calibration:
-    """The calibration of all jobs, with what the ones without a teacher are worth."""
-    found = Summary.of(verdicts)
+    """The calibration of all jobs, with coverage and correlation where each teacher is left out."""
+    found, good = Summary.of(verdicts), Summary.of(verdicts, judge.GOOD)
     return dataclasses.replace(
         calibrated(rows),
-        coverage=round(found.coverage, 3),
-        correlation=round(found.correlation, 3),
-        best=round(max(relative(line) for line in rows.lines), 3),
+        coverage=round(found.coverage or 0.0, 3),
+        correlation=round(found.correlation or 0.0, 3),
+        good=good.count,
+        good_coverage=round(good.coverage or 0.0, 3),
     )
 
 

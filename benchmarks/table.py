@@ -42,6 +42,7 @@ from benchmarks.service_tables import (
     start_rows,
 )
 from dfad_core.contract.methods import METHODS
+from dfad_core.evaluation import judge
 
 Line = Mapping[str, Any]
 Row = tuple[str, ...]
@@ -156,7 +157,9 @@ def judge_section(lines: Sequence[Line]) -> tuple[str, str]:
     runs = len({(line["teacher"], line["number"]) for line in rows.lines})
     title = f"Accuracy predicted for new teachers, without data: {len(verdicts)} students of {runs} runs"
     signals = calibration.signal_rows(rows)[:SIGNALS]
+    lack = judge.shortfall(calibration.complete(rows, verdicts))
     parts = [
+        *([] if lack is None else [f"**Not in force: no job has a prediction yet.** {lack}"]),
         markdown(calibration.HEAD, calibration.table_rows(verdicts)),
         "Accuracies are relative to the teacher's. Signals that follow it most closely (Spearman):",
         markdown(calibration.SIGNAL_HEAD, signals),

@@ -178,7 +178,7 @@ class AccuracyPrediction(TypedDict, total=False):
     teachers: int
     """Number of their teachers."""
     images: int
-    """Number of drawn images that both networks have answered."""
+    """Number of drawn images that both networks were shown."""
     reason: str | None
     """Why nothing is predicted, in a sentence or two; None where something is."""
 

@@ -32,11 +32,18 @@ LONGEST_CALL_SECONDS = 900.0
 
 
 @dataclass(frozen=True)
-class Asked:
+class AnsweredImages:
     """Images and the teacher's logits on them, in float32 on the CPU."""
 
     images_BCHW: Tensor
     teacher_BK: Tensor
+
+    def __len__(self) -> int:
+        return len(self.images_BCHW)
+
+    def rows(self, index: Tensor) -> AnsweredImages:
+        """The images at `index` (int64) with their logits; copies."""
+        return AnsweredImages(self.images_BCHW[index], self.teacher_BK[index])
 
 
 @dataclass
@@ -61,7 +68,7 @@ class DistillResult:
     """How the student answers to the judge's images, by figure and source; empty if stopped."""
     prediction: AccuracyPrediction | None = None
     """Accuracy that the judge predicts by `fidelity`, or why it does not; None if training was stopped."""
-    judge_sets: Mapping[str, Asked] = field(default_factory=dict)
+    judge_sets: Mapping[str, AnsweredImages] = field(default_factory=dict)
     """The judge's images with the teacher's logits, by source, for the exports; empty if stopped."""
     evaluation: dict[str, Any] = field(default_factory=dict)
     """Basis of `fidelity`: number of `images` planned and `measured` for each source, `seconds` and
@@ -192,9 +199,9 @@ class Pace:
         """Seconds since construction."""
         return self._clock() - self._start
 
-    def over(self, share: float = 1.0) -> bool:
-        """Whether this share of `bound_seconds` is spent."""
-        return self.seconds >= share * self._bound
+    def over(self) -> bool:
+        """Whether `bound_seconds` are spent."""
+        return self.seconds >= self._bound
 
     def _remaining(self, count: int) -> float | None:
         """Remaining seconds at the speed until now; before the first batch, by `expected_seconds`."""

@@ -13,7 +13,7 @@ Shape = tuple[int, int, int]
 
 LEAST_IMAGES, MOST_IMAGES = 64, 1024
 """Bounds of the number of the judge's plain drawings."""
-POOL = 2
+DRAWN_FOR_EACH = 2
 """Drawings from which the judge's images are chosen, for each plain one."""
 APPROACH_STEPS = 10
 """Gradient steps of the judge's images towards a class of the teacher."""
@@ -95,14 +95,14 @@ def judge_images(num_images: int) -> dict[str, int]:
 
 def most_images(numbers: int) -> int:
     """Largest number of the judge's plain drawings, of so many pixel values each."""
-    fit = MOST_NUMBERS // (POOL * numbers) // MULTIPLE * MULTIPLE
+    fit = MOST_NUMBERS // (DRAWN_FOR_EACH * numbers) // MULTIPLE * MULTIPLE
     return max(LEAST_IMAGES, min(MOST_IMAGES, fit))
 
 
 def kept_images(numbers: int) -> int:
     """Largest number of images that the judge keeps in memory, of so many pixel values each."""
     count = most_images(numbers)
-    return POOL * count + sum(judge_images(count).values())
+    return DRAWN_FOR_EACH * count + sum(judge_images(count).values())
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class Plan:
     @property
     def passes(self) -> int:
         """Number of image passes; each gradient step of an image counts as one."""
-        return self.images * POOL + sum(self.counts.values()) + self._nearer_passes
+        return self.images * DRAWN_FOR_EACH + sum(self.counts.values()) + self._nearer_passes
 
     @property
     def counts(self) -> dict[str, int]:
@@ -151,7 +151,7 @@ class EvaluationBudget:
     def _macs(self, images: int) -> int:
         """Cost of so many plain drawings and of what follows from them; a gradient costs two passes."""
         counts = judge_images(images)
-        teacher = POOL * images + counts["mixed"] + counts["approached"] * (3 * APPROACH_STEPS + 1)
+        teacher = DRAWN_FOR_EACH * images + counts["mixed"] + counts["approached"] * (3 * APPROACH_STEPS + 1)
         return self.teacher_macs * teacher + self.student_macs * sum(counts.values())
 
     def fidelity_seconds(self, rounds: int, seconds_a_round: float) -> float:

@@ -74,7 +74,7 @@ class AccuracyPrediction:
     teachers: int = 0
     """Number of their teachers."""
     images: int = 0
-    """Number of drawn images that both networks have answered."""
+    """Number of drawn images that both networks were shown."""
     reason: str | None = None
     """Why nothing is predicted, in a sentence or two; None where something is."""
 

@@ -19,7 +19,7 @@ from dfad_core.evaluation.judge_images import (
     student_batch,
 )
 from dfad_core.evaluation.signals import signals
-from dfad_core.hooks import Asked, Hooks, Pace
+from dfad_core.hooks import AnsweredImages, Hooks, Pace
 from dfad_core.networks.pixel_range import PixelRange
 
 
@@ -29,7 +29,7 @@ class Fidelity:
 
     figures: dict[str, float] = field(default_factory=dict)
     """`<figure>_<source>`: the signals on each of the judge's sources."""
-    sets: dict[str, Asked] = field(default_factory=dict)
+    sets: dict[str, AnsweredImages] = field(default_factory=dict)
     """The judge's images with the teacher's logits, by source."""
     complete: bool = True
     """False where the time ran out before all was measured: there are no figures then."""
@@ -69,7 +69,7 @@ def measure_fidelity(
 
 
 def compared(
-    run: Run, sets: Mapping[str, Asked], after: After = nothing, *, most: int = BATCH
+    run: Run, sets: Mapping[str, AnsweredImages], after: After = nothing, *, most: int = BATCH
 ) -> dict[str, float]:
     """The signals of `run`, a student or an export of it, on the judge's images, `most` at a time."""
     figures: dict[str, float] = {}

@@ -27,15 +27,16 @@ LARGEST_ODDS = 0.995
 """Shares are taken as at most this, and as at least its complement, before they become log odds."""
 LEAST_JOBS, LEAST_CORRELATION, LEAST_COVERAGE = 200, 0.9, 0.85
 """What a calibration must reach before anything is predicted by it."""
-LEAST_BEST = 0.95
-"""Least relative accuracy of a calibration's best job: good students would be predicted to be worse."""
+GOOD, LEAST_GOOD = 0.8, 40
+"""Relative accuracy of a good student, and the least number of them in a calibration. Users get good ones, so
+`LEAST_COVERAGE` must hold for these alone as well."""
 CLASSES_FACTOR = 2
 """How many times more or fewer classes than the calibration's a teacher may have."""
 SURE = ("mixed", "approached")
 """Sources whose agreement is a feature with weights by the teacher's margin, too."""
 UNTRAINED = "Training did not come to its end."
 UNMEASURED = "The evaluation did not come to its end."
-UNANSWERED = "The teacher's answers to many drawn images are not finite."
+UNANSWERED = "The teacher's answers to many drawn images, or the gradients of these answers, are not finite."
 SLACK = 0.3
 """How far a feature may lie outside of the calibration's, as a share of their range."""
 
@@ -74,8 +75,10 @@ class Calibration:
     """Plain drawings of every job."""
     version: int
     """Of the judge's images and signals."""
-    best: float = 1.0
-    """Largest relative accuracy among the jobs."""
+    good: int
+    """Jobs whose student is good, of those that could be predicted."""
+    good_coverage: float
+    """`coverage` of these alone."""
 
 
 @cache
@@ -127,19 +130,30 @@ def predicted(
     `signals` are those of all sources, or {} where the teacher had no answers, with `num_images` plain
     drawings of `shape` (C, H, W). `by` replaces the committed calibration.
     """
+    if not signals:
+        return unpredicted(UNANSWERED)
     by = by or calibration()
     if by is None:
         return unpredicted("The judge has not been calibrated yet.", num_images)
     found = estimated(signals, shape, num_classes, num_images, by)
-    proven = by.jobs >= LEAST_JOBS and by.correlation >= LEAST_CORRELATION and by.coverage >= LEAST_COVERAGE
-    if found.reason is not None or (proven and by.best >= LEAST_BEST):
-        return found
-    reason = (
-        f"The judge is not calibrated well enough yet: {by.jobs} jobs, rank correlation "
-        f"{by.correlation:.2f}, {100 * by.coverage:.0f} % in their interval, the best one with "
-        f"{100 * by.best:.0f} % of its teacher's accuracy."
-    )
-    return dataclasses.replace(_about(by, num_images), reason=reason)
+    reason = found.reason or shortfall(by)
+    return found if reason is None else dataclasses.replace(_about(by, num_images), reason=reason)
+
+
+def shortfall(by: Calibration) -> str | None:
+    """What a calibration lacks, in a sentence; None where it is good enough to predict by."""
+    lacks, needed = [], f"{LEAST_COVERAGE:.0%} are needed"
+    if by.jobs < LEAST_JOBS:
+        lacks.append(f"it has learned from {by.jobs:,} jobs, and {LEAST_JOBS:,} are needed")
+    if by.correlation < LEAST_CORRELATION:
+        lacks.append(f"its rank correlation is {by.correlation:.2f}, and {LEAST_CORRELATION} is needed")
+    if by.coverage < LEAST_COVERAGE:
+        lacks.append(f"{by.coverage:.0%} of its jobs lie in their interval, and {needed}")
+    if by.good < LEAST_GOOD:
+        lacks.append(f"it has learned from {by.good} good students, and {LEAST_GOOD} are needed")
+    if by.good_coverage < LEAST_COVERAGE:
+        lacks.append(f"{by.good_coverage:.0%} of its good students lie in their interval, and {needed}")
+    return f"The judge is not calibrated well enough yet: {'; '.join(lacks)}." if lacks else None
 
 
 def unpredicted(reason: str, num_images: int = 0) -> AccuracyPrediction:
@@ -179,8 +193,6 @@ def _objection(
     signals: Mapping[str, float], shape: Shape, num_classes: int, num_images: int, by: Calibration
 ) -> str | None:
     """Why nothing can be predicted, in a sentence; None if something can."""
-    if not signals:
-        return UNANSWERED
     learned = f"the judge has learned from {by.jobs:,} jobs"
     (least, most), (fewest, largest) = by.sides, by.classes
     if not least <= min(shape[1:]) <= max(shape[1:]) <= most:

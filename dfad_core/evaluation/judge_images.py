@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dfad_core.contract.evaluation_plan import APPROACH_STEPS, POOL, Shape, batch_size, judge_images
+from dfad_core.contract.evaluation_plan import APPROACH_STEPS, DRAWN_FOR_EACH, Shape, batch_size, judge_images
 from dfad_core.contract.limits import images_at_once
 from dfad_core.evaluation.families import cells, fractals, plaids, strokes, weaves
-from dfad_core.hooks import Asked
+from dfad_core.hooks import AnsweredImages
 from dfad_core.networks.drawings.collages import Collages, Family
 from dfad_core.networks.pass_memory import pass_memory
 from dfad_core.networks.pixel_pyramid import PixelPyramid
@@ -53,11 +53,11 @@ class JudgeImages(Collages):
 
 def judge_sets(
     teacher: nn.Module, shape: Shape, pixels: PixelRange, num_images: int, after: After = nothing
-) -> dict[str, Asked]:
+) -> dict[str, AnsweredImages]:
     """The judge's images for a teacher in eval mode, by source, from the plainest to the nearest to its data:
 
     - `drawn`: `num_images` drawings;
-    - `chosen`: of `POOL` times as many those of which the teacher is surest, all its classes evenly;
+    - `chosen`: of `DRAWN_FOR_EACH` times as many those of which the teacher is surest, its classes evenly;
     - `mixed`: pairs of chosen ones, blended;
     - `approached`: every second chosen one, after a few gradient steps of coarse grids towards its class.
 
@@ -70,26 +70,29 @@ def judge_sets(
     source = JudgeImages(shape, pixels)
     stream = torch.Generator().manual_seed(SEED)
     drawings, answers = [], []
-    for begin in range(0, POOL * num_images, size):
-        count = min(size, POOL * num_images - begin)
+    for begin in range(0, DRAWN_FOR_EACH * num_images, size):
+        count = min(size, DRAWN_FOR_EACH * num_images - begin)
         drawings.append(source(torch.randn(count, source.latent_dim, generator=stream)))
         answers.append(in_batches(teacher, drawings[-1], after, most=most))
-    pool = _finite(Asked(torch.cat(drawings), torch.cat(answers)))
-    if len(pool.images_BCHW) < LEAST_FINITE * POOL * num_images:
+    whole = _finite(AnsweredImages(torch.cat(drawings), torch.cat(answers)))
+    del drawings, answers  # half of the memory
+    if len(whole) < LEAST_FINITE * DRAWN_FOR_EACH * num_images:
         return {}
-    chosen = _rows(pool, surest(pool.teacher_BK, counts["chosen"]))
-    shares_B111 = torch.empty(len(chosen.images_BCHW), 1, 1, 1).uniform_(0.3, 0.7, generator=stream)
-    partners_B = torch.randperm(len(shares_B111), generator=stream)
+    chosen = whole.rows(surest(whole.teacher_BK, counts["chosen"]))
+    shares_B111 = torch.empty(len(chosen), 1, 1, 1).uniform_(0.3, 0.7, generator=stream)
+    partners_B = torch.randperm(len(chosen), generator=stream)
     mixed_BCHW = torch.lerp(chosen.images_BCHW[partners_B], chosen.images_BCHW, shares_B111)
-    near = _rows(chosen, torch.arange(0, len(chosen.images_BCHW), 2)[: counts["approached"]])
+    near = chosen.rows(torch.arange(0, len(chosen), 2)[: counts["approached"]])
     near_BCHW = _approached(teacher, near, pixels, most_near, after)
+    if near_BCHW is None:
+        return {}
     sets = {
-        "drawn": _rows(pool, torch.arange(min(num_images, len(pool.images_BCHW)))),
+        "drawn": whole.rows(torch.arange(min(num_images, len(whole)))),
         "chosen": chosen,
-        "mixed": _finite(Asked(mixed_BCHW, in_batches(teacher, mixed_BCHW, after, most=most))),
-        "approached": _finite(Asked(near_BCHW, in_batches(teacher, near_BCHW, after, most=most))),
+        "mixed": _finite(AnsweredImages(mixed_BCHW, in_batches(teacher, mixed_BCHW, after, most=most))),
+        "approached": _finite(AnsweredImages(near_BCHW, in_batches(teacher, near_BCHW, after, most=most))),
     }
-    return sets if all(len(asked.images_BCHW) for asked in sets.values()) else {}
+    return sets if all(map(len, sets.values())) else {}
 
 
 def surest(logits_BK: Tensor, count: int) -> Tensor:
@@ -125,23 +128,22 @@ def in_batches(run: Run, images_BCHW: Tensor, after: After = nothing, *, most: i
     return torch.cat(parts)
 
 
-def _finite(asked: Asked) -> Asked:
-    is_finite_B = asked.teacher_BK.isfinite().all(1)
-    return asked if bool(is_finite_B.all()) else _rows(asked, is_finite_B.nonzero().flatten())
+def _finite(images: AnsweredImages) -> AnsweredImages:
+    is_finite_B = images.teacher_BK.isfinite().all(1)
+    return images if bool(is_finite_B.all()) else images.rows(is_finite_B.nonzero().flatten())
 
 
-def _rows(asked: Asked, rows: Tensor) -> Asked:
-    return Asked(asked.images_BCHW[rows], asked.teacher_BK[rows])
-
-
-def _approached(teacher: nn.Module, asked: Asked, pixels: PixelRange, size: int, after: After) -> Tensor:
+def _approached(
+    teacher: nn.Module, images: AnsweredImages, pixels: PixelRange, size: int, after: After
+) -> Tensor | None:
     """The images after gradient steps of their coarse grids towards the teacher's own class for them.
 
-    Coarse grids alone: single pixels would turn into patterns that only this teacher sees.
+    Coarse grids alone: single pixels would turn into patterns that only this teacher sees. None for a teacher
+    whose answers have no gradient.
     """
     device = next(teacher.parameters()).device
     parts = []
-    batches = (torch.split(tensor, size) for tensor in (asked.images_BCHW, asked.teacher_BK))
+    batches = (torch.split(tensor, size) for tensor in (images.images_BCHW, images.teacher_BK))
     for x_BCHW, own_BK in zip(*batches, strict=True):
         pyramid = PixelPyramid(x_BCHW.to(device), pixels.bounds)
         rows, class_B = torch.arange(len(x_BCHW), device=device), own_BK.argmax(1).to(device)
@@ -150,7 +152,9 @@ def _approached(teacher: nn.Module, asked: Asked, pixels: PixelRange, size: int,
         for _ in range(APPROACH_STEPS):
             with torch.enable_grad():
                 loss = F.cross_entropy(teacher(pyramid(rows)).float(), class_B, reduction="sum")
-                gradients = torch.autograd.grad(loss, grids)
+                if not loss.requires_grad:
+                    return None
+                gradients = torch.autograd.grad(loss, grids, materialize_grads=True)
             for grid, gradient in zip(grids, gradients, strict=True):
                 grid.grad = gradient
             optimizer.step()

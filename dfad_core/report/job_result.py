@@ -181,11 +181,12 @@ class _Exports:
         self.results: dict[str, ExportResult] = {}
 
     def make(self, exports: Sequence[str], synthetic_BCHW: Tensor, *, usable: bool) -> None:
-        """Export the formats; nothing is predicted for a student that is not usable.
+        """Export the formats. Nothing is predicted for them where nothing is for the student.
 
         Raises Stopped; formats that are finished by then remain.
         """
-        trained = self._trained
+        trained, prediction = self._trained, self._trained.training.prediction
+        is_predicted = prediction is not None and prediction.reason is None
         names = [name for name in exports if name in EXPORTS]
         pace = Pace(
             self._hooks,
@@ -214,7 +215,7 @@ class _Exports:
             student_metadata(trained),
             synthetic_BCHW[::2],
             self._checked_images(synthetic_BCHW[1::2]),
-            judged=self._judged(pace) if usable and trained.training.judge_sets else None,
+            judged=self._judged(pace) if usable and is_predicted else None,
             failed=failed,
             between=pace,
             ready=ready,

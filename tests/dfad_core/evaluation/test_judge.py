@@ -30,7 +30,9 @@ def calibration() -> Calibration:
     )
     name = "agreement_chosen"
     features = tuple(dataclasses.replace(f, weight=1.0 if f.name == name else 0.0) for f in features)
-    return Calibration(features, 0.0, 1.0, 0.5, 200, 13, 0.91, 0.93, (8, 32), (10, 10), 1024, judge.VERSION)
+    return Calibration(
+        features, 0.0, 1.0, 0.5, 200, 13, 0.91, 0.93, (8, 32), (10, 10), 1024, judge.VERSION, 40, 0.86
+    )
 
 
 def test_log_odds_and_back() -> None:
@@ -80,12 +82,24 @@ def test_no_prediction_outside_of_the_calibration(shape, classes: int, images: i
     assert words in found.reason
 
 
-@pytest.mark.parametrize("change", [{"jobs": 199}, {"correlation": 0.89}, {"coverage": 0.84}, {"best": 0.94}])
-def test_no_prediction_by_a_poor_calibration(change: dict[str, float]) -> None:
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"jobs": 199}, "199 jobs, and 200 are needed."),
+        ({"correlation": 0.89}, "correlation is 0.89, and 0.9 is needed."),
+        ({"coverage": 0.84}, "84% of its jobs lie"),
+        ({"good": 39}, "39 good students, and 40 are needed."),
+        (
+            {"good_coverage": 0.84, "good": 3},
+            "3 good students, and 40 are needed; 84% of its good students lie",
+        ),
+    ],
+)
+def test_no_prediction_by_a_poor_calibration(change: dict[str, float], words: str) -> None:
     by = dataclasses.replace(calibration(), **change)
     found = predicted(of_noise(1.0), SHAPE, 10, 1024, by=by)
     assert found.relative_accuracy is None
-    assert "not calibrated well enough" in (found.reason or "")
+    assert words in (found.reason or "")
 
 
 def test_no_prediction_for_answers_of_another_kind() -> None:

@@ -128,6 +128,18 @@ class NoGradient(nn.Module):
         return self.network(images) + (0 * images).sum((1, 2, 3)).sqrt()[:, None]
 
 
-def test_a_teacher_without_finite_gradients_has_no_judge(tiny) -> None:
-    teacher = NoGradient(tiny.classifier(4)).eval()
+class Steps(nn.Module):
+    """Its answers have no gradient."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.network((images > 0).to(images.dtype))
+
+
+@pytest.mark.parametrize("kind", [NoGradient, Steps])
+def test_a_teacher_without_finite_gradients_has_no_judge(tiny, kind: type[nn.Module]) -> None:
+    teacher = kind(tiny.classifier(4)).eval().requires_grad_(False)
     assert judge_sets(teacher, SHAPE, PIXELS, 32) == {}

@@ -11,10 +11,12 @@ import pytest
 import torch
 
 from dfad_core.contract.config import DistillConfig, InputConfig
+from dfad_core.contract.job_result import AccuracyPrediction
+from dfad_core.evaluation.fidelity import compared
 from dfad_core.evaluation.judge_images import judge_sets
 from dfad_core.formats import LoadedTeacher, int8
 from dfad_core.formats.labelled import Labelled
-from dfad_core.hooks import DistillResult, Hooks, PhaseProgress
+from dfad_core.hooks import AnsweredImages, DistillResult, Hooks, PhaseProgress
 from dfad_core.networks import build_classifier
 from dfad_core.networks.cost import Cost
 from dfad_core.networks.pixel_range import standardised
@@ -195,21 +197,33 @@ def test_a_report_of_what_was_not_measured_can_be_read(trained: TrainedStudent) 
         assert f"No accuracy is predicted. {what} did not come to its end." in page
 
 
-def test_eight_bits_are_judged_on_the_images_of_the_student(trained: TrainedStudent) -> None:
+@pytest.mark.parametrize("reason", [None, "Because."])
+def test_eight_bits_are_judged_on_the_images_of_the_student(
+    trained: TrainedStudent, monkeypatch: pytest.MonkeyPatch, reason: str | None
+) -> None:
     pytest.importorskip("onnxruntime")
+    seen: list[Mapping[str, AnsweredImages]] = []
+
+    def recorded(run: Any, sets: Mapping[str, AnsweredImages], *args: Any, **named: Any) -> dict[str, float]:
+        seen.append(sets)
+        return compared(run, sets, *args, **named)
+
+    monkeypatch.setattr("dfad_core.report.job_result.compared", recorded)
+    trained.training.prediction = AccuracyPrediction(level=0.9, images=144, reason=reason)
     sets = judge_sets(trained.teacher.module, SHAPE, standardised(1), 64)
     trained.training.judge_sets = sets
-    asked: list[torch.Tensor] = []
-    trained.student.register_forward_pre_hook(lambda _module, inputs: asked.append(inputs[0]))
     exports = outcome(trained, {**SPEC, "exports": ["onnx", "int8"]}, Watching()).result.exports
     assert exports["onnx"].prediction is None
     assert exports["onnx"].images == exports["int8"].images == 144
     judged = exports["int8"].prediction
+    if reason is not None:
+        assert (judged, seen) == (None, [])
+        return
+    assert seen == [sets]
+    assert seen[0] is sets
     assert judged is not None
-    assert judged.images == 144
     assert judged.relative_accuracy is None, "so few images were never calibrated"
-    shown = torch.cat([asked.images_BCHW for asked in sets.values()])
-    assert torch.equal(torch.cat(asked[-4:]), shown), "the last comparison is that of eight bits"
+    assert "compared on 144 drawn images" in (judged.reason or "")
 
 
 def _with(trained: TrainedStudent, **changes: Any) -> TrainedStudent:

@@ -461,7 +461,7 @@ def test_a_run_ends_with_a_prediction_or_the_reason_why_there_is_none(tiny, monk
         for name, value in judge.features(without.fidelity).items()
     )
     by = judge.Calibration(
-        features, judge.odds(0.8), 1.0, 1.0, 200, 13, 0.91, 0.93, (8, 8), (4, 4), 1024, judge.VERSION
+        features, judge.odds(0.8), 1.0, 1.0, 200, 13, 0.91, 0.93, (8, 8), (4, 4), 1024, judge.VERSION, 40, 0.9
     )
     monkeypatch.setattr(judge, "calibration", lambda: by)
     told = play().prediction
