@@ -16,6 +16,7 @@ import argparse
 import dataclasses
 import json
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,10 +152,21 @@ def relative(line: Line) -> float:
     return min(1.0, float(line["accuracy"]) / float(line["teacher_accuracy"]))
 
 
+def weights(rows: Rows) -> Vector:
+    """Weights (N,) of the jobs: teachers count alike, and so do good and other students of each.
+
+    Jobs of users run to their end and mostly end well; most of these were stopped early.
+    """
+    good_N = rows.odds_N >= judge.odds(judge.GOOD)
+    groups = list(zip(rows.teachers, good_N.tolist(), strict=True))
+    counts = Counter(groups)
+    kinds = Counter(name for name, _ in counts)
+    return np.array([1 / counts[group] / kinds[group[0]] for group in groups])
+
+
 def fitted(rows: Rows) -> Calibration:
-    """Ridge regression of log odds on features, all teachers of the same weight; without an interval."""
-    counts = {name: rows.teachers.count(name) for name in set(rows.teachers)}
-    weight_N = np.array([1 / counts[name] for name in rows.teachers])
+    """Ridge regression of log odds on features, of jobs with their `weights`; without an interval."""
+    weight_N = weights(rows)
     weight_N = weight_N / weight_N.sum()
     mean_P = weight_N @ rows.features_NP
     scale_P = np.sqrt(weight_N @ (rows.features_NP - mean_P) ** 2).clip(1e-9)
@@ -175,33 +187,32 @@ def fitted(rows: Rows) -> Calibration:
     sides = [side for line in rows.lines for side in line["shape"][1:]]
     classes = [line["classes"] for line in rows.lines]
     return Calibration(
-        features, float(f"{middle:.6g}"), 0.0, 0.0, len(rows.lines), len(counts), 0.0, 0.0,
+        features, float(f"{middle:.6g}"), 0.0, 0.0, len(rows.lines), len(set(rows.teachers)), 0.0, 0.0,
         (min(sides), max(sides)), (min(classes), max(classes)), MOST_IMAGES, VERSION, 0, 0.0,
     )  # fmt: skip
 
 
-def residuals(rows: Rows) -> list[Vector]:
-    """For each teacher, true minus predicted log odds of its jobs, by a calibration without it."""
-    found = []
-    for teacher in sorted(set(rows.teachers)):
+def residuals(rows: Rows) -> Vector:
+    """True minus predicted log odds (N,), each by a calibration without the job's teacher."""
+    found_N = np.zeros(len(rows.odds_N))
+    for teacher in set(rows.teachers):
         others, own = rows.split(teacher)
         by = fitted(others)
-        found.append(own.odds_N - np.array([judge.log_odds(by, line["signals"]) for line in own.lines]))
-    return found
+        chosen_N = np.array([name == teacher for name in rows.teachers])
+        found_N[chosen_N] = own.odds_N - [judge.log_odds(by, line["signals"]) for line in own.lines]
+    return found_N
 
 
 def calibrated(rows: Rows) -> Calibration:
     """With an interval: from and to quantiles of the residuals of teachers that were left out.
 
     Every teacher has the same weight, so that the level is that for new teachers, not for new jobs of these
-    (Dunn, Wasserman and Ramdas 2022, arXiv 1809.07441, pooled distributions of groups). Without their
-    correction for few teachers: the level is measured, by `judged_apart`.
+    (Dunn, Wasserman and Ramdas 2022, arXiv 1809.07441, pooled distributions of groups), and half of it goes
+    to its good students. Without their correction for few teachers: the level is measured, by `judged_apart`.
     """
-    by_teacher = residuals(rows)
-    values = np.concatenate(by_teacher)
-    weights = np.concatenate([np.full(len(own), 1 / len(own)) for own in by_teacher])
+    residuals_N, weight_N = residuals(rows), weights(rows)
     tail = (1 - judge.LEVEL) / 2
-    low, high = (weighted_quantile(values, weights, share) for share in (tail, 1 - tail))
+    low, high = (weighted_quantile(residuals_N, weight_N, share) for share in (tail, 1 - tail))
     return dataclasses.replace(
         fitted(rows), below=float(f"{max(0.0, -low):.5g}"), above=float(f"{max(0.0, high):.5g}")
     )
