@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check unit services format clean
+.PHONY: help install demo test check unit test-vision services format clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -32,8 +32,17 @@ check: $(STAMP) ## style, types, arrows between packages
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+ALONE := tests/dfad_core tests/dfad_client
+# Tests without servers: two processes of one thread each. The others start processes of their own.
 unit: $(STAMP) ## tests alone
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ALONE); alone=$$?; \
+	$(BIN)/python -m pytest $(ALONE:%=--ignore=%) && exit $$alone
+
+# Without what they depend on: torch is there, and of its release torchvision's models need no compiled part.
+test-vision: $(STAMP) ## compare the catalogue's networks with those of torchvision and timm
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --upgrade -c constraints.txt \
+		--target $(VENV)/vision torchvision timm
+	DFAD_REQUIRE_VISION=1 PYTHONPATH=$(abspath $(VENV))/vision $(BIN)/python -m pytest tests/vision
 
 format: $(STAMP) ## let ruff put the files into shape, and make the client's synchronous twin and its types of results
 	$(BIN)/ruff check --fix .

@@ -31,10 +31,18 @@ class Architecture:
     """Smallest height and width it accepts."""
     fixed_sides: tuple[int, ...] = ()
     """If not empty, the only square sides it accepts."""
+    patch: int = 1
+    """If more than 1, it accepts square inputs alone whose side is a multiple of it."""
     args: Mapping[str, Range] = field(default_factory=dict)
     """Integer arguments of the constructor with their bounds."""
     usual_width: int | None = None
     """Default of the argument `width`; None where it has to be read from a file's tensors."""
+    width_weight: tuple[str, int] | None = None
+    """Weight that has so many rows for each unit of `width`; None: the first, which has one."""
+    positions: str = ""
+    """Tensor (1, tokens, channels) with one token for each patch and one for the class, if there is any."""
+    old_names: tuple[tuple[str, str], ...] = ()
+    """Patterns of names in older files, each with the names of today."""
     network: str = ""
     """`module:name` of the class or function that builds it, imported with `dfad_core.networks`; called as
     `network(num_classes, input_shape, **settings, **args)`."""
@@ -46,6 +54,8 @@ class Architecture:
     """Size within the family: a student's rank is at most its teacher's."""
     general: bool = False
     """Whether students of this architecture are derived for teachers without a family."""
+    deployed: bool = False
+    """Whether students of this architecture are derived for all teachers of large images."""
 
     def check_input(self, shape: tuple[int, int, int]) -> None:
         """Raise ShapeError when inputs of `shape` (C, H, W) do not fit."""
@@ -53,6 +63,10 @@ class Architecture:
         if self.fixed_sides and (height != width or height not in self.fixed_sides):
             sides = " or ".join(f"{s}x{s}" for s in self.fixed_sides)
             raise ShapeError(f"{self.name} takes {sides} inputs", param="shape")
+        if self.patch > 1 and (height != width or height % self.patch):
+            raise ShapeError(
+                f"{self.name} takes square inputs whose side is a multiple of {self.patch}", param="shape"
+            )
         if min(height, width) < self.min_side:
             raise ShapeError(
                 f"{self.name} needs inputs of at least {self.min_side}x{self.min_side}",
@@ -73,14 +87,21 @@ class Architecture:
                 raise ConfigError(f"{name} {problem}", param=name)
 
 
-def _width(most: int, least: int = 1) -> dict[str, Range]:
-    return {"width": Range(ge=least, le=most)}
+def _width(most: int, least: int = 1, multiple_of: int | None = None) -> dict[str, Range]:
+    return {"width": Range(ge=least, le=most, multiple_of=multiple_of)}
+
+
+def _imagenet(name: str, title: str, source: str, network: str, family: str, **more: Any) -> Architecture:
+    """A network for 64 to 224 pixels whose tensors are named as in the library before the colon of `name`."""
+    path = f"{_CLASSIFIERS}.{network}"
+    return Architecture(name, title, source, _RGB_224, min_side=32, network=path, family=family, **more)
 
 
 _HE = "He et al. 2016, arXiv 1512.03385"
 _WRN = "Zagoruyko and Komodakis 2016, arXiv 1605.07146"
 _LECUN = "LeCun et al. 1998"
-_GREY_32, _RGB_32, _GREY_8 = (1, 32, 32), (3, 32, 32), (1, 8, 8)
+_DOSOVITSKIY = "Dosovitskiy et al. 2021, arXiv 2010.11929"
+_GREY_32, _RGB_32, _GREY_8, _RGB_224 = (1, 32, 32), (3, 32, 32), (1, 8, 8), (3, 224, 224)
 _CLASSIFIERS = "dfad_core.networks.classifiers"
 
 _ROWS = (
@@ -135,6 +156,57 @@ _ROWS = (
         "cnn8", "Three 3x3 convolutions with BN", "-", _GREY_8, min_side=8, args=_width(512),
         network=f"{_CLASSIFIERS}.small:Cnn8", family="cnn", general=True,
     ),
+    *(
+        _imagenet(
+            f"torchvision:resnet{depth}", f"ResNet-{depth}", _HE, "imagenet.resnet:ResNet", "resnet",
+            args=_width(128), usual_width=64, settings={"depth": depth}, rank=depth, deployed=depth == 18,
+        )
+        for depth in (18, 34, 50, 101)
+    ),
+    _imagenet(
+        "torchvision:mobilenet_v2", "MobileNetV2", "Sandler et al. 2018, arXiv 1801.04381",
+        "imagenet.mobilenet:MobileNetV2", "mobilenet", args=_width(64, least=4, multiple_of=4),
+        usual_width=32, width_weight=("features.17.conv.2.weight", 10), rank=1, deployed=True,
+    ),
+    *(
+        _imagenet(
+            f"torchvision:mobilenet_v3_{size}", f"MobileNetV3, {size}",
+            "Howard et al. 2019, arXiv 1905.02244",
+            "imagenet.mobilenet:MobileNetV3", "mobilenet", args=_width(32, least=2), usual_width=16,
+            width_weight=("classifier.0.weight", rows), settings={"size": size}, rank=rank, deployed=True,
+        )
+        for size, rows, rank in (("small", 64, 0), ("large", 80, 2))
+    ),
+    _imagenet(
+        "torchvision:efficientnet_b0", "EfficientNet-B0", "Tan and Le 2019, arXiv 1905.11946",
+        "imagenet.efficientnet:EfficientNetB0", "efficientnet",
+    ),
+    _imagenet(
+        "torchvision:vgg16_bn", "VGG-16 with BN", "Simonyan and Zisserman 2015, arXiv 1409.1556",
+        "vgg:Vgg16", "vgg16",
+    ),
+    _imagenet(
+        "torchvision:densenet121", "DenseNet-121", "Huang et al. 2017, arXiv 1608.06993",
+        "imagenet.densenet:DenseNet121", "densenet",
+        old_names=((r"(denselayer\d+\.(?:norm|conv))\.(\d)", r"\1\2"),),
+    ),
+    _imagenet(
+        "torchvision:convnext_tiny", "ConvNeXt-Tiny", "Liu et al. 2022, arXiv 2201.03545",
+        "imagenet.convnext:ConvNeXtTiny", "convnext",
+    ),
+    _imagenet(
+        "torchvision:vit_b_16", "ViT-B/16", _DOSOVITSKIY, "imagenet.vit:TorchvisionViT", "vit", rank=12,
+        patch=16, positions="encoder.pos_embedding",
+        old_names=((r"mlp\.linear_1", "mlp.0"), (r"mlp\.linear_2", "mlp.3")),
+    ),
+    *(
+        _imagenet(
+            f"timm:vit_{size}_patch16_224", f"ViT-{size.capitalize()}/16",
+            "Touvron et al. 2021, arXiv 2012.12877", "imagenet.vit:TimmViT", "vit",
+            settings={"heads": heads}, rank=heads, patch=16, positions="pos_embed",
+        )
+        for size, heads in (("tiny", 3), ("small", 6))
+    ),
 )  # fmt: skip
 
 ARCHITECTURES: Mapping[str, Architecture] = {row.name: row for row in _ROWS}
@@ -173,32 +245,32 @@ TRANSFORMERS = TransformersNetwork(
     1,
     network="dfad_core.networks.from_transformers:build_transformers",
 )
-TIMM = "timm:"
-_TIMM_NAME = re.compile(r"[a-z0-9_]{1,80}")
+LIBRARIES = ("timm", "torchvision")
+"""Libraries whose networks are architectures, as `timm:<name>`."""
+LIBRARY_NAME = rf"({'|'.join(LIBRARIES)}):([a-z0-9_]{{1,80}})"
 
 
 def get_architecture(name: str) -> Architecture:
-    """The row called `name`, `layers`, `transformers` or `timm:<name>`.
+    """The row called `name`, `layers`, `transformers`, `timm:<name>` or `torchvision:<name>`.
 
-    Raises ConfigError (`unknown_architecture`). Whether timm has a network of that name is not checked here.
+    Raises ConfigError (`unknown_architecture`). Whether a library has a network of that name is not checked
+    here.
     """
     if name == layer_list.NAME:
         return LAYERS
     if name == transformers_config.NAME:
         return TRANSFORMERS
-    if name.startswith(TIMM) and _TIMM_NAME.fullmatch(timm_name := name.removeprefix(TIMM)):
+    if name in ARCHITECTURES:
+        return ARCHITECTURES[name]
+    if found := re.fullmatch(LIBRARY_NAME, name):
+        library, own_name = found.groups()
         return Architecture(
             name,
-            f"{timm_name} of timm",
+            f"{own_name} of {library}",
             "-",
-            (3, 224, 224),
+            _RGB_224,
             1,
-            network="dfad_core.networks.from_timm:build_timm",
-            settings={"name": timm_name},
+            network=f"dfad_core.networks.from_libraries:build_{library}",
+            settings={"name": own_name},
         )
-    try:
-        return ARCHITECTURES[name]
-    except KeyError:
-        raise ConfigError(
-            f"unknown architecture {name!r}", code="unknown_architecture", param="architecture"
-        ) from None
+    raise ConfigError(f"unknown architecture {name!r}", code="unknown_architecture", param="architecture")

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from dfad_core.contract.architectures import ARCHITECTURES, LAYERS, TRANSFORMERS, get_architecture
+from dfad_core.contract.architectures import ARCHITECTURES, LAYERS, LIBRARIES, TRANSFORMERS, get_architecture
 
 Builder = Callable[..., nn.Module]
 
@@ -22,8 +22,9 @@ def _builder(path: str) -> Builder:
     return builder
 
 
+_LIBRARIES = [get_architecture(f"{library}:any") for library in LIBRARIES]
 # All at once: a process that reads uploaded files cannot import modules any more.
-for _row in (*ARCHITECTURES.values(), LAYERS, TRANSFORMERS, get_architecture("timm:any")):
+for _row in (*ARCHITECTURES.values(), LAYERS, TRANSFORMERS, *_LIBRARIES):
     _builder(_row.network)
 
 

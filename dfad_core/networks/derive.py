@@ -1,4 +1,7 @@
-"""Students of the teacher's family: the largest one within a target, and the offers of several sizes."""
+"""Students of the teacher's family: the largest one within a target, and the offers of several sizes.
+
+For images of `DEPLOYED_SIDE` or more, also those networks that are deployed most.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,10 @@ WIDTHS = (
 )
 COMPRESSIONS = (2, 4, 10)
 """Compressions for which a student is offered."""
+DEPLOYED_SIDE = 64
+"""Side from which students are those of the catalogue that are deployed at such sizes."""
+FAMILY_WIDTHS, DEPLOYED_WIDTHS = 8, 4
+"""Number of widths up to the usual one: of a family for large images, and of other deployed networks."""
 
 
 @dataclass(frozen=True)
@@ -46,14 +53,15 @@ def derive_student(
     num_classes: int,
     input_shape: tuple[int, int, int],
 ) -> Derived:
-    """The network of the family with most parameters that is within `target` and smaller than the teacher.
+    """The network with most parameters that is within `target`, smaller than the teacher, and no slower.
 
     Nothing is allocated. Raises ConfigError (`target_unreachable`) with the cost of the smallest one.
     """
     smallest: Derived | None = None
     best: Derived | None = None
     settled = ""
-    for name, args in _candidates(teacher, teacher_args):
+    for row, args in _candidates(teacher, teacher_args, input_shape):
+        name = row.name
         if name == settled:
             continue  # widths decrease: the first that fits is the largest of its depth
         network = _on_meta(name, args, num_classes, input_shape)
@@ -63,7 +71,7 @@ def derive_student(
         size = candidate.cost
         if smallest is None or size.parameters < smallest.cost.parameters:
             smallest = candidate
-        if size.parameters >= teacher_cost.parameters:
+        if size.parameters >= teacher_cost.parameters or size.macs > teacher_cost.macs:
             continue
         if not target.allows(size.parameters, size.macs, size.bytes):
             continue
@@ -79,30 +87,50 @@ def offered_students(
     *,
     teacher: str,
     teacher_args: dict[str, Any],
-    teacher_parameters: int,
+    teacher_cost: Cost,
     num_classes: int,
     input_shape: tuple[int, int, int],
 ) -> list[Derived]:
-    """The largest network of the family for each of COMPRESSIONS; each network once.
+    """The largest network for each of COMPRESSIONS; each network once, none with more operations.
 
-    Nothing is allocated. The cost, which takes longest, is computed for the offered networks alone.
+    For large images two: one of the teacher's family, and one of the deployed networks, with its usual width
+    if that fits. Nothing is allocated. The cost, which takes longest, is computed for few.
     """
-    sized: list[tuple[int, str, dict[str, Any]]] = []
-    for name, args in _candidates(teacher, teacher_args):
-        network = _on_meta(name, args, num_classes, input_shape)
+    groups: dict[bool, list[_Sized]] = {False: [], True: []}
+    family = _family_of(_row(teacher))
+    for row, args in _candidates(teacher, teacher_args, input_shape):
+        network = _on_meta(row.name, args, num_classes, input_shape)
         if network is not None:
-            sized.append((sum(p.numel() for p in network.parameters()), name, args))
-    offers: dict[int, Derived] = {}
+            parameters = sum(p.numel() for p in network.parameters())
+            groups[row.deployed and row.family != family].append(_Sized(parameters, row, args))
+    offers: dict[tuple[str, int], Derived] = {}
     for compression in COMPRESSIONS:
-        fitting = [candidate for candidate in sized if candidate[0] * compression <= teacher_parameters]
-        if not fitting:
-            break
-        parameters, name, args = max(fitting, key=lambda candidate: candidate[0])
-        network = _on_meta(name, args, num_classes, input_shape)
-        if parameters not in offers and network is not None:
-            costs, memory = cost(network, input_shape), pass_memory(network, input_shape)
-            offers[parameters] = Derived(name, args, costs, memory)
+        most = teacher_cost.parameters // compression
+        for group in groups.values():
+            fitting = [candidate for candidate in group if candidate.parameters <= most]
+            for one in sorted(fitting, key=_Sized.worth, reverse=True):
+                if (key := (one.row.name, one.parameters)) in offers:
+                    break
+                network = _on_meta(one.row.name, one.args, num_classes, input_shape)
+                assert network is not None, "it was built before"
+                costs = cost(network, input_shape)
+                if costs.macs <= teacher_cost.macs:
+                    offers[key] = Derived(one.row.name, one.args, costs, pass_memory(network, input_shape))
+                    break
     return list(offers.values())
+
+
+@dataclass(frozen=True)
+class _Sized:
+    """A possible student and its number of parameters."""
+
+    parameters: int
+    row: Architecture
+    args: dict[str, Any]
+
+    def worth(self) -> tuple[bool, int]:
+        """Order among students of one group."""
+        return self.row.deployed and not self.args, self.parameters
 
 
 def _on_meta(
@@ -121,36 +149,55 @@ def _unreachable(smallest: Derived | None) -> str:
         return "No network of the catalogue takes the teacher's input; name the student."
     figures = smallest.cost
     return (
-        f"No student is within the target: the smallest one of the family, {smallest.architecture}, has "
+        f"No student is within the target: the smallest network, {smallest.architecture}, has "
         f"{figures.parameters} parameters, {figures.macs} multiply-accumulates and {figures.bytes} bytes."
     )
 
 
-def _candidates(teacher: str, args: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Names and arguments of possible students, the widest first where an architecture comes in widths."""
-    row = _row(teacher)
-    widest = args.get("width") or (row.usual_width if row is not None else None)
-    for candidate in _family(row):
-        if "width" not in candidate.args:
-            yield candidate.name, {}
+def _candidates(
+    teacher: str, args: dict[str, Any], input_shape: tuple[int, int, int]
+) -> Iterator[tuple[Architecture, dict[str, Any]]]:
+    """Possible students and their arguments, the widest first where an architecture comes in widths."""
+    known = _row(teacher)
+    for row in _rows(known, input_shape):
+        if "width" not in row.args:
+            yield row, {}
             continue
+        widest, widths = (row.usual_width, DEPLOYED_WIDTHS) if row.deployed else (None, FAMILY_WIDTHS)
+        if known is not None and row.family == known.family:
+            widest, widths = args.get("width") or known.usual_width, FAMILY_WIDTHS
+            if widest is not None and row.usual_width and known.usual_width:
+                widest = widest * row.usual_width // known.usual_width  # units differ among MobileNets
+        step = row.usual_width // widths if row.usual_width and _is_large(row.input_shape) else 1
         for width in WIDTHS:
-            if widest is None or width <= widest:
-                yield candidate.name, {} if width == candidate.usual_width else {"width": width}
+            if width % step == 0 and (widest is None or width <= widest):
+                yield row, {} if width == row.usual_width else {"width": width}
 
 
-def _family(teacher: Architecture | None) -> list[Architecture]:
-    """The teacher's family from its own rank down; the general architectures where there is no such family.
+def _rows(teacher: Architecture | None, input_shape: tuple[int, int, int]) -> list[Architecture]:
+    """The teacher's family from its own rank down; for large images, the deployed architectures as well.
 
-    A teacher that comes in one width alone is not among its own students.
+    For small images the general ones where there is no such family. A teacher that comes in one width alone
+    is not among its own students.
     """
     rows = ARCHITECTURES.values()
-    if teacher is not None and teacher.family:
-        relatives = [r for r in rows if r.family == teacher.family and r.rank <= teacher.rank]
+    family = _family_of(teacher)
+    relatives: list[Architecture] = []
+    if teacher is not None and family:
+        relatives = [r for r in rows if r.family == family and r.rank <= teacher.rank]
         relatives = [r for r in relatives if r is not teacher or "width" in r.args]
-        if relatives:
-            return sorted(relatives, key=lambda r: -r.rank)
-    return [r for r in rows if r.general]
+        relatives.sort(key=lambda r: -r.rank)
+    if _is_large(input_shape):
+        return relatives + [r for r in rows if r.deployed and r.family != family]
+    return relatives or [r for r in rows if r.general]
+
+
+def _is_large(shape: tuple[int, int, int]) -> bool:
+    return min(shape[1:]) >= DEPLOYED_SIDE
+
+
+def _family_of(teacher: Architecture | None) -> str:
+    return teacher.family if teacher is not None else ""
 
 
 def _row(name: str) -> Architecture | None:

@@ -7,10 +7,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dfad_core.contract.errors import ConfigError, ShapeError
 from dfad_core.contract.transformers_config import MAX_PARAMETERS
+
+TAKES_PATCHES = "siglip2"
+"""Model type that takes images cut into squares."""
+CALLS_THEM_HIDDEN = "pp_lcnet"
+"""Model type whose answer calls the logits its last hidden state."""
 
 
 class Logits(nn.Module):
@@ -21,9 +27,32 @@ class Logits(nn.Module):
         self.net = net
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        """(B, classes)."""
-        logits: Tensor = self.net(pixel_values=x_BCHW).logits
-        return logits
+        """(B, classes); one logit z becomes [0, z], which has the same probabilities."""
+        settings: Any = self.net.config
+        if settings.model_type == TAKES_PATCHES:
+            answer = self.net(**_in_patches(x_BCHW, settings.vision_config.patch_size))
+        else:
+            answer = self.net(pixel_values=x_BCHW)
+        logits: Tensor = (
+            answer.last_hidden_state if settings.model_type == CALLS_THEM_HIDDEN else answer.logits
+        )
+        return logits if logits.shape[-1] != 1 else F.pad(logits, [1, 0])
+
+
+def _in_patches(x_BCHW: Tensor, side: int) -> dict[str, Tensor]:
+    """Images as siglip2 takes them: a row of pixels, colours last, for each square of `side` pixels.
+
+    Raises ShapeError where the squares do not cover the image.
+    """
+    batch, channels, height, width = x_BCHW.shape
+    if height % side or width % side:
+        text = f"height and width must be multiples of {side}, not {height}x{width}"
+        raise ShapeError(text, param="shape")
+    rows, columns = height // side, width // side
+    squares = x_BCHW.reshape(batch, channels, rows, side, columns, side).permute(0, 2, 4, 3, 5, 1)
+    pixels = squares.reshape(batch, rows * columns, side * side * channels)
+    shapes = torch.tensor([[rows, columns]], device=x_BCHW.device).expand(batch, 2)
+    return {"pixel_values": pixels, "spatial_shapes": shapes}
 
 
 def auto_config() -> Any:
@@ -35,11 +64,14 @@ def auto_config() -> Any:
 
 
 def classifier_class(settings: Any) -> Any:
-    """The image classifier's class for a config object of transformers."""
+    """The image classifier's class for a config object of transformers, which may name one of several."""
     from transformers import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING
 
     kinds: Any = MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING[type(settings)]
-    return kinds[0] if isinstance(kinds, tuple) else kinds
+    if not isinstance(kinds, tuple):
+        return kinds
+    named = settings.architectures or []
+    return next((kind for kind in kinds if kind.__name__ in named), kinds[0])
 
 
 def build_transformers(

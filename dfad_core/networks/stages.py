@@ -1,8 +1,9 @@
 """Pre-activation stages, detected in one forward pass; no network has to declare them.
 
 Activation boundaries lie at ReLU-like calls. Consecutive calls at one spatial size form a stage, and the
-stage's output is the input of the last of them. Linear layers count as 1x1. Calls are identified by their
-order, so networks must make the same calls on every forward pass.
+stage's output is the input of the last of them. Linear layers count as 1x1; those between spatial calls, as
+in squeeze-and-excitation, are left out. Calls are identified by their order, so networks must make the same
+calls on every forward pass.
 """
 
 from __future__ import annotations
@@ -98,6 +99,9 @@ def find_stages(module: nn.Module, example_BCHW: Tensor) -> list[Stage]:
     finally:
         for submodule, mode in modes:
             submodule.training = mode
+    last_spatial = max((number for number, call in enumerate(calls) if not call.is_flat), default=-1)
+    # Before it, a flat call is that of squeeze-and-excitation: not on the way from stage to stage.
+    calls = [call for number, call in enumerate(calls) if number >= last_spatial or not call.is_flat]
     return [s for s, after in zip_longest(calls, calls[1:]) if after is None or after.size != s.size]
 
 

@@ -1,23 +1,19 @@
-"""Students and teachers by transformers' configs and timm's names.
+"""Students and teachers by transformers' configs and libraries' names.
 
-Guards: that what cannot be built is refused with a reason, and that timm is asked for no weights.
+Guards: that what cannot be built is refused with a reason. tests/vision builds networks of the libraries.
 """
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
 
 from dfad_core.contract import transformers_config
 from dfad_core.contract.architectures import get_architecture
 from dfad_core.contract.errors import ConfigError, DfadError, ShapeError
-from dfad_core.formats import load_teacher
 from dfad_core.networks import build_classifier
 
 TINY: dict[str, Any] = {
@@ -38,6 +34,9 @@ TINY: dict[str, Any] = {
         ({"model_type": "vit", "auto_map": {"AutoModel": "evil.Net"}}, "auto_map"),
         ({"model_type": "vit", "hidden_size": 10**9}, "hidden_size"),
         ({"model_type": "vit", "num_hidden_layers": 5000}, "num_hidden_layers"),
+        ({"model_type": "cvt", "depth": [200, 200, 200]}, "depth"),
+        ({"model_type": "efficientnet", "num_block_repeats": [512] * 2}, "num_block_repeats"),
+        ({"model_type": "efficientnet", "depth_coefficient": 1000}, "depth_coefficient"),
         ({"model_type": "vit", "x": [[[[1]]]]}, "x"),
         ({"model_type": "vit", **{f"a{i}": 1 for i in range(300)}}, "model_type"),
     ],
@@ -68,54 +67,20 @@ def test_classes_and_channels_follow_from_the_teacher() -> None:
     assert built(torch.zeros(2, 1, 12, 12)).shape == (2, 7)
 
 
-class Ours(nn.Module):
-    """In the place of a network of timm."""
-
-    def __init__(self, in_chans: int, num_classes: int) -> None:
-        super().__init__()
-        self.stem = nn.Conv2d(in_chans, 4, 3)
-        self.fc = nn.Linear(4, num_classes)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y: torch.Tensor = self.fc(self.stem(x).mean((2, 3)))
-        return y
-
-
-def stand_in(asked: list[dict[str, Any]]) -> ModuleType:
-    module = ModuleType("timm")
-
-    def create_model(name: str, *, pretrained: bool, num_classes: int, in_chans: int) -> nn.Module:
-        if name != "tiny":
-            raise RuntimeError("Unknown model")
-        asked.append({"pretrained": pretrained})
-        return Ours(in_chans, num_classes)
-
-    module.create_model = create_model  # type: ignore[attr-defined]
-    return module
-
-
-def test_a_state_dict_of_timm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    asked: list[dict[str, Any]] = []
-    monkeypatch.setitem(sys.modules, "timm", stand_in(asked))
-    network = Ours(1, 5).eval()
-    torch.save(network.state_dict(), tmp_path / "t.pt")
-    found = load_teacher(tmp_path / "t.pt", architecture="timm:tiny")
-    assert (found.architecture, found.num_classes, found.input.shape) == ("timm:tiny", 5, (1, 224, 224))
-    x_BCHW = torch.randn(2, 1, 224, 224)
-    with torch.no_grad():
-        assert torch.equal(found.module(x_BCHW), network(x_BCHW))
-    assert all(one == {"pretrained": False} for one in asked)
-    with pytest.raises(ConfigError, match="timm cannot build"):
-        build_classifier("timm:other", num_classes=5, input_shape=(3, 16, 16))
-
-
-def test_without_timm_its_names_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "timm", None)
+@pytest.mark.parametrize(
+    ("module", "name"), [("timm", "timm:resnet18"), ("torchvision.models", "torchvision:regnet_y_400mf")]
+)
+def test_without_its_library_a_name_is_refused(
+    module: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ConfigError, match="not installed"):
-        build_classifier("timm:resnet18", num_classes=5, input_shape=(3, 16, 16))
+        build_classifier(name, num_classes=5, input_shape=(3, 16, 16))
 
 
-@pytest.mark.parametrize("name", ["timm:", "timm:hf-hub:a/b", "timm:local-dir:/etc", "timm:../x", "timm:A"])
+@pytest.mark.parametrize(
+    "name", ["timm:", "timm:hf-hub:a/b", "timm:local-dir:/etc", "timm:../x", "timm:A", "torchvision:a.b"]
+)
 def test_names_that_would_lead_elsewhere(name: str) -> None:
     with pytest.raises(ConfigError, match="unknown architecture"):
         get_architecture(name)

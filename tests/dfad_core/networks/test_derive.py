@@ -9,7 +9,7 @@ import pytest
 from dfad_core.contract.config import TargetConfig
 from dfad_core.contract.errors import ConfigError
 from dfad_core.networks import build_classifier
-from dfad_core.networks.cost import cost
+from dfad_core.networks.cost import Cost, cost
 from dfad_core.networks.derive import Derived, derive_student, offered_students
 
 
@@ -79,7 +79,11 @@ def test_a_target_needs_a_limit() -> None:
 def test_what_is_offered_is_smaller_by_so_much(teacher: str, shape: tuple[int, int, int]) -> None:
     parameters = 270_000
     found = offered_students(
-        teacher=teacher, teacher_args={}, teacher_parameters=parameters, num_classes=10, input_shape=shape
+        teacher=teacher,
+        teacher_args={},
+        teacher_cost=Cost(parameters, 4 * parameters, 10**9),
+        num_classes=10,
+        input_shape=shape,
     )
     assert len(found) == 3
     for one, compression in zip(found, (2, 4, 10), strict=True):
@@ -90,6 +94,40 @@ def test_what_is_offered_is_smaller_by_so_much(teacher: str, shape: tuple[int, i
 
 def test_the_smallest_of_its_family_is_offered_nothing() -> None:
     found = offered_students(
-        teacher="lenet5_half", teacher_args={}, teacher_parameters=10, num_classes=10, input_shape=(1, 32, 32)
+        teacher="lenet5_half",
+        teacher_args={},
+        teacher_cost=Cost(10, 40, 10**9),
+        num_classes=10,
+        input_shape=(1, 32, 32),
     )
     assert found == []
+
+
+def offered_at_64(teacher: str, parameters: int, macs: int) -> list[Derived]:
+    return offered_students(
+        teacher=teacher,
+        teacher_args={},
+        teacher_cost=Cost(parameters, 4 * parameters, macs),
+        num_classes=10,
+        input_shape=(3, 64, 64),
+    )
+
+
+def test_large_images_are_offered_networks_that_are_deployed() -> None:
+    found = offered_at_64("torchvision:resnet18", 11_181_642, 148_000_000)
+    assert [(one.architecture, one.args.get("width")) for one in found] == [
+        ("torchvision:resnet18", 40),
+        ("torchvision:mobilenet_v3_large", None),
+        ("torchvision:resnet18", 24),
+        ("torchvision:mobilenet_v2", None),
+        ("torchvision:resnet18", 16),
+        ("torchvision:mobilenet_v3_large", 8),
+    ]
+
+
+@pytest.mark.parametrize("teacher", ["onnx", "resnet20", "torchvision:vit_b_16"])
+def test_no_offer_takes_more_operations_than_its_teacher(teacher: str) -> None:
+    found = offered_at_64(teacher, 85_800_000, 20_000_000)
+    assert found
+    assert all(one.cost.macs <= 20_000_000 for one in found)
+    assert "torchvision:mobilenet_v3_small" in {one.architecture for one in found}

@@ -20,7 +20,7 @@ LAST = [
 
 def graph(nodes: list[Node], **constants: torch.Tensor) -> nn.Module:
     tensors = {"w": torch.randn(4, 3, 3, 3, generator=torch.Generator().manual_seed(0)), **constants}
-    return build_graph(Graph("x", "logits", (*FIRST, *nodes, *LAST), 17), tensors, SHAPE)
+    return build_graph(Graph("x", "logits", (*FIRST, *nodes, *LAST), 17), tensors, SHAPE).module
 
 
 def channels(values: tuple[float, ...]) -> torch.Tensor:

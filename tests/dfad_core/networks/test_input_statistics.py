@@ -86,7 +86,7 @@ def test_preprocessing_inside_a_graph_gives_the_raw_range() -> None:
         Node("Flatten", ("p",), ("logits",), {"axis": 1}),
     )
     constants = {"m": torch.tensor(110.0), "d": torch.tensor(60.0)}
-    found = pixel_range(UNKNOWN, build_graph(Graph("x", "logits", nodes, 17), constants, SHAPE))
+    found = pixel_range(UNKNOWN, build_graph(Graph("x", "logits", nodes, 17), constants, SHAPE).module)
     assert found.source == "graph"
     assert found.low == pytest.approx((0, 0, 0), abs=0.1)
     assert found.high == pytest.approx((255,) * 3, rel=1e-3)
