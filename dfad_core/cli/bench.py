@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import re
 import time
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 
 import dfad_core
 from dfad_core.cli.lines import UNLIMITED_STEPS, Interrupt, Lines
-from dfad_core.contract.architectures import get_architecture
+from dfad_core.contract.architectures import LIBRARY_NAME, get_architecture
 from dfad_core.contract.config import BudgetConfig, DistillConfig, InputConfig, MethodConfig, TrainingConfig
 from dfad_core.contract.errors import ConfigError, Stopped
 from dfad_core.contract.machine import processor_name
@@ -59,10 +60,10 @@ def run(arguments: argparse.Namespace, lines: Lines, interrupt: Interrupt) -> in
 
     Raises ConfigError for unknown names, and ShapeError where the student does not fit the teacher's input.
     """
-    names = arguments.pair.split(":")
-    if len(names) != 2:
+    names = re.fullmatch(f"({LIBRARY_NAME}|[^:]*):({LIBRARY_NAME}|[^:]*)", arguments.pair)
+    if names is None:
         raise ConfigError("name a teacher and a student as TEACHER:STUDENT", param="pair")
-    entries = [get_architecture(name) for name in names]
+    entries = [get_architecture(name) for name in names.group(1, 4)]
     get_method(arguments.method)
     if not 0 < arguments.seconds <= 3600:
         raise ConfigError("measure for up to 3600 seconds", param="seconds")

@@ -45,6 +45,7 @@ def job_spec(arguments: argparse.Namespace) -> JobSpec:
         "weights": arguments.weights,
         "num_classes": arguments.num_classes,
         "input": source,
+        "output": arguments.teacher_output,
     }
     return JobSpec(
         StudentSpec.from_json(student),

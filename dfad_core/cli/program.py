@@ -13,6 +13,7 @@ from dfad_core.contract.architectures import ARCHITECTURES
 from dfad_core.contract.errors import ConfigError, DfadError, EvaluationRejected, ShapeError
 from dfad_core.contract.formats import EXPORTS
 from dfad_core.contract.methods import METHODS
+from dfad_core.contract.own_network import FILE as OWN_FILE
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -26,6 +27,11 @@ def parser() -> argparse.ArgumentParser:
     export.add_argument("student", type=Path)
     export.add_argument("--to", required=True, metavar="FORMAT", help=", ".join(EXPORTS))
     export.add_argument("--output", type=Path, help="default: the student's name with the format's suffix")
+    pack = commands.add_parser("pack", help="write a network of one's own as an ONNX teacher")
+    pack.add_argument("network", metavar="FILE.py:NAME")
+    pack.add_argument("--weights", type=Path, metavar="FILE")
+    pack.add_argument("--input", type=json.loads, required=True, metavar="JSON")
+    pack.add_argument("--output", type=Path, default=Path(OWN_FILE))
     bench = commands.add_parser("bench", help="measure how fast this machine distils")
     bench.add_argument("pair", metavar="TEACHER:STUDENT")
     bench.add_argument("--seconds", type=float, default=5.0)
@@ -44,6 +50,7 @@ def _distill(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--input", type=json.loads, metavar="JSON", help="the teacher's: shape, and mean and std where known"
     )
+    command.add_argument("--teacher-output", help="the output with the logits, where the file has several")
     command.add_argument("--student", help="architecture of the student")
     command.add_argument("--student-args", type=json.loads, default={}, metavar="JSON")
     command.add_argument("--layers", type=Path, metavar="FILE", help="the student as a list of layers, JSON")
@@ -96,6 +103,10 @@ def _run(arguments: argparse.Namespace, lines: Lines, interrupt: Interrupt) -> i
         from dfad_core.cli.export import run as export
 
         return export(arguments, lines)
+    if arguments.command == "pack":
+        from dfad_core.cli.pack import run as pack
+
+        return pack(arguments, lines)
     from dfad_core.cli.bench import run as bench
 
     return bench(arguments, lines, interrupt)

@@ -7,7 +7,7 @@ import io
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
@@ -28,12 +28,26 @@ SYSTEM_FOLDERS, SYSTEM_FILES = ("__MACOSX",), (".DS_Store", "Thumbs.db", "deskto
 """Names of what macOS and Windows put into archives; macOS's files `._NAME` are left out as well."""
 
 
+def may_hold(path: Path, is_wanted: Callable[[str], bool]) -> bool:
+    """Whether the archive may have a file of such a name, so that `Folder` has to look.
+
+    False for a zip without one and for a damaged zip: either may be a state dict.
+    """
+    if not _magic(path).startswith(ZIP):
+        return True
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(is_wanted(entry.filename) for entry in archive.infolist())
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return False
+
+
 class Folder:
     """A folder of an archive: its files by their paths in it."""
 
-    def __init__(self, path: Path, marker: str) -> None:
+    def __init__(self, path: Path, marker: str | None = None) -> None:
         """The folder is the one with a file called `marker`, at any depth: the outermost one, or the archive
-        itself where there is none.
+        itself where there is none or no `marker` is named.
 
         Raises TeacherRejected: `corrupt_file`, `compressed_archive` for another file compressed by gzip,
         `several_models` where several folders have such a file, `unsafe_archive` for links and for paths
@@ -46,7 +60,7 @@ class Folder:
             raise
         except ARCHIVE_ERRORS as error:
             raise TeacherRejected("The archive is damaged.", code="corrupt_file") from error
-        self._members = _below(_outermost(members, marker), members)
+        self._members = members if marker is None else _below(_outermost(members, marker), members)
 
     @property
     def names(self) -> list[str]:
@@ -145,7 +159,7 @@ def _zip_members(path: Path) -> dict[str, tuple[Any, Any]]:
 def _add(members: dict[str, tuple[Any, Any]], name: str, archive: Any, member: Any) -> None:
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name:
-        raise TeacherRejected("The archive has paths that lead out of it.", code="unsafe_archive")
+        raise TeacherRejected("A path in the archive leads outside of it.", code="unsafe_archive")
     if is_system_file(path):
         return
     if str(path) in members or len(members) >= MAX_FILES:

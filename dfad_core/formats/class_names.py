@@ -14,7 +14,7 @@ BY_NUMBER = ("id2label", "idx_to_class", "class_names", "classes", "names", "lab
 BY_NAME = ("class_to_idx", "label2id")
 _DEFAULT = re.compile(r"LABEL_\d+")
 """What transformers calls the classes of a network that was given no names."""
-_ENTRY = re.compile(r"""(\d+)\s*:\s*(?:'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)")""")
+_ENTRY = re.compile(r"""(?<!\d)(\d{1,6})\s*:\s*(?:'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)")""")
 """An entry of a Python dictionary, as exporters write it into the metadata of ONNX files."""
 
 
@@ -33,7 +33,7 @@ def checked(value: Any, classes: int) -> tuple[str, ...]:
         return ()
     if all(_DEFAULT.fullmatch(name) for name in value):
         return ()
-    return tuple(_plain(name) for name in value)
+    return tuple(plain(name) for name in value)
 
 
 def found_in(entries: Any, classes: int) -> tuple[str, ...]:
@@ -67,6 +67,7 @@ def _parsed(text: str) -> Any:
         return {number: single or double for number, single, double in _ENTRY.findall(text)}
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
+    """A name without control characters, cut to MAX_NAME characters."""
     text = "".join(character if character.isprintable() else " " for character in name)
     return text[:MAX_NAME]

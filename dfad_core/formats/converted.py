@@ -34,6 +34,7 @@ def write_converted(teacher: LoadedTeacher, path: Path) -> None:
         "input": asdict(teacher.input),
         "file_format": teacher.file_format,
         "notes": teacher.notes,
+        "input_assumed": teacher.input_assumed,
         "class_names": teacher.class_names,
         "document": None if teacher.source is None else teacher.source.document,
     }
@@ -51,6 +52,7 @@ def read_converted(path: Path) -> LoadedTeacher:
         architecture, args = str(description["architecture"]), dict(description["args"])
         classes, file_format = int(description["num_classes"]), str(description["file_format"])
         notes = [str(note) for note in description["notes"]]
+        assumed = bool(description["input_assumed"])
         document = description["document"]
         names = checked(description["class_names"], classes)
         row = FORMATS[file_format]
@@ -65,4 +67,15 @@ def read_converted(path: Path) -> LoadedTeacher:
     else:
         source = Source(document, tensors)
         module = network_reader(file_format).rebuild(document, tensors, input.shape)
-    return LoadedTeacher(module, architecture, args, classes, input, file_format, notes, source, names)
+    return LoadedTeacher(
+        module,
+        architecture,
+        args,
+        classes,
+        input,
+        file_format,
+        notes,
+        source,
+        input_assumed=assumed,
+        class_names=names,
+    )

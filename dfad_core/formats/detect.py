@@ -7,14 +7,17 @@ from pathlib import Path
 from dfad_core.contract.containers import HEAD_BYTES, container_of, unknown_container
 from dfad_core.contract.errors import TeacherRejected
 from dfad_core.contract.formats import FORMATS
+from dfad_core.contract.own_network import OWN_NETWORK
 from dfad_core.formats.interface import reader
 
-_EXPORT_HINT = "Save the weights instead: torch.save(model.state_dict(), 'teacher.pt')."
-_TAR_TEXT = "The tar file contains no folder with a config.json. Unpack it, and send the model's file alone."
+_TAR_TEXT = (
+    "The tar file contains no ONNX model and no folder with a config.json. Unpack it, and send the model's "
+    "file alone."
+)
 _REFUSALS = {
     "tar": (_TAR_TEXT, "format_refused"),
     "gzip": (_TAR_TEXT, "format_refused"),
-    "pickle": (f"Bare pickles are not supported. {_EXPORT_HINT}", "unsafe_pickle"),
+    "pickle": (f"Bare pickles are not supported. {OWN_NETWORK}", "unsafe_pickle"),
 }
 """Message and code for a file in a container that no format recognises."""
 
@@ -35,6 +38,6 @@ def detect_format(path: Path) -> str:
         if possible and reader(row.name).recognises(path):
             return row.name
     text, code = _REFUSALS.get(
-        container, (f"The archive contains no model. {_EXPORT_HINT}", "unsupported_format")
+        container, (f"The archive contains no model. {OWN_NETWORK}", "unsupported_format")
     )
     raise TeacherRejected(text, code=code)

@@ -23,7 +23,9 @@ from dfad_core.contract.architectures import (
 )
 from dfad_core.contract.config import InputConfig
 from dfad_core.contract.errors import TeacherRejected
-from dfad_core.formats.interface import Hints, LoadedTeacher
+from dfad_core.contract.inspection import assumed_input
+from dfad_core.contract.own_network import OWN_NETWORK
+from dfad_core.formats.interface import ONE_LOGIT, Hints, LoadedTeacher
 from dfad_core.formats.match import (
     build_with,
     check_layouts,
@@ -35,6 +37,7 @@ from dfad_core.formats.match import (
     fitting_args,
     infer_args,
     num_logits,
+    with_two_rows,
 )
 from dfad_core.formats.metadata import StudentMetadata
 from dfad_core.formats.reparametrized import multiplied_out
@@ -49,10 +52,10 @@ ANYWHERE = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module."
 """Parts of names that torch.compile and FSDP add, at any depth."""
 MAX_STATE_DICTS = MAX_PREFIXES = 64
 BESIDE = re.compile(
-    r"(^|_)(criteri(on|a)|loss(es)?|metrics?|acc(uracy)?\d*|f1|auroc|auc|precision|recall|conf(usion|mat)\w*"
-    r"|optim\w*|sched\w*)(_|$)"
+    r"(^|_)(criteri(on|a)|loss(es)?|metrics?|optim\w*|sched\w*)(_|$)"
+    r"|(^|_)(acc(uracy)?\d*|f1|auroc|auc|precision|recall|conf(usion|mat)\w*)$"
 )
-"""First parts of the names of what a training module keeps beside its network."""
+"""Parts of the names of what a training script keeps beside its network."""
 
 
 @dataclass(frozen=True)
@@ -105,19 +108,23 @@ def load_one_of(state_dicts: StateDicts, hints: Hints, notes: list[str]) -> Load
     if hints.weights is not None:
         state_dicts = _within(state_dicts, hints.weights)
     plain, added, faults = _plain(state_dicts)
-    found = [c for name, tensors in plain.items() for c in _candidates(name, tensors, among, hints)]
-    chosen = _chosen(found, plain)
+    if hints.weights is None and (fault := faults.get(main_name(plain))) is not None:
+        raise fault  # another set of weights must not take the place of the usual one
+    readable = {name: tensors for name, tensors in plain.items() if name not in faults}
+    found = [c for name, tensors in readable.items() for c in _candidates(name, tensors, among, hints)]
+    chosen = _chosen(found, readable)
     if chosen is None:
         if faults:
-            raise faults[0]
+            raise next(iter(faults.values()))
         name = main_name(plain)
         return _built(strip_prefixes(plain[name]), hints, [*notes, *added[name]])
     rest = sorted(set(plain[chosen.state_dict]) - chosen.taken)
-    told = [f"read the weights under {chosen.place!r}"] if chosen.place else []
-    told += [f"left out {first_names(rest)}"] if rest else []
-    told += [f"inferred architecture {chosen.architecture.name}"] if hints.architecture is None else []
+    about = [f"read the weights under {chosen.place!r}"] if chosen.place else []
+    about += [f"left out {first_names(rest)}"] if rest else []
+    about += [f"could not read {name!r}: {fault.message}" for name, fault in faults.items()]
+    about += [f"inferred architecture {chosen.architecture.name}"] if hints.architecture is None else []
     named = Hints(chosen.architecture.name, hints.num_classes, hints.input, chosen.args)
-    return _built(chosen.tensors, named, [*notes, *added[chosen.state_dict], *told])
+    return _built(chosen.tensors, named, [*notes, *added[chosen.state_dict], *about])
 
 
 def main_name(state_dicts: StateDicts) -> str:
@@ -154,18 +161,18 @@ def _without_parts(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _plain(
     state_dicts: StateDicts,
-) -> tuple[dict[str, dict[str, Tensor]], dict[str, list[str]], list[TeacherRejected]]:
+) -> tuple[dict[str, dict[str, Tensor]], dict[str, list[str]], dict[str, TeacherRejected]]:
     """The state dicts by the names of plain networks, notes on each, and why some are as they were."""
     plain: dict[str, dict[str, Tensor]] = {}
     notes: dict[str, list[str]] = {}
-    faults: list[TeacherRejected] = []
+    faults: dict[str, TeacherRejected] = {}
     for name, tensors in state_dicts.items():
         plain[name], notes[name] = dict(tensors), []
         try:
             check_layouts(tensors)
             plain[name], notes[name] = multiplied_out(_without_parts(tensors))
         except TeacherRejected as error:
-            faults.append(error)
+            faults[name] = error
     return plain, notes, faults
 
 
@@ -180,7 +187,7 @@ def _candidates(
         tops = children(architecture)
         for prefix in _prefixes(architecture, tensors):
             own = {
-                n: n[len(prefix) :]
+                n: _current_name(architecture, n, prefix, tensors)
                 for n in tensors
                 if n.startswith(prefix) and n[len(prefix) :].partition(".")[0] in tops
             }
@@ -189,6 +196,15 @@ def _candidates(
             if args is not None:
                 place = ".".join(part for part in (name, prefix.rstrip(".")) if part)
                 yield Candidate(place, name, prefix, architecture, args, inner, frozenset(own))
+
+
+def _current_name(architecture: Architecture, name: str, prefix: str, tensors: Mapping[str, Tensor]) -> str:
+    """`name` without `prefix`, and as the network calls it where an older file has another name."""
+    short = name[len(prefix) :]
+    current = short
+    for pattern, replacement in architecture.old_names:
+        current = re.sub(pattern, replacement, current)
+    return short if f"{prefix}{current}" in tensors else current
 
 
 def _prefixes(architecture: Architecture, tensors: Mapping[str, Tensor]) -> list[str]:
@@ -219,32 +235,36 @@ def _within(state_dicts: StateDicts, weights: str) -> StateDicts:
 
 def _chosen(found: list[Candidate], plain: StateDicts) -> Candidate | None:
     """The one candidate; None where nothing fits. Raises TeacherRejected."""
-    over = [_layers_left_over(candidate, found, plain) for candidate in found]
-    choice = [candidate for candidate, layers in zip(found, over, strict=True) if not layers]
-    if found and not choice:
-        nearest = min(range(len(found)), key=lambda number: len(over[number]))
-        if found[nearest].prefix:
-            raise _left_over(found[nearest], over[nearest])
+    rest = _layers_left_over(found, plain)
+    if rest:
+        for candidate in found:
+            if candidate.place and any(not name.startswith(f"{candidate.place}.") for name in rest):
+                raise _left_over(candidate, rest)
         return None
-    if len(choice) > len({candidate.place for candidate in choice}):
+    if len(found) > len({candidate.place for candidate in found}):
         return None  # two architectures fit the same tensors
-    if len(choice) > 1 and not all(_same(choice[0], candidate) for candidate in choice[1:]):
-        raise _several(choice)
-    return choice[0] if choice else None
+    if len(found) > 1 and not all(_same(found[0], candidate) for candidate in found[1:]):
+        raise _several(found)
+    return found[0] if found else None
 
 
-def _layers_left_over(candidate: Candidate, found: Iterable[Candidate], plain: StateDicts) -> list[str]:
-    """Matrices and kernels of the same state dict that belong to no candidate, loss or metric."""
-    tensors = plain[candidate.state_dict]
-    taken = frozenset[str]().union(*(c.taken for c in found if c.state_dict == candidate.state_dict))
+def _layers_left_over(found: Iterable[Candidate], plain: StateDicts) -> list[str]:
+    """Matrices and kernels of the file that belong to no candidate, loss, metric or optimizer."""
+    taken = {(candidate.state_dict, name) for candidate in found for name in candidate.taken}
     return [
-        name
-        for name in tensors
-        if name not in taken
-        and tensors[name].dim() >= 2
-        and tensors[name].is_floating_point()
-        and not any(BESIDE.search(part) for part in name.split(".")[:-1])
+        f"{place}.{name}".lstrip(".")
+        for place, tensors in plain.items()
+        for name, tensor in tensors.items()
+        if (place, name) not in taken
+        and tensor.dim() >= 2
+        and tensor.is_floating_point()
+        and not is_beside(f"{place}.{name}")
     ]
+
+
+def is_beside(path: str) -> bool:
+    """Whether a tensor, by its dictionaries and name, is what a training script keeps beside its network."""
+    return any(BESIDE.search(part) for part in path.split(".")[:-1])
 
 
 def _same(one: Candidate, other: Candidate) -> bool:
@@ -257,18 +277,21 @@ def _same(one: Candidate, other: Candidate) -> bool:
 
 def _left_over(candidate: Candidate, names: list[str]) -> TeacherRejected:
     text = (
-        f"The weights under {candidate.place!r} are those of {candidate.architecture.name}, but the file has "
-        f"other layers beside them: {first_names(names)}. If the classifier does not use those, choose the "
-        f"weights {candidate.place}; otherwise export the whole network to ONNX."
+        f"The weights under {candidate.place[:100]!r} are those of {candidate.architecture.name}, but the "
+        f"file has other layers beside them: {first_names(names)}. If the classifier does not use those, "
+        f"name the first in `weights` (--weights {candidate.place[:100]}). {OWN_NETWORK}"
     )
     return TeacherRejected(text, code="layers_left_over", param="weights")
 
 
 def _several(found: list[Candidate]) -> TeacherRejected:
     places = [candidate.place or "" for candidate in found]
-    listed = [f"{c.place or 'the file itself'} ({c.architecture.name})" for c in found]
+    listed = [f"{c.place[:100] or 'the file itself'} ({c.architecture.name})" for c in found]
     last = next(place for place in reversed(places) if place)
-    text = f"Several sets of weights fit: {first_names(listed)}. Choose one by its name, such as {last}."
+    text = (
+        f"Several sets of weights fit: {first_names(listed)}. Name one of them in `weights` "
+        f"(--weights {last[:100]})."
+    )
     return TeacherRejected(text, code="weights_required", param="weights")
 
 
@@ -279,7 +302,8 @@ def _built(tensors: Mapping[str, Tensor], hints: Hints, notes: list[str]) -> Loa
         near = closest(tensors, hints.num_classes, shape)
         raise TeacherRejected(
             "The file does not name its architecture, and its weights fit none or several of the "
-            f"catalogue; name it.{' The closest: ' if near else ''}{' '.join(near)}",
+            f"catalogue; name it.{' The closest: ' if near else ''}{' '.join(near)}"
+            f"{'.' if near else ''} {OWN_NETWORK}",
             code="architecture_required",
             param="architecture",
         )
@@ -287,6 +311,21 @@ def _built(tensors: Mapping[str, Tensor], hints: Hints, notes: list[str]) -> Loa
     args = dict(hints.args or infer_args(row, tensors))
     shape = shape or default_shape(row, tensors)
     classes = num_logits(row, tensors, hints.num_classes)
+    if classes == 1:
+        tensors, classes, notes = with_two_rows(row, tensors), 2, [*notes, ONE_LOGIT]
+        if hints.num_classes != 1:
+            hints.check_classes("The file", classes)
     module = build_with(tensors, row.name, num_classes=classes, input_shape=shape, args=args)
     assert classes is not None, "a network that fits has a head"
-    return LoadedTeacher(module, row.name, args, classes, hints.input or InputConfig(shape), notes=notes)
+    assumed = hints.input is None
+    if assumed:
+        notes = [*notes, assumed_input(shape)]
+    return LoadedTeacher(
+        module,
+        row.name,
+        args,
+        classes,
+        hints.input or InputConfig(shape),
+        notes=notes,
+        input_assumed=assumed,
+    )

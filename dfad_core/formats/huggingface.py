@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import tempfile
 import zipfile
 from collections.abc import Mapping
@@ -19,15 +20,24 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from dfad_core.contract.config import InputConfig
-from dfad_core.contract.containers import ZIP
-from dfad_core.contract.errors import ConfigError, ExportError, OneLogitRejected, TeacherRejected
-from dfad_core.contract.transformers_config import LABELS, MODEL_TYPES, bounded
+from dfad_core.contract.errors import ConfigError, ExportError, MultiLabelRejected, TeacherRejected
+from dfad_core.contract.inspection import assumed_input
+from dfad_core.contract.own_network import OWN_NETWORK
+from dfad_core.contract.transformers_config import (
+    FILE_ENTRIES,
+    LABELS,
+    MAX_ENTRIES,
+    SEVERAL_CLASSES,
+    TEACHER_TYPES,
+    VISION,
+    bounded,
+)
 from dfad_core.formats import state_dict
-from dfad_core.formats.archive import Folder
+from dfad_core.formats.archive import Folder, may_hold
 from dfad_core.formats.check import TOLERANCE, require_same
 from dfad_core.formats.class_names import found_in
 from dfad_core.formats.detect import detect_format
-from dfad_core.formats.interface import ExportTask, Hints, LoadedTeacher, Source
+from dfad_core.formats.interface import ONE_LOGIT, ExportTask, Hints, LoadedTeacher, Source
 from dfad_core.formats.match import check_layouts, first_names
 from dfad_core.formats.metadata import StudentMetadata
 from dfad_core.formats.safetensors import read_safetensors
@@ -39,8 +49,29 @@ WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLE = "pytorch_model.bin"
 MAX_JSON_BYTES = 16 * 2**20
 MAX_CLASSES = 100_000
+MAX_CLASS_NAME = 100
+PARTS = (VISION, "text_config")
+"""Entries with settings of their own; those for text are not needed."""
 MAX_SHARING = 1.5
 """Largest ratio of parameters to stored numbers: some networks share weights that are stored once."""
+ASSUMED_SIZE = (224, 224)
+"""Height and width of images where nothing tells them."""
+OTHER_TASKS = {
+    "ForObjectDetection": "detects objects",
+    "ForUniversalSegmentation": "labels pixels",
+    "ForSemanticSegmentation": "labels pixels",
+    "ForImageSegmentation": "labels pixels",
+    "ForDepthEstimation": "estimates depth",
+    "ForAudioClassification": "takes audio",
+    "ForCTC": "takes audio",
+    "ForSequenceClassification": "takes text",
+    "ForTokenClassification": "takes text",
+    "ForCausalLM": "writes text",
+    "ForConditionalGeneration": "writes text",
+    "ForMaskedLM": "writes text",
+    "ForVideoClassification": "takes videos",
+}
+"""What classes of transformers do whose names end so."""
 ZIP_TIMESTAMP = (1980, 1, 1, 0, 0, 0)
 """Fixed, so that equal students give byte-identical archives."""
 
@@ -50,47 +81,48 @@ def recognises(path: Path) -> bool:
 
     Raises TeacherRejected: the codes of `Folder`, for a tar and for a zip with a file of that name.
     """
-    with path.open("rb") as file:
-        zipped = file.read(len(ZIP)) == ZIP
-    if zipped:
-        try:
-            with zipfile.ZipFile(path) as archive:
-                names = [entry.filename for entry in archive.infolist()]
-        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
-            return False
-        # Without a config it may be a state dict, which `state_dict.recognises` checks.
-        if not any(name.rpartition("/")[2] == CONFIG for name in names):
-            return False
-    return CONFIG in Folder(path, CONFIG).names
+    is_there = may_hold(path, lambda name: name.rpartition("/")[2] == CONFIG)
+    return is_there and CONFIG in Folder(path, CONFIG).names
 
 
 def load(path: Path, hints: Hints) -> LoadedTeacher:
     """The network that the config describes, with the folder's weights.
 
     Raises TeacherRejected: `remote_code_refused`, `unsupported_architecture` with the model type,
-    `architecture_mismatch` where the weights do not fit the config, `one_logit`, `structure_limit`,
-    `corrupt_file`.
+    `architecture_mismatch` where the weights do not fit the config, `multi_label`, `not_a_classifier`,
+    `structure_limit`, `corrupt_file`.
     """
     hints.refuse_architecture("A Hugging Face folder")
     folder = Folder(path, CONFIG)
     raw = _read_json(folder, CONFIG)
     config = checked_config(raw)
     preprocessor = _read_json(folder, PREPROCESSOR) if PREPROCESSOR in folder.names else {}
-    input = hints.input or _input(config, preprocessor)
+    input, assumed = (hints.input, False) if hints.input is not None else _input(config, preprocessor)
     module = _build(config, _weights(folder, path.parent), input.shape)
-    classes = int(config["num_labels"])
+    classes = max(int(config["num_labels"]), 2)
     hints.check_classes("The folder", classes)
     notes = [] if input.mean is not None else ["no preprocessor_config.json: mean and std are not known"]
     unread = sorted(n for n in folder.names if n.endswith((".py", ".bin", ".pkl", ".pt", ".pth")))
     if WEIGHTS not in folder.names and INDEX not in folder.names:
         unread.remove(PICKLE)
+    if assumed:
+        notes.append(assumed_input(input.shape))
+    if config["num_labels"] == 1:
+        notes.append(ONE_LOGIT)
     if unread:
         notes.append(f"not read: {', '.join(unread)[:200]}")
     architecture = f"huggingface:{config['model_type']}"
     source = Source(config, module.net.state_dict())
-    names = found_in(raw, classes)
     return LoadedTeacher(
-        module, architecture, {}, classes, input, notes=notes, source=source, class_names=names
+        module,
+        architecture,
+        {},
+        classes,
+        input,
+        notes=notes,
+        source=source,
+        input_assumed=assumed,
+        class_names=found_in(raw, classes),
     )
 
 
@@ -105,48 +137,72 @@ def checked_config(raw: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a config.json that the network is built from: plain values that transformers knows for
     the model type, and `num_labels`. Raises TeacherRejected."""
     if "auto_map" in raw:
-        text = "The folder's network is code of its own (auto_map), which is never run; export it to ONNX."
+        text = f"The folder's network is code of its own (auto_map), which is never run. {OWN_NETWORK}"
         raise TeacherRejected(text, code="remote_code_refused", param="auto_map")
     if raw.get("quantization_config") is not None:
         raise TeacherRejected(
             "Quantised folders are not supported.", code="tensor_layout", param="quantization_config"
         )
     kind = raw.get("model_type")
-    if kind is None:
-        raise _other_config(raw)
-    if kind not in MODEL_TYPES:
-        text = f"The model type {str(kind)[:64]} is not supported."
-        raise TeacherRejected(text, code="unsupported_architecture", param="model_type")
+    if kind not in TEACHER_TYPES:
+        raise _unknown_network(raw)
     labels = raw.get("id2label") or {}
     classes = len(labels) if isinstance(labels, Mapping) and labels else raw.get("num_labels", 2)
-    if classes == 1:
-        raise OneLogitRejected
-    if type(classes) is not int or not 2 <= classes <= MAX_CLASSES:
+    problem = raw.get("problem_type")
+    if problem == "multi_label_classification":
+        raise MultiLabelRejected
+    if problem == "regression":
+        text = "The network estimates a number (problem_type regression); only classifiers are read."
+        raise TeacherRejected(text, code="not_a_classifier", param="problem_type")
+    if type(classes) is not int or not 1 <= classes <= MAX_CLASSES:
         raise TeacherRejected(
             "The config has no valid number of classes.", code="corrupt_file", param="id2label"
         )
     defaults = _auto_config().for_model(str(kind)).to_dict()
-    names = [n for n in raw if n in defaults and n not in (*LABELS, "dtype", "torch_dtype")]
     try:
-        settings = {name: bounded(name, raw[name]) for name in names}
+        settings = _known(raw, defaults)
+        if VISION in defaults:
+            settings[VISION] = _known(raw.get(VISION), defaults[VISION])
     except ConfigError as error:
         raise TeacherRejected(error.message, code="structure_limit", param=error.param) from error
+    named = raw.get("architectures")
+    if kind in SEVERAL_CLASSES and isinstance(named, list) and len(named) == 1:
+        settings["architectures"] = [str(named[0])[:MAX_CLASS_NAME]]
     return {**settings, "model_type": kind, "num_labels": classes}
 
 
-def _other_config(raw: Mapping[str, Any]) -> TeacherRejected:
-    """The refusal of a config.json that is not one of transformers."""
-    if "class_name" in raw:
-        text = "The archive is a Keras model. Export the network to ONNX, with tf2onnx for example."
+def _known(raw: Any, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries of `raw` that transformers knows, but for classes and parts. Raises ConfigError."""
+    if not isinstance(raw, Mapping) or len(raw) > MAX_ENTRIES:
+        raise ConfigError(f"must be an object of at most {MAX_ENTRIES} entries", param=VISION)
+    left_out = {*LABELS, *FILE_ENTRIES, *PARTS}
+    return {n: bounded(n, value) for n, value in raw.items() if n in defaults and n not in left_out}
+
+
+def _unknown_network(raw: Mapping[str, Any]) -> TeacherRejected:
+    """Why a config of none of TEACHER_TYPES is refused, and what to do."""
+    kind, name, classes = raw.get("model_type"), raw.get("architecture"), raw.get("architectures")
+    names = [str(name) for name in classes] if isinstance(classes, list) else []
+    what = next((what for end, what in OTHER_TASKS.items() if any(n.endswith(end) for n in names)), None)
+    if what is not None:
+        text = f"The folder's {names[0][:64]} {what}; only image classifiers are read."
+    elif "keras_version" in raw or raw.get("module") == "keras" or "class_name" in raw:
+        text = "The archive is a Keras model: export it to ONNX (model.export(..., format='onnx'))."
         return TeacherRejected(text, code="unsupported_format")
-    name = raw.get("architecture")
-    if isinstance(name, str):
+    elif kind is None and isinstance(name, str):
         text = (
             f"The config.json is of timm ({name[:64]}), not of transformers. Send the folder's weights "
             f"alone, and name their architecture: timm:{name[:64]}."
         )
         return TeacherRejected(text, code="unsupported_architecture", param="architecture")
-    text = "The config.json names no model type of transformers (`model_type`)."
+    elif kind == "imagegpt":
+        text = (
+            "imagegpt takes colours by their number and not pixels, so that nothing can be learned from it."
+        )
+    elif not isinstance(kind, str):
+        text = f"The config.json names no model type of transformers (`model_type`). {OWN_NETWORK}"
+    else:
+        text = f"The model type {kind[:64]} is not among the image classifiers that are read. {OWN_NETWORK}"
     return TeacherRejected(text, code="unsupported_architecture", param="model_type")
 
 
@@ -174,7 +230,7 @@ def _build(config: Mapping[str, Any], tensors: Mapping[str, Tensor], shape: tupl
     if faults:
         text = f"The weights do not fit the config: {'; '.join(faults)}."
         raise TeacherRejected(text, code="architecture_mismatch", param="weights")
-    if logits_BK is None or logits_BK.shape != (1, config["num_labels"]):
+    if logits_BK is None or logits_BK.shape != (1, max(config["num_labels"], 2)):
         text = "The network does not give one logit for each class."
         raise TeacherRejected(text, code="architecture_mismatch", param="config")
     return module
@@ -268,20 +324,33 @@ def _pickle_weights(folder: Folder, scratch: Path) -> dict[str, Tensor]:
         path.unlink(missing_ok=True)
 
 
-def _input(config: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> InputConfig:
-    """Size, mean and std of the preprocessor; without a preprocessor, the config's size."""
+def _input(config: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> tuple[InputConfig, bool]:
+    """Size, mean and std of the preprocessor; without a preprocessor, the config's size.
+
+    Also whether neither tells a size, and ASSUMED_SIZE stands for it.
+    """
+    config = {**(config.get(VISION) or {}), **config}
     channels = config.get("num_channels", 3)
     side = _sides(preprocessor.get("crop_size")) if preprocessor.get("do_center_crop", True) else None
-    side = side or _sides(preprocessor.get("size")) or _sides(config.get("image_size")) or (224, 224)
+    side = side or _sides(preprocessor.get("size")) or _sides(config.get("image_size")) or _patched(config)
+    assumed = side is None
     mean = std = None
     if preprocessor and preprocessor.get("do_normalize", True):
         mean, std = (preprocessor.get(name) for name in ("image_mean", "image_std"))
     try:
         mean, std = (None if v is None else tuple(float(x) for x in v) for v in (mean, std))
-        return InputConfig((int(channels), *side), mean, std)
+        return InputConfig((int(channels), *(side or ASSUMED_SIZE)), mean, std), assumed
     except (ConfigError, TypeError, ValueError) as error:
         text = "The preprocessor's size, mean or std is invalid; name the teacher's input."
         raise TeacherRejected(text, code="input_required", param="input") from error
+
+
+def _patched(config: Mapping[str, Any]) -> tuple[int, int] | None:
+    """The square image of `num_patches` patches, where the config names that number and not a size."""
+    number, side = config.get("num_patches"), config.get("patch_size")
+    if type(number) is not int or type(side) is not int or number < 1:
+        return None
+    return (side * math.isqrt(number),) * 2
 
 
 def _sides(size: Any) -> tuple[int, int] | None:
@@ -300,7 +369,7 @@ def write(task: ExportTask) -> tuple[bytes, dict[str, Any]]:
     """
     with signs_of_life(task.between):
         content = _student_bytes(task.student, task.metadata)
-        loaded = _read_back(content)
+        loaded = read_student(content)
     comparison = require_same("huggingface", task.student, loaded, task.checked_BCHW, task.between)
     return content, {"tolerance": TOLERANCE, **comparison.figures()}
 
@@ -317,7 +386,9 @@ def _student_bytes(student: nn.Module, metadata: StudentMetadata) -> bytes:
     config.pop("_name_or_path", None)
     if names := metadata.class_names:
         config["id2label"] = {str(number): name for number, name in enumerate(names)}
-        config["label2id"] = {name: number for number, name in enumerate(names)}
+        config.pop("label2id", None)
+        if len(set(names)) == len(names):
+            config["label2id"] = {name: number for number, name in enumerate(names)}
     tensors = {n: t.detach().cpu().contiguous() for n, t in student.net.state_dict().items()}
     files = {
         CONFIG: _to_json(config),
@@ -331,7 +402,7 @@ def _student_bytes(student: nn.Module, metadata: StudentMetadata) -> bytes:
     return buffer.getvalue()
 
 
-def _read_back(content: bytes) -> nn.Module:
+def read_student(content: bytes) -> nn.Module:
     """The network that transformers itself loads from the zip: images to logits, in eval mode."""
     auto_config()
     from transformers import AutoModelForImageClassification

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,30 +12,68 @@ import torch
 from torch import Tensor
 
 from dfad_core.contract.errors import ExportError, Stopped
-from dfad_core.contract.evaluation_plan import batch_size
+from dfad_core.contract.evaluation_plan import TIMED_BATCHES, batch_size, latency_batch
 from dfad_core.contract.serialization import to_json
 from dfad_core.formats.check import compare
 from dfad_core.formats.interface import ExportTask
-from dfad_core.formats.onnx import INPUT, run_onnx
+from dfad_core.formats.onnx import INPUT, read_student
 from dfad_core.hooks import Between, signs_of_life
+from dfad_core.networks.cost import cost
+from dfad_core.networks.pass_time import pass_milliseconds
 
 CALIBRATION_BATCH = 16
+LEAST_AGREEMENT = 0.95
+"""Below this share of equal classes, a file says so of itself."""
+SLOWER = 1.05
+"""Times of two runs differ by less."""
+
+
+__all__ = ["read_student", "write"]
 
 
 def write(task: ExportTask) -> tuple[bytes, dict[str, Any]]:
-    """The student's ONNX file quantised, its agreement with the student, and what the judge predicts for it.
+    """The student's ONNX file quantised, how it answers and how fast, and what the judge predicts for it.
 
-    Raises ExportError.
+    Its times and those of the file in float are measured in turn on this machine. Raises ExportError.
     """
     content = _quantise(task.sources["onnx"], task.calibration_BCHW, task.between)
     with signs_of_life(task.between):
-        run = run_onnx(content)
+        run = read_student(content)
     # No tolerance: quantisation changes logits, and the user has to know how much.
     figures = compare(task.student.eval(), run, task.checked_BCHW, task.between).figures()
     if task.judged is not None:
         figures["prediction"] = to_json(task.judged(run))
     figures["calibration_images"] = len(task.calibration_BCHW)
+    with signs_of_life(task.between):
+        in_float = read_student(task.sources["onnx"])
+    macs, shape = cost(task.student, task.metadata.input.shape).macs, task.metadata.input.shape
+    times, float_times = {}, {}
+    for size in TIMED_BATCHES:
+        x_BCHW = torch.zeros(latency_batch(macs, batch_size(shape, size)), *shape)
+        times[str(len(x_BCHW))] = pass_milliseconds(run, x_BCHW, task.between)
+        float_times[str(len(x_BCHW))] = pass_milliseconds(in_float, x_BCHW, task.between)
+    figures |= {"latency_milliseconds": times, "float_latency_milliseconds": float_times}
+    if found := caution(figures["agreement_with_student"], times, float_times):
+        figures["caution"] = found
     return content, figures
+
+
+def caution(agreement: float, times: Mapping[str, float], float_times: Mapping[str, float]) -> str | None:
+    """What speaks against the file, in sentences; None if nothing does. Milliseconds by batch size."""
+    sentences = []
+    if agreement < LEAST_AGREEMENT:
+        sentences.append(
+            f"It gives another class than the student for {1 - agreement:.0%} of the drawn images: "
+            "test it on labelled images before use."
+        )
+    slower = [
+        f"{times[batch]:.3g} ms against {float_times[batch]:.3g} for a batch of {batch}"
+        for batch in times
+        if times[batch] > SLOWER * float_times[batch]
+    ]
+    if slower:
+        sentences.append(f"It is slower here than the ONNX file in float: {', '.join(slower)}.")
+    return " ".join(sentences) or None
 
 
 class _Images:

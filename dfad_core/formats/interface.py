@@ -23,6 +23,9 @@ from dfad_core.contract.job_result import AccuracyPrediction
 from dfad_core.formats.metadata import StudentMetadata
 from dfad_core.hooks import Between, nothing
 
+ONE_LOGIT = "gives one logit z for an image: read as a yes-or-no classifier with the logits [0, z]"
+"""The note on such a teacher."""
+
 Judged = Callable[[Callable[[Tensor], Tensor]], AccuracyPrediction]
 
 
@@ -34,6 +37,8 @@ class Hints:
     num_classes: int | None = None
     input: InputConfig | None = None
     args: Mapping[str, Any] | None = None
+    output: str | None = None
+    """Name of the output with the logits, in a file that names its outputs."""
     weights: str | None = None
     """Which of the file's sets of weights, by its name: `ema`, `state_dict.backbone`."""
 
@@ -75,6 +80,8 @@ class LoadedTeacher:
     """What the reader left out or assumed, in sentences for the user."""
     source: Source | None = None
     """None for an architecture of the catalogue."""
+    input_assumed: bool = False
+    """Whether neither the file nor the hints name the size of an image."""
     class_names: tuple[str, ...] = ()
     """One for each class, or none at all where the file has no names."""
 
@@ -149,6 +156,13 @@ class Writer(Protocol):
 
         Raises ExportError where the student cannot be written in this format or its logits differ in it, and
         ModuleNotFoundError where the format's extra is not installed.
+        """
+        ...
+
+    def read_student(self, content: bytes) -> Callable[[Tensor], Tensor]:
+        """The student in a file that `write` made: images (B, C, H, W) to logits, on the CPU.
+
+        Raises ModuleNotFoundError where the format's extra is not installed.
         """
         ...
 

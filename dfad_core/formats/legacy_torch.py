@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from dfad_core.contract.errors import TeacherRejected
+from dfad_core.contract.own_network import OWN_NETWORK
+from dfad_core.formats.pickled import READ_ERRORS
 
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 VERSION = 1001
@@ -23,11 +25,6 @@ ELEMENT_BYTES = {
 COUNT_BYTES = 8
 MAX_NAMES = 1000
 """Largest number of different classes and functions that a pickle names."""
-ERRORS = (
-    ArithmeticError, AssertionError, AttributeError, EOFError, ImportError, LookupError, OSError,
-    RuntimeError, TypeError, ValueError, pickle.UnpicklingError,
-)  # fmt: skip
-"""Errors of `pickle` for damaged files."""
 
 
 @dataclass(frozen=True)
@@ -71,22 +68,26 @@ class _Scan(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         """See pickle.Unpickler. Raises TeacherRejected (`structure_limit`)."""
-        if (module, name) not in self._names and len(self._names) >= MAX_NAMES:
-            text = f"The pickle names more than {MAX_NAMES} classes."
-            raise TeacherRejected(text, code="structure_limit")
-        kind = type("_Nothing", (_Nothing,), {"name": f"{module}.{name}"})
-        return self._names.setdefault((module, name), kind)
+        if (module, name) not in self._names:
+            if len(self._names) >= MAX_NAMES:
+                text = f"The pickle names more than {MAX_NAMES} classes."
+                raise TeacherRejected(text, code="structure_limit")
+            self._names[module, name] = type("_Nothing", (_Nothing,), {"name": f"{module}.{name}"})
+        return self._names[module, name]
 
     def persistent_load(self, pid: Any) -> Any:
         """See pickle.Unpickler. Raises TeacherRejected (`unsafe_pickle`, `tensor_layout`), ValueError."""
         if isinstance(pid, tuple) and pid[:1] == ("module",):
             text = (
-                "The file contains a network's class. Save its weights: torch.save(model.state_dict(), path)."
+                "The file contains a network's class, which is code. Of a network of the catalogue save the "
+                f"weights alone (its state dict). {OWN_NETWORK}"
             )
             raise TeacherRejected(text, code="unsafe_pickle")
         kind, key, _place, elements, view = _fields(pid)
         if view is not None:
-            raise TeacherRejected("The file contains a part of a storage.", code="tensor_layout")
+            raise TeacherRejected(
+                "The file contains a view of a storage, which is not supported.", code="tensor_layout"
+            )
         storage = _Storage(_element_bytes(kind), elements)
         if type(key) is not str or type(elements) is not int or elements < 0:
             raise ValueError("no storage")
@@ -123,23 +124,21 @@ def check_legacy(path: Path) -> None:
             _check_elements(file, storages, path.stat().st_size)
     except TeacherRejected:
         raise
-    except ERRORS as error:
+    except (*READ_ERRORS, pickle.UnpicklingError) as error:
         raise TeacherRejected("The file is damaged or incomplete.", code="corrupt_file") from error
 
 
 def _storages(file: IO[bytes]) -> list[_Storage]:
     """Those of the object, in the order of their elements; the file's position is after the pickles."""
-
-    def load() -> Any:
-        return _Scan(file).load()
-
-    if load() != MAGIC_NUMBER or load() != VERSION:
+    if _Scan(file).load() != MAGIC_NUMBER or _Scan(file).load() != VERSION:
         raise ValueError("not a file of torch.save")
-    load()  # sizes of numbers on the machine that wrote it
+    _Scan(file).load()  # sizes of numbers on the machine that wrote it
     scan = _Scan(file)
     scan.load()
-    keys = load()
-    if type(keys) is not list or len(set(keys)) != len(keys) or set(keys) != set(scan.storages):
+    keys = _Scan(file).load()
+    if type(keys) is not list or any(type(key) is not str for key in keys):
+        raise ValueError("no names of storages")
+    if len(set(keys)) != len(keys) or set(keys) != set(scan.storages):
         raise ValueError("other storages than those of the object")
     return [scan.storages[key] for key in keys]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
@@ -16,7 +17,7 @@ from dfad_core.contract.architectures import (
     Architecture,
     get_architecture,
 )
-from dfad_core.contract.config import MAX_CHANNELS
+from dfad_core.contract.config import MAX_CHANNELS, MAX_IMAGE_SIDE
 from dfad_core.contract.errors import ConfigError, ShapeError, TeacherRejected
 from dfad_core.networks import build_classifier
 
@@ -25,6 +26,8 @@ COUNTERS = ("num_batches_tracked", "total_ops", "total_params")
 MAX_LISTED = 6
 MAX_SIDE = 2**31
 MAX_CLASSES = 100_000
+MAX_TOKENS = 1 + (MAX_IMAGE_SIDE // 16) ** 2
+"""Of the largest image in patches of 16 pixels."""
 PLACEHOLDER_CLASSES = 10
 
 
@@ -93,28 +96,35 @@ def num_logits(
 ) -> int | None:
     """The caller's number of classes, else the file's; None where neither is known.
 
-    For a head with one row it is 1 whatever the caller expects, so that the error says so.
+    For a head with one row it is 1 whatever the caller expects; see `with_two_rows`.
     """
     head = head_classes(architecture, tensors)
     return head if head == 1 else num_classes or head
 
 
 def default_shape(architecture: Architecture, tensors: Mapping[str, Tensor]) -> tuple[int, int, int]:
-    """The architecture's usual input, with the channels that the file's first convolution takes."""
+    """The architecture's usual input, with the channels that the file's first convolution takes.
+
+    Where the file has positions of patches, with the side of the square that they make.
+    """
     channels, height, width = architecture.input_shape
     name, dims = _weights(architecture.name)[0]
     stem = _weight(tensors, [name])
     if dims == 4 and stem is not None and 1 <= stem.shape[1] <= MAX_CHANNELS:
         channels = int(stem.shape[1])
+    positions = tensors.get(architecture.positions)
+    if positions is not None and positions.dim() == 3 and 1 < positions.shape[1] <= MAX_TOKENS:
+        height = width = architecture.patch * math.isqrt(int(positions.shape[1]) - 1)
     return channels, height, width
 
 
 def infer_args(architecture: Architecture, tensors: Mapping[str, Tensor]) -> dict[str, int]:
-    """The width of a network that takes one: the rows of its first weight."""
-    first = _weight(tensors, [_weights(architecture.name)[0][0]])
-    if first is None or "width" not in architecture.args:
+    """The width of a network that takes one, from the rows of one weight."""
+    name, rows = architecture.width_weight or (_weights(architecture.name)[0][0], 1)
+    weight = _weight(tensors, [name])
+    if weight is None or "width" not in architecture.args:
         return {}
-    width = int(first.shape[0])
+    width = int(weight.shape[0]) // rows
     return {} if width == architecture.usual_width else {"width": width}
 
 
@@ -140,6 +150,8 @@ def fitting_args(
 
     `num_classes`, `shape` and `args` are the caller's; what is None is read from the tensors.
     """
+    if any(name not in tensors for name, _ in _state(architecture.name) if not name.endswith(COUNTERS)):
+        return None  # before a network is built
     classes = num_logits(architecture, tensors, num_classes)
     if classes is None:
         return None
@@ -171,6 +183,22 @@ def closest(
             faults = "; ".join(differences(tensors, module)) or "nothing differs"
             ranked.append((shared, f"{architecture.name} ({faults})"))
     return [text for _, text in sorted(ranked, key=lambda entry: -entry[0])[:3]]
+
+
+def with_two_rows(architecture: Architecture, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state of a network with one logit z as that of one with the logits [0, z].
+
+    Raises TeacherRejected (`one_logit`) for an architecture whose head its arguments alone describe.
+    """
+    if head_classes(architecture, tensors) != 1:
+        text = "A network of layers or of transformers with one logit is not supported: give it two, [0, z]."
+        raise TeacherRejected(text, code="one_logit")
+    weight = next(name for name, dims in reversed(_weights(architecture.name)) if dims == 2)
+    head = (weight, weight.removesuffix("weight") + "bias")
+    return {
+        name: torch.cat([torch.zeros_like(t), t]) if name in head and t.shape[:1] == (1,) else t
+        for name, t in tensors.items()
+    }
 
 
 def build_meta(name: str, classes: int, shape: tuple[int, int, int], args: Mapping[str, Any]) -> nn.Module:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from dfad_core.contract.errors import TeacherRejected
+from dfad_core.contract.own_network import OWN_NETWORK
 
 MAX_ENTRIES = 500_000
 MAX_DEPTH = 100
@@ -35,6 +36,16 @@ class LeftOut:
         pass
 
 
+class LeftOutArray(LeftOut):
+    """Takes the place of an array of numpy: it keeps the number of its dimensions."""
+
+    dims = 0
+
+    def __setstate__(self, state: object) -> None:
+        if isinstance(state, tuple) and len(state) == 5 and isinstance(state[1], tuple):
+            self.dims = len(state[1])
+
+
 class _Dict:
     """Makes a plain dictionary in the place of one of a class of its own."""
 
@@ -53,8 +64,7 @@ _DICTS = (
     "pytorch_lightning.utilities.parsing.AttributeDict",
 )
 _LEFT_OUT = (
-    *(f"numpy.{module}.multiarray.{name}" for module in ("core", "_core")
-      for name in ("scalar", "_reconstruct")),
+    *(f"numpy.{module}.multiarray.scalar" for module in ("core", "_core")),
     "numpy.dtype", "numpy.ndarray", *(f"numpy.dtypes.{name}DType" for name in _NUMPY_DTYPES),
     *(f"numpy.{name.lower()}" for name in _NUMPY_DTYPES), "numpy.bool_", "numpy.str_", "numpy.bytes_",
     *(f"{module}.{kind}{system}Path" for module in ("pathlib", "pathlib._local")
@@ -68,6 +78,7 @@ _LEFT_OUT = (
 LeftOut is, in their place."""
 _STAND_INS: list[Any] = [
     *((_Dict, name) for name in _DICTS),
+    *((LeftOutArray, f"numpy.{module}.multiarray._reconstruct") for module in ("core", "_core")),
     *((LeftOut, name) for name in _LEFT_OUT),
 ]
 
@@ -83,8 +94,8 @@ def read_pickled(path: Path) -> Any:
     except pickle.UnpicklingError as error:
         if "Weights only load failed" in str(error) or "Unsupported" in str(error):
             raise TeacherRejected(
-                "The file contains more than tensors: loading it could run code. "
-                "Save the weights alone: torch.save(model.state_dict(), 'teacher.pt').",
+                "The file contains more than tensors: loading it could run code. Of a network of the "
+                f"catalogue save the weights alone (its state dict). {OWN_NETWORK}",
                 code="unsafe_pickle",
             ) from error
         raise TeacherRejected("The file's pickle is damaged.", code="corrupt_file") from error

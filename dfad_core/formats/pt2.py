@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dfad_core.contract.errors import ExportError
 from dfad_core.formats.check import TOLERANCE, require_same
@@ -23,9 +24,15 @@ def write(task: ExportTask) -> tuple[bytes, dict[str, Any]]:
     """The program, loaded again and compared. Raises ExportError for a network that cannot be exported."""
     with signs_of_life(task.between):
         content = _student_bytes(task.student, task.metadata)
-        loaded = torch.export.load(io.BytesIO(content)).module()
+        loaded = read_student(content)
     comparison = require_same("pt2", task.student, loaded, task.checked_BCHW, task.between)
     return content, {"tolerance": TOLERANCE, **comparison.figures()}
+
+
+def read_student(content: bytes) -> Callable[[Tensor], Tensor]:
+    """The program as a function from images (B, C, H, W) to logits."""
+    program = torch.export.load(io.BytesIO(content)).module()
+    return lambda x_BCHW: program(x_BCHW)  # noqa: PLW0108  (as a module it refuses eval mode)
 
 
 def _student_bytes(module: nn.Module, metadata: StudentMetadata) -> bytes:

@@ -6,7 +6,7 @@ Names are those of `torch.nn.utils.prune`, of `weight_norm` and `spectral_norm` 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -14,6 +14,8 @@ from torch import Tensor
 from dfad_core.contract.errors import TeacherRejected
 
 PARAMETRIZATIONS = ".parametrizations."
+MOST_GROWTH = 4
+"""Size of all products at most, in units of what the file holds."""
 Product = Callable[..., Tensor]
 
 
@@ -38,7 +40,9 @@ def _weight_norm(g: Tensor, v: Tensor) -> Tensor:
 
 def _spectral_norm(original: Tensor, u: Tensor, v: Tensor) -> Tensor:
     """W / (u^T W v), with W as a matrix of the rows of u (arXiv 1802.05957, equation 19)."""
-    if original.dim() < 2 or u.shape != original.shape[:1] or v.numel() * len(u) != original.numel():
+    if original.dim() < 2 or u.shape != original.shape[:1] or v.dim() != 1:
+        raise ValueError("vectors of another size")
+    if v.numel() * len(u) != original.numel():
         raise ValueError("vectors of another size")
     return original / torch.dot(u, original.flatten(1) @ v)
 
@@ -62,21 +66,35 @@ def multiplied_out(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], li
     """The tensors under the names of the plain network, and a note where there were factors.
 
     All of them must hold each of their values (`check_layouts`). Raises TeacherRejected
-    (`unsupported_parametrization`) for factors of another kind, or that do not fit each other.
+    (`unsupported_parametrization`) for factors of another kind, or that do not fit each other, and
+    (`structure_limit`) for products of many times the file's own size.
     """
     plain, kinds = dict(tensors), set[str]()
+    room = MOST_GROWTH * _stored_bytes(tensors.values())
     for kind, patterns, product in _KINDS:
         for module, parameter in _places(tensors, patterns[0]):
             names = [pattern.format(module, parameter) for pattern in patterns]
             if all(name in plain for name in names):
                 factors = [plain.pop(name) for name in names]
-                plain[f"{module}{parameter}"] = _product(product, factors, f"{module}{parameter}")
+                product_tensor = _product(product, factors, f"{module}{parameter}")
+                room -= product_tensor.numel() * product_tensor.element_size()
+                if room < 0:
+                    raise TeacherRejected(
+                        "The weights are many times as large as the file.", code="structure_limit"
+                    )
+                plain[f"{module}{parameter}"] = product_tensor
                 kinds.add(kind)
     rest = next((name for name in plain if PARAMETRIZATIONS in f".{name}"), None)
     if rest is not None:
         raise _refused(rest)
     notes = [f"multiplied out: {', '.join(sorted(kinds))}"] if kinds else []
     return plain, notes
+
+
+def _stored_bytes(tensors: Iterable[Tensor]) -> int:
+    """Memory of the storages: several tensors may share one."""
+    storages = {s.data_ptr(): s.nbytes() for s in (tensor.untyped_storage() for tensor in tensors)}
+    return sum(storages.values())
 
 
 def _places(tensors: Mapping[str, Tensor], pattern: str) -> list[tuple[str, str]]:
@@ -102,7 +120,7 @@ def _product(product: Product, factors: Sequence[Tensor], name: str) -> Tensor:
         with torch.no_grad():
             wide = [factor.detach().to(torch.float32) for factor in factors]
             return product(*wide).to(first.dtype)
-    except (ValueError, RuntimeError) as error:
+    except ValueError as error:
         raise _refused(name) from error
 
 

@@ -11,20 +11,19 @@ from torch import Tensor
 
 from dfad_core.contract.containers import ZIP
 from dfad_core.contract.errors import TeacherRejected
+from dfad_core.contract.own_network import OWN_NETWORK
 from dfad_core.formats.archive import is_system_file
 from dfad_core.formats.class_names import found_in
-from dfad_core.formats.fitting import MAX_STATE_DICTS, StateDicts, load_one_of, main_name
+from dfad_core.formats.fitting import MAX_STATE_DICTS, StateDicts, is_beside, load_one_of, main_name
 from dfad_core.formats.interface import Hints, LoadedTeacher
 from dfad_core.formats.legacy_torch import check_legacy
 from dfad_core.formats.match import first_names
-from dfad_core.formats.pickled import read_pickled
+from dfad_core.formats.pickled import LeftOutArray, read_pickled
 
 MAX_ZIP_ENTRIES = 100_000
 MODEL_SUFFIXES = (".pt", ".pth", ".th", ".ckpt", ".bin", ".safetensors", ".onnx")
 MAX_WRAPPERS = 3
 """Largest number of dictionaries around a state dict."""
-
-_EXPORT_HINT = "Save the weights instead: torch.save(model.state_dict(), 'teacher.pt')."
 
 
 def recognises(path: Path) -> bool:
@@ -51,9 +50,9 @@ def recognises(path: Path) -> bool:
         raise TeacherRejected("The archive has paths that lead out of it.", code="corrupt_file")
     inner = [name.partition("/")[2] for name in names]
     if any(n == "constants.pkl" or n.startswith("code/") for n in inner):
-        raise TeacherRejected(f"TorchScript is code and is not run. {_EXPORT_HINT}", code="format_refused")
+        raise TeacherRejected(f"TorchScript is code and is not run. {OWN_NETWORK}", code="format_refused")
     if any(n == "archive_format" or n.startswith(("models/", "data/weights/")) for n in [*names, *inner]):
-        raise TeacherRejected(f".pt2 files are not supported. {_EXPORT_HINT}", code="format_refused")
+        raise TeacherRejected(f".pt2 files are not supported. {OWN_NETWORK}", code="format_refused")
     if "data.pkl" not in inner:
         raise _no_state_dict(names)
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
@@ -65,12 +64,17 @@ def recognises(path: Path) -> bool:
 
 
 def _no_state_dict(names: Sequence[str]) -> TeacherRejected:
+    """Why an archive without a state dict is refused."""
     paths = [PurePosixPath(name) for name in names]
     models = [path.name for path in paths if path.suffix in MODEL_SUFFIXES and not is_system_file(path)]
-    if models:
+    if any(path.name == "saved_model.pb" for path in paths):
+        text = "The archive is a TensorFlow SavedModel: export the network to ONNX, e.g. with tf2onnx."
+    elif models:
         text = f"The zip archive contains {first_names(models)}. Unpack it, and send the model's file alone."
     else:
-        text = "The zip archive contains no PyTorch state dict, and no folder with a config.json."
+        text = (
+            "The zip archive contains no PyTorch state dict, no ONNX model and no folder with a config.json."
+        )
     return TeacherRejected(text, code="unsupported_format")
 
 
@@ -101,22 +105,42 @@ def _state_dicts(loaded: Any) -> tuple[StateDicts, list[str]]:
     if not isinstance(loaded, Mapping | list | tuple):
         raise TeacherRejected("The file contains no state dict.", code="unsupported_format")
     found: dict[str, dict[str, Tensor]] = {}
-    for place, name, tensor in _named_tensors(loaded, "", 0):
-        found.setdefault(place, {})[name] = tensor
+    arrays: list[tuple[str, str]] = []
+    for place, name, part in _named_tensors(loaded, "", 0):
+        if isinstance(part, LeftOutArray):
+            arrays.append((place, name))
+            continue
+        if name in found.setdefault(place, {}):
+            text = f"The file names {place[:100]}.{name[:100]} twice."
+            raise TeacherRejected(text, code="corrupt_file")
+        found[place][name] = part
         if len(found) > MAX_STATE_DICTS:
             text = f"The file contains more than {MAX_STATE_DICTS} dictionaries of tensors."
             raise TeacherRejected(text, code="structure_limit")
+    for place, name in arrays:
+        if (place in found or not found) and not is_beside(f"{place}.{name}"):
+            text = (
+                f"{name[:200]} is an array of numpy, not a tensor. Save torch.from_numpy(array) in its place."
+            )
+            raise TeacherRejected(text, code="unsupported_format", param=name[:200])
     if not found:
         raise TeacherRejected("The file contains no state dict with a tensor.", code="unsupported_format")
-    tops = {place.partition(".")[0] for place in found}
-    others = [key for key, value in _items(loaded) if key not in tops and not isinstance(value, Tensor)]
+    others = [
+        key
+        for key, value in _items(loaded)
+        if not isinstance(value, Tensor)
+        and not any(place == key or place.startswith(f"{key}.") for place in found)
+    ]
     return found, [f"left out entries that are no weights: {first_names(sorted(others))}"] if others else []
 
 
-def _named_tensors(value: Any, place: str, depth: int) -> Iterator[tuple[str, str, Tensor]]:
-    """Key of the dictionary, name and tensor. A dictionary by number is an optimizer's, and left out."""
+def _named_tensors(value: Any, place: str, depth: int) -> Iterator[tuple[str, str, Tensor | LeftOutArray]]:
+    """Key of the dictionary, name and tensor, or array of the dimensions of a layer's.
+
+    A dictionary by number is an optimizer's, and left out.
+    """
     for key, part in _items(value):
-        if isinstance(part, Tensor):
+        if isinstance(part, Tensor) or (isinstance(part, LeftOutArray) and part.dims >= 2):
             yield place, key, part
         elif depth < MAX_WRAPPERS:
             yield from _named_tensors(part, f"{place}.{key}" if place else key, depth + 1)

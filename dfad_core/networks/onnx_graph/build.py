@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
 from typing import Any
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, fx
 
-from dfad_core.contract.errors import OneLogitRejected, TeacherRejected
+from dfad_core.contract.errors import TeacherRejected
 from dfad_core.networks.onnx_graph.emitter import Emitter, Value, value_of
 from dfad_core.networks.onnx_graph.operators import OPERATORS
 from dfad_core.networks.onnx_graph.spec import Graph, Node
@@ -18,12 +22,27 @@ SHAPE_ERRORS = (
 """Errors of PyTorch for sizes or types that do not fit each other."""
 
 
-def build_graph(graph: Graph, tensors: Mapping[str, Tensor], shape: tuple[int, int, int]) -> fx.GraphModule:
-    """The network, in eval mode: images (B, C, H, W) to logits (B, classes). It is built, but not run.
+MIN_PROBABILITY = 1e-30
+"""Least probability whose logarithm is taken; float32 has less, and 0."""
 
-    Raises TeacherRejected: `unsupported_op` with the operator's name, `memory_limit`, `structure_limit`,
-    `corrupt_file` where sizes do not fit, `fixed_batch` where they fit one batch alone, `one_logit` where the
-    result is one number for an image, and `architecture_mismatch` where it is no row of logits.
+
+@dataclass(frozen=True)
+class Built:
+    """A network, and what it was made of."""
+
+    module: fx.GraphModule
+    """In eval mode: images (B, C, H, W) to logits (B, classes)."""
+    one_logit: bool
+    """Whether the graph gives one number z for an image; the logits are [0, z]."""
+
+
+def build_graph(graph: Graph, tensors: Mapping[str, Tensor], shape: tuple[int, int, int]) -> Built:
+    """The network of `graph` for images of `shape` (C, H, W). It is built, but not run.
+
+    Outputs with sizes of 1 beside batch and classes become (B, classes), and one logit z becomes [0, z]: the
+    same probabilities. Raises TeacherRejected: `unsupported_op` with the operator's name, `memory_limit`,
+    `structure_limit`, `corrupt_file` where sizes do not fit, `fixed_batch` where they fit one batch alone,
+    `squeezed_batch`, and `architecture_mismatch` where the result is no row of logits.
     """
     graph.check()
     reshapes = None if graph.batch is None else _pass(Emitter(shape, graph.batch), graph, tensors, None)[1]
@@ -38,22 +57,42 @@ def build_graph(graph: Graph, tensors: Mapping[str, Tensor], shape: tuple[int, i
             code="fixed_batch",
         ) from error
     logits = value_of(output)
-    if (
-        logits.shape[:1] == (emitter.batch,)
-        and logits.numel() == emitter.batch
-        and logits.is_floating_point()
-    ):
-        raise OneLogitRejected
-    if logits.dim() != 2 or logits.shape[0] != emitter.batch or logits.shape[1] < 2:
+    sides = list(logits.shape[1:])
+    classes = prod(sides)
+    if logits.shape[:1] != (emitter.batch,) or classes < 1 or max(sides, default=1) != classes:
         raise TeacherRejected(
-            f"The graph gives {list(logits.shape[1:])} for an image, not a row of logits for its classes.",
+            f"The graph gives {sides} for an image, not a row of logits for its classes.{_kind(sides)}",
             code="architecture_mismatch",
         )
-    return emitter.finish(output)
+    if len(sides) != 1 and isinstance(output, fx.Node):
+        output = emitter.call(torch.reshape, output, [-1, classes])
+    one_logit = classes == 1
+    if graph.probabilities:
+        output = emitter.call(_logit if one_logit else _log, output)
+    if one_logit:
+        output = emitter.call(F.pad, output, [1, 0])
+    return Built(emitter.finish(output), one_logit)
 
 
-ReshapeResult = tuple[list[int], int]
-"""Output shape of a Reshape at the graph's fixed batch size, and its number of values."""
+def _kind(sides: list[int]) -> str:
+    """The kind of network that gives such results, as a sentence; "" where none is known."""
+    if len(sides) == 3:
+        return " It seems to label each place of the image; only classifiers of whole images are read."
+    if len(sides) == 2:
+        return " It seems to detect objects, or to give features; only classifiers of whole images are read."
+    return ""
+
+
+def _log(p_BK: Tensor) -> Tensor:
+    return p_BK.clamp_min(MIN_PROBABILITY).log()
+
+
+def _logit(p_B1: Tensor) -> Tensor:
+    return torch.logit(p_B1, 1e-7)
+
+
+ReshapeResult = tuple[list[int], list[int]]
+"""Shapes of a Reshape's input and output at the graph's fixed batch size."""
 
 
 def _pass(
@@ -78,7 +117,8 @@ def _pass(
         }
         results = _results(emitter, node, values, context)
         if node.op == "Reshape" and isinstance(values[node.inputs[1]], Tensor):
-            results_of_reshape[number] = list(value_of(results[0]).shape), value_of(results[0]).numel()
+            given = value_of(values[node.inputs[0]])
+            results_of_reshape[number] = list(given.shape), list(value_of(results[0]).shape)
         values.update(zip(node.outputs, results, strict=False))
     output = values.get(graph.output)
     if output is None:

@@ -119,13 +119,19 @@ def conv(e: Emitter, i: Inputs, a: Attributes) -> Value:
 
 
 def batch_norm(e: Emitter, i: Inputs, a: Attributes) -> Value:
-    """BatchNormalization, with the statistics of its training."""
-    if a.get("training_mode", 0):
-        raise unsupported(
-            "BatchNormalization", "in training mode is not supported; export the model in eval mode"
-        )
+    """BatchNormalization, with the statistics of its training; of constants with their own."""
     x = i[0]
     assert x is not None
+    if a.get("training_mode", 0):
+        if not isinstance(x, Tensor):
+            raise unsupported(
+                "BatchNormalization",
+                "takes the statistics of its batch (training mode): export the model after model.eval()",
+            )
+        scale, shift = (constant("BatchNormalization", optional_input(i, n), "weight") for n in (1, 2))
+        epsilon = float(a.get("epsilon", 1e-5))
+        normed: Value = e.call(F.batch_norm, x, None, None, scale, shift, True, 0.0, epsilon)
+        return normed
     names = ("weight", "bias", "running_mean", "running_var")
     tensors = {n: constant("BatchNormalization", optional_input(i, k + 1), n) for k, n in enumerate(names)}
     make = nn.BatchNorm2d if value_of(x).dim() == 4 else nn.BatchNorm1d

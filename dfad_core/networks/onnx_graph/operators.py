@@ -13,13 +13,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx
 
+from dfad_core.contract.errors import TeacherRejected
 from dfad_core.networks.onnx_graph import shapes
-from dfad_core.networks.onnx_graph.emitter import Emitter, Value, fits, value_of
+from dfad_core.networks.onnx_graph.emitter import BATCH, Emitter, Value, fits, value_of
 from dfad_core.networks.onnx_graph.layers import (
     Attributes,
     Inputs,
     average_pool,
     batch_norm,
+    constant,
     conv,
     gemm,
     group_norm,
@@ -115,6 +117,33 @@ def _axes(i: Inputs, a: Attributes, number: int = 1) -> Any:
     return _as_ints(axes) if axes is not None else a.get("axes")
 
 
+def _squeeze(e: Emitter, i: Inputs, a: Attributes) -> Any:
+    axes = _axes(i, a)
+    x = value_of(i[0])
+    batched = isinstance(i[0], fx.Node) and x.is_floating_point() and x.shape[:1] == (BATCH,)
+    if batched and e.batch == BATCH and (axes is None or any(n % x.dim() == 0 for n in shapes.ints(axes))):
+        raise TeacherRejected(
+            "The network squeezes the batch away where it is one image. Write x.flatten(1) instead of "
+            "x.squeeze(), or name the dimension, as in x.squeeze(-1), and export it again.",
+            code="squeezed_batch",
+            param="Squeeze",
+        )
+    return e.call(shapes.squeeze, i[0], axes)
+
+
+def _dequantize(e: Emitter, i: Inputs, a: Attributes) -> Any:
+    """Integers of the file as the real numbers that they stand for; what is real already stays as it is."""
+    if not isinstance(i[0], Tensor) or i[0].is_floating_point():
+        return i[0]
+    zero = optional_input(i, 2)
+    return shapes.dequantized(
+        i[0],
+        constant("DequantizeLinear", i[1], "scale"),
+        None if zero is None else constant("DequantizeLinear", zero, "zero point"),
+        int(a.get("axis", 1)),
+    )
+
+
 def _reduce(function: Callable[..., Tensor]) -> Operator:
     def reduce(x: Tensor, axes: Any, keep: bool) -> Tensor:
         along = list(range(x.dim())) if axes is None else shapes.ints(axes)
@@ -154,12 +183,11 @@ def _softmax(function: Callable[..., Tensor]) -> Operator:
 
 def _reshape(e: Emitter, i: Inputs, a: Attributes) -> Any:
     shape, result = _as_ints(i[1]), a["reshape_result"]
-    if (
-        result is not None
-        and isinstance(i[0], fx.Node)
-        and result[1] * e.batch == value_of(i[0]).numel() * a["batch"]
-    ):
-        shape = [-1, *result[0][1:]]  # the first dimension holds the batch, alone or times another size
+    if result is not None and isinstance(i[0], fx.Node):
+        shape = (
+            shapes.for_any_batch(list(value_of(i[0]).shape), result[0], result[1], a["batch"], e.batch)
+            or shape
+        )
     return e.call(shapes.reshape, i[0], shape, int(a.get("allowzero", 0)))
 
 
@@ -212,6 +240,14 @@ def _pad(e: Emitter, i: Inputs, a: Attributes) -> Any:
     value = optional_input(i, 2)
     number = a.get("value", 0.0) if value is None else _number("Pad", value)
     return e.call(shapes.pad, i[0], pads, a.get("mode", "constant"), number, _as_ints(optional_input(i, 3)))
+
+
+def _col2im(e: Emitter, i: Inputs, a: Attributes) -> Any:
+    pads = [int(n) for n in a.get("pads", [0, 0, 0, 0])]
+    if len(pads) != 4 or pads[:2] != pads[2:] or value_of(i[0]).dim() != 3:
+        raise unsupported("Col2Im", "is supported in two dimensions and with equal pads alone")
+    window = (a.get("dilations", [1, 1]), pads[:2], a.get("strides", [1, 1]))
+    return e.call(shapes.from_columns, i[0], _as_ints(i[1]), _as_ints(i[2]), window)
 
 
 def _pool_all(function: Callable[..., Tensor]) -> Operator:
@@ -281,6 +317,9 @@ OPERATORS: dict[str, Operator] = {
     "IsNaN": lambda e, i, a: e.call(torch.isnan, i[0]),
     "Not": lambda e, i, a: e.call(torch.logical_not, i[0]),
     "Cast": lambda e, i, a: e.call(_cast, i[0], int(a["to"])),
+    # A network of real numbers again: nothing is rounded.
+    "QuantizeLinear": lambda e, i, a: i[0],
+    "DequantizeLinear": _dequantize,
     "CastLike": lambda e, i, a: e.call(torch.Tensor.to, i[0], value_of(i[1]).dtype),
     # Several inputs.
     "Add": lambda e, i, a: e.call(_on_one_device(torch.add), *i),
@@ -327,7 +366,7 @@ OPERATORS: dict[str, Operator] = {
     "Transpose": lambda e, i, a: e.call(
         torch.permute, i[0], [int(n) for n in a.get("perm", range(value_of(i[0]).dim())[::-1])]
     ),
-    "Squeeze": lambda e, i, a: e.call(shapes.squeeze, i[0], _axes(i, a)),
+    "Squeeze": _squeeze,
     "Unsqueeze": lambda e, i, a: e.call(shapes.unsqueeze, i[0], _axes(i, a)),
     "Concat": lambda e, i, a: e.call(shapes.concat, list(i), int(a["axis"])),
     "Split": _split,
@@ -345,5 +384,6 @@ OPERATORS: dict[str, Operator] = {
     "DepthToSpace": lambda e, i, a: e.call(
         shapes.depth_to_space, i[0], int(a["blocksize"]), str(a.get("mode", "DCR"))
     ),
+    "Col2Im": _col2im,
     "SpaceToDepth": lambda e, i, a: e.call(shapes.space_to_depth, i[0], int(a["blocksize"])),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
 import torch
 import torch.nn.functional as F
@@ -36,6 +37,32 @@ def reshape(x: Tensor, shape: Ints, keep_zero: int = 0) -> Tensor:
     return x.reshape(sizes)
 
 
+def for_any_batch(
+    given: list[int], given_once: list[int], made_once: list[int], batch: int, new_batch: int
+) -> list[int] | None:
+    """What a Reshape makes of a value of the shape `given`, whose batch is `new_batch`.
+
+    `given_once` and `made_once` are the shapes at the batch size `batch` that the graph was written for. The
+    batch is one axis of the value, or the outer or inner part of one; the result has -1 for the axis with it.
+    None where the value has no batch.
+    """
+    if prod(given) * batch != prod(made_once) * new_batch or prod(given_once) != prod(made_once):
+        return None
+    changed = [axis for axis, (old, new) in enumerate(zip(given_once, given, strict=True)) if old != new]
+    if len(changed) != 1:
+        return None
+    outside = prod(given_once[: changed[0]])
+    inside = outside * given_once[changed[0]] // batch
+    before = [prod(made_once[:axis]) for axis in range(len(made_once) + 1)]
+    axes = range(len(made_once))
+    alone = [axis for axis in axes if made_once[axis] == batch and before[axis] in (outside, inside)]
+    # The last axis has features: a batch beside them is rather part of the axis before.
+    outer = [axis for axis in axes[:-1] if before[axis] == outside and made_once[axis] % batch == 0]
+    inner = [axis for axis in axes if before[axis + 1] == outside * batch and made_once[axis] % batch == 0]
+    axis = (alone or outer or inner or [0])[0]
+    return [*made_once[:axis], -1, *made_once[axis + 1 :]]
+
+
 def flatten(x: Tensor, axis: int) -> Tensor:
     """`x` with two dimensions, split before `axis`."""
     axis = axis + x.dim() if axis < 0 else axis
@@ -48,6 +75,15 @@ def flatten(x: Tensor, axis: int) -> Tensor:
 def squeeze(x: Tensor, axes: Ints | None) -> Tensor:
     """`x` without its sizes of 1 at `axes`; None: without any size of 1."""
     return x.squeeze() if axes is None else x.squeeze(tuple(ints(axes)))
+
+
+def dequantized(x: Tensor, scale: Tensor, zero: Tensor | None, axis: int) -> Tensor:
+    """(x - zero) scale, with one scale for all, or one for each position along `axis`."""
+    sides = [1] * x.dim()
+    if scale.numel() > 1:
+        sides[axis] = -1
+    shifted = x if zero is None else x - zero.reshape(sides if zero.numel() > 1 else [])
+    return shifted.float() * scale.reshape(sides if scale.numel() > 1 else [])
 
 
 def unsqueeze(x: Tensor, axes: Ints) -> Tensor:
@@ -159,3 +195,18 @@ def space_to_depth(x: Tensor, block: int) -> Tensor:
     b, c, h, w = x.shape
     x = x.reshape(b, c, h // block, block, w // block, block).permute(0, 3, 5, 1, 2, 4)
     return x.reshape(b, c * block**2, h // block, w // block)
+
+
+def from_columns(x: Tensor, size: Ints, block: Ints, window: Sequence[Sequence[int]]) -> Tensor:
+    """Images (B, C, H, W) of `size`: sums of blocks, the columns of `x` (B, C x block, columns).
+
+    `window`: dilations, pads at the begin of each axis, strides.
+    """
+    fits([x.shape[0], x.shape[1], *ints(size)])
+    dilations, pads, strides = window
+    return F.fold(x, _pair(ints(size)), _pair(ints(block)), _pair(dilations), _pair(pads), _pair(strides))
+
+
+def _pair(numbers: Sequence[int]) -> tuple[int, int]:
+    first, second = numbers
+    return first, second

@@ -36,6 +36,8 @@ class Graph:
     """Version of the ONNX operators; their meaning depends on it."""
     batch: int | None = None
     """Batch size of a graph with a fixed one; None where the batch size is free."""
+    probabilities: bool = False
+    """Whether the output is probabilities, whose logits are computed from them."""
 
     def to_json(self) -> str:
         """Text that `from_json` reads."""
@@ -57,6 +59,7 @@ class Graph:
                 nodes,
                 int(data["opset"]),
                 None if batch is None else int(batch),
+                bool(data["probabilities"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise TeacherRejected("The graph's description is invalid.", code="corrupt_file") from error

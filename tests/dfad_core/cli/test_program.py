@@ -93,8 +93,11 @@ def test_a_derived_student_by_the_clock_under_another_name(run: Any, tiny_teache
 def test_reports_and_exports_that_cannot_be_had_cost_no_student(
     run: Any, tiny_teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("jinja2", "onnxscript", "onnx"):
-        monkeypatch.setitem(sys.modules, name, None)
+    def without_onnxscript(*_arguments: object, **_options: object) -> None:
+        raise ModuleNotFoundError("No module named 'onnxscript'", name="onnxscript")
+
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    monkeypatch.setattr(torch.onnx, "export", without_onnxscript)
     code, lines = run("distill", str(tiny_teacher), "--student=mlp8", "--steps=1", "--export=onnx")
     assert code == 0
     warnings = [line["data"] for line in lines if line["type"] == "warning"]
@@ -214,6 +217,10 @@ def test_bench_counts_rounds(run: Any) -> None:
     assert found["machine"]["versions"]["torch"] == torch.__version__
     for pair in ("mlp8", "mlp8:nope", "a:b:c"):
         assert run("bench", pair)[0] == 2
+    code, lines = run(
+        "bench", "torchvision:resnet18:timm:vit_tiny_patch16_224", "--seconds=0", "--method=noise"
+    )
+    assert (code, lines[-1]["data"]["param"]) == (2, "seconds"), "both names were read"
 
 
 def test_names_need_no_torch(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,6 +67,27 @@ def test_what_is_no_name_for_each_class(entries: Any) -> None:
 def test_as_exporters_print_a_dictionary() -> None:
     assert found_in_strings({"names": """{0: 'cat', 1: "dog's", 2: 'frog'}"""}, 3) == ("cat", "dog's", "frog")
     assert found_in_strings({"names": "[" * 100_000}, 3) == ()
+    assert found_in_strings({"names": "1" * 1_000_000}, 3) == ()
+
+
+@pytest.mark.parametrize("text", [json.dumps(BY_NUMBER), str(dict(enumerate(NAMES)))])
+def test_in_the_metadata_of_an_onnx_file(tmp_path: Path, text: str) -> None:
+    onnx = pytest.importorskip("onnx")
+    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    graph = helper.make_graph(
+        [helper.make_node("Flatten", ["x"], ["f"]), helper.make_node("MatMul", ["f", "w"], ["y"])],
+        "g",
+        [helper.make_tensor_value_info("x", kind, ["n", *SHAPE])],
+        [helper.make_tensor_value_info("y", kind, ["n", 3])],
+        [onnx.numpy_helper.from_array(torch.randn(64, 3).numpy(), "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    helper.set_model_props(model, {"names": text, "author": "x"})
+    (tmp_path / "x").write_bytes(model.SerializeToString())
+    teacher = load_teacher(tmp_path / "x")
+    assert teacher.class_names == NAMES
+    write_converted(teacher, tmp_path / "c")
+    assert read_converted(tmp_path / "c").class_names == NAMES
 
 
 def test_names_are_plain_text() -> None:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from dfad_core.contract.config import InputConfig
 from dfad_core.contract.job_result import AccuracyPrediction
 from dfad_core.evaluation.held_out import held_out_images
-from dfad_core.formats import load_teacher
+from dfad_core.formats import int8, load_teacher
 from dfad_core.formats.export import Export, export
 from dfad_core.formats.metadata import StudentMetadata
 from dfad_core.formats.safetensors import student_bytes
@@ -122,6 +122,27 @@ def test_figures_say_how_far_the_formats_are_off(made: dict[str, Export]) -> Non
     assert made["int8"].figures["prediction"]["relative_accuracy"] == 10  # of this file's own answers
     assert "prediction" not in made["onnx"].figures
     assert len(made["int8"].content) < len(made["onnx"].content)
+    times, floats = (made["int8"].figures[f"{of}latency_milliseconds"] for of in ("", "float_"))
+    assert times.keys() == floats.keys() == {"1", "64"}
+
+
+@pytest.mark.parametrize(
+    ("agreement", "times", "said"),
+    [
+        (0.96, {"1": 1.0, "64": 9.0}, None),
+        (0.37, {"1": 1.0, "64": 9.0}, "another class than the student for 63% of the drawn images"),
+        (
+            0.96,
+            {"1": 3.0, "64": 9.0},
+            "ONNX file in float: 3 ms against 2 for a batch of 1",
+        ),
+    ],
+)
+def test_a_file_in_eight_bits_says_what_speaks_against_it(
+    agreement: float, times: dict[str, float], said: str | None
+) -> None:
+    found = int8.caution(agreement, times, {"1": 2.0, "64": 10.0})
+    assert (found is None) if said is None else (said in str(found))
 
 
 def test_no_format_tells_of_the_machine_that_made_it(made: dict[str, Export]) -> None:

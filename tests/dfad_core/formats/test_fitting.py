@@ -121,10 +121,44 @@ def test_layers_beside_a_backbone_are_not_dropped_in_silence(tmp_path: Path) -> 
     assert (error.code, error.param) == ("layers_left_over", "weights")
     assert "head.weight" in error.message
     assert_is(read(tmp_path / "x", stored, weights="backbone"), state())
+    # The same in a dictionary of its own.
+    head = {"weight": torch.ones(2, 3), "bias": torch.ones(2)}
+    for kept in ({"backbone": state(), "head": head}, [state(), head]):
+        error = refused(tmp_path / "x", kept)
+        assert error.code == "layers_left_over"
+        name = "backbone" if isinstance(kept, dict) else "0"
+        assert f"--weights {name}" in error.message
+        assert_is(read(tmp_path / "x", kept, weights=name), state())
     # Inside of the network they are a part of it.
     for more in ({**state(), "head.weight": torch.ones(2, 3)}, {**state(), "conv1.bias": torch.ones(2)}):
         assert refused(tmp_path / "x", more).code == "architecture_required"
         assert refused(tmp_path / "x", {"net": more}, weights="net").code == "architecture_required"
+
+
+def test_a_layer_that_is_an_array_of_numpy_is_not_dropped_in_silence(tmp_path: Path) -> None:
+    stored = {"state_dict": {**under("backbone.", state()), "head.weight": np.ones((2, 3))}}
+    error = refused(tmp_path / "x", stored)
+    assert (error.code, error.param) == ("unsupported_format", "head.weight")
+    assert "torch.from_numpy" in error.message
+    assert "torch.from_numpy" in refused(tmp_path / "x", {"conv1.weight": np.ones((2, 1, 3, 3))}).message
+    for beside in ({"history": np.ones((9, 2))}, {"state_dict": {"val_metrics.confmat": np.ones((3, 3))}}):
+        kept = {**beside, "state_dict": {**state(), **beside.get("state_dict", {})}}
+        assert_is(read(tmp_path / "x", kept), state())
+
+
+def test_two_places_of_one_spelling(tmp_path: Path) -> None:
+    error = refused(tmp_path / "x", {"m.e": state(), "m": {"e": state(1)}})
+    assert (error.code, "m.e.conv1.weight twice" in error.message) == ("corrupt_file", True)
+    assert not any("no weights" in note for note in read(tmp_path / "x", {"m.e": state()}).notes)
+
+
+def test_the_usual_weights_are_not_replaced_by_others(tmp_path: Path) -> None:
+    unknown = {**state(), "conv1.parametrizations.weight.0.strange": torch.ones(2)}
+    stored = {"state_dict": unknown, "ema": state(1)}
+    assert refused(tmp_path / "x", stored).code == "unsupported_parametrization"
+    assert_is(read(tmp_path / "x", stored, weights="ema"), state(1))
+    notes = read(tmp_path / "x", {"state_dict": state(), "other": unknown}).notes
+    assert any(note.startswith("could not read 'other'") for note in notes)
 
 
 def test_the_choice_of_a_safetensors_file(tmp_path: Path) -> None:

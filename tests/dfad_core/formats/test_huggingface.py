@@ -21,12 +21,18 @@ from safetensors.torch import save
 from torch import nn
 
 from dfad_core.contract.errors import TeacherRejected
-from dfad_core.formats import load_teacher
+from dfad_core.formats import LoadedTeacher, load_teacher
 from dfad_core.formats.converted import read_converted, write_converted
 
 pytest.importorskip("transformers")
 
-COMMON = {"num_labels": 5, "num_channels": 1}
+VIT = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24,
+       "image_size": 16, "patch_size": 8, "num_channels": 1}  # fmt: skip
+TEXT = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16,
+        "vocab_size": 50_000}  # fmt: skip
+PERCEIVER = {"num_latents": 4, "d_latents": 16, "d_model": 16, "num_blocks": 1,
+             "num_self_attends_per_block": 1, "num_self_attention_heads": 2,
+             "num_cross_attention_heads": 1, "image_size": 16}  # fmt: skip
 CONFIGS: dict[str, dict[str, Any]] = {
     "vit": {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24,
             "image_size": 16, "patch_size": 8},
@@ -44,26 +50,71 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "mobilenet_v1": {"depth_multiplier": 0.25, "min_depth": 4, "image_size": 32},
     "mobilenet_v2": {"depth_multiplier": 0.25, "image_size": 32},
     "poolformer": {"hidden_sizes": [8, 8, 8, 8], "depths": [1, 1, 1, 1]},
+    "ijepa": VIT,
+    "clip": {"vision_config": VIT, "text_config": TEXT, "projection_dim": 16},
+    "metaclip_2": {"vision_config": VIT, "text_config": TEXT, "projection_dim": 16},
+    "siglip": {"vision_config": VIT, "text_config": TEXT},
+    "siglip2": {"vision_config": {**VIT, "num_patches": 4}, "text_config": TEXT},
+    "donut-swin": {"image_size": 16, "patch_size": 2, "embed_dim": 8, "depths": [1, 1], "num_heads": [1, 2],
+                   "window_size": 4},
+    "pp_lcnet": {"scale": 0.25, "class_expand": 16},
+    "hgnet_v2": {"embedding_size": 8, "stem_channels": [3, 8, 8], "hidden_sizes": [16, 16], "depths": [1, 1],
+                 "stage_in_channels": [8, 16], "stage_mid_channels": [8, 8], "stage_out_channels": [16, 16],
+                 "stage_num_blocks": [1, 1], "stage_downsample": [False, True],
+                 "stage_light_block": [False, True],
+                 "stage_kernel_size": [3, 5], "stage_numb_of_layers": [2, 2],
+                 "stage_downsample_strides": [2, 2]},
 }  # fmt: skip
-BATCH_NORM = ("resnet", "regnet", "mobilenet_v1", "mobilenet_v2")
-SIDES = {"mobilenet_v1": 32, "mobilenet_v2": 32, "poolformer": 32}
-PREPROCESSOR = {"do_normalize": True, "image_mean": [0.5], "image_std": [0.25]}
+OTHER_CLASSES = {
+    "DeiTForImageClassificationWithTeacher": CONFIGS["deit"],
+    "LevitForImageClassificationWithTeacher": {
+        "hidden_sizes": [16, 16, 16], "num_attention_heads": [2, 2, 2], "depths": [1, 1, 1],
+        "key_dim": [8, 8, 8], "image_size": 64,
+    },
+    "PerceiverForImageClassificationLearned": PERCEIVER,
+    "PerceiverForImageClassificationFourier": PERCEIVER,
+    "PerceiverForImageClassificationConvProcessing": PERCEIVER,
+}  # fmt: skip
+BATCH_NORM = ("resnet", "regnet", "mobilenet_v1", "mobilenet_v2", "pp_lcnet", "hgnet_v2")
+SIDES = {
+    "mobilenet_v1": 32,
+    "mobilenet_v2": 32,
+    "poolformer": 32,
+    "pp_lcnet": 32,
+    "hgnet_v2": 32,
+    "levit": 64,
+}
+COLOUR = ("perceiver", "pp_lcnet", "hgnet_v2", "levit")
+"""Model types that take colour images alone."""
 
 
-def saved(kind: str, folder: Path, **options: Any) -> tuple[Path, nn.Module]:
-    from transformers import AutoConfig, AutoModelForImageClassification
+def saved(kind: str, folder: Path, class_name: str = "", **options: Any) -> tuple[Path, nn.Module]:
+    import transformers
 
     torch.manual_seed(0)
-    model = AutoModelForImageClassification.from_config(AutoConfig.for_model(kind, **CONFIGS[kind], **COMMON))
+    values = OTHER_CLASSES[class_name] if class_name else CONFIGS[kind]
+    values = values if kind in COLOUR else {**values, "num_channels": 1}
+    config = transformers.AutoConfig.for_model(kind, **values, num_labels=5)
+    if class_name:
+        model = getattr(transformers, class_name)(config)
+    else:
+        model = transformers.AutoModelForImageClassification.from_config(config)
     for module in model.modules():  # statistics as of a training, not 0 and 1
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.running_var, 0.5, 2)  # type: ignore[arg-type]
             nn.init.normal_(module.running_mean)  # type: ignore[arg-type]
     model.save_pretrained(folder, **options)
-    side = SIDES.get(kind, 16)
-    size = {"size": {"height": side, "width": side}, "crop_size": {"height": side, "width": side}}
-    (folder / "preprocessor_config.json").write_text(json.dumps({**PREPROCESSOR, **size}))
+    channels, side, _ = shape_of(kind)
+    sides = {"height": side, "width": side}
+    norm = {"do_normalize": True, "image_mean": [0.5] * channels, "image_std": [0.25] * channels}
+    about = {**norm, "size": sides, "crop_size": sides}
+    (folder / "preprocessor_config.json").write_text(json.dumps(about))
     return folder, model.eval()
+
+
+def shape_of(kind: str) -> tuple[int, int, int]:
+    side = SIDES.get(kind, 16)
+    return (3 if kind in COLOUR else 1, side, side)
 
 
 def zipped(folder: Path, path: Path, top: str = "") -> Path:
@@ -83,21 +134,49 @@ def tarred(folder: Path, path: Path, mode: Any = "w") -> Path:
 def test_what_is_saved_answers_as_it_did(kind: str, tmp_path: Path) -> None:
     folder, model = saved(kind, tmp_path / "model")
     teacher = load_teacher(zipped(folder, tmp_path / "t.zip"))
-    side = SIDES.get(kind, 16)
     assert (teacher.architecture, teacher.num_classes) == (f"huggingface:{kind}", 5)
-    assert (teacher.input.shape, teacher.input.mean, teacher.input.std) == ((1, side, side), (0.5,), (0.25,))
-    x_BCHW = torch.randn(3, 1, side, side)
-    with torch.no_grad():
-        expected = model(pixel_values=x_BCHW).logits
-        assert torch.allclose(teacher.module(x_BCHW), expected, atol=1e-5)
-        write_converted(teacher, tmp_path / "c.safetensors")
-        again = read_converted(tmp_path / "c.safetensors")
-        assert torch.allclose(again.module(x_BCHW), expected, atol=1e-5)
+    channels, *_ = shape_of(kind)
+    assert (teacher.input.mean, teacher.input.std) == ((0.5,) * channels, (0.25,) * channels)
+    assert teacher.input.shape == shape_of(kind)
+    x_BCHW = torch.randn(3, *shape_of(kind))
+    check_answers(teacher, x_BCHW, answers(kind, model, x_BCHW), tmp_path)
     has_norm = any(isinstance(module, nn.BatchNorm2d) for module in teacher.module.modules())
     assert has_norm == (kind in BATCH_NORM)
     x_BCHW.requires_grad_(True)
     teacher.module(x_BCHW).sum().backward()
     assert x_BCHW.grad is not None
+
+
+@torch.no_grad()
+def check_answers(teacher: LoadedTeacher, x_BCHW: torch.Tensor, expected: torch.Tensor, folder: Path) -> None:
+    """The teacher gives these logits, and so it does after the way to another process."""
+    assert torch.allclose(teacher.module(x_BCHW), expected, atol=1e-5)
+    write_converted(teacher, folder / "c.safetensors")
+    again = read_converted(folder / "c.safetensors")
+    assert torch.allclose(again.module(x_BCHW), expected, atol=1e-5)
+
+
+@torch.no_grad()
+def answers(kind: str, model: nn.Module, x_BCHW: torch.Tensor) -> torch.Tensor:
+    """transformers' own logits."""
+    if kind != "siglip2":
+        out = model(pixel_values=x_BCHW)
+        return out.last_hidden_state if kind == "pp_lcnet" else out.logits
+    squares = x_BCHW.unfold(2, 8, 8).unfold(3, 8, 8)  # its processor's, (B, C, rows, columns, 8, 8)
+    patches = squares.permute(0, 2, 3, 4, 5, 1).flatten(3).flatten(1, 2)
+    shapes = torch.tensor([[2, 2]] * len(x_BCHW))
+    return model(
+        pixel_values=patches, spatial_shapes=shapes, pixel_attention_mask=torch.ones(len(x_BCHW), 4)
+    ).logits
+
+
+@pytest.mark.parametrize("class_name", OTHER_CLASSES)
+def test_the_class_that_a_folder_names(class_name: str, tmp_path: Path) -> None:
+    kind = class_name.partition("For")[0].lower()
+    folder, model = saved(kind, tmp_path / "model", class_name)
+    teacher = load_teacher(zipped(folder, tmp_path / "t.zip"))
+    x_BCHW = torch.randn(2, *shape_of(kind))
+    check_answers(teacher, x_BCHW, answers(kind, model, x_BCHW), tmp_path)
 
 
 @pytest.mark.parametrize("how", ["zip", "zip in a folder", "tar", "tar.gz", "sharded"])
@@ -230,6 +309,19 @@ def set_to(name: str, content: bytes) -> Callable[[dict[str, bytes]], None]:
     [
         (changed(auto_map={"AutoModel": "x.Y"}), "remote_code_refused", "auto_map"),
         (changed(model_type="llama"), "unsupported_architecture", "model_type"),
+        (
+            changed(model_type="detr", architectures=["XForObjectDetection"]),
+            "unsupported_architecture",
+            "model_type",
+        ),
+        (changed(model_type="imagegpt"), "unsupported_architecture", "model_type"),
+        (changed(model_type="clip"), "structure_limit", "vision_config"),
+        (changed(model_type="clip", vision_config={"hidden_size": 10**7}), "structure_limit", "hidden_size"),
+        (
+            changed(model_type="clip", vision_config={**VIT, "hidden_size": 9000}),
+            "architecture_mismatch",
+            "weights",
+        ),
         (changed(model_type=["vit"]), "unsupported_architecture", "model_type"),
         (changed(quantization_config={"bits": 4}), "tensor_layout", "quantization_config"),
         (changed(hidden_size=10**7), "structure_limit", "hidden_size"),
@@ -239,7 +331,7 @@ def set_to(name: str, content: bytes) -> Callable[[dict[str, bytes]], None]:
         (changed(hidden_act="x" * 300), "structure_limit", "hidden_act"),
         (changed(hidden_act="os.system"), "architecture_mismatch", "config"),
         (changed(id2label={str(i): "x" for i in range(7)}), "architecture_mismatch", "weights"),
-        (changed(id2label={"0": "one"}), "one_logit", None),
+        (changed(id2label={"0": "one"}), "architecture_mismatch", "weights"),
         (changed(id2label=None, num_labels=0), "corrupt_file", "id2label"),
         (changed(patch_size=0), "architecture_mismatch", "config"),
         (set_to("config.json", b"{" * 50_000), "corrupt_file", "config.json"),

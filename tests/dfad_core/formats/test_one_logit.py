@@ -1,7 +1,6 @@
-"""Yes-or-no classifiers with one logit: refused in every format, and read once they have two.
+"""Yes-or-no classifiers with one logit z, in every format: read with the two logits [0, z].
 
-Guards: that no format lets one through, for every job of it would fail, and that what the refusal advises
-works.
+Guards: that the probabilities stay, that a note says it, and that networks of other problems are refused.
 """
 
 from __future__ import annotations
@@ -25,6 +24,8 @@ from dfad_core.contract.config import InputConfig
 from dfad_core.contract.errors import TeacherRejected
 from dfad_core.contract.formats import TEACHER_FORMATS
 from dfad_core.formats import load_teacher
+from dfad_core.formats.converted import read_converted, write_converted
+from dfad_core.formats.interface import ONE_LOGIT
 from dfad_core.formats.safetensors import save_student
 from dfad_core.networks import build_classifier
 
@@ -96,7 +97,6 @@ FILES: dict[str, tuple[str, Callable[[Path], None]]] = {
     "(B, 1)": ("onnx", lambda path: exported(path, nn.Identity())),
     "(B, 1), one image alone": ("onnx", lambda path: exported(path, nn.Identity(), **FIXED)),
     "probability": ("onnx", lambda path: exported(path, torch.sigmoid)),
-    "softmax": ("onnx", lambda path: exported(path, nn.Softmax(1))),
     "(B,)": ("onnx", lambda path: exported(path, lambda z: z.squeeze(1))),
     "probability (B,)": ("onnx", lambda path: exported(path, lambda z: z.sigmoid().squeeze(1))),
     "(B, 1, 1, 1)": ("onnx", lambda path: exported(path, lambda z: z[:, :, None, None])),
@@ -111,23 +111,60 @@ def test_no_format_is_left_out() -> None:
     assert {file_format for file_format, _ in FILES.values()} == set(TEACHER_FORMATS)
 
 
-@pytest.mark.parametrize("num_classes", [None, 1, 2])
 @pytest.mark.parametrize("name", FILES)
-def test_one_logit_is_refused(name: str, num_classes: int | None, tmp_path: Path) -> None:
+def test_one_logit_becomes_two(name: str, tmp_path: Path) -> None:
     FILES[name][1](tmp_path / "teacher")
+    x_BCHW = torch.randn(5, *SHAPE)
+    for num_classes in (None, 1, 2):
+        teacher = load_teacher(tmp_path / "teacher", num_classes=num_classes)
+        assert (teacher.num_classes, ONE_LOGIT in teacher.notes) == (2, True)
+        with torch.no_grad():
+            logits = teacher.module(x_BCHW)
+        assert logits.shape == (5, 2)
+        assert not bool(logits[:, 0].any())
+        assert bool(logits[:, 1].any())
+    write_converted(teacher, tmp_path / "converted")
+    with torch.no_grad():
+        assert torch.equal(read_converted(tmp_path / "converted").module(x_BCHW), logits)
     with pytest.raises(TeacherRejected) as refused:
-        load_teacher(tmp_path / "teacher", num_classes=num_classes)
-    assert refused.value.code == "one_logit", refused.value.message
-    assert all(word in refused.value.message for word in ("one logit", "with two", "(0, z)"))
+        load_teacher(tmp_path / "teacher", num_classes=3)
+    assert refused.value.code == "architecture_mismatch"
+    assert "has 2 classes, not 3" in refused.value.message
+
+
+def test_the_same_yes(tmp_path: Path) -> None:
+    for name, network in (("state dict", cnn8()), ("probability", Network(nn.Identity()))):
+        FILES[name][1](tmp_path / "teacher")
+        teacher = load_teacher(tmp_path / "teacher")
+        x_BCHW = torch.randn(4, *SHAPE)
+        with torch.no_grad():
+            yes_B = network(x_BCHW).sigmoid().squeeze(1)
+            torch.testing.assert_close(teacher.module(x_BCHW).softmax(1)[:, 1], yes_B)
 
 
 @pytest.mark.parametrize("name", ["state dict", "safetensors", "student of this project"])
 def test_with_the_architecture_named(name: str, tmp_path: Path) -> None:
     FILES[name][1](tmp_path / "teacher")
     for num_classes in (None, 1, 2):
-        with pytest.raises(TeacherRejected) as refused:
-            load_teacher(tmp_path / "teacher", architecture="cnn8", num_classes=num_classes)
-        assert refused.value.code == "one_logit", refused.value.message
+        teacher = load_teacher(tmp_path / "teacher", architecture="cnn8", num_classes=num_classes)
+        assert (teacher.architecture, teacher.num_classes) == ("cnn8", 2)
+
+
+def test_an_answer_that_is_always_yes(tmp_path: Path) -> None:
+    exported(tmp_path / "teacher", nn.Softmax(1))
+    with pytest.raises(TeacherRejected, match="always yes") as refused:
+        load_teacher(tmp_path / "teacher")
+    assert refused.value.code == "one_logit"
+
+
+@pytest.mark.parametrize(
+    ("problem", "code"), [("multi_label_classification", "multi_label"), ("regression", "not_a_classifier")]
+)
+def test_other_problems_than_one_class_of_several(problem: str, code: str, tmp_path: Path) -> None:
+    folder(tmp_path / "teacher", packed="zip", problem_type=problem)
+    with pytest.raises(TeacherRejected) as refused:
+        load_teacher(tmp_path / "teacher")
+    assert refused.value.code == code
 
 
 def test_one_class_of_several_is_a_wrong_number(tmp_path: Path) -> None:
@@ -137,21 +174,3 @@ def test_one_class_of_several_is_a_wrong_number(tmp_path: Path) -> None:
     with pytest.raises(TeacherRejected) as refused:
         load_teacher(tmp_path / "teacher", architecture="cnn8", num_classes=1)
     assert refused.value.code == "architecture_mismatch"
-
-
-def test_the_pair_that_is_advised_answers_alike(tmp_path: Path) -> None:
-    exported(tmp_path / "pair", lambda z: torch.cat([torch.zeros_like(z), z], 1))
-    pair = load_teacher(tmp_path / "pair")
-    single = cnn8()
-    state = single.state_dict()
-    head = {name for name in state if state[name].shape[:1] == (1,) and name.startswith("linear")}
-    assert head == {"linear.weight", "linear.bias"}
-    two = {n: torch.cat([torch.zeros_like(t), t]) if n in head else t for n, t in state.items()}
-    save_file(two, tmp_path / "two")
-    weights = load_teacher(tmp_path / "two")
-    assert (pair.num_classes, weights.num_classes) == (2, 2)
-    x_BCHW = torch.randn(4, *SHAPE, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        for teacher, network in ((pair, Network(nn.Identity())), (weights, single)):
-            yes_B = network(x_BCHW).sigmoid().squeeze(1)
-            torch.testing.assert_close(teacher.module(x_BCHW).softmax(1)[:, 1], yes_B)

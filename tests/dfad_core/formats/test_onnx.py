@@ -273,11 +273,17 @@ BAD: dict[str, tuple[bytes, str]] = {
         "corrupt_file",
     ),
     "negative size in the weights": (
-        model(tensors=[TensorProto(name="w", data_type=1, dims=[-1, -4], raw_data=b"1" * 16)]),
+        model(
+            node("Add", ["x", "w"], ["y"]),
+            tensors=[TensorProto(name="w", data_type=1, dims=[-1, -4], raw_data=b"1" * 16)],
+        ),
         "corrupt_file",
     ),
     "text in the weights": (
-        model(tensors=[TensorProto(name="w", data_type=8, dims=[1], string_data=[b"x"])]),
+        model(
+            node("Add", ["x", "w"], ["y"]),
+            tensors=[TensorProto(name="w", data_type=8, dims=[1], string_data=[b"x"])],
+        ),
         "tensor_layout",
     ),
     "sparse": (
@@ -310,19 +316,13 @@ BAD: dict[str, tuple[bytes, str]] = {
     ),
     "two inputs": (
         model(
+            node("Add", ["x", "z"], ["y"]),
             change=lambda m: (
                 m.graph.input.add(name="z").CopyFrom(m.graph.input[0])
                 or setattr(m.graph.input[1], "name", "z")
-            )
+            ),
         ),
         "architecture_mismatch",
-    ),
-    "quantised": (
-        model(
-            node("DequantizeLinear", ["w", "s"], ["y"]),
-            tensors=[constant("w", np.ones((1, 4), np.int8)), constant("s", np.float32(1))],
-        ),
-        "unsupported_op",
     ),
     "torn": (model(GIANT, tensors=[constant("s", [4])])[:-9], "corrupt_file"),
 }

@@ -93,6 +93,16 @@ def test_other_factors_are_refused_with_what_to_do(
     assert caught.value.code == "unsupported_parametrization"
 
 
+def test_factors_of_one_storage_do_not_multiply(tmp_path: Path) -> None:
+    g, v = torch.ones(64, 1), torch.ones(64, 64)
+    torch.save(
+        {f"{n}.weight_{part}": x for n in range(9) for part, x in (("g", g), ("v", v))}, tmp_path / "x"
+    )
+    with pytest.raises(TeacherRejected) as caught:
+        load_teacher(tmp_path / "x")
+    assert caught.value.code == "structure_limit"
+
+
 def test_a_factor_of_one_value_claims_no_memory(tmp_path: Path) -> None:
     state = dict(changed(CHANGES["pruned"]).state_dict())
     giant = torch.zeros(1).expand(10**6, 10**6)
