@@ -32,7 +32,7 @@ from benchmarks.machine_load import MachineLoad
 from benchmarks.record import RESULTS, append
 from dfad_core.contract.methods import METHODS
 from dfad_core.evaluation.accuracy import accuracy
-from dfad_core.formats.onnx import run_onnx
+from dfad_core.formats.onnx import read_student
 from examples.digits.data import MEAN, STD, digits
 
 FILE = RESULTS / "public_teachers.jsonl"
@@ -198,7 +198,7 @@ def main(arguments: list[str] | None = None) -> int:
                     print(f"PUBLIC_TEACHER teacher={kind} method={options.method} failed={error}", flush=True)
                     continue
                 others = load.figures()
-                student = run_onnx(job["onnx"])
+                student = read_student(job["onnx"])
                 right = (student(held_x).argmax(1) == held_y).double().mean().item()
                 figures = {
                     "teacher": kind,

@@ -24,6 +24,8 @@ from dfad_core.networks.unfolding import outputs_of
 MOST_IMAGES, LEAST_IMAGES = 2048, 256
 MOST_MACS, MOST_PIXELS, MOST_NUMBERS = 6e10, 2e7, 2**26
 """Bounds of passes, drawings and memory, which decide between these numbers of images."""
+MOST_AT_ONCE = 128
+"""Images in a pass, fewer where they are large: the outputs of all layers are kept until its end."""
 CLASSES_WEIGHT = 0.3
 """Weight of the deviation from even classes beside that of the channels' means."""
 EVENNESS, STEPS = 3e-3, 400
@@ -50,7 +52,10 @@ def number_of_images(teacher: nn.Module, macs: int, shape: tuple[int, int, int])
 
 @torch.no_grad()
 def estimated_statistics(teacher: nn.Module, batches: Iterable[Tensor]) -> Statistics:
-    """The statistics for each of `unfolded_layers(teacher)`, from batches of drawn images (B, C, H, W)."""
+    """The statistics for each of `unfolded_layers(teacher)`, from batches of images (B, C, H, W).
+
+    Images whose outputs or logits are not finite are left out.
+    """
     layers = unfolded_layers(teacher)
     moments: list[list[Tensor]] = [[] for _ in layers]
     answers = []
@@ -60,10 +65,12 @@ def estimated_statistics(teacher: nn.Module, batches: Iterable[Tensor]) -> Stati
         for layer, parts in zip(layers, moments, strict=True):
             features = outputs[layer].float().flatten(2)
             parts.append(torch.stack([features.mean(2), features.square().mean(2)]))
-    shares_NK = torch.cat(answers)
-    classes = shares_NK.shape[1]
-    columns = [CLASSES_WEIGHT * math.sqrt(classes) * (shares_NK - 1 / classes)]
+    shares_NK, classes = torch.cat(answers), answers[0].shape[1]
     whole = [torch.cat(parts, dim=1) for parts in moments]
+    finite_N = torch.stack([torch.isfinite(values).all(dim=-1).all(dim=0) for values in whole]).all(dim=0)
+    finite_N &= torch.isfinite(shares_NK).all(dim=1)
+    shares_NK, whole = shares_NK[finite_N], [values[:, finite_N] for values in whole]
+    columns = [CLASSES_WEIGHT * math.sqrt(classes) * (shares_NK - 1 / classes)]
     total = sum(layer.out_channels for layer in layers)
     for means_NC, squares_NC in whole:
         std_C = _variance(means_NC.mean(0), squares_NC.mean(0)).sqrt()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from dfad_core.contract.config import MAX_POOL_BYTES, MIN_SLICE, DistillConfig
 from dfad_core.contract.errors import ShapeError
+from dfad_core.contract.evaluation_plan import batch_size
 from dfad_core.contract.limits import POOL_SHARE, filled_batches, fitting_slices
 from dfad_core.contract.recipe import FIRST_BATCHES
 from dfad_core.data import Batch, Pool, Streams
@@ -20,7 +22,12 @@ from dfad_core.data.class_deck import ClassDeck
 from dfad_core.hooks import nothing
 from dfad_core.losses.virtual_interpolation import Mixing
 from dfad_core.methods import build_objective, resolve_recipe
-from dfad_core.methods.bias_statistics import Statistics
+from dfad_core.methods.bias_statistics import (
+    MOST_AT_ONCE,
+    Statistics,
+    estimated_statistics,
+    number_of_images,
+)
 from dfad_core.methods.image_choice import ImageChoice
 from dfad_core.methods.schedules import generator_rate, student_rate
 from dfad_core.networks.batch_norm import bn_layers
@@ -417,17 +424,46 @@ class RunState:
         """New images of the search, with what the choice of images reads."""
         assert self.search_phase is not None
         batch = self.search_phase.step(self.noise(), self.objective, self.student, record, self.slices)
-        if self.choice is None:
-            return batch
+        return batch if self.choice is None else self._measured(batch)
+
+    def _measured(self, batch: Batch, *, stages: bool = True) -> Batch:
+        """The images of `batch`, labelled again with what the choice of images reads."""
+        self.sign_of_life()
         images_BCHW = batch.images_BCHW.float()
         return labelled_batch(
             lambda: images_BCHW,
             self.objective,
             self.runtime,
             self.guard,
+            stages=stages,
             choice=self.choice,
             slices=self.slices,
         )
+
+    def refine_statistics(self, fitted: int) -> None:
+        """Estimate anew the statistics of BN that was put back, from the newest images, also mirrored.
+
+        `fitted` batches of the pool, the newest, are of a search: they are nearer to the data than drawings.
+        The pool's images are measured by the new statistics; where these are not finite, the old ones stay.
+        """
+        shape = self.config.input.shape
+        most = number_of_images(self.teacher, self.teacher_macs, shape) // 2
+        newest = self.pool.recent(max(1, min(fitted, most // self.batch_size)))
+
+        def views() -> Iterator[Tensor]:
+            for batch in newest:
+                for images_BCHW in torch.split(batch.images_BCHW, batch_size(shape, MOST_AT_ONCE)):
+                    self.sign_of_life()
+                    yield images_BCHW.float()
+                    yield images_BCHW.float().flip(-1)
+
+        statistics = self.group.value_of_first(estimated_statistics(self.teacher, views()))
+        if not all(bool(torch.isfinite(values_C).all()) for both in statistics for values_C in both):
+            return
+        for layer, (mean_C, var_C) in zip(unfolded_layers(self.teacher), statistics, strict=True):
+            layer.set_statistics(mean_C.to(self.runtime.device), var_C.to(self.runtime.device))
+        if self.choice is not None:
+            self.pool.change(partial(self._measured, stages=False))
 
     def batch_of_views(self) -> Batch:
         """Views of single images of the pool, labelled by the teacher."""

@@ -7,7 +7,13 @@ from collections.abc import Iterator
 from torch import Tensor, nn
 
 from dfad_core.contract.config import DistillConfig
-from dfad_core.methods.bias_statistics import Statistics, estimated_statistics, number_of_images
+from dfad_core.contract.evaluation_plan import batch_size
+from dfad_core.methods.bias_statistics import (
+    MOST_AT_ONCE,
+    Statistics,
+    estimated_statistics,
+    number_of_images,
+)
 from dfad_core.networks.pixel_range import PixelRange
 from dfad_core.networks.refolding import unfolded_layers
 from dfad_core.networks.unfolding import drawn_images, may_be_folded, unfolded
@@ -43,7 +49,8 @@ def with_batch_norm(
             for seed in range(-(-count // size)):
                 yield drawn_images(shape, pixels, device, size, seed)
 
-        drawn = batches(number_of_images(network, macs, shape), config.training.batch_size)
+        size = min(config.training.batch_size, batch_size(shape, MOST_AT_ONCE))
+        drawn = batches(number_of_images(network, macs, shape), size)
         with queries.counting(network):
             estimated = estimated_statistics(network, drawn)
         statistics = current_group().value_of_first(estimated)

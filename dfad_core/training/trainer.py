@@ -34,6 +34,7 @@ from dfad_core.data.batch import join
 from dfad_core.hooks import DistillResult, Hooks
 from dfad_core.losses.virtual_interpolation import Mixing
 from dfad_core.networks.batch_norm import recalibrate
+from dfad_core.networks.refolding import unfolded_layers
 from dfad_core.training import checkpoint, runtime
 from dfad_core.training.distributed import current_group
 from dfad_core.training.evaluation import evaluate, evaluation_budget
@@ -231,6 +232,10 @@ def train_round(run: RunState, record: Record) -> Batch:
     return batch
 
 
+REFINED_AFTER = (4, 8, 16, 32, 64)
+"""Searches after which BN statistics that were put back are estimated again."""
+
+
 def new_images(run: RunState, record: Record) -> tuple[Batch, list[Batch]]:
     """A batch of images and the extra batches, labelled by the teacher and in the pool.
 
@@ -249,6 +254,9 @@ def new_images(run: RunState, record: Record) -> tuple[Batch, list[Batch]]:
     for new_batch in (batch, *extra):
         run.pool.push(new_batch)
     fill_pool(run)
+    searches = 0 if run.search_phase is None else run.clock.step // run.recipe.images_every + 1
+    if searches in REFINED_AFTER and len(run.pool) > 0 and unfolded_layers(run.teacher):
+        run.refine_statistics(searches - 1)  # the first lies behind drawings
     return batch, extra
 
 

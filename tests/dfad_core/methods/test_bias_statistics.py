@@ -26,7 +26,7 @@ from dfad_core.networks.refolding import unfolded_layers
 from dfad_core.networks.unfolding import drawn_images, unfolded
 from dfad_core.training import runtime
 from dfad_core.training.run_state import RunState
-from dfad_core.training.trainer import distill
+from dfad_core.training.trainer import distill, new_images
 
 SHAPE = (3, 16, 16)
 INPUT = InputConfig(SHAPE, mean=(0.5,) * 3, std=(0.25,) * 3)
@@ -105,6 +105,7 @@ def test_a_resumed_run_ends_as_the_undisturbed_one(tiny, teacher: nn.Module, mon
     config = tiny.config(method={"name": "collages"}, steps=3, checkpoint_seconds=1e-9)
     config = dataclasses.replace(config, input=INPUT)
     hooks, given = _Checkpoints(), folded(teacher, images(2, 0))
+    monkeypatch.setattr("dfad_core.training.trainer.REFINED_AFTER", (1,))
 
     def weights(hooks: Hooks, resume: bytes | None = None) -> dict[str, torch.Tensor]:
         torch.manual_seed(1)
@@ -115,5 +116,37 @@ def test_a_resumed_run_ends_as_the_undisturbed_one(tiny, teacher: nn.Module, mon
     monkeypatch.setattr(
         "dfad_core.training.teacher_with_bn.estimated_statistics", lambda *_: pytest.fail("estimated again")
     )
+    monkeypatch.setattr(RunState, "refine_statistics", lambda _: pytest.fail("refined again"))
     resumed = weights(Hooks(), hooks.newest)
     assert all(torch.equal(resumed[name], tensor) for name, tensor in undisturbed.items())
+
+
+def test_images_without_finite_answers_do_not_count(teacher: nn.Module) -> None:
+    network = unfolded(folded(teacher, images(2, 0)), images(64, 0))
+    wanted = estimated_statistics(network, [images(64, 1)])
+    broken = torch.cat([images(64, 1), torch.full((1, *SHAPE), torch.inf)])
+    for one, other in zip(wanted, estimated_statistics(network, [broken]), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.usefixtures("few_images")
+def test_statistics_are_refined_from_the_pool(tiny, teacher: nn.Module) -> None:
+    config = dataclasses.replace(tiny.config(method={"name": "collages"}, steps=2), input=INPUT)
+    student = build_classifier("resnet8", num_classes=5, input_shape=SHAPE)
+    run = RunState(folded(teacher, images(2, 0)), student, None, config, runtime.resolve(config))
+    try:
+        new_images(run, lambda *_: None)
+        before, drawn = run.pool.statistics_ND, [layer.statistics for layer in unfolded_layers(run.teacher)]
+        queries = run.queries.images
+        run.refine_statistics(9)
+        assert run.queries.images == queries + 3 * len(run.pool) * run.batch_size
+        views = [
+            v for b in run.pool.recent(9) for v in (b.images_BCHW.float(), b.images_BCHW.float().flip(-1))
+        ]
+        wanted = estimated_statistics(run.teacher, views)
+        for layer, old, new in zip(unfolded_layers(run.teacher), drawn, wanted, strict=True):
+            torch.testing.assert_close(layer.statistics, new)
+            assert not torch.allclose(layer.statistics[0], old[0])
+        assert not torch.allclose(run.pool.statistics_ND, before)
+    finally:
+        run.close()
