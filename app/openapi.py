@@ -13,6 +13,7 @@ from app.jobs.schemas import (
     JobPatch,
     JobRequest,
     JobSpec,
+    MeasurementRequest,
     TeacherRequest,
     TeacherSpec,
 )
@@ -29,6 +30,7 @@ BODIES = (
     TeacherRequest,
     JobPatch,
     EvaluationReport,
+    MeasurementRequest,
     KeyRequest,
     UploadRequest,
     WebhookRequest,
@@ -46,6 +48,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "TeacherRequest": {"upload_id": f"upl_{'0' * 32}", "architecture": "resnet34"},
     "JobPatch": {"metadata": {"team": "vision"}, "keep": True},
     "EvaluationReport": {"data": "our test set", "images": 10_000, "teacher": 0.95, "student": 0.93},
+    "MeasurementRequest": {"upload_id": f"upl_{'0' * 32}"},
     "KeyRequest": {"name": "me", "scopes": ["admin"]},
     "UploadRequest": {"filename": "teacher.safetensors", "bytes": 94_000_000, "sha256": "0" * 64},
     "WebhookRequest": {"url": "https://hooks.example.com/jobs", "events": ["job.succeeded", "job.failed"]},

@@ -47,6 +47,8 @@ class Architecture(TypedDict, total=False):
     """Smallest height and width it accepts."""
     fixed_sides: list[int]
     """If not empty, the only square sides it accepts."""
+    patch: int
+    """If more than 1, it accepts square inputs alone whose side is a multiple of it."""
     args: dict[str, dict[str, float | None]]
     """Integer arguments with their bounds."""
     usual_width: int | None
@@ -136,6 +138,33 @@ class JobError:
     param: str | None = None
 
 
+def _error(raw: Json) -> JobError | None:
+    error = raw.get("error")
+    return JobError(error["code"], error["message"], error.get("param")) if error else None
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Accuracy on labelled images that came after a job's end; its figures are the result's `accuracy`."""
+
+    status: str
+    """waiting, succeeded or failed"""
+    filename: str
+    """Of the images."""
+    error: JobError | None = None
+    """Why it failed."""
+
+    @classmethod
+    def of(cls, raw: Json) -> Measurement:
+        """From JSON."""
+        return cls(raw["status"], raw.get("filename") or "", _error(raw))
+
+    @property
+    def waits(self) -> bool:
+        """Whether the figures are still to come."""
+        return self.status == "waiting"
+
+
 def _sentence(raw: Json) -> str | None:
     """What is waited for."""
     return (raw.get("waiting_for") or {}).get("message")
@@ -158,6 +187,8 @@ class Job:
     """A sentence, while it is queued."""
     metrics: dict[str, float]
     result: JobResult | None
+    measurement: Measurement | None
+    """The latest after its end."""
     error: JobError | None
     spec: Json
     resolved_spec: Json
@@ -167,7 +198,7 @@ class Job:
     @classmethod
     def of(cls, raw: Json) -> Job:
         """From JSON."""
-        error = raw.get("error")
+        measurement = raw.get("measurement")
         return cls(
             id=raw["id"],
             status=raw["status"],
@@ -181,7 +212,8 @@ class Job:
             waiting_for=_sentence(raw),
             metrics=raw.get("metrics") or {},
             result=raw.get("result"),
-            error=JobError(error["code"], error["message"], error.get("param")) if error else None,
+            measurement=Measurement.of(measurement) if measurement else None,
+            error=_error(raw),
             spec=raw.get("spec") or {},
             resolved_spec=raw.get("resolved_spec") or {},
             metadata=raw.get("metadata") or {},
@@ -262,12 +294,11 @@ class Teacher:
     @classmethod
     def of(cls, raw: Json) -> Teacher:
         """From JSON."""
-        error = raw.get("error")
         return cls(
             id=raw["id"],
             status=raw["status"],
             waiting_for=_sentence(raw),
             inspection=raw.get("inspection"),
-            error=JobError(error["code"], error["message"], error.get("param")) if error else None,
+            error=_error(raw),
             raw=raw,
         )

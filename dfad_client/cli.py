@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from dfad_client.commands import download, engine, follow, inspect, jobs, look, submit, up
+from dfad_client.commands import download, engine, follow, inspect, jobs, look, measure, submit, up
 from dfad_client.commands.keys import keys
 from dfad_client.commands.shared import Group, register
 
@@ -34,10 +34,12 @@ register(app, jobs.cancel)
 register(app, jobs.pause)
 register(app, jobs.resume)
 register(app, jobs.rerun)
+register(app, measure.measure)
 register(app, download.download)
 register(app, inspect.inspect)
 app.add_typer(keys, name="keys")
 register(app, look.doctor)
 register(app, engine.distill, local=True)
 register(app, engine.export, local=True)
+register(app, engine.pack, local=True)
 register(app, engine.bench, local=True)

@@ -25,7 +25,7 @@ PIECE_BYTES = 1 << 20
 def teacher_parts(path: Path, spec: Mapping[str, Any] | None) -> Iterator[Callable[[], Files]]:
     """The parts of an upload, streamed from the file, from its beginning at every call.
 
-    A folder is packed first, see `one_file`.
+    A teacher of several files is packed first, see `one_file`.
     """
     with one_file(path) as source, source.open("rb") as file:
 

@@ -1,4 +1,4 @@
-"""A Hugging Face folder as the one file that the service takes."""
+"""Teachers of several files as the one that the service takes: Hugging Face folders, ONNX in two files."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from pathlib import Path
 
 CONFIG = "config.json"
 WEIGHTS, INDEX, PICKLE = "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"
+ONNX, ONNX_DATA = ".onnx", (".data", "_data")
+"""Endings of an ONNX model's name, and what exporters add to it for a second file, with the weights."""
 TIMESTAMP = (1980, 1, 1, 0, 0, 0)
-"""Fixed, so that the same folder gives the same bytes."""
+"""Fixed, so that the same files give the same bytes."""
 
 
 class NotAFolder(OSError):
@@ -21,20 +23,30 @@ class NotAFolder(OSError):
 
 @contextlib.contextmanager
 def one_file(path: Path) -> Iterator[Path]:
-    """`path` itself; for a folder, a temporary zip of its configs and weights, without any code.
+    """`path` itself, or a temporary zip without any code: of a folder's configs and weights, or of an .onnx
+    and the second file with its weights.
 
-    Raises NotAFolder for one without a config.json or without weights, OSError.
+    Raises NotAFolder for a folder without a config.json or without weights, OSError.
     """
-    if not path.is_dir():
+    if path.is_dir():
+        folder, names, stem = path, _names(path), path.resolve().name or "model"
+    else:
+        folder, names, stem = path.parent, _with_data(path), path.name
+    if names == [path.name]:
         yield path
         return
-    names = _names(path)
     with tempfile.TemporaryDirectory(prefix="dfad-") as scratch:
-        packed = Path(scratch) / f"{path.resolve().name or 'model'}.zip"
+        packed = Path(scratch) / f"{stem}.zip"
         with zipfile.ZipFile(packed, "w") as archive:
             for name in names:
-                _add(archive, path / name, name)
+                _add(archive, folder / name, name)
         yield packed
+
+
+def _with_data(file: Path) -> list[str]:
+    """The file, and what is beside an .onnx with its weights."""
+    beside = [file.name + ending for ending in ONNX_DATA] if file.suffix == ONNX else []
+    return [file.name, *(name for name in beside if (file.parent / name).is_file())]
 
 
 def _names(folder: Path) -> list[str]:

@@ -124,6 +124,8 @@ class Inspection(TypedDict, total=False):
     """Students of several sizes; absent where a job inspects its teacher, since it has its student."""
     notes: list[str]
     """What the reader of the file assumed, a sentence each."""
+    input_assumed: bool
+    """Whether neither the file nor the caller names the size of the images; a note says so."""
     class_names: list[str] | None
     """One for each class; absent where the file has none, and for more than MAX_NAMED classes."""
 
@@ -184,7 +186,7 @@ class AccuracyPrediction(TypedDict, total=False):
 
 
 class Accuracy(TypedDict, total=False):
-    """Share of right answers on labelled data that came with the job, 0 to 1."""
+    """Share of right answers on labelled data of the user, 0 to 1."""
 
     teacher: float
     """The teacher's."""
@@ -196,6 +198,8 @@ class Accuracy(TypedDict, total=False):
     """Name of the data."""
     notes: list[str]
     """What the reader of the data assumed, a sentence each."""
+    exports: dict[str, float]
+    """Each export's, by format; measured for a job that has ended, and empty otherwise."""
 
 
 class ReportedAccuracy(TypedDict, total=False):
@@ -232,6 +236,12 @@ class ExportResult(TypedDict, total=False):
     """Predicted accuracy of this file, from the same images as the student's; int8 only."""
     calibration_images: int | None
     """Number of images that set the ranges of activations; int8 only."""
+    latency_milliseconds: dict[str, float] | None
+    """Median times of a pass in ONNX Runtime on the processor, by batch size; int8 only."""
+    float_latency_milliseconds: dict[str, float] | None
+    """The same of the ONNX file in float that it was made from; int8 only."""
+    caution: str | None
+    """What speaks against this file, in sentences: it answers otherwise than the student, or is slower."""
     error: str | None
     """Why the format is not offered."""
 
@@ -328,11 +338,13 @@ class JobResult(TypedDict, total=False):
     evaluation: Evaluation | None
     """How `fidelity` was measured; None where training was stopped."""
     accuracy: Accuracy | None
-    """On labelled data that came with the job; None without any."""
+    """On labelled data that came with the job, or the latest that came after its end; None without any."""
     evaluations: list[ReportedAccuracy] | None
     """Accuracy that users reported after the job."""
     class_histogram: list[int] | None
     """Number of synthetic images that the teacher assigns to each class."""
+    class_names: list[str] | None
+    """One for each class; absent where the teacher's file has none, and for more than MAX_NAMED classes."""
     usable: bool | None
     """False where the teacher gives nearly all synthetic images the same class, so that nothing can
     be predicted. None where that was not measured."""

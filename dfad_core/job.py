@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +15,15 @@ from torch import nn
 
 from dfad_core.contract import layer_list, transformers_config
 from dfad_core.contract.config import DistillConfig
-from dfad_core.contract.errors import CheckpointError, DivergedError, Stopped, TeacherRejected
+from dfad_core.contract.errors import (
+    CheckpointError,
+    ConfigError,
+    DivergedError,
+    ShapeError,
+    Stopped,
+    TeacherRejected,
+)
+from dfad_core.contract.inspection import assumed_input
 from dfad_core.contract.job_result import ChosenStudent, InitialWeightsMatch
 from dfad_core.contract.job_spec import JobSpec, StudentSpec, TeacherSpec
 from dfad_core.contract.limits import NO_LIMITS, Limits
@@ -21,7 +31,8 @@ from dfad_core.contract.serialization import JsonObject, from_json, to_json
 from dfad_core.formats import LoadedTeacher, load_teacher
 from dfad_core.formats.converted import read_converted
 from dfad_core.formats.initial import begin_with, read_weights
-from dfad_core.formats.labelled import Labelled, read_labelled, read_labelled_file
+from dfad_core.formats.labelled import Labelled, read_labelled
+from dfad_core.formats.labelled_file import read_labelled_file
 from dfad_core.formats.safetensors import read_safetensors
 from dfad_core.formats.unfolded import with_batch_norm
 from dfad_core.hooks import DistillResult, JobHooks
@@ -189,20 +200,18 @@ def _prepare(inputs: JobInputs, spec: JobSpec, hooks: JobHooks, options: JobOpti
         checkpoint_seconds=options.checkpoint_seconds,
         progress_seconds=options.progress_seconds,
     )
-    labelled = None
-    if inputs.labelled is not None:
-        read = read_labelled if inputs.converted else read_labelled_file
-        labelled = read(inputs.labelled, teacher.input, teacher.num_classes)
-    network = choose_student(spec.student, teacher)
-    if network.chosen is not None:
-        hooks.note("student_chosen", to_json(network.chosen))
-    torch.manual_seed(config.seed)
-    student = build_classifier(
-        network.architecture,
-        num_classes=teacher.num_classes,
-        input_shape=teacher.input.shape,
-        args=network.args,
-    )
+    labelled = None if inputs.labelled is None else _read_labelled(inputs.labelled, teacher, inputs.converted)
+    with _assumptions_said(teacher):
+        network = choose_student(spec.student, teacher)
+        if network.chosen is not None:
+            hooks.note("student_chosen", to_json(network.chosen))
+        torch.manual_seed(config.seed)
+        student = build_classifier(
+            network.architecture,
+            num_classes=teacher.num_classes,
+            input_shape=teacher.input.shape,
+            args=network.args,
+        )
     initial = None
     if inputs.initial is not None:
         weights = read_safetensors(inputs.initial)[0] if inputs.converted else read_weights(inputs.initial)
@@ -214,6 +223,24 @@ def _prepare(inputs: JobInputs, spec: JobSpec, hooks: JobHooks, options: JobOpti
     return _Prepared(teacher, student, network, config, labelled, initial)
 
 
+@contextmanager
+def _assumptions_said(teacher: LoadedTeacher) -> Iterator[None]:
+    """Where the size of the images is assumed, say so in the error of a student that it does not fit."""
+    try:
+        yield
+    except (ShapeError, ConfigError) as error:
+        if not teacher.input_assumed:
+            raise
+        text = f"{error.message}. {assumed_input(teacher.input.shape)}"
+        raise type(error)(text, code=error.code, param=error.param) from error
+
+
+def _read_labelled(path: Path, teacher: LoadedTeacher, converted: bool) -> Labelled:
+    if converted:
+        return read_labelled(path, teacher.input, teacher.num_classes)
+    return read_labelled_file(path, teacher.input, teacher.num_classes, teacher.class_names)
+
+
 def read_teacher(path: Path, spec: TeacherSpec) -> LoadedTeacher:
     """The teacher in the uploaded file `path`. Raises TeacherRejected or ConfigError."""
     teacher = load_teacher(
@@ -222,6 +249,7 @@ def read_teacher(path: Path, spec: TeacherSpec) -> LoadedTeacher:
         num_classes=spec.num_classes,
         input=spec.input,
         args=spec.args or None,
+        output=spec.output,
         weights=spec.weights,
     )
     if spec.format not in ("auto", teacher.file_format):

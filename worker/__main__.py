@@ -24,13 +24,14 @@ from app.telemetry.logs import configure
 from worker.devices import worker_devices
 from worker.inspector import Inspector
 from worker.kernel import die_with_parent
+from worker.measurer import Measurer
 from worker.process import RunnerProcess
 from worker.reconciler import Reconciler
 from worker.shutdown import ask_shutdown
 from worker.threads import runner_threads
 from worker.webhook_sender import WebhookSender
 
-_inspector = Inspector()
+_inspector, _measurer = Inspector(), Measurer()
 """Made here, and begun by the child."""
 
 
@@ -66,11 +67,13 @@ def _in_child(**_: Any) -> None:
     tracing.start(get_settings(), "dfad-worker")
     RunnerProcess.warm_up(runner_threads(get_settings()))
     _inspector.start()
+    _measurer.start()
 
 
 @worker_process_shutdown.connect
 def _child_ends(**_: Any) -> None:
     _inspector.close()
+    _measurer.close()
     tracing.stop()
 
 

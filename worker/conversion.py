@@ -24,10 +24,13 @@ from dfad_core.contract.job_spec import TeacherSpec
 from dfad_core.contract.serialization import from_json, to_json
 
 SECONDS = 110.0
-"""For reading a file; a supervisor that waits for an inspection has a little more patience."""
+"""For reading one file; a supervisor that waits for an inspection has a little more patience."""
 LOOK_SECONDS = 1.0
 MAX_ANSWER_BYTES = 4 * 2**20
 NAME, INITIAL, LABELLED = "converted.safetensors", "initial.safetensors", "labelled.safetensors"
+TEACHER, OTHERS = "teacher", ("student.init_from", "evaluation")
+"""What a file is to the job, as an error names it. The reader says on a line when it goes on to one of the
+others, so that what ends it is not held against the teacher."""
 LABELLED_BYTES = 512 * 2**20
 """Labelled images unpack to more than their file; the walls leave that much for them."""
 
@@ -71,7 +74,7 @@ def convert(
     `threads` are those of the process that reads; None: as many as the libraries take by themselves.
 
     Raises TeacherRejected with the code of what is wrong with the file, `loader_crashed` or `loader_timeout`;
-    ConfigError where other than the teacher's file is at fault;
+    ConfigError, with these codes too, where other than the teacher's file is at fault;
     ReaderKilled, which says nothing about the file.
     """
     reading, writing = os.pipe()
@@ -88,15 +91,15 @@ def convert(
             os._exit(code)
     os.close(writing)
     try:
-        answer = _answer(reading, alive)
+        about, answer = _answer(reading, alive)
     finally:
         os.close(reading)
         status = _end(pid)
     if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
         raise ReaderKilled
     if status != 0 or not answer:
-        raise TeacherRejected("Reading the file ended its process.", code="loader_crashed")
-    inspection, folder = _understood(answer), files.teacher.parent
+        raise _crashed(about)
+    inspection, folder = _understood(answer, about), files.teacher.parent
     initial, labelled = (
         folder / name if given else None
         for given, name in ((files.initial, INITIAL), (files.labelled, LABELLED))
@@ -104,20 +107,34 @@ def convert(
     return Converted(folder / NAME, initial, labelled, inspection)
 
 
-def _answer(reading: int, alive: Callable[[], None]) -> bytes:
+def _answer(reading: int, alive: Callable[[], None]) -> tuple[str, bytes]:
+    """What was read last, and the answer."""
+    received, about = b"", TEACHER
     deadline = time.monotonic() + SECONDS
-    answer = b""
     while time.monotonic() < deadline:
         if not select.select([reading], [], [], LOOK_SECONDS)[0]:
             alive()
             continue
         piece = os.read(reading, 65536)
         if not piece:
-            return answer
-        answer += piece
-        if len(answer) > MAX_ANSWER_BYTES:
-            raise TeacherRejected("Reading the file ended its process.", code="loader_crashed")
-    raise TeacherRejected("Reading the file took too long.", code="loader_timeout")
+            return about, received.rpartition(b"\n")[2]
+        received += piece
+        if len(received) > MAX_ANSWER_BYTES:
+            raise _crashed(about)
+        begun = [name for name in OTHERS if f"{name}\n".encode() in received]
+        if begun and begun[-1] != about:
+            about, deadline = begun[-1], time.monotonic() + SECONDS
+    raise _fault(about, "Reading the file took too long.", "loader_timeout")
+
+
+def _fault(about: str, text: str, code: str) -> DfadError:
+    if about == TEACHER:
+        return TeacherRejected(text, code=code)
+    return ConfigError(text, code=code, param=about)
+
+
+def _crashed(about: str) -> DfadError:
+    return _fault(about, "Reading the file ended its process.", "loader_crashed")
 
 
 def _end(pid: int) -> int:
@@ -133,7 +150,7 @@ def _end(pid: int) -> int:
     return int(signal.SIGABRT)
 
 
-def _understood(answer: bytes) -> Inspection:
+def _understood(answer: bytes, about: str) -> Inspection:
     try:
         data = json.loads(answer)
         if "error" in data:
@@ -149,7 +166,7 @@ def _understood(answer: bytes) -> Inspection:
     except (ValueError, KeyError, TypeError) as error:
         if isinstance(error, DfadError):
             raise
-        raise TeacherRejected("Reading the file ended its process.", code="loader_crashed") from error
+        raise _crashed(about) from error
 
 
 def _child(files: Files, spec: dict[str, Any], writing: int, offers: bool, threads: int | None) -> None:
@@ -158,7 +175,8 @@ def _child(files: Files, spec: dict[str, Any], writing: int, offers: bool, threa
     from dfad_core.evaluation.inspection import inspect_teacher
     from dfad_core.formats.converted import write_converted
     from dfad_core.formats.initial import read_weights
-    from dfad_core.formats.labelled import read_labelled_file, write_labelled
+    from dfad_core.formats.labelled import write_labelled
+    from dfad_core.formats.labelled_file import read_labelled_file
     from worker.kernel import die_with_parent
     from worker.sandbox import confine
     from worker.walls import NEEDED
@@ -174,23 +192,25 @@ def _child(files: Files, spec: dict[str, Any], writing: int, offers: bool, threa
     absent = confine(folder, sizes + (LABELLED_BYTES if files.labelled else 0))
     if bare := [wall for wall in absent if wall in NEEDED]:
         print(f"a stranger's file is read without {' and '.join(bare)}", file=sys.stderr)
-    about = "teacher"
+    about = TEACHER
     # From here on by names in the folder: the way to it may be closed to the user that this is now.
     try:
         teacher = job.read_teacher(Path(files.teacher.name), TeacherSpec.from_json(spec))
         inspection = inspect_teacher(teacher, offers=offers)
         write_converted(teacher, Path(NAME))
         if files.initial is not None:
-            about = "student.init_from"
+            about = _begun(writing, "student.init_from")
             tensors = read_weights(Path(files.initial.name))
             save_file({name: t.detach().clone().contiguous() for name, t in tensors.items()}, INITIAL)
         if files.labelled is not None:
-            about = "evaluation"
-            labelled = read_labelled_file(Path(files.labelled.name), teacher.input, teacher.num_classes)
+            about = _begun(writing, "evaluation")
+            labelled = read_labelled_file(
+                Path(files.labelled.name), teacher.input, teacher.num_classes, teacher.class_names
+            )
             write_labelled(labelled, Path(LABELLED))
         answer: dict[str, Any] = {"inspection": to_json(inspection)}
     except DfadError as error:
-        param = error.param if about == "teacher" else about
+        param = error.param if about == TEACHER else about
         answer = _error(error.code, error.message, param, about)
     except MemoryError:
         answer = _memory(about)
@@ -206,6 +226,12 @@ def _child(files: Files, spec: dict[str, Any], writing: int, offers: bool, threa
         out.write(json.dumps(answer).encode())
 
 
+def _begun(writing: int, about: str) -> str:
+    """Tell that this file is read next."""
+    os.write(writing, f"{about}\n".encode())
+    return about
+
+
 def _take_threads(number: int | None) -> None:
     if number is not None:
         import torch
@@ -215,9 +241,9 @@ def _take_threads(number: int | None) -> None:
 
 def _memory(about: str) -> dict[str, Any]:
     text = "Reading the file needs more memory than is given."
-    return _error("memory_limit", text, None if about == "teacher" else about, about)
+    return _error("memory_limit", text, None if about == TEACHER else about, about)
 
 
 def _error(code: str, message: str, param: str | None, about: str) -> dict[str, Any]:
-    told = {"code": code, "message": message, "param": param, "teacher": about == "teacher"}
+    told = {"code": code, "message": message, "param": param, "teacher": about == TEACHER}
     return {"error": told}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -25,7 +25,12 @@ from dfad_core.contract.progress import MOST_PERCENT, PhaseProgress, Progress
 from dfad_core.contract.serialization import JsonObject, JsonValue
 from worker.protocol import Message
 
+Between = Callable[[], object]
 KEPT_CHECKPOINTS = 2
+
+
+def nothing() -> None:
+    """What happens between two parts of a file if nothing has to."""
 
 
 class LeaseLost(Exception):
@@ -194,25 +199,25 @@ def record_event(claim: Claim, kind: Literal["note", "warning"], data: Mapping[s
         append_event(session, claim.job_id, kind, dict(data))
 
 
-def fetch_teacher(teacher_id: str, target: Path) -> JsonObject:
-    """Write the teacher's bytes to `target`, verified; returns the teacher's spec.
+def fetch_teacher(teacher_id: str, target: Path, between: Between = nothing) -> JsonObject:
+    """Write the teacher's bytes to `target`, verified; returns the teacher's spec. `between` as in `fetch`.
 
     Raises IntegrityError when the bytes are not those that were uploaded.
     """
     with read_scope() as session:
         teacher = session.get_one(Teacher, teacher_id)
         artifact = session.get_one(Artifact, teacher.artifact_id)
-    _fetch(artifact, target)
+    fetch(artifact, target, between)
     return dict(teacher.spec)
 
 
-def fetch_input(job_id: str, kind: str, target: Path) -> bool:
+def fetch_input(job_id: str, kind: str, target: Path, between: Between = nothing) -> bool:
     """Write the job's file of that kind to `target`, if it came with one. Raises IntegrityError."""
     with read_scope() as session:
         mine = (Artifact.job_id == job_id, Artifact.kind == kind)
         artifact = session.scalars(select(Artifact).where(*mine)).first()
     if artifact is not None:
-        _fetch(artifact, target)
+        fetch(artifact, target, between)
     return artifact is not None
 
 
@@ -223,19 +228,24 @@ def fetch_newest_checkpoint(job_id: str, target: Path) -> int | None:
         rows = list(session.scalars(query.order_by(Artifact.created_at.desc(), Artifact.id.desc())))
     for row in rows:
         try:
-            _fetch(row, target)
+            fetch(row, target)
         except IntegrityError:
             continue
         return row.step
     return None
 
 
-def _fetch(artifact: Artifact, target: Path) -> None:
+def fetch(artifact: Artifact, target: Path, between: Between = nothing) -> None:
+    """Write the artifact's bytes to `target`. Raises IntegrityError when they are not what was stored.
+
+    `between` is called after each part, and what it raises ends the fetching.
+    """
     digest = hashlib.sha256()
     with target.open("wb") as file:
         for chunk in get_store().read(artifact.blob_id, 0, artifact.bytes):
             digest.update(chunk)
             file.write(chunk)
+            between()
     if digest.hexdigest() != artifact.sha256:
         target.unlink()
         raise IntegrityError(f"{artifact.id} is not what was stored")

@@ -43,6 +43,9 @@ def _start(channel: Any, hooks: Any, data: dict[str, Any], converted: Any) -> No
     if data["mode"] == "inspect":
         channel.send("result", {"inspection": to_json(converted.inspection)})
         return
+    if data["mode"] == "measure":
+        _measure(channel, hooks, data, converted)
+        return
     hooks.inspection(converted.inspection)
     resume = Path(data["resume_path"]).read_bytes() if data.get("resume_path") else None
     outcome = engine_job.run(
@@ -63,6 +66,27 @@ def _start(channel: Any, hooks: Any, data: dict[str, Any], converted: Any) -> No
         channel.send("error", {**_about(outcome.error), "result": result})
     else:
         channel.send("stopped" if measured.stopped else "result", {"result": result})
+
+
+def _measure(channel: Any, hooks: Any, data: dict[str, Any], converted: Any) -> None:
+    """Measure a finished job on the converted images with its own files."""
+    import torch
+
+    from dfad_core.contract.job_result import JobResult
+    from dfad_core.report.later_accuracy import FinishedJob
+    from worker import engine_job
+
+    torch.set_num_threads(data["threads"])
+    job = FinishedJob(
+        from_json(JobResult, data["result"]),
+        {name: Path(path) for name, path in data["students"].items()},
+        data["spec"],
+        data["history"],
+        [(step, Path(path).read_bytes()) for step, path in data["pictures"]],
+    )
+    result, report = engine_job.measure(converted, job, hooks)
+    channel.send("artifact", {"kind": report.kind}, report.content)
+    channel.send("result", {"accuracy": to_json(result.accuracy)})
 
 
 def _about(error: DfadError) -> dict[str, Any]:

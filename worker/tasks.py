@@ -17,7 +17,7 @@ from worker.celery_app import celery_app
 from worker.devices import worker_devices
 from worker.gpu_lock import gpu_lock
 from worker.identity import owner
-from worker.inspector import job_running
+from worker.rounds import job_running
 from worker.shutdown import shutdown_asked
 from worker.spans import attempt_span
 

@@ -46,6 +46,8 @@ class ArchitectureView(BaseModel):
     input_shape: tuple[int, int, int]
     min_side: int
     fixed_sides: tuple[int, ...]
+    patch: int
+    """If more than 1, it takes square images alone whose side is a multiple of it."""
     args: dict[str, dict[str, float | None]]
     """Integer arguments with their bounds."""
     usual_width: int | None

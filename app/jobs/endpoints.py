@@ -12,11 +12,11 @@ from starlette.concurrency import run_in_threadpool
 from app import idempotency, quotas
 from app.db import read_scope
 from app.errors import FieldProblem, InvalidBody
-from app.jobs import inputs, service
+from app.jobs import inputs, measurements, service
 from app.jobs.estimate import Estimate, check_deadline, check_memory, estimate
 from app.jobs.filters import labelled
 from app.jobs.lifecycle import is_terminal
-from app.jobs.schemas import EvaluationReport, JobPatch, JobRequest, JobSpec
+from app.jobs.schemas import EvaluationReport, JobPatch, JobRequest, JobSpec, MeasurementRequest
 from app.jobs.states import Status
 from app.jobs.views import JobList, JobView, job_views
 from app.json_body import parse_json, parse_model
@@ -263,6 +263,21 @@ async def add_evaluation(request: Request, job_id: JobId) -> JobView:
     report, _ = parse_model(await request.body(), EvaluationReport)
     tenant_id = request.state.tenant_id
     await run_in_threadpool(service.record_evaluation, job_id, tenant_id, report)
+    return await run_in_threadpool(_view, job_id, tenant_id)
+
+
+@router.post("/{job_id}/measure", status_code=202, openapi_extra=json_body("MeasurementRequest"))
+async def measure_job(request: Request, job_id: JobId) -> JobView:
+    """Measure the accuracy of teacher, student and exports on labelled images, after the job's end.
+
+    A worker does it; `measurement` says how far that is, and `result.accuracy` has the figures. Idempotent
+    for the same images.
+    """
+    if content_type(request) != "application/json":
+        raise unsupported("application/json")
+    asked, _ = parse_model(await request.body(), MeasurementRequest)
+    tenant_id = request.state.tenant_id
+    await run_in_threadpool(measurements.ask, job_id, tenant_id, asked.upload_id)
     return await run_in_threadpool(_view, job_id, tenant_id)
 
 

@@ -24,14 +24,14 @@ def check(session: Session, tenant_id: str, spec: JobSpec) -> None:
 def attach(session: Session, job: Job, spec: JobSpec) -> None:
     """Give `job` the files that its spec names. Raises InvalidBody for what the tenant has not."""
     for kind, source in _named(session, job.tenant_id, spec, lock=True).items():
-        _share(session, job, source, kind)
+        share(session, job, source, kind)
 
 
 def attach_same(session: Session, job: Job, before: str) -> None:
     """Give `job` the files of the job with the id `before`."""
     mine = (Artifact.job_id == before, Artifact.kind.in_(INPUTS))
     for source in session.scalars(select(Artifact).where(*mine).with_for_update()):
-        _share(session, job, source, source.kind)
+        share(session, job, source, source.kind)
 
 
 def _named(session: Session, tenant_id: str, spec: JobSpec, *, lock: bool = False) -> dict[str, Artifact]:
@@ -69,9 +69,22 @@ def _student(tenant_id: str, artifact_id: str) -> Select[Artifact]:
     return query.where(Artifact.kind == "student", Artifact.published_at.is_not(None))
 
 
-def _share(session: Session, job: Job, source: Artifact, kind: str) -> None:
+def uploaded(session: Session, tenant_id: str, upload_id: str, pointer: str) -> Artifact:
+    """A file that was uploaded, which stays until the transaction ends. Raises InvalidBody without one."""
+    return _one(session, _uploaded(tenant_id, upload_id, pointer), pointer, lock=True)
+
+
+def share(session: Session, job: Job, source: Artifact, kind: str, *, published: bool = True) -> None:
+    """Give the job an artifact of its own with the bytes of `source`; clients see it if it is `published`."""
     now = database_now(session)
     about = {name: getattr(source, name) for name in ("tenant_id", "blob_id", "filename", "bytes", "sha256")}
     session.add(
-        Artifact(id=new_id("art"), job_id=job.id, kind=kind, created_at=now, published_at=now, **about)
+        Artifact(
+            id=new_id("art"),
+            job_id=job.id,
+            kind=kind,
+            created_at=now,
+            published_at=now if published else None,
+            **about,
+        )
     )

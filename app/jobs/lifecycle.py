@@ -325,7 +325,7 @@ def give_up_attempt(session: Session, claim: Claim, reason: str, error: JobError
 
 def request_cancel(session: Session, job_id: str, tenant_id: str) -> Job:
     """What the user's cancel does. Idempotent; InvalidTransition once the job has ended otherwise."""
-    job = _locked(session, job_id, tenant_id)
+    job = locked(session, job_id, tenant_id)
     status = Status(job.status)
     if status in (Status.QUEUED, Status.PAUSED):
         _move(session, job_id, Status.CANCELLED, {"reason": "asked for"}, **_over(database_now(session)))
@@ -337,7 +337,8 @@ def request_cancel(session: Session, job_id: str, tenant_id: str) -> Job:
     return job
 
 
-def _locked(session: Session, job_id: str, tenant_id: str) -> Job:
+def locked(session: Session, job_id: str, tenant_id: str) -> Job:
+    """The tenant's job; nobody else changes it before the transaction ends. Raises NotFound."""
     owned = select(Job).where(Job.id == job_id, Job.tenant_id == tenant_id)
     job = session.execute(owned.with_for_update()).scalar_one_or_none()
     if job is None:
@@ -347,7 +348,7 @@ def _locked(session: Session, job_id: str, tenant_id: str) -> Job:
 
 def request_pause(session: Session, job_id: str, tenant_id: str) -> Job:
     """What the user's pause does. Idempotent; InvalidTransition once the job ends or has ended."""
-    job = _locked(session, job_id, tenant_id)
+    job = locked(session, job_id, tenant_id)
     status = Status(job.status)
     if status == Status.QUEUED:
         _move(session, job_id, Status.PAUSED, {"reason": "asked for"}, paused_at=database_now(session))
@@ -361,7 +362,7 @@ def request_pause(session: Session, job_id: str, tenant_id: str) -> Job:
 
 def request_resume(session: Session, job_id: str, tenant_id: str) -> Job:
     """paused -> queued; what the user's resume does. Nothing for a job that is queued or running."""
-    job = _locked(session, job_id, tenant_id)
+    job = locked(session, job_id, tenant_id)
     status = Status(job.status)
     if status == Status.PAUSED:
         now = database_now(session)

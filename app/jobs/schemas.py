@@ -16,10 +16,11 @@ from pydantic import (
 
 from app.text import storable
 from dfad_core.contract import layer_list, transformers_config
-from dfad_core.contract.architectures import ARCHITECTURES, TIMM, get_architecture
+from dfad_core.contract.architectures import ARCHITECTURES, LIBRARY_NAME, get_architecture
 from dfad_core.contract.config import BudgetConfig, InputConfig, MethodConfig, TargetConfig, TrainingConfig
-from dfad_core.contract.errors import ConfigError, OneLogitRejected, ShapeError
+from dfad_core.contract.errors import ConfigError, ShapeError
 from dfad_core.contract.formats import DEFAULT, FORMATS, STUDENT_FORMATS, TEACHER_FORMATS
+from dfad_core.contract.inspection import assumed_input
 from dfad_core.contract.methods import get_method
 
 MAX_LABELS = 16
@@ -28,7 +29,7 @@ Label = Annotated[str, StringConstraints(max_length=500)]
 LabelName = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^\[\]\x00-\x1f\x7f]+$")]
 Labels = Annotated[dict[LabelName, Label], Field(max_length=MAX_LABELS)]
 # Described as a choice; `get_architecture` refuses others with a code of its own.
-_NAMES = [{"enum": list(ARCHITECTURES)}, {"pattern": f"^{TIMM}[a-z0-9_]{{1,80}}$"}]
+_NAMES = [{"enum": list(ARCHITECTURES)}, {"pattern": f"^{LIBRARY_NAME}$"}]
 ArchitectureName = Annotated[str, Field(json_schema_extra={"anyOf": _NAMES})]
 if TYPE_CHECKING:
     ExportName = str
@@ -58,11 +59,9 @@ def _check_architecture(name: str | None, args: dict[str, int]) -> None:
             raise ConfigError(error.message, param=f"args.{error.param}") from error
 
 
-def _no_one_logit(num_classes: Any) -> Any:
-    """Refuse it in the words of such a teacher's inspection, rather than name a bound."""
-    if num_classes == 1:
-        raise OneLogitRejected
-    return num_classes
+def _yes_or_no(num_classes: Any) -> Any:
+    """One logit tells between two classes."""
+    return 2 if type(num_classes) is int and num_classes == 1 else num_classes
 
 
 class TeacherSpec(Strict):
@@ -71,8 +70,10 @@ class TeacherSpec(Strict):
     format: TeacherFormat = "auto"
     architecture: ArchitectureName | None = None
     args: Args = {}
-    num_classes: Annotated[int, Field(ge=2, le=100_000), BeforeValidator(_no_one_logit)] | None = None
+    num_classes: Annotated[int, Field(ge=2, le=100_000), BeforeValidator(_yes_or_no)] | None = None
     input: InputConfig | None = None
+    output: Annotated[str, Field(min_length=1, max_length=256)] | None = None
+    """Name of the output with the logits, where an ONNX file has several."""
     weights: Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=NO_CONTROL)] | None = None
     """Which of several sets of weights in the file, by its name there: `ema`, `state_dict.backbone`."""
 
@@ -117,7 +118,7 @@ class StudentSpec(Strict):
     """A config of one of transformers' image classifiers, as in its config.json. Classes, channels and size
     of the images follow from the teacher."""
     target: TargetConfig | None = None
-    """The largest student of the teacher's own family that keeps to it."""
+    """The largest student of the teacher's family that keeps to it."""
     init_from: InitialWeights | None = None
     """Weights to begin with, as far as names and shapes fit."""
 
@@ -192,7 +193,8 @@ class JobSpec(Strict):
             try:
                 self.student.check_input(shape, self.teacher.num_classes)
             except ShapeError as error:
-                raise ConfigError(error.message, code=error.code, param="student") from error
+                about = f". {assumed_input(shape)}" if self.teacher.input is None else ""
+                raise ConfigError(error.message + about, code=error.code, param="student") from error
             except ConfigError as error:
                 raise ConfigError(error.message, code=error.code, param=f"student.{error.param}") from error
         return self
@@ -226,6 +228,12 @@ class EvaluationReport(Strict):
         if not storable(data):
             raise ConfigError("has characters that cannot be kept")
         return data
+
+
+class MeasurementRequest(Strict):
+    """Labelled data to measure a finished job's accuracy on, uploaded as for a job's `evaluation`."""
+
+    upload_id: str
 
 
 class JobRequest(JobSpec):

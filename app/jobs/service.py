@@ -30,6 +30,7 @@ from app.teachers.inspections import inspection_of
 from app.teachers.service import add_teacher, get_teacher
 from app.tenancy import standing
 from dfad_core.contract.errors import ConfigError, ShapeError
+from dfad_core.contract.inspection import assumed_input
 from dfad_core.contract.job_result import JobResult, ReportedAccuracy
 from dfad_core.contract.serialization import from_json, to_json
 
@@ -153,7 +154,8 @@ def _check_student_fits(spec: JobSpec, teacher: Teacher) -> None:
         spec.student.check_input(report.input.shape, report.num_classes)
     except (ShapeError, ConfigError) as error:
         place = "" if isinstance(error, ShapeError) else f".{error.param}"
-        problem = FieldProblem("/student" + place.replace(".", "/"), error.message)
+        about = f". {assumed_input(report.input.shape)}" if report.input_assumed else ""
+        problem = FieldProblem("/student" + place.replace(".", "/"), error.message + about)
         raise InvalidBody("The student does not fit.", problem, code=error.code) from error
 
 
@@ -256,7 +258,8 @@ def patch(job_id: str, tenant_id: str, changes: JobPatch) -> None:
 def remove(job_id: str, tenant_id: str) -> None:
     """Delete a job that has ended, with its events, series and artifacts."""
     with session_scope() as session:
-        job = get_job(session, job_id, tenant_id)
+        require_id(job_id, "job", "/job_id")
+        job = lifecycle.locked(session, job_id, tenant_id)  # before its artifacts, as a measurement's end
         if not lifecycle.is_terminal(job.status):
             raise ServiceError(409, "invalid_transition", f"The job is {job.status}; cancel it first.")
         blobs = drop_job(session, job_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import bindparam, func, select
@@ -16,7 +16,7 @@ from app.jobs.lifecycle import is_terminal
 from app.jobs.states import Status
 from app.models import Artifact, Job, JobEvent, Teacher
 from app.models.artifact import INPUTS
-from app.models.job import PhaseCount
+from app.models.job import Measurement, PhaseCount
 from app.teachers.inspections import inspection_of
 from app.tenancy import standing
 from dfad_core.contract.job_result import JobError, JobResult
@@ -47,6 +47,20 @@ class Progress(BaseModel):
     """Of the phases evaluating and exporting, while they go on and as soon as something is counted."""
 
 
+class MeasurementView(BaseModel):
+    """Accuracy on labelled images that came after the job's end: how far that is."""
+
+    status: Literal["waiting", "succeeded", "failed"]
+    filename: str
+    """What the client called the file of images."""
+    sha256: str
+    """Of that file."""
+    asked_at: datetime
+    finished_at: datetime | None
+    error: JobError | None
+    """Why it failed."""
+
+
 class JobView(BaseModel):
     """A job."""
 
@@ -69,6 +83,8 @@ class JobView(BaseModel):
     resolved_spec: dict[str, Any]
     metrics: dict[str, float]
     result: JobResult | None
+    measurement: MeasurementView | None
+    """The latest after the job's end; its figures are the result's `accuracy`."""
     artifacts: list[ArtifactView]
     error: JobError | None
     metadata: dict[str, str]
@@ -177,11 +193,17 @@ def _view(
         resolved_spec=job.resolved_spec,
         metrics=job.metrics,
         result=None if job.result is None else from_json(JobResult, job.result),
+        measurement=None if job.measurement is None else _measurement(job.measurement),
         artifacts=artifacts,
         error=from_json(JobError, job.error) if job.error else None,
         metadata=job.labels,
         urls={"self": f"/jobs/{job.id}", **{n: f"/jobs/{job.id}/{n}" for n in SUBRESOURCES}},
     )
+
+
+def _measurement(row: Measurement) -> MeasurementView:
+    error = None if row["error"] is None else from_json(JobError, row["error"])
+    return MeasurementView.model_validate({**row, "error": error})
 
 
 def _teacher(job: Job, row: Teacher) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from dfad_core.contract.serialization import JsonObject
 
 INPUTS = ("evaluation", "initial")
 """Kinds of files that came with a job."""
+LABELLED = "labelled"
+"""Kind of the images that came after a job's end: never published, and deleted once they are measured."""
 
 
 def _own_id(context: Any) -> str:
@@ -33,7 +35,7 @@ class Artifact(Base):
     blob_id: Mapped[str] = mapped_column(String(40), index=True, default=_own_id)
     tenant_id: Mapped[str] = mapped_column(String(64))
     job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
-    #: teacher, evaluation, initial; student, student_onnx …, report, samples, checkpoint, manifest.
+    #: teacher, evaluation, initial, labelled; student, student_onnx …, report, samples, checkpoint, manifest.
     kind: Mapped[str] = mapped_column(String(32))
     filename: Mapped[str] = mapped_column(String(255))
     media_type: Mapped[str] = mapped_column(String(128), default="application/octet-stream")

@@ -21,6 +21,22 @@ class PhaseCount(TypedDict):
     """What is counted: images or formats."""
 
 
+class Measurement(TypedDict):
+    """Accuracy on labelled images that came after a job's end: how far that is."""
+
+    status: str
+    """waiting, succeeded or failed"""
+    filename: str
+    """What the client called the file of images."""
+    sha256: str
+    """Of that file."""
+    asked_at: str
+    """RFC 3339."""
+    finished_at: str | None
+    error: JsonObject | None
+    """{code, message, param?} of a failed one."""
+
+
 class Job(Base):
     """A request to distil one teacher into one student."""
 
@@ -76,6 +92,14 @@ class Job(Base):
     #: The latest values of each series.
     metrics: Mapped[dict[str, float]] = mapped_column(JSON, default=dict)
     result: Mapped[JsonObject | None] = mapped_column(JSON)
+    #: The latest measurement after the job's end; its figures are the result's `accuracy`.
+    measurement: Mapped[Measurement | None] = mapped_column(JSON)
+    #: A measurement waits; nobody begins it before then, for its claim lasts so long.
+    measure_after: Mapped[datetime | None] = mapped_column(UtcDateTime, index=True)
+    #: The worker that has claimed it.
+    measurer: Mapped[str | None] = mapped_column(String(128))
+    #: How many claims there were, but for those given back.
+    measure_attempt: Mapped[int | None]
     #: {code, message, param?} of a failed job.
     error: Mapped[JsonObject | None] = mapped_column(JSON)
     #: seq of its newest event.

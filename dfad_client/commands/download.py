@@ -10,6 +10,7 @@ import typer
 from dfad_client.commands.jobs import JobId
 from dfad_client.commands.shared import Session
 from dfad_client.commands.spec import UsageError
+from dfad_client.terminal import display
 from dfad_client.terminal.bars import transfer
 from dfad_client.terminal.completion import complete_format
 
@@ -40,9 +41,12 @@ def download(
         target = output or Path(name)
         with transfer(target.name, quiet=session.quiet or session.as_json) as listener:
             path = client.jobs.download(artifact, target, on_progress=listener)
+        cautions: list[str] = []
+        if kind == "student" and format != "safetensors" and (result := client.jobs.retrieve(job_id).result):
+            cautions = display.caution((result.get("exports") or {}).get(format))
     note = " (partial: the job did not run to its end)" if artifact.partial else ""
     session.tell(
         {"path": str(path), "artifact": artifact.raw},
         essential=str(path),
-        human=f"{path}: {artifact.bytes} bytes{note}",
+        human="\n".join([f"{path}: {artifact.bytes} bytes{note}", *cautions]),
     )

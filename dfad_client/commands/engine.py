@@ -1,4 +1,4 @@
-"""`dfad distill, export, bench`: the engine on this machine, with no server at all."""
+"""`dfad distill, export, pack, bench`: the engine on this machine, with no server at all."""
 
 from __future__ import annotations
 
@@ -11,21 +11,25 @@ from typing import Annotated, Any
 import typer
 
 from dfad_client.commands.options import (
+    TEACHER_OUTPUT,
     Architecture,
     EvaluateOn,
     Export,
+    Input,
     MaxBytes,
     MaxMacs,
     MaxParameters,
+    Mean,
     Method,
     Seed,
+    Std,
     Steps,
     Student,
     StudentArg,
     Weights,
 )
 from dfad_client.commands.shared import Exit, Session
-from dfad_client.commands.spec import UsageError, student_args
+from dfad_client.commands.spec import UsageError, student_args, teacher_input
 from dfad_client.folders import one_file
 from dfad_client.local.engine_process import Engine, EngineFailed, EngineMissing
 from dfad_client.terminal import display
@@ -39,12 +43,12 @@ def distill(
     architecture: Architecture = None,
     weights: Weights = None,
     num_classes: Annotated[
-        int | None, typer.Option(min=2, help="The teacher's number of classes, where its file does not say.")
+        int | None, typer.Option(min=1, help="The teacher's number of classes, where its file does not say.")
     ] = None,
-    input: Annotated[
-        str | None,
-        typer.Option(metavar="JSON", help="The teacher's input: an object with shape, and mean and std."),
-    ] = None,
+    input: Input = None,
+    mean: Mean = None,
+    std: Std = None,
+    teacher_output: Annotated[str | None, typer.Option(metavar="NAME", help=TEACHER_OUTPUT)] = None,
     student: Student = None,
     student_arg: StudentArg = None,
     layers: Annotated[
@@ -90,11 +94,13 @@ def distill(
             "name the student in one way: --student NAME, --layers FILE, --transformers FILE, or limits of "
         )
         raise UsageError(text + "its cost (--max-parameters NUMBER)")
+    named = teacher_input(input, mean, std)
     single = {
         "architecture": architecture,
         "weights": weights,
         "num-classes": num_classes,
-        "input": input,
+        "input": None if named is None else json.dumps(named),
+        "teacher-output": teacher_output,
         "student": student,
         "student-args": json.dumps(student_args(student_arg or [])),
         "layers": layers,
@@ -133,13 +139,32 @@ def export(
         raise UsageError(f"there is no file {student}")
     flags = [f"--to={to}", *([f"--output={output}"] if output else [])]
     found, _ = _run(session, "exporting", "export", *flags, "--", str(student))
-    agrees = f"same class as the student on {found['agreement_with_student']:.1%} of {found['images']} images"
-    session.tell(
-        found,
-        essential=found["path"],
-        human=f"{found['path']}: {found['bytes']:,} bytes, {agrees}, "
-        f"largest difference of a logit {found['max_difference']:.2g}",
+    human = f"{found['path']}: {display.exported(found)}"
+    session.tell(found, essential=found["path"], human="\n".join([human, *display.caution(found)]))
+
+
+def pack(
+    session: Session,
+    network: Annotated[
+        str, typer.Argument(metavar="FILE.py:NAME", help="A function there that builds the network.")
+    ],
+    input: Annotated[str, typer.Option(metavar="CxHxW", help="Its images, e.g. 3x224x224.")],
+    weights: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Its state dict; else as the function gives it.")
+    ] = None,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE")] = Path("teacher.onnx"),
+) -> None:
+    """Write a network of your own as an ONNX teacher, with its batch norm. Runs your code, and no server."""
+    single = {"input": json.dumps(teacher_input(input, None, None)), "weights": weights, "output": output}
+    flags = [f"--{name}={value}" for name, value in single.items() if value is not None]
+    found, _ = _run(session, "exporting", "pack", *flags, "--", network)
+    difference = found["max_difference"]
+    compared = "not compared" if difference is None else f"largest difference of a result {difference:.2g}"
+    human = (
+        f"{found['path']}: {found['bytes']:,} bytes, {found['parameters']:,} parameters, "
+        f"{found['bn_layers']} batch-norm layers, {found['num_classes']} classes; {compared}"
     )
+    session.tell(found, essential=found["path"], human="\n".join([human, *found["notes"]]))
 
 
 def bench(

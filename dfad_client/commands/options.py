@@ -13,6 +13,21 @@ Architecture = Annotated[
     str | None,
     typer.Option(help="The teacher's, where its file does not say.", autocompletion=complete_architecture),
 ]
+Input = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CxHxW",
+        help="The teacher's images, as 3x224x224, where its file does not say. Or JSON.",
+    ),
+]
+Mean = Annotated[
+    str | None,
+    typer.Option(metavar="M,…", help="With --input: what its preprocessing subtracts from each channel."),
+]
+Std = Annotated[
+    str | None, typer.Option(metavar="S,…", help="With --input: what its preprocessing then divides by.")
+]
+TEACHER_OUTPUT = "The output with the logits, where an ONNX file has several."
 Weights = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="Which of the file's sets of weights, where there are several: ema"),

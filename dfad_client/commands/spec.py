@@ -50,11 +50,65 @@ def student_args(pairs: list[str]) -> dict[str, int]:
     return args
 
 
+def teacher_part(
+    architecture: str | None,
+    weights: str | None,
+    input: str | None,
+    mean: str | None,
+    std: str | None,
+    output: str | None,
+) -> dict[str, Any]:
+    """The `teacher` of a spec, with what is named. Raises UsageError."""
+    part = {
+        "architecture": architecture,
+        "weights": weights,
+        "input": teacher_input(input, mean, std),
+        "output": output,
+    }
+    return {name: value for name, value in part.items() if value is not None}
+
+
+def teacher_input(text: str | None, mean: str | None, std: str | None) -> dict[str, Any] | None:
+    """`("3x32x32", "0.5", "0.25")` as {"shape": [3, 32, 32], "mean": [0.5, 0.5, 0.5], "std": …}.
+
+    A text that begins with a brace is JSON already. Raises UsageError.
+    """
+    if text is None:
+        if mean is not None or std is not None:
+            raise UsageError("--mean and --std need --input, e.g. --input 3x224x224")
+        return None
+    if text.lstrip().startswith("{"):
+        try:
+            given: dict[str, Any] = json.loads(text)
+        except ValueError as error:
+            raise UsageError(f"--input is not JSON: {error}") from None
+    else:
+        sides = text.lower().replace("×", "x").split("x")
+        if len(sides) != 3 or not all(side.strip().isdecimal() and side.isascii() for side in sides):
+            raise UsageError(f"--input takes channels, height and width, as in 3x224x224, not {text!r}")
+        given = {"shape": [int(side) for side in sides]}
+    channels = given["shape"][0] if isinstance(given.get("shape"), list) and given["shape"] else 1
+    for name, values in (("mean", mean), ("std", std)):
+        if values is not None:
+            given[name] = _numbers(values, f"--{name}", channels)
+    return given
+
+
+def _numbers(text: str, option: str, channels: Any) -> list[float]:
+    """`"0.5, 0.4, 0.3"` as numbers; a single one is for every channel. Raises UsageError."""
+    try:
+        numbers = [float(part) for part in text.replace(",", " ").split()]
+    except ValueError:
+        numbers = []
+    if not numbers:
+        raise UsageError(f"{option} takes a number for each channel, as in 0.485,0.456,0.406, not {text!r}")
+    return numbers * channels if len(numbers) == 1 and isinstance(channels, int) else numbers
+
+
 def build_spec(
     file: str | None,
     *,
-    architecture: str | None = None,
-    weights: str | None = None,
+    teacher: dict[str, Any] | None = None,
     student: str | None = None,
     args: dict[str, int] | None = None,
     method: str | None = None,
@@ -69,10 +123,8 @@ def build_spec(
     Whether the values make sense is for the server to say. Raises UsageError without a student.
     """
     spec = read_spec(file)
-    if architecture is not None:
-        part_of(spec, "teacher")["architecture"] = architecture
-    if weights is not None:
-        part_of(spec, "teacher")["weights"] = weights
+    if teacher:
+        part_of(spec, "teacher").update(teacher)
     if student is not None and part_of(spec, "student").get("architecture") != student:
         spec["student"] = {"architecture": student}
     limits = {name: value for name, value in (target or {}).items() if value is not None}

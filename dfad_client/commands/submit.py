@@ -10,21 +10,25 @@ import typer
 
 from dfad_client.commands.follow import follow
 from dfad_client.commands.options import (
+    TEACHER_OUTPUT,
     Architecture,
     EvaluateOn,
     Export,
+    Input,
     MaxBytes,
     MaxMacs,
     MaxParameters,
+    Mean,
     Method,
     Seed,
+    Std,
     Steps,
     Student,
     StudentArg,
     Weights,
 )
 from dfad_client.commands.shared import Session
-from dfad_client.commands.spec import UsageError, build_spec, pairs, part_of, student_args
+from dfad_client.commands.spec import UsageError, build_spec, pairs, part_of, student_args, teacher_part
 from dfad_client.folders import one_file
 from dfad_client.sync.client import Client
 from dfad_client.terminal.bars import transfer
@@ -41,6 +45,12 @@ def submit(
     ],
     architecture: Architecture = None,
     weights: Weights = None,
+    input: Input = None,
+    mean: Mean = None,
+    std: Std = None,
+    output: Annotated[
+        str | None, typer.Option("--teacher-output", "--output", metavar="NAME", help=TEACHER_OUTPUT)
+    ] = None,
     student: Student = None,
     student_arg: StudentArg = None,
     spec: Annotated[str | None, typer.Option(metavar="FILE", help="JSON; - reads standard input.")] = None,
@@ -66,8 +76,7 @@ def submit(
         raise UsageError(f"there is no file {teacher}")
     body = build_spec(
         spec,
-        architecture=architecture,
-        weights=weights,
+        teacher=teacher_part(architecture, weights, input, mean, std, output),
         student=student,
         args=student_args(student_arg or []),
         method=method,

@@ -18,6 +18,8 @@ from dfad_client.sync.transport import Transport
 POLL_SECONDS = 25.0
 #: Pause between polls of a server that answers at once.
 POLL_PAUSE_SECONDS = 0.5
+#: The same of a job that is being measured.
+MEASURED_PAUSE_SECONDS = 1.0
 EVENTS_A_PAGE = 500
 
 Artifacts = list[Artifact]
@@ -138,6 +140,25 @@ class Jobs:
         body = {name: value for name, value in known.items() if value is not None}
         path = f"/jobs/{job_id}/evaluations"
         return Job.of(self._transport.json("POST", path, json=body, repeatable=False))
+
+    def measure(self, job_id: str, *, upload_id: str) -> Job:
+        """Have accuracy measured on labelled images that `uploads.send` has sent; the job must have ended.
+
+        Of its teacher, its student and each export. Idempotent for the same images. `wait_measured` waits.
+        """
+        path = f"/jobs/{job_id}/measure"
+        return Job.of(self._transport.json("POST", path, json={"upload_id": upload_id}))
+
+    def wait_measured(self, job_id: str, *, timeout_seconds: float | None = None) -> Job:
+        """The job once its measurement is over. Raises TimeoutError after `timeout_seconds`."""
+        started = time.monotonic()
+        while True:
+            job = self.retrieve(job_id)
+            if job.measurement is None or not job.measurement.waits:
+                return job
+            if timeout_seconds is not None and time.monotonic() - started > timeout_seconds:
+                raise TimeoutError(f"{job_id} is not measured after {timeout_seconds:g} s")
+            self._transport.sleep(MEASURED_PAUSE_SECONDS)
 
     def wait(self, job_id: str, *, timeout_seconds: float | None = None) -> Job:
         """The job once it has ended. Raises TimeoutError after `timeout_seconds`."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from dfad_client.answers import Job, Json, PhaseProgress
 from dfad_client.results import AccuracyPrediction, Inspection, JobResult, MethodAdvice
 
@@ -52,7 +55,17 @@ def summary(job: Job) -> list[str]:
         lines.append(f"  attempts    {job.attempt}")
     if not job.result:
         return [*lines, f"  student     {_student_name(student) or '?'}"]
-    return lines + outcome(job.result)
+    return lines + outcome(job.result) + measurement(job)
+
+
+def measurement(job: Job) -> list[str]:
+    """A line on a measurement after the job's end that waits or failed."""
+    measured = job.measurement
+    if measured is None or measured.status == "succeeded":
+        return []
+    error = measured.error
+    text = f"failed: {error.message}" if error else "waits for a worker or goes on"
+    return [f"  measuring   on {measured.filename} {text}"]
 
 
 def outcome(result: JobResult) -> list[str]:
@@ -69,14 +82,33 @@ def outcome(result: JobResult) -> list[str]:
     if measured:
         on = measured.get("data", "labelled data")
         scores = f"teacher {measured['teacher']:.2%}, student {measured['student']:.2%}"
+        scores += "".join(f", {name} {share:.2%}" for name, share in (measured.get("exports") or {}).items())
         lines.append(f"  accuracy    {scores} on {on}")
+        lines += [f"  {'':11} {note}" for note in measured.get("notes") or ()]
     else:
         lines.append("  accuracy    not measured: that needs labelled data")
     for name, about in (result.get("exports") or {}).items():
-        text = about.get("error") or f"{about['bytes']:,} bytes, checked against the trained student"
-        lines.append(f"  {name:11} {text}")
+        lines.append(f"  {name:11} {about.get('error') or exported(about)}")
+        lines += [f"  {'':11} {text}" for text in caution(about)]
         lines += [f"  {'':11} predicted {text}" for text in prediction(about.get("prediction"))[:1]]
     return lines
+
+
+def exported(about: Mapping[str, Any]) -> str:
+    """The size of a file, how often it gives the student's class, and its times beside those in float."""
+    text = f"{about['bytes']:,} bytes"
+    if about.get("agreement_with_student") is not None:
+        text += f", same class as the student on {about['agreement_with_student']:.1%}"
+        text += f" of {about['images']:,} images"
+    floats = about.get("float_latency_milliseconds") or {}
+    for batch, time in (about.get("latency_milliseconds") or {}).items():
+        text += f", batch {batch}: {time:.3g} ms (float {floats[batch]:.3g})"
+    return text
+
+
+def caution(about: Mapping[str, Any] | None) -> list[str]:
+    """What speaks against a file, if anything does."""
+    return [f"Caution: {about['caution']}"] if about and about.get("caution") else []
 
 
 def prediction(judged: AccuracyPrediction | None) -> list[str]:

@@ -19,26 +19,29 @@ from dfad_core.contract.errors import ConfigError
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-    """Inclusive (`ge`, `le`) and exclusive (`gt`, `lt`) bounds of a finite number."""
+    """Inclusive (`ge`, `le`) and exclusive (`gt`, `lt`) bounds of a finite number, and its divisor."""
 
     ge: float | None = None
     gt: float | None = None
     le: float | None = None
     lt: float | None = None
+    multiple_of: float | None = None
 
     def problem(self, value: float) -> str | None:
         """How `value` violates the bounds, as in "must be at least 1"; None if it does not."""
         if not math.isfinite(value):
             return "must be a finite number"
-        if self.ge is not None and value < self.ge:
-            return f"must be at least {self.ge}"
-        if self.gt is not None and value <= self.gt:
-            return f"must be greater than {self.gt}"
-        if self.le is not None and value > self.le:
-            return f"must be at most {self.le}"
-        if self.lt is not None and value >= self.lt:
-            return f"must be less than {self.lt}"
-        return None
+        problems = (
+            (self.ge is not None and value < self.ge, f"must be at least {self.ge}"),
+            (self.gt is not None and value <= self.gt, f"must be greater than {self.gt}"),
+            (self.le is not None and value > self.le, f"must be at most {self.le}"),
+            (self.lt is not None and value >= self.lt, f"must be less than {self.lt}"),
+            (
+                self.multiple_of is not None and value % self.multiple_of != 0,
+                f"must be a multiple of {self.multiple_of}",
+            ),
+        )
+        return next((text for is_violated, text in problems if is_violated), None)
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
         """Put the bounds into pydantic's own schema of the number."""

@@ -16,12 +16,16 @@ LEGACY_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 """Pickled magic number at the start of the files that torch.save wrote before version 1.6."""
 PICKLE_PROTOCOLS = (b"\x02", b"\x03", b"\x04", b"\x05")
 LFS_POINTER = b"version https://git-lfs"
+TFLITE, TFLITE_OFFSET = b"TFL3", 4
 OTHERS = (
     (b"\x89PNG\r\n", "a PNG image"),
     (b"\xff\xd8\xff", "a JPEG image"),
     (b"GIF8", "a GIF image"),
     (b"%PDF-", "a PDF document"),
-    (b"\x89HDF\r\n", "an HDF5 file, as Keras writes them (export the network to ONNX)"),
+    (b"\x89HDF\r\n", "an HDF5 file, as Keras writes them (export the network to ONNX, e.g. with tf2onnx)"),
+    (b"RIFF", "a sound, a film or a WebP image"),
+    (b"fLaC", "a sound"),
+    (b"ID3", "a sound"),
     (b"\x93NUMPY", "a NumPy array"),
     (b"PAR1", "a Parquet file"),
     (b"GGUF", "a GGUF file"),
@@ -61,6 +65,8 @@ def unknown_container(head: bytes) -> TeacherRejected:
         hint = " The model itself is elsewhere: `git lfs pull` fetches it."
     else:
         kind = next((name for magic, name in OTHERS if head.startswith(magic)), "") or _text(head)
+        if head[TFLITE_OFFSET:].startswith(TFLITE):
+            kind = "a TensorFlow Lite model (export the network to ONNX, e.g. with tf2onnx)"
         if kind == "a web page":
             hint = " A link to a file often leads to a page about it: download the file itself."
     text = f"The file is {kind}, not {accepted()}." if kind else f"The file is not {accepted()}."

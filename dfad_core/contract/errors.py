@@ -33,15 +33,16 @@ class TeacherRejected(DfadError, ValueError):
     code = "teacher_rejected"
 
 
-class OneLogitRejected(TeacherRejected):
-    """The teacher has one logit; distillation needs two classes or more."""
+class MultiLabelRejected(TeacherRejected):
+    """The teacher answers yes or no for each class by itself; a student learns one class out of several."""
 
-    code = "one_logit"
+    code = "multi_label"
 
     def __init__(self) -> None:
         super().__init__(
-            "A yes-or-no classifier with one logit is not supported. Export it with two: for a logit z, "
-            "before any sigmoid, the pair (0, z) gives the same probabilities."
+            "The teacher answers yes or no for each class by itself (a sigmoid for each, multi-label), and "
+            "students here learn one class out of several. Where one class is right for each image, export "
+            "the teacher without the sigmoid."
         )
 
 

@@ -28,6 +28,8 @@ HELD_OUT, HELD_OUT_LEAST, HELD_OUT_NUMBERS = 256, 64, 16 * 2**20
 HELD_OUT_NUMBERS pixel values, and at least HELD_OUT_LEAST."""
 MOST_TIMED = 64
 """Largest number of images in a timed pass."""
+TIMED_BATCHES = (1, MOST_TIMED)
+"""Batch sizes of timed passes; the larger one shrinks for large images and large networks."""
 FREE_MACS = 2**40
 """Cost that evaluation may always have, even after a short training: half a minute of two processor cores."""
 SHARE = 0.1

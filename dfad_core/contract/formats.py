@@ -76,11 +76,12 @@ _ROWS = (
     ),
     Format(
         "onnx",
-        "an ONNX model",
+        "an ONNX model (alone, or in a zip with its weights)",
         "dfad_core.formats.onnx",
         extra="onnx",
         reads=True,
         begins=_begins_onnx,
+        containers=("zip", "tar", "gzip"),
         writes=True,
         suffix=".onnx",
         typical_seconds=10.0,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dfad_core.contract.config import InputConfig
@@ -112,5 +112,21 @@ class Inspection(Document):
     """Students of several sizes; absent where a job inspects its teacher, since it has its student."""
     notes: tuple[str, ...] = ()
     """What the reader of the file assumed, a sentence each."""
+    input_assumed: bool = False
+    """Whether neither the file nor the caller names the size of the images; a note says so."""
     class_names: tuple[str, ...] | None = field(default=None, metadata=ABSENT)
     """One for each class; absent where the file has none, and for more than MAX_NAMED classes."""
+
+
+def assumed_input(shape: Sequence[int]) -> str:
+    """The sentence on images of `shape` (C, H, W) whose size is assumed."""
+    size = "x".join(str(side) for side in shape)
+    return (
+        f"The teacher's file does not tell the size of its images, and {size} is assumed. If it is another, "
+        f"name it: --input {size} (`input` of the teacher)."
+    )
+
+
+def names_within(names: Sequence[str]) -> tuple[str, ...] | None:
+    """The names of classes as reports carry them: None without any, and where there are too many."""
+    return tuple(names) if 0 < len(names) <= MAX_NAMED else None

@@ -81,7 +81,7 @@ class AccuracyPrediction:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Share of right answers on labelled data that came with the job, 0 to 1."""
+    """Share of right answers on labelled data of the user, 0 to 1."""
 
     teacher: float
     """The teacher's."""
@@ -93,6 +93,8 @@ class Accuracy:
     """Name of the data."""
     notes: tuple[str, ...] = ()
     """What the reader of the data assumed, a sentence each."""
+    exports: Mapping[str, float] = field(default_factory=dict)
+    """Each export's, by format; measured for a job that has ended, and empty otherwise."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,12 @@ class ExportResult:
     """Predicted accuracy of this file, from the same images as the student's; int8 only."""
     calibration_images: int | None = field(default=None, metadata=ABSENT)
     """Number of images that set the ranges of activations; int8 only."""
+    latency_milliseconds: Mapping[str, float] | None = field(default=None, metadata=ABSENT)
+    """Median times of a pass in ONNX Runtime on the processor, by batch size; int8 only."""
+    float_latency_milliseconds: Mapping[str, float] | None = field(default=None, metadata=ABSENT)
+    """The same of the ONNX file in float that it was made from; int8 only."""
+    caution: str | None = field(default=None, metadata=ABSENT)
+    """What speaks against this file, in sentences: it answers otherwise than the student, or is slower."""
     error: str | None = field(default=None, metadata=ABSENT)
     """Why the format is not offered."""
 
@@ -233,11 +241,13 @@ class JobResult(Document):
     evaluation: Evaluation | None = None
     """How `fidelity` was measured; None where training was stopped."""
     accuracy: Accuracy | None = None
-    """On labelled data that came with the job; None without any."""
+    """On labelled data that came with the job, or the latest that came after its end; None without any."""
     evaluations: tuple[ReportedAccuracy, ...] | None = field(default=None, metadata=ABSENT)
     """Accuracy that users reported after the job."""
     class_histogram: tuple[int, ...] | None = None
     """Number of synthetic images that the teacher assigns to each class."""
+    class_names: tuple[str, ...] | None = field(default=None, metadata=ABSENT)
+    """One for each class; absent where the teacher's file has none, and for more than MAX_NAMED classes."""
     usable: bool | None = None
     """False where the teacher gives nearly all synthetic images the same class, so that nothing can
     be predicted. None where that was not measured."""

@@ -30,6 +30,8 @@ class TeacherSpec:
     args: Mapping[str, Any] = field(default_factory=dict)
     num_classes: int | None = None
     input: InputConfig | None = None
+    output: str | None = None
+    """Name of the output with the logits, where an ONNX file has several."""
     weights: str | None = None
     """Name of one of several sets of weights in the file, such as `ema`."""
 
@@ -43,6 +45,7 @@ class TeacherSpec:
             args=dict(data.get("args") or {}),
             num_classes=data.get("num_classes"),
             input=None if source is None else InputConfig.from_json(source),
+            output=data.get("output"),
             weights=data.get("weights"),
         )
 
@@ -52,7 +55,7 @@ class StudentSpec:
     """The network to train, named in exactly one of four ways."""
 
     architecture: str | None = None
-    """A name of the catalogue, or `timm:<name>`."""
+    """A name of the catalogue, `timm:<name>` or `torchvision:<name>`."""
     args: Mapping[str, Any] = field(default_factory=dict)
     """Arguments of `architecture`."""
     layers: Sequence[Mapping[str, Any]] | None = None

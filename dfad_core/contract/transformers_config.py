@@ -18,13 +18,29 @@ MODEL_TYPES = (
     "mobilenet_v2", "mobilevit", "mobilevitv2", "poolformer", "pvt", "pvt_v2", "regnet", "resnet",
     "segformer", "siglip", "swiftformer", "swin", "swinv2", "textnet", "vit", "vit_msn",
 )  # fmt: skip
-"""Model types that take images alone and need no other package."""
+"""Model types that take images alone and need no other package: of students, and of teachers."""
+TEACHER_TYPES = (
+    *MODEL_TYPES, "clip", "donut-swin", "hgnet_v2", "ijepa", "metaclip_2", "perceiver", "pp_lcnet", "siglip2"
+)  # fmt: skip
+"""Model types of teachers."""
+SEVERAL_CLASSES = ("deit", "levit", "perceiver")
+"""Model types of several classes of transformers; `architectures` names the one."""
+VISION = "vision_config"
+"""Entry with the settings of the network for images, where another reads text."""
 LABELS = ("id2label", "label2id", "num_labels")
 FILE_ENTRIES = ("architectures", "dtype", "torch_dtype", "transformers_version", "_name_or_path")
 """Entries that describe the file and not the network."""
 MAX_ENTRIES = 200
 MAX_NUMBER, MAX_LIST, MAX_TEXT, MAX_BLOCKS = 65_536, 256, 200, 512
 MAX_PARAMETERS = 200_000_000
+DEPTHS = (
+    "depth", "depths", "n_layer", "num_block_repeats", "num_blocks", "num_encoder_blocks",
+    "num_hidden_layers", "num_self_attends_per_block", "num_stages", "stage_num_blocks",
+    "stage_numb_of_layers",
+)  # fmt: skip
+"""Entries that count layers: MAX_BLOCKS in all."""
+FACTORS, MAX_FACTOR = ("depth_coefficient", "width_coefficient"), 16
+"""Entries that multiply others."""
 
 
 def checked(raw: Mapping[str, Any]) -> JsonObject:
@@ -48,12 +64,15 @@ def bounded(name: str, value: Any, depth: int = 0) -> Any:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int | float) and abs(value) <= MAX_NUMBER:
-        if not (name in ("num_hidden_layers", "depths") and value > MAX_BLOCKS):
+        if not (name in DEPTHS and value > MAX_BLOCKS) and not (name in FACTORS and value > MAX_FACTOR):
             return value
     elif isinstance(value, str) and len(value) <= MAX_TEXT:
         return value
     elif isinstance(value, list) and len(value) <= MAX_LIST and depth < 3:
-        return [bounded(name, item, depth + 1) for item in value]
+        items = [bounded(name, item, depth + 1) for item in value]
+        numbers = [item for item in items if isinstance(item, int | float)]
+        if not (name in DEPTHS and sum(numbers) > MAX_BLOCKS):
+            return items
     elif isinstance(value, dict) and not value:
         return value
     raise ConfigError("A value of the config is too large, or of a type that no entry has.", param=name)

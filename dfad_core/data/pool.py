@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,10 @@ class Pool:
         else:
             self._batches[self._next] = batch
         self._next = (self._next + 1) % self.capacity
+
+    def change(self, function: Callable[[Batch], Batch]) -> None:
+        """Put `function(batch)` in the place of every batch."""
+        self._batches = [function(batch) for batch in self._batches]
 
     def draw(self, rng: np.random.Generator) -> Batch:
         """One batch, uniformly at random. The pool must not be empty."""

@@ -10,12 +10,19 @@ from dataclasses import asdict
 import torch
 from torch import Tensor, nn
 
-from dfad_core.contract.inspection import MAX_NAMED, Inspection, MethodAdvice, NoiseAnswers, Offer, PassTimes
+from dfad_core.contract.inspection import (
+    Inspection,
+    MethodAdvice,
+    NoiseAnswers,
+    Offer,
+    PassTimes,
+    names_within,
+)
 from dfad_core.contract.methods import METHODS
 from dfad_core.formats import LoadedTeacher
 from dfad_core.formats.unfolded import with_batch_norm
 from dfad_core.networks.batch_norm import bn_layers
-from dfad_core.networks.cost import cost
+from dfad_core.networks.cost import Cost, cost
 from dfad_core.networks.derive import offered_students
 from dfad_core.networks.pass_memory import pass_memory
 
@@ -60,9 +67,10 @@ def inspect_teacher(teacher: LoadedTeacher, *, offers: bool) -> Inspection:
         timing=timing,
         memory=pass_memory(module, shape),
         methods=_advice(has_statistics, shape[0], gradient, answers.confidence),
-        students=_offers(teacher, network.parameters) if offers else None,
+        students=_offers(teacher, network) if offers else None,
         notes=tuple(teacher.notes),
-        class_names=names if 0 < len(names := teacher.class_names) <= MAX_NAMED else None,
+        input_assumed=teacher.input_assumed,
+        class_names=names_within(teacher.class_names),
     )
 
 
@@ -126,12 +134,12 @@ def _advice(has_bn: bool, channels: int, gradient: bool, confidence: float) -> t
     return tuple(advice)
 
 
-def _offers(teacher: LoadedTeacher, teacher_parameters: int) -> tuple[Offer, ...]:
+def _offers(teacher: LoadedTeacher, teacher_cost: Cost) -> tuple[Offer, ...]:
     """Students of several sizes."""
     students = offered_students(
         teacher=teacher.architecture,
         teacher_args=teacher.args,
-        teacher_parameters=teacher_parameters,
+        teacher_cost=teacher_cost,
         num_classes=teacher.num_classes,
         input_shape=teacher.input.shape,
     )
@@ -140,7 +148,7 @@ def _offers(teacher: LoadedTeacher, teacher_parameters: int) -> tuple[Offer, ...
             student.architecture,
             student.args,
             **asdict(student.cost),
-            compression=round(teacher_parameters / student.cost.parameters, 2),
+            compression=round(teacher_cost.parameters / student.cost.parameters, 2),
             memory=student.memory,
         )
         for student in students

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import statistics
-import time
-
 import torch
 from torch import nn
 
-from dfad_core.contract.evaluation_plan import MOST_TIMED, batch_size, latency_batch
+from dfad_core.contract.evaluation_plan import MOST_TIMED, TIMED_BATCHES, batch_size, latency_batch
 from dfad_core.hooks import Between, nothing
-
-BATCHES = (1, MOST_TIMED)
-"""Batch sizes; the larger one shrinks for large images and large networks."""
-MOST_SECONDS = 1.0
-"""Time for one batch size. Slow networks get fewer runs, and a single one where a pass takes longer."""
-LEAST_RUNS = 3
-MOST_RUNS = 50
+from dfad_core.networks.pass_time import pass_milliseconds
 
 
 @torch.no_grad()
@@ -36,26 +27,9 @@ def latency(
     """
     module.to(device).eval()
     milliseconds = {}
-    for size in BATCHES:
+    for size in TIMED_BATCHES:
         batch = latency_batch(macs, batch_size(shape, min(size, most)))
-        milliseconds[str(batch)] = _median(module, torch.zeros(batch, *shape, device=device), between)
+        milliseconds[str(batch)] = pass_milliseconds(
+            module, torch.zeros(batch, *shape, device=device), between
+        )
     return milliseconds
-
-
-def _median(module: nn.Module, x_BCHW: torch.Tensor, between: Between) -> float:
-    """Median milliseconds of several passes."""
-
-    def run_once() -> float:
-        start = time.perf_counter()
-        module(x_BCHW)
-        if x_BCHW.is_cuda:
-            torch.cuda.synchronize(x_BCHW.device)
-        seconds = time.perf_counter() - start
-        between()
-        return seconds
-
-    least = 1 if run_once() > MOST_SECONDS else LEAST_RUNS
-    deadline, durations = time.perf_counter() + MOST_SECONDS, [run_once() for _ in range(least)]
-    while time.perf_counter() < deadline and len(durations) < MOST_RUNS:
-        durations.append(run_once())
-    return round(1000 * statistics.median(durations), 3)

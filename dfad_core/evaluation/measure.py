@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from dfad_core.contract.evaluation_plan import MOST_TIMED, batch_size, held_out_count, images_within
 from dfad_core.contract.job_result import Accuracy
 from dfad_core.contract.limits import images_at_once
-from dfad_core.evaluation.accuracy import accuracy_over
+from dfad_core.evaluation.accuracy import accuracy_over, chance_note
 from dfad_core.evaluation.held_out import held_out_images
 from dfad_core.evaluation.latency import latency
 from dfad_core.evaluation.usability import Usability, usability
@@ -86,7 +86,7 @@ def measure(
             module, shape, device, macs=macs, most=most, between=pace
         )
     if labelled is not None:
-        measurements.accuracy = _accuracy(networks, labelled, device, pace)
+        measurements.accuracy = _accuracy(networks, labelled, subjects.teacher.num_classes, device, pace)
     counts = _class_counts(subjects.teacher, synthetic_BCHW[:num_images], pace)
     measurements.class_histogram = counts if len(counts) <= MAX_BARS else None
     measurements.usability = usability(counts)
@@ -94,14 +94,21 @@ def measure(
 
 
 def _accuracy(
-    networks: Mapping[str, nn.Module], labelled: Labelled, device: torch.device, pace: Pace
+    networks: Mapping[str, nn.Module], labelled: Labelled, classes: int, device: torch.device, pace: Pace
 ) -> Accuracy:
     shares = {
         role: accuracy_over(module.to(device), _paced_batches(labelled, pace))
         for role, module in networks.items()
     }
     networks["student"].cpu()
-    return Accuracy(**shares, images=labelled.count, data=labelled.name, notes=tuple(labelled.notes))
+    return measured_accuracy(shares["teacher"], shares["student"], labelled, classes)
+
+
+def measured_accuracy(teacher: float, student: float, labelled: Labelled, classes: int) -> Accuracy:
+    """Both shares of right answers, with the notes on data and teacher."""
+    chance = chance_note(teacher, labelled.count, classes)
+    notes = (*labelled.notes, *([chance] if chance is not None else []))
+    return Accuracy(teacher, student, labelled.count, labelled.name, notes)
 
 
 def _paced_batches(labelled: Labelled, pace: Pace) -> Iterator[tuple[Tensor, Tensor]]:

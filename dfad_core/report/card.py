@@ -24,11 +24,13 @@ def render_report(
     earlier_png: Sequence[tuple[int, bytes]] = (),
     settings: Mapping[str, Any] | None = None,
     title: str,
+    loading: Sequence[str] = (),
 ) -> str:
     """The page. Names in `result` are untrusted text and are escaped.
 
-    `earlier_png` are earlier pictures with their steps; `settings` is the job's resolved spec. The page loads
-    nothing from another host. It shows accuracy only where `result.accuracy` has any, with the data that it
+    `earlier_png` are earlier pictures with their steps; `settings` is the job's resolved spec; `loading` are
+    lines of Python that load the student into the library that has its network. The page loads nothing from
+    another host. It shows accuracy only where `result.accuracy` has any, with the data that it
     was measured on, and predicted accuracy as a prediction, with its interval. Where `result.usable` is
     False, the page begins with `result.unusable_reason`, and no curve shows agreement.
     """
@@ -47,7 +49,8 @@ def render_report(
         samples=_embedded(samples_png) if samples_png else None,
         earlier=[(step, _embedded(picture)) for step, picture in earlier_png],
         settings=None if settings is None else json.dumps(settings, indent=2, sort_keys=True),
-        bars=_bars(result.class_histogram),
+        loading=loading,
+        bars=_bars(result.class_histogram, result.class_names),
     )
 
 
@@ -59,9 +62,11 @@ def _embedded(picture: bytes) -> str:
     return base64.b64encode(picture).decode()
 
 
-def _bars(counts: Sequence[int] | None) -> list[tuple[int, int, float]]:
+def _bars(counts: Sequence[int] | None, names: Sequence[str] | None) -> list[tuple[str, int, float]]:
     """Class, count and height in per cent of the highest; [] if there is nothing to draw."""
     if not counts or len(counts) > MOST_BARS:
         return []
     highest = max(counts) or 1
-    return [(number, count, 100 * count / highest) for number, count in enumerate(counts)]
+    if names is None or len(names) != len(counts):
+        names = [f"class {number}" for number in range(len(counts))]
+    return [(name, count, 100 * count / highest) for name, count in zip(names, counts, strict=True)]

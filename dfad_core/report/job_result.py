@@ -17,6 +17,7 @@ from dfad_core.contract.config import DistillConfig
 from dfad_core.contract.errors import DivergedError, Stopped
 from dfad_core.contract.evaluation_plan import images_within
 from dfad_core.contract.formats import DEFAULT, EXPORTS, FORMATS
+from dfad_core.contract.inspection import names_within
 from dfad_core.contract.job_result import (
     AccuracyPrediction,
     ChosenStudent,
@@ -44,6 +45,7 @@ from dfad_core.hooks import DistillResult, Hooks, Pace
 from dfad_core.methods import resolve_recipe
 from dfad_core.networks.batch_norm import bn_layers
 from dfad_core.networks.cost import Cost, cost
+from dfad_core.report.loading import loading_lines
 from dfad_core.training.runtime import cpu_threads, resolve
 
 REPORT_SECONDS = 2.0
@@ -257,6 +259,7 @@ def student_result(trained: TrainedStudent) -> JobResult:
         fidelity=training.fidelity,
         prediction=training.prediction or unpredicted(UNTRAINED if trained.stopped else UNMEASURED),
         evaluation=from_json(Evaluation, training.evaluation) if training.evaluation else None,
+        class_names=names_within(trained.teacher.class_names),
         student_chosen=trained.chosen,
         student_init=trained.initial,
         resources=Resources(
@@ -304,29 +307,52 @@ def _gpu_peak_bytes(device: torch.device) -> int | None:
     return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
 
 
+def report_file(
+    result: JobResult,
+    student: StudentMetadata,
+    *,
+    history: Sequence[Mapping[str, float]],
+    samples_png: bytes | None,
+    earlier_png: Sequence[tuple[int, bytes]],
+    settings: Mapping[str, Any],
+) -> OutputFile:
+    """The report; see `render_report`. Raises ModuleNotFoundError without the packages of `report`."""
+    from dfad_core.report.card import render_report
+
+    page = render_report(
+        result,
+        history=history,
+        samples_png=samples_png,
+        earlier_png=earlier_png,
+        settings=settings,
+        loading=loading_lines(student),
+        title=f"{result.teacher.architecture} to {result.student.architecture}",
+    )
+    return OutputFile("report", "report.html", "text/html; charset=utf-8", page.encode())
+
+
 def _report(
     trained: TrainedStudent, spec: Mapping[str, Any], hooks: Hooks, result: JobResult
 ) -> list[OutputFile]:
     """Page and picture; none, and an event, where the packages of the extra `report` are not installed."""
     training = trained.training
     try:
-        from dfad_core.report.card import render_report
         from dfad_core.report.picture import png
 
         picture = None if training.samples is None else png(training.samples)
-        page = render_report(
+        report = report_file(
             result,
+            student_metadata(trained),
             history=training.history,
             samples_png=picture,
             earlier_png=hooks.pictures,
             settings=spec,
-            title=f"{result.teacher.architecture} to {result.student.architecture}",
         )
     except ModuleNotFoundError as error:
         text = f"There is no report: {error.name} is missing (pip install 'dfad[report]')."
         hooks.warn("report_missing", {"message": text})
         return []
-    files = [OutputFile("report", "report.html", "text/html; charset=utf-8", page.encode())]
+    files = [report]
     if picture is not None:
         files.append(OutputFile("samples", "samples.png", "image/png", picture))
     return files

@@ -52,6 +52,44 @@ def test_submit_prints_the_id_alone(run: Any, server: Any, fake: Any) -> None:
     assert sent_spec(server.requests[0]) == spec
 
 
+@pytest.mark.parametrize("command", ["submit", "inspect"])
+def test_the_teacher_is_described(run: Any, server: Any, fake: Any, command: str) -> None:
+    server.on("POST", "/jobs", httpx2.Response(201, json=fake.job()))
+    known = httpx2.Response(200, json={"id": "tch_1", "status": "ready", "inspection": {}})
+    server.on("POST", "/teachers", known)
+    server.on("GET", "/teachers/tch_1", known)
+    more = ["--student", "cnn8"] if command == "submit" else []
+    given = ["--input", "3x32x32", "--mean", "0.5,0.4,0.3", "--std", "0.25"]
+    given += ["--output", "main", "--weights", "ema"]
+    done = run(command, "t.pt", *more, *given)
+    assert done.exit_code == 0, done.stderr
+    sent = sent_spec(server.requests[0])
+    teacher = sent["teacher"] if command == "submit" else sent
+    source = {"shape": [3, 32, 32], "mean": [0.5, 0.4, 0.3], "std": [0.25, 0.25, 0.25]}
+    assert teacher == {"weights": "ema", "input": source, "output": "main"}
+    for wrong, words in (
+        (["--input", "32x32"], "as in 3x224x224"),
+        (["--mean", "0.5"], "need --input"),
+        (["--input", "1x8x8", "--std", "x"], "a number for each channel"),
+        (["--input", "{"], "not JSON"),
+    ):
+        done = run(command, "t.pt", *more, *wrong)
+        assert (done.exit_code, words in done.stderr) == (2, True), done.stderr
+
+
+@pytest.mark.parametrize("ending", [".data", "_data"])
+def test_a_model_in_two_files_is_sent_as_one(
+    run: Any, server: Any, fake: Any, tmp_path: Path, ending: str
+) -> None:
+    server.on("POST", "/jobs", httpx2.Response(201, json=fake.job()))
+    (tmp_path / "m.onnx").write_bytes(b"graph")
+    (tmp_path / f"m.onnx{ending}").write_bytes(b"weights")
+    assert run("submit", "m.onnx", "--student", "cnn8").exit_code == 0
+    content = server.requests[0].content
+    assert b'filename="m.onnx.zip"' in content
+    assert all(part in content for part in (b"PK\x03\x04", b"graph", b"weights", f"m.onnx{ending}".encode()))
+
+
 def test_options_win_over_the_file(run: Any, server: Any, fake: Any, tmp_path: Path) -> None:
     server.on("POST", "/jobs", httpx2.Response(201, json=fake.job()))
     file = {
@@ -193,7 +231,11 @@ def test_download(run: Any, server: Any, fake: Any, tmp_path: Path) -> None:
     server.on("GET", "/jobs/job_1/artifacts", httpx2.Response(200, json={"data": things}))
     for name in ("art_1", "art_2", "art_3"):
         server.on("GET", f"/artifacts/{name}", httpx2.Response(200, content=fake.BYTES))
-    assert run("download", "job_1", "--format", "int8").stdout.startswith("job_1.int8.onnx: ")
+    exports = {"int8": {"bytes": 9, "caution": "It is slower here."}}
+    server.on("GET", "/jobs/job_1", httpx2.Response(200, json=fake.job(result={"exports": exports})))
+    downloaded = run("download", "job_1", "--format", "int8").stdout
+    assert downloaded.startswith("job_1.int8.onnx: ")
+    assert downloaded.endswith("Caution: It is slower here.\n")
     assert run("download", "job_1").stdout.startswith("job_1.safetensors: ")
     assert "partial" in run("download", "job_1", "--kind", "report").stdout
     told = json.loads(run("download", "job_1", "-o", "s.safetensors", "--json").stdout)
@@ -241,9 +283,36 @@ def test_help_tells_the_exit_codes(run: Any) -> None:
     assert "Exit codes" in run("--help").stdout
 
 
+@pytest.mark.parametrize("failed", [False, True])
+def test_images_that_come_after_the_end(
+    run: Any, server: Any, fake: Any, tmp_path: Path, monkeypatch: Any, failed: bool
+) -> None:
+    monkeypatch.setattr("dfad_client.sync.uploads.Uploads.send", lambda *_, **__: "upl_1")
+    (tmp_path / "mine.npz").write_bytes(b"images")
+    accuracy = {"teacher": 0.99, "student": 0.954, "data": "9 labelled images", "exports": {"onnx": 0.95}}
+    result = {"accuracy": None if failed else accuracy}
+    error = {"code": "bad_evaluation_data", "message": "No images."} if failed else None
+    measurement = {"status": "failed" if failed else "succeeded", "filename": "mine.npz", "error": error}
+    done = {"status": "succeeded", "result": result, "measurement": measurement}
+    waits = {**done, "measurement": {**measurement, "status": "waiting", "error": None}}
+    server.on("POST", "/jobs/job_1/measure", httpx2.Response(202, json=fake.job(**waits)))
+    server.on("GET", "/jobs/job_1", httpx2.Response(200, json=fake.job(**done)))
+    asked = run("measure", "job_1", str(tmp_path / "mine.npz"))
+    assert asked.exit_code == 0
+    assert "measuring   on mine.npz waits" in asked.stdout
+    over = run("measure", "job_1", str(tmp_path / "mine.npz"), "--wait")
+    if failed:
+        assert over.exit_code == 1
+        assert "measuring   on mine.npz failed: No images." in over.stdout
+    else:
+        assert over.exit_code == 0
+        assert "teacher 99.00%, student 95.40%, onnx 95.00% on 9 labelled images" in over.stdout
+
+
 def test_what_was_measured_and_exported_is_shown(run: Any, server: Any, fake: Any) -> None:
     side = {"architecture": "cnn8", "parameters": 10}
     accuracy = {"teacher": 0.99, "student": 0.954, "data": "300 labelled images (npz)"}
+    accuracy["notes"] = ["3 pictures could not be read and were skipped: a.png, b.png, c.png."]
     exports = {"onnx": {"bytes": 2000}, "int8": {"error": "The student could not be quantised."}}
     result = {"teacher": side, "student": side, "accuracy": accuracy, "exports": exports}
     asked = {"student": {"architecture": None, "target": {"max_parameters": 10}}}
@@ -251,6 +320,7 @@ def test_what_was_measured_and_exported_is_shown(run: Any, server: Any, fake: An
     server.on("GET", "/jobs/job_1", httpx2.Response(200, json=job))
     shown = run("show", "job_1").stdout
     assert "teacher 99.00%, student 95.40% on 300 labelled images (npz)" in shown
+    assert "3 pictures could not be read and were skipped: a.png" in shown
     assert "2,000 bytes" in shown
     assert "could not be quantised" in shown
     server.on("GET", "/jobs", httpx2.Response(200, json={"data": [job], "has_more": False}))

@@ -249,6 +249,30 @@ def test_checking_changing_and_forgetting(client: Client, server: Any, fake: Any
     client.jobs.delete("job_1")
 
 
+def test_measuring_after_the_end(client: Client, server: Any, fake: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr("dfad_client.sync.jobs.MEASURED_PAUSE_SECONDS", 0.0)
+    error = {"code": "bad_evaluation_data", "message": "No images."}
+    waits, failed = (
+        httpx2.Response(200, json=fake.job(measurement={"status": status, "filename": "a.npz", "error": why}))
+        for status, why in (("waiting", None), ("failed", error))
+    )
+    server.on("POST", "/jobs/job_1/measure", REFUSED, waits)
+    server.on("GET", "/jobs/job_1", waits, failed)
+    asked = client.jobs.measure("job_1", upload_id="upl_1").measurement
+    assert asked is not None
+    assert asked.waits
+    assert json.loads(server.requests[-1].content) == {"upload_id": "upl_1"}
+    assert len(server.sent("POST", "/jobs/job_1/measure")) == 2, "it may be repeated"
+    measured = client.jobs.wait_measured("job_1").measurement
+    assert measured is not None
+    assert (measured.status, measured.filename) == ("failed", "a.npz")
+    assert measured.error is not None
+    assert measured.error.code == "bad_evaluation_data"
+    server.on("GET", "/jobs/job_1", waits)
+    with pytest.raises(TimeoutError):
+        client.jobs.wait_measured("job_1", timeout_seconds=0.0)
+
+
 def test_the_environment_names_server_and_key(
     server: Any, fake: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,8 @@ from dfad_core.contract.config import BudgetConfig, MethodConfig, TargetConfig, 
 from dfad_core.contract.errors import CheckpointError, ConfigError, DivergedError, Stopped, TeacherRejected
 from dfad_core.contract.job_spec import JobSpec, StudentSpec, TeacherSpec
 from dfad_core.formats.converted import write_converted
-from dfad_core.formats.labelled import read_labelled_file, write_labelled
+from dfad_core.formats.labelled import write_labelled
+from dfad_core.formats.labelled_file import read_labelled_file
 from dfad_core.hooks import JobHooks
 from dfad_core.job import (
     JobInputs,

@@ -16,9 +16,11 @@ import tomllib
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from sklearn.datasets import load_digits
 
 from benchmarks.services import free_port
@@ -35,6 +37,13 @@ OTHERS = [
 PRODUCTION = "Production form"
 HERE = [block for block in README.blocks if not block.under(PRODUCTION)]
 THERE = [block for block in README.blocks if block.under(PRODUCTION)]
+MODEL = """from torch import nn
+
+def build():
+    layers = [nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    return nn.Sequential(*layers, nn.Linear(4, 10))
+"""
+"""The reader's own network."""
 EXPORTS = {
     "DFAD_API_KEY": "the-operators-key",
     "DFAD_KEY_PEPPER": "a-pepper-of-thirty-two-characters",
@@ -173,6 +182,10 @@ def test_defaults_are_the_ones_that_it_names() -> None:
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     """A reader who has typed `dfad up` in another terminal."""
     folder = tmp_path_factory.mktemp("reader")
+    (folder / "model.py").write_text(MODEL)
+    own: dict[str, Any] = {}
+    exec(MODEL, own)
+    torch.save(own["build"]().state_dict(), folder / "w.pt")
     shell = Shell(folder, clean_environment(HOME=str(folder)), EXPORTS)
     command = [sys.executable, "-m", "dfad_client", "up", "--port", "0", "--json"]
     up = subprocess.Popen(command, cwd=folder, env=shell.environment, stdout=subprocess.PIPE, text=True)

@@ -19,7 +19,7 @@ from starlette.testclient import TestClient
 from app.db import session_scope
 from app.jobs import lifecycle
 from dfad_core.networks import build_classifier
-from tests.dfad_core.formats.test_one_logit import FILES
+from tests.dfad_core.formats.test_one_logit import FILES, folder
 from worker.attempt_runner import Attempt
 from worker.inspection import inspect_teacher
 
@@ -129,31 +129,31 @@ def test_the_wrong_number_of_classes(run, client, tmp_path):
     assert_failed(job, client, "architecture_mismatch", "linear.weight [10, 32] instead of [7, 32]")
 
 
-@pytest.mark.parametrize("name", ["state dict", "safetensors", "(B, 1)", "probability (B,)", "zip"])
+@pytest.mark.parametrize("name", ["state dict", "probability (B,)", "zip"])
 def test_one_logit(run, client, tmp_path, name):
-    """With the same code and words from a job and from an inspection, before anything is trained."""
+    """Inspected and trained as a classifier of two classes, and one class may be named."""
     FILES[name][1](tmp_path / "teacher")
     content = (tmp_path / "teacher").read_bytes()
+    job = run(content, teacher={"num_classes": 1})
+    assert (job["status"], job["error"]) == ("succeeded", None)
+    made = client.post("/teachers", files={"teacher": ("t", content)}).json()
+    assert inspect_teacher(made["id"]) == "ready"
+    inspection = client.get(f"/teachers/{made['id']}").json()["inspection"]
+    assert inspection["num_classes"] == 2
+    assert any("[0, z]" in note for note in inspection["notes"])
+
+
+@pytest.mark.parametrize("problem", ["multi_label_classification", "regression"])
+def test_another_problem(run, client, tmp_path, problem):
+    """With the same code and words from a job and from an inspection, before anything is trained."""
+    folder(tmp_path / "teacher", packed="zip", problem_type=problem)
+    content = (tmp_path / "teacher").read_bytes()
     job = run(content, teacher={})
-    assert_failed(job, client, "one_logit", "Export it with two", "(0, z)")
     made = client.post("/teachers", files={"teacher": ("t", content)}).json()
     assert inspect_teacher(made["id"]) == "rejected"
     teacher = client.get(f"/teachers/{made['id']}").json()
     assert teacher["error"] == client.get(f"/teachers/{job['teacher']['id']}").json()["error"]
-
-
-def test_one_logit_that_is_named(client):
-    """The spec is at fault then, and the field says why."""
-    for path in ("/jobs/validate", "/jobs"):
-        spec = {**SPEC, "teacher": {"num_classes": 1}}
-        answer = client.post(
-            path,
-            files={"teacher": ("t", b"PK\x03\x04"), "spec": (None, json.dumps(spec), "application/json")},
-        )
-        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
-        (problem,) = answer.json()["errors"]
-        assert problem["pointer"] == "/teacher/num_classes"
-        assert "Export it with two" in problem["detail"]
+    assert teacher["error"]["code"] in ("multi_label", "not_a_classifier")
 
 
 def test_a_student_larger_than_its_teacher_is_a_warning(run, client, tmp_path):

@@ -130,6 +130,8 @@ def test_curl_gets_what_the_contract_says(by_curl: dict[str, Any]) -> None:
     assert by_curl["steer"][6]["code"] == "invalid_transition"
     refused, listed = by_curl["stranger"]
     assert ({one["code"] for one in refused}, listed) == ({"not_found"}, [])
+    assert by_curl["measure"][1]["status"] == "succeeded"
+    assert by_curl["measure"][2]["images"] == 60
     assert by_curl["delete"]["status"] == 404
     assert by_curl["figures"][0] == [True, True, True]
     assert by_curl["figures"][1]["status"] == 403

@@ -168,16 +168,16 @@ def old_storage(key: str = "0", elements: int = 2, view: Any = None) -> tuple[An
 def old_file(
     value: Any, keys: Any = ("0",), elements: bytes = struct.pack("<q2f", 2, 1.0, 2.0), machine: Any = None
 ) -> bytes:
-    """A file of old torch.save with the pickle `value`, or a pickle of it, and storages called `keys`."""
+    """A file of old torch.save with the pickle `value`, or a pickle of it; `keys`, the names of its storages,
+    likewise."""
     buffer = io.BytesIO()
     if isinstance(value, bytes):
         buffer.write(value)
     else:
         OldPickler(buffer, 2).dump(value)
     before = b"".join(pickle.dumps(part, 2) for part in (0x1950A86A20F9469CFC6C, 1001, machine))
-    return (
-        before + buffer.getvalue() + pickle.dumps(list(keys) if type(keys) is tuple else keys, 2) + elements
-    )
+    names = keys if isinstance(keys, bytes) else pickle.dumps(list(keys) if type(keys) is tuple else keys, 2)
+    return before + buffer.getvalue() + names + elements
 
 
 @case("architecture_mismatch")
@@ -198,6 +198,12 @@ def an_old_file_of_a_machine_that_makes_a_folder(folder: Path) -> bytes:
 @case("corrupt_file")
 def an_old_file_whose_keys_make_a_folder(folder: Path) -> bytes:
     return old_file({"w": OldTensor(*old_storage())}, keys=Trap())
+
+
+@case("corrupt_file")
+def an_old_file_whose_keys_lie_in_each_other(folder: Path) -> bytes:
+    nested = b"\x80\x02]()" + b"\x85" * 1_000_000 + b"e."  # hashing such a tuple overflows the stack
+    return old_file({"w": OldTensor(*old_storage())}, keys=nested)
 
 
 @case("unsafe_pickle")
@@ -304,8 +310,9 @@ def factors_that_do_not_fit(folder: Path) -> bytes:
 
 @case("architecture_mismatch")
 def a_name_before_everything(folder: Path) -> bytes:
-    ends = ("conv1.weight", "linear.weight")
-    return save({f"{number}.{end}": torch.zeros(1, 1) for number in range(3000) for end in ends})
+    ends = {"conv1.weight": torch.zeros(16, 3, 3, 3), "linear.weight": torch.zeros(10, 64)}
+    layers = {f"{number}.{end}": tensor for number in range(64) for end, tensor in ends.items()}
+    return saved({str(number): layers for number in range(64)})
 
 
 @case("format_refused")
@@ -460,6 +467,48 @@ def onnx_with_weights_elsewhere(folder: Path) -> bytes:
 
     nodes = (helper.make_node("Flatten", ["x"], ["f"]), helper.make_node("MatMul", ["f", "w"], ["y"]))
     return onnx_bytes(*nodes, external="/etc/passwd")
+
+
+def onnx_outside(location: str) -> bytes:
+    from onnx import helper
+
+    nodes = (helper.make_node("Flatten", ["x"], ["f"]), helper.make_node("MatMul", ["f", "w"], ["y"]))
+    return onnx_bytes(*nodes, external=location)
+
+
+@case("external_data", own=True)
+def a_zip_whose_onnx_leads_out_of_it(folder: Path) -> bytes:
+    return zipped({"m/model.onnx": onnx_outside("../../etc/passwd"), "m/w": bytes(2560)})
+
+
+@case("external_data", own=True)
+def an_onnx_that_names_the_other_uploads(folder: Path) -> bytes:
+    return onnx_outside("converted.safetensors")
+
+
+@case("corrupt_file", own=True)
+def a_zip_whose_second_file_is_too_short(folder: Path) -> bytes:
+    return zipped({"model.onnx": onnx_outside("w"), "w": bytes(100)})
+
+
+@case("unsafe_archive", own=True)
+def a_tar_with_an_onnx_and_a_link(folder: Path) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        model = tarfile.TarInfo("model.onnx")
+        content = onnx_outside("w")
+        model.size = len(content)
+        tar.addfile(model, io.BytesIO(content))
+        link = tarfile.TarInfo("w")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        tar.addfile(link)
+    return buffer.getvalue()
+
+
+@case("structure_limit", own=True)
+def an_onnx_whose_second_file_is_a_bomb(folder: Path) -> bytes:
+    files = {"model.onnx": onnx_outside("w"), "w": bytes(300_000_000)}
+    return zipped(files, compression=zipfile.ZIP_DEFLATED)
 
 
 @case("memory_limit", own=True)

@@ -52,3 +52,47 @@ def test_what_a_dead_reader_says_of_its_file(tmp_path: Path, act: str, outside: 
         [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True
     )
     assert ran.stdout.strip() == said
+
+
+OF_LABELLED = """
+import ctypes, sys, time
+sys.path.insert(0, {root!r})
+from pathlib import Path
+from dfad_core.formats import labelled_file
+from worker import conversion
+
+conversion.SECONDS, conversion.LOOK_SECONDS = 100, 0.1
+
+def alive():
+    conversion.SECONDS = {seconds}  # from the next file on
+
+def read(*_):
+    {act}
+
+labelled_file.read_labelled_file = read
+teacher = Path(sys.argv[1])
+try:
+    conversion.convert(conversion.Files(teacher, labelled=teacher), {{}}, alive, threads=1)
+except Exception as error:
+    print(type(error).__name__, error.code, error.param)
+"""
+
+
+@pytest.mark.parametrize(
+    ("act", "seconds", "said"),
+    [
+        ("ctypes.string_at(0)", 100, "ConfigError loader_crashed evaluation"),
+        ("time.sleep(60)", 1, "ConfigError loader_timeout evaluation"),
+    ],
+)
+def test_what_ends_the_reader_of_labelled_images_is_not_held_against_the_teacher(
+    tmp_path: Path, tiny_teacher: Path, act: str, seconds: float, said: str
+) -> None:
+    file = tmp_path / "teacher.safetensors"
+    file.write_bytes(tiny_teacher.read_bytes())
+    script = OF_LABELLED.format(root=str(ROOT), act=act, seconds=seconds)
+    ran = subprocess.run(
+        [sys.executable, "-c", script, str(file)], cwd=tmp_path, capture_output=True, text=True, timeout=120,
+        check=True,
+    )  # fmt: skip
+    assert ran.stdout.strip() == said, ran.stderr

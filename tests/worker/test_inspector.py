@@ -8,8 +8,9 @@ import pytest
 from app.config import get_settings
 from app.db import read_scope, session_scope
 from app.models import Teacher
-from worker.inspector import Inspector, job_running
+from worker.inspector import Inspector
 from worker.process import RunnerProcess
+from worker.rounds import job_running
 from worker.shutdown import _FLAG, ask_shutdown
 
 RUNNER = """
@@ -119,7 +120,7 @@ def test_a_round_that_fails_does_not_end_the_rounds(inspector, reader, stored_jo
     reader()
     failed = []
     module = sys.modules["worker.inspector"]
-    monkeypatch.setattr(module, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr("worker.rounds.LOOK_SECONDS", 0.01)
     claim = module.claim_inspection
 
     def flaky(owner):

@@ -7,16 +7,49 @@
   const { post, send } = dfad;
   let labelled = null;
 
-  const begin = async (blob) => {
+  // What the fields say of the teacher, as its spec.
+  const numbers = (name) => {
+    const text = id(name).value.trim(), found = text.split(/[\s,]+/).map(Number);
+    if (text && found.some(Number.isNaN)) throw new Error(`Write numbers, one a channel, as in 0.485, 0.456, 0.406, not ${text}.`);
+    return text ? found : null;
+  };
+  const teacherSpec = () => {
+    const text = id("input").value.trim(), mean = numbers("mean"), std = numbers("std");
+    const shape = text && text.toLowerCase().split(/\s*[x×,]\s*/).map(Number);
+    if (text && (shape.length !== 3 || !shape.every(Number.isInteger))) throw new Error(`Write the input as channels, height and width, as in 3x224x224, not ${text}.`);
+    if (!text && (mean || std)) throw new Error("Mean and deviation need the input, as in 3x224x224.");
+    const each = (values) => values.length === 1 ? Array(shape[0]).fill(values[0]) : values;
+    const given = ["architecture", "weights", "output"].map((name) => [name, id(name).value.trim()]);
+    const spec = Object.fromEntries(given.filter(([, value]) => value));
+    if (text) spec.input = { shape, ...(mean ? { mean: each(mean) } : {}), ...(std ? { std: each(std) } : {}) };
+    return spec;
+  };
+  // Several files as one: a tar of them. None is copied.
+  const together = (files) => {
+    if (files.length === 1) return files[0];
+    const encoder = new TextEncoder(), octal = (value, digits) => value.toString(8).padStart(digits, "0");
+    const parts = [...files].flatMap((file) => {
+      const header = new Uint8Array(512), put = (text, at) => header.set(encoder.encode(text), at);
+      if (encoder.encode(file.name).length > 100) throw new Error(`The name ${file.name} is too long.`);
+      put(file.name, 0); put("0000644", 100); put("0000000", 108); put("0000000", 116); put(octal(file.size, 11), 124);
+      put("00000000000", 136); put("        ", 148); put("0", 156); put("ustar\u000000", 257);
+      put(`${octal(header.reduce((sum, byte) => sum + byte, 0), 6)}\u0000 `, 148);
+      return [header, file, new Uint8Array((512 - file.size % 512) % 512)];
+    });
+    const model = [...files].find((file) => file.name.endsWith(".onnx")) || files[0];
+    return new File([...parts, new Uint8Array(1024)], `${model.name}.tar`);
+  };
+
+  const begin = async (files) => {
     fault.hidden = true;
     file.removeAttribute("aria-invalid");
     file.disabled = true;
     sent.hidden = false;
     id("teacher").replaceChildren();
     try {
+      const spec = teacherSpec(), blob = together(files);
       const upload = await send(blob, (text, percent) => { told.textContent = text; sent.value = percent; });
-      const said = ["architecture", "weights"].map((name) => [name, id(name).value.trim()]).filter(([, value]) => value);
-      const teacher = await post("/teachers", { upload_id: upload.id, ...Object.fromEntries(said) });
+      const teacher = await post("/teachers", { upload_id: upload.id, ...spec });
       told.textContent = `Uploaded ${blob.name}, SHA-256 ${upload.sha256}.`;
       sent.value = 100;
       history.replaceState(null, "", `/ui/new?teacher=${teacher.id}`);
@@ -28,13 +61,13 @@
       told.textContent = "";
     } finally { file.disabled = false; }
   };
-  file.addEventListener("change", () => file.files[0] && begin(file.files[0]));
+  file.addEventListener("change", () => file.files[0] && begin(file.files));
   drop.addEventListener("dragover", (event) => { event.preventDefault(); drop.classList.add("over"); });
   drop.addEventListener("dragleave", () => drop.classList.remove("over"));
   drop.addEventListener("drop", (event) => {
     event.preventDefault();
     drop.classList.remove("over");
-    if (event.dataTransfer.files[0]) begin(event.dataTransfer.files[0]);
+    if (event.dataTransfer.files[0]) begin(event.dataTransfer.files);
   });
   const [waiting] = dfad.interrupted();
   if (waiting) told.textContent = `The upload of ${waiting} broke off. Choose the same file again: what has arrived is not sent twice.`;

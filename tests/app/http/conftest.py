@@ -1,7 +1,7 @@
 """The application in this process over an empty database, without worker or broker."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -41,7 +41,10 @@ def submit(client: TestClient) -> Submit:
 def finished() -> Callable[..., Any]:
     """Brings a queued job to its end, with a student."""
 
-    def finish(job_id: str, student: bytes = b"student bytes", partial: bool = False) -> None:
+    def finish(
+        job_id: str, student: bytes = b"student bytes", partial: bool = False, kind: str = "student",
+        result: Mapping[str, Any] = {"compression": 4.0},
+    ) -> None:  # fmt: skip
         from app.db import database_now, session_scope
         from app.ids import new_id
         from app.jobs import lifecycle
@@ -56,11 +59,11 @@ def finished() -> Callable[..., Any]:
             now = database_now(session)
             if partial:
                 lifecycle.request_cancel(session, job_id, held.tenant_id)
-                assert lifecycle.cancelled(session, held, from_json(JobResult, {"compression": 4.0}))
+                assert lifecycle.cancelled(session, held, from_json(JobResult, result))
             else:
-                assert lifecycle.succeed(session, held, from_json(JobResult, {"compression": 4.0}))
+                assert lifecycle.succeed(session, held, from_json(JobResult, result))
             session.add(Artifact(
-                id=artifact_id, tenant_id=held.tenant_id, job_id=job_id, kind="student", partial=partial,
+                id=artifact_id, tenant_id=held.tenant_id, job_id=job_id, kind=kind, partial=partial,
                 filename="student.safetensors", media_type="application/octet-stream", bytes=stored.bytes,
                 sha256=stored.sha256, created_at=now, published_at=now,
             ))  # fmt: skip

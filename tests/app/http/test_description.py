@@ -35,7 +35,7 @@ OTHERS = (
     "/webhooks/{webhook_id}/deliveries",
     "/webhooks/{webhook_id}/deliveries/{delivery_id}",
 )
-ASKED_OF_A_JOB = ("cancel", "pause", "resume", "rerun", "evaluations")
+ASKED_OF_A_JOB = ("cancel", "pause", "resume", "rerun", "evaluations", "measure")
 OF_THE_SERVICE = ("/healthz", "/readyz", "/metrics")
 ROUTES = {
     "get": [*(f"/jobs/{{job_id}}{p}" for p in OF_A_JOB), *OTHERS, "/capabilities", *OF_THE_SERVICE],

@@ -70,7 +70,7 @@ def assert_problem(answer: Any, status: int, code: str, pointer: str | None = No
          "shape_mismatch", "/teacher/input"),
         ({"teacher": {"input": {"shape": [1, 8, 8]}}, "student": {"architecture": "vgg11_bn"}},
          "shape_mismatch", "/student"),
-        ({"teacher": {"num_classes": 1}}, "invalid_request", "/teacher/num_classes"),
+        ({"teacher": {"num_classes": 0}}, "invalid_request", "/teacher/num_classes"),
         ({"exports": ["onnxx"]}, "invalid_request", "/exports/0"),
         ({"evaluation": {"upload_id": "upl_1"}}, "invalid_id", "/evaluation/upload_id"),
         ({"evaluation": {"upload_id": "upl_01a20a183130f882fab37816d0ead7a6"}}, "invalid_request",

@@ -11,6 +11,7 @@ SENT = {
     ("post", "/keys"): {"name": "k"},
     ("post", "/teachers"): None,
     ("post", "/jobs/{job_id}/evaluations"): {"data": "d", "student": 0.5},
+    ("post", "/jobs/{job_id}/measure"): {"upload_id": f"upl_{'0' * 32}"},
     ("post", "/webhooks"): {"url": "https://hooks.example.com/"},
     ("post", "/uploads"): {"filename": "f", "bytes": 4, "sha256": "0" * 64},
 }

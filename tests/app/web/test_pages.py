@@ -59,6 +59,16 @@ def test_files_go_compressed_to_those_who_take_it(client: TestClient) -> None:
     assert client.get("/static/../app.py").status_code == 404
 
 
+def test_what_speaks_against_a_file_is_said_beside_it(
+    client: TestClient, submit: Submit, finished: Callable[..., Any]
+) -> None:
+    job_id = submit().json()["id"]
+    network = {"architecture": "mlp8", "latency_milliseconds": None}
+    exports = {"int8": {"bytes": 3, "caution": "It is <b>slower</b>."}}
+    finished(job_id, kind="student_int8", result={"teacher": network, "student": network, "exports": exports})
+    assert "It is &lt;b&gt;slower&lt;/b&gt;." in client.get(f"/ui/jobs/{job_id}").text
+
+
 def test_a_job_from_its_queue_to_its_end(
     client: TestClient, submit: Submit, finished: Callable[..., Any]
 ) -> None:
@@ -152,12 +162,22 @@ def test_a_prediction_or_the_reason_why_there_is_none(
     of_int8 = None if "reason" in changes else prediction  # as the engine has it
     exports = {"int8": {"bytes": 3, "prediction": of_int8}, "onnx": {"bytes": 9}}
     result = {"teacher": network, "student": network, "prediction": prediction, "exports": exports}
+    about = {
+        "teacher": 0.1,
+        "student": 0.1,
+        "images": 9,
+        "data": "9 labelled images",
+        "exports": {"onnx": 0.2},
+    }
+    result["accuracy"] = {**about, "notes": ["1 pictures <were> skipped."]}
     with session_scope() as session:
         held = lifecycle.claim(session, job_id, "w")
         assert held is not None
         assert lifecycle.succeed(session, held, from_json(JobResult, result))
     page = client.get(f"/ui/jobs/{job_id}").text
     assert on_page in page
+    assert "1 pictures &lt;were&gt; skipped." in page
+    assert "as onnx 20.0 %" in page
     if in_list == "–":
         assert page.count("Too &lt;large&gt;.") == 1, "not once more for int8"
         assert "interval" not in page
@@ -303,3 +323,33 @@ def test_a_teacher_is_shown_with_the_students_that_are_offered_for_it() -> None:
     )
     assert "4.0× smaller</strong> cnn8, width 9" in text
     assert "&#34;architecture&#34;: &#34;cnn8&#34;" in text or '"architecture": "cnn8"' in text
+
+
+def test_the_form_for_labelled_images_after_the_end(
+    client: TestClient, submit: Submit, finished: Any
+) -> None:
+    from app.db import session_scope
+    from app.models import Job
+    from app.models.job import Measurement
+
+    job_id = submit().json()["id"]
+    assert 'id="measure"' not in client.get(f"/ui/jobs/{job_id}").text
+    network = {"architecture": "mlp8", "latency_milliseconds": None}
+    finished(job_id, result={"teacher": network, "student": network, "compression": 4.0})
+    page = client.get(f"/ui/jobs/{job_id}").text
+    assert f'<form id="measure" data-job="{job_id}">' in page
+    assert re.search(r"/static/measure[^\"]*js", page)
+    asked = Measurement(
+        status="waiting", filename="<a>.npz", sha256="0", asked_at="2026-01-01T00:00:00Z", finished_at=None,
+        error=None,
+    )  # fmt: skip
+    failed = {"status": "failed", "error": {"code": "bad_evaluation_data", "message": "No <images>."}}
+    for change, text, has_form in (
+        ({}, "Accuracy on &lt;a&gt;.npz is being measured.", False),
+        (failed, "Accuracy on &lt;a&gt;.npz was not measured. No &lt;images&gt;.", True),
+    ):
+        with session_scope() as session:
+            session.get_one(Job, job_id).measurement = Measurement(**{**asked, **change})
+        page = client.get(f"/ui/jobs/{job_id}").text
+        assert text in page
+        assert ('<form id="measure"' in page) == has_form

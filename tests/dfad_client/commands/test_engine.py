@@ -205,6 +205,24 @@ def test_ctrl_c_is_passed_on_and_waited_for(
     assert signal.getsignal(signal.SIGINT) == before
 
 
+@pytest.mark.parametrize(
+    ("difference", "said"), [(1e-6, "largest difference of a result 1e-06"), (None, "not compared")]
+)
+def test_pack(run: Any, program: Program, difference: float | None, said: str) -> None:
+    about = {"path": "t.onnx", "bytes": 2000, "parameters": 10, "bn_layers": 1, "num_classes": 5}
+    program.says(("result", {**about, "max_difference": difference, "notes": ["A note."]}))
+    done = run("pack", "model.py:build", "--input", "3x16x16", "-o", "t.onnx")
+    assert done.exit_code == 0
+    assert f"1 batch-norm layers, 5 classes; {said}\nA note.\n" in done.stdout
+    assert program.arguments == [
+        "pack",
+        '--input={"shape": [3, 16, 16]}',
+        "--output=t.onnx",
+        "--",
+        "model.py:build",
+    ]
+
+
 def test_export(run: Any, program: Program) -> None:
     about = {"path": "t.int8.onnx", "format": "int8", "bytes": 2000, "max_difference": 0.01}
     program.says(("result", {**about, "agreement_with_student": 0.99, "images": 128}))

@@ -48,5 +48,12 @@ def test_a_file_in_eight_bits_is_predicted_by_itself() -> None:
     }
     *_, last = outcome({"prediction": JUDGED, "exports": exports})
     assert last == "              predicted 87.0% of the teacher's accuracy, 90% interval 86.0% to 95.2%"
+    about = {
+        "bytes": 3, "agreement_with_student": 0.37, "images": 128, "latency_milliseconds": {"1": 2.0},
+        "float_latency_milliseconds": {"1": 1.0}, "caution": "It is slower.",
+    }  # fmt: skip
+    shown = outcome({"exports": {"int8": about}})
+    assert "3 bytes, same class as the student on 37.0% of 128 images, batch 1: 2 ms (float 1)" in shown[-2]
+    assert shown[-1].endswith("Caution: It is slower.")
     exports["int8"] = {"bytes": 3, "prediction": {"relative_accuracy": None, "reason": "Why."}}
     assert outcome({"exports": exports})[-1] == "              predicted nothing: Why."

@@ -46,6 +46,8 @@ def test_containers(head: bytes, container: str | None) -> None:
         (b"\xff\xd8\xff\xe0", "a JPEG image"),
         (b"%PDF-1.7\n", "a PDF document"),
         (b"\x89HDF\r\n\x1a\n", "ONNX"),
+        (b"\x1c\0\0\0TFL3" + bytes(40), "TensorFlow Lite model (export the network to ONNX"),
+        (b"RIFF\0\0\0\0WAVEfmt ", "a sound"),
         (b"\xfd7zXZ\0", "unpack"),
         (bytes(range(200, 256)), "The file is not a safetensors file"),
         (b"\0" * 40, "The file is not a safetensors file"),

@@ -1,10 +1,12 @@
 """Counts that can be checked by hand, and accuracy on labels."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
 
-from dfad_core.evaluation.accuracy import accuracy
+from dfad_core.evaluation.accuracy import accuracy, chance_note, tail_bound
 from dfad_core.networks import build_classifier
 from dfad_core.networks.cost import cost
 
@@ -55,3 +57,38 @@ def test_accuracy_uses_running_statistics() -> None:
     # On the batch's own statistics the first column would be 0 and the second +-1.
     assert accuracy(module, x, torch.tensor([0, 0])) == 1.0
     assert not module.training
+
+
+@pytest.mark.parametrize(
+    ("hits", "images", "classes", "noted"),
+    [
+        (10, 100, 10, True),
+        (0, 100, 10, True),  # every label one too high
+        (14, 100, 10, True),
+        (30, 100, 10, False),  # a bad teacher, and no chance
+        (95, 100, 10, False),
+        (1, 5, 10, False),  # too few images to say
+        (0, 6, 10, True),
+        (5, 10, 2, False),
+        (50, 100, 2, True),
+        (3, 100, 2, True),  # the labels are swapped
+        (70, 100, 2, False),
+        (2, 1000, 1000, True),
+        (20, 1000, 1000, False),
+    ],
+)
+def test_a_teacher_at_chance_is_noted(hits: int, images: int, classes: int, noted: bool) -> None:
+    note = chance_note(hits / images, images, classes)
+    assert (note is not None) == noted
+    assert note is None or "the labels may be in another order" in note
+
+
+@pytest.mark.parametrize(("count", "probability"), [(10, 0.1), (30, 0.5), (50, 0.02)])
+def test_the_bound_on_the_tail_holds_for_a_binomial(count: int, probability: float) -> None:
+    def exactly(hits: int) -> float:
+        return math.comb(count, hits) * probability**hits * (1 - probability) ** (count - hits)
+
+    for hits in range(count + 1):
+        above = hits / count >= probability
+        tail = range(hits, count + 1) if above else range(hits + 1)
+        assert sum(map(exactly, tail)) <= tail_bound(hits / count, count, probability) + 1e-12

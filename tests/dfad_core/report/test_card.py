@@ -44,6 +44,14 @@ def test_what_was_not_measured_is_said_and_names_are_escaped() -> None:
     assert all(f'{a}="http' not in page.replace("http://www.w3.org", "") for a in ("src", "href"))
 
 
+def test_lines_that_load_the_student_into_a_library_are_shown() -> None:
+    shown = render_report(
+        result(), history=[], samples_png=None, title="t", loading=("network = a", "b(network)")
+    )
+    assert "network = a\nb(network)" in shown
+    assert "Or without this project" not in render_report(result(), history=[], samples_png=None, title="t")
+
+
 def test_accuracy_names_its_data() -> None:
     measured = {"teacher": 0.99, "student": 0.95, "data": "held-out digits"}
     page = render_report(result(accuracy=measured), history=[], samples_png=None, title="t")
@@ -100,6 +108,16 @@ def test_where_nothing_can_be_predicted_the_page_says_why() -> None:
     assert "No accuracy is predicted. Too &lt;large&gt;." in page
     assert "interval" not in page
     assert "predicted" not in render_report(result(), history=[], samples_png=None, title="t").lower()
+
+
+def test_classes_have_their_names_escaped() -> None:
+    named = result(class_histogram=[3, 1], class_names=["cat", "<b>dog"])
+    page = render_report(named, history=[], samples_png=None, title="t")
+    assert 'title="cat: 3"' in page
+    assert "<li>&lt;b&gt;dog</li>" in page
+    nameless = render_report(result(class_histogram=[3, 1]), history=[], samples_png=None, title="t")
+    assert 'title="class 1: 1"' in nameless
+    assert "in the order of the logits" not in nameless
 
 
 def test_what_is_not_usable_is_said_first_and_no_agreement_is_shown() -> None:

@@ -90,6 +90,12 @@ def test_a_teacher_that_gives_one_class_makes_no_usable_student(trained: Trained
     assert found.result.prediction.reason == found.result.unusable_reason
 
 
+def test_the_result_names_the_classes_as_the_teachers_file_does(trained: TrainedStudent) -> None:
+    assert student_result(trained).class_names is None
+    trained.teacher.class_names = tuple("abcdefghij")
+    assert student_result(trained).class_names == tuple("abcdefghij")
+
+
 def test_a_student_is_usable_where_classes_vary(trained: TrainedStudent) -> None:
     result = outcome(trained, {"exports": [], "seed": 0}, Watching()).result
     assert (result.usable, result.unusable_reason) == (True, None)
@@ -103,6 +109,7 @@ def test_every_batch_after_training_is_a_sign_of_life(trained: TrainedStudent) -
     assert not found.stopped
     assert found.result.accuracy is not None
     assert found.result.accuracy.images == 600
+    assert "another order" in found.result.accuracy.notes[-1], "the teacher never says class 0"
     assert sum(found.result.class_histogram or ()) == 256
     assert [made.kind for made in found.files[:2]] == ["student_onnx", "student_int8"]
     assert not any(made.kind == "student" for made in found.files), "that one went to the hooks"

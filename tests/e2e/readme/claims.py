@@ -29,7 +29,7 @@ from app.config import Settings
 from app.jobs.schemas import EvaluationReport, JobSpec
 from dfad_client import profiles
 from dfad_client.cli import app as command_line
-from dfad_core.contract.architectures import ARCHITECTURES, TIMM
+from dfad_core.contract.architectures import ARCHITECTURES, LIBRARIES
 from dfad_core.contract.formats import STUDENT_FORMATS
 from dfad_core.contract.methods import METHODS
 
@@ -310,7 +310,8 @@ def a_known_name(text: str) -> bool:
         return True
     fields = {*JobSpec.model_fields, "dfad", "error.code"}
     loaders = {".safetensors", ".pt", ".pth"}
-    return text in {*METHODS, *ARCHITECTURES, *STUDENT_FORMATS, *extras, *fields, *loaders, f"{TIMM}<name>"}
+    libraries = {f"{library}:<name>" for library in LIBRARIES}
+    return text in {*METHODS, *ARCHITECTURES, *STUDENT_FORMATS, *extras, *fields, *loaders, *libraries}
 
 
 def a_figure(text: str) -> bool:

@@ -81,6 +81,9 @@ class CommandLine:
         measured = ["--evaluate-on", str(labelled)] if labelled else []
         return dict(self._json("submit", str(teacher), "--spec", str(file), *measured))
 
+    def measure(self, job_id: str, labelled: Path) -> Json:
+        return dict(self._json("measure", job_id, str(labelled)))
+
     def job(self, job_id: str) -> Json:
         return dict(self._json("show", job_id))
 

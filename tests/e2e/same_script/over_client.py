@@ -143,6 +143,10 @@ class PythonClient:
         with self._client() as client:
             return client.jobs.add_evaluation(job_id, **report).raw
 
+    def measure(self, job_id: str, labelled: Path) -> Json:
+        with self._client() as client:
+            return client.jobs.measure(job_id, upload_id=client.uploads.send(labelled)).raw
+
     def delete(self, job_id: str) -> None:
         with self._client() as client:
             client.jobs.delete(job_id)

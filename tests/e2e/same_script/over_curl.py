@@ -162,5 +162,8 @@ class Curl:
     def evaluate(self, job_id: str, report: Json) -> Json:
         return dict(self._send("POST", f"/jobs/{job_id}/evaluations", report))
 
+    def measure(self, job_id: str, labelled: Path) -> Json:
+        return dict(self._send("POST", f"/jobs/{job_id}/measure", {"upload_id": self._upload(labelled)}))
+
     def delete(self, job_id: str) -> None:
         self._json(f"/jobs/{job_id}", "-X", "DELETE")

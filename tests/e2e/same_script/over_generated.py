@@ -199,5 +199,9 @@ class Generated:
         body = self._models.EvaluationReport.from_dict(report)
         return self._json("jobs.add_evaluation", job_id, body=body)
 
+    def measure(self, job_id: str, labelled: Path) -> Json:
+        body = self._models.MeasurementRequest.from_dict({"upload_id": self._upload(labelled)})
+        return self._json("jobs.measure_job", job_id, body=body)
+
     def delete(self, job_id: str) -> None:
         self._call("jobs.delete_job", job_id)

@@ -71,6 +71,7 @@ class Driver(Protocol):
     def series(self, job_id: str) -> list[Json]: ...
     def update(self, job_id: str, metadata: Mapping[str, str]) -> Json: ...
     def evaluate(self, job_id: str, report: Json) -> Json: ...
+    def measure(self, job_id: str, labelled: Path) -> Json: ...
     def delete(self, job_id: str) -> None: ...
 
 
@@ -265,6 +266,18 @@ def _remember(world: World) -> Any:
     return changed, kept
 
 
+def _measure(world: World) -> Any:
+    """Accuracy after the end; asked for twice, it is measured once."""
+    for _ in range(2):
+        asked = world.own.measure(world.made["second"], world.labelled)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while (job := world.own.job(world.made["second"]))["measurement"]["status"] == "waiting":
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    told = {name: job["measurement"][name] for name in ("status", "sha256", "error")}
+    return asked["measurement"]["filename"], told, job["result"]["accuracy"]
+
+
 def _delete(world: World) -> Any:
     world.own.delete(world.made["second"])
     return refusal(lambda: world.own.job(world.made["second"]))
@@ -307,6 +320,7 @@ STEPS: Mapping[str, Callable[[World], Any]] = {
     "steer": _steer,
     "stranger": _stranger,
     "remember": _remember,
+    "measure": _measure,
     "delete": _delete,
     "figures": _figures,
     "revoke": _revoke,

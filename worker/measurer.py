@@ -1,0 +1,35 @@
+"""Measures finished jobs on labelled images: a thread beside the job in the worker's child."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+
+from app.jobs.measurements import claim_measurement, give_back, renew
+from app.telemetry.context import bound
+from worker.identity import owner
+from worker.measurement import measure_job
+from worker.rounds import ClaimKeeper, Rounds
+from worker.shutdown import shutdown_asked
+
+logger = logging.getLogger(__name__)
+
+
+class Measurer(Rounds):
+    """One job after the other."""
+
+    def __init__(self) -> None:
+        super().__init__("measurer")
+
+    def _round(self) -> bool:
+        if shutdown_asked():
+            return False
+        claim = claim_measurement(owner())
+        if claim is None:
+            return False
+        with bound(job_id=claim.job_id, tenant_id=claim.tenant_id):
+            status = measure_job(claim, ClaimKeeper(partial(renew, claim), self._end))
+            logger.info("the measurement: %s", status)
+        if status == "waiting":
+            give_back(claim)
+        return True

@@ -1,0 +1,96 @@
+"""A thread beside the job in the worker's child that does small tasks one after the other."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.config import get_settings
+
+logger = logging.getLogger(__name__)
+
+LOOK_SECONDS = 0.5
+"""Between two looks for a task that waits."""
+CLOSE_SECONDS = 5.0
+
+_job_runs = threading.Event()
+
+
+@contextmanager
+def job_running() -> Iterator[None]:
+    """While a job runs in this process, tasks beside it take one thread."""
+    _job_runs.set()
+    try:
+        yield
+    finally:
+        _job_runs.clear()
+
+
+def job_runs() -> bool:
+    """Whether one does."""
+    return _job_runs.is_set()
+
+
+class Rounds(threading.Thread):
+    """Looks every LOOK_SECONDS, and at once while there are more."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name=name, daemon=True)
+        self._end = threading.Event()
+
+    def run(self) -> None:
+        """Until the process ends."""
+        while not self._end.is_set():
+            try:
+                busy = self._round()
+            except SQLAlchemyError as error:
+                logger.warning("the database is away (%s); the %s waits", type(error).__name__, self.name)
+                busy = False
+            except Exception:
+                # A round that fails must not end all rounds to come. The task's turn comes again when the
+                # claim is over.
+                logger.exception("a round of the %s failed", self.name)
+                busy = False
+            if not busy:
+                self._end.wait(LOOK_SECONDS)
+
+    def close(self) -> None:
+        """End; a task that is under way is given up, and its runner is gone."""
+        self._end.set()
+        self.join(CLOSE_SECONDS)
+
+    def _round(self) -> bool:
+        """Do one task; False if none waits, or the worker shuts down."""
+        raise NotImplementedError
+
+
+class ClaimKeeper:
+    """Whether a claim still holds; renews it now and then."""
+
+    def __init__(self, renew: Callable[[], bool], end: threading.Event) -> None:
+        self._renew, self._end = renew, end
+        self._renewed = self._tried = time.monotonic()
+
+    def __call__(self) -> bool:
+        """False once it is lost, or nobody wants the task done any more.
+
+        While the database is away it holds for `self_fence_seconds`, as a job's lease does.
+        """
+        if self._end.is_set():
+            return False
+        now, settings = time.monotonic(), get_settings()
+        if now - self._tried < settings.heartbeat_seconds:
+            return True
+        self._tried = now
+        try:
+            holds = self._renew()
+        except SQLAlchemyError as error:
+            logger.warning("a claim could not be renewed (%s)", type(error).__name__)
+            return now - self._renewed < settings.self_fence_seconds
+        self._renewed = now
+        return holds
