@@ -10,7 +10,7 @@ from typing import Any
 MAX_NAME = 200
 MAX_CHARACTERS = 1_000_000
 """Largest number of characters of all names together."""
-BY_NUMBER = ("id2label", "idx_to_class", "class_names", "classes", "names", "labels")
+BY_NUMBER = ("id2label", "label_names", "idx_to_class", "class_names", "classes", "names", "labels")
 BY_NAME = ("class_to_idx", "label2id")
 _DEFAULT = re.compile(r"LABEL_\d+")
 """What transformers calls the classes of a network that was given no names."""

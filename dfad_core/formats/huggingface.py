@@ -1,7 +1,7 @@
 """Hugging Face folders in a zip or tar: teachers, read as data alone, and students.
 
-The network is one of transformers' own image classifiers; code in a folder is never read. A student is
-written as a zip file of the folder that transformers loads.
+The network is one of transformers' own image classifiers or one of timm; code in a folder is never read. A
+student is written as a zip file of the folder that transformers loads.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from dfad_core.contract.transformers_config import (
     VISION,
     bounded,
 )
-from dfad_core.formats import state_dict
+from dfad_core.formats import state_dict, timm_folder
 from dfad_core.formats.archive import Folder, may_hold
 from dfad_core.formats.check import TOLERANCE, require_same
 from dfad_core.formats.class_names import found_in
@@ -95,6 +95,8 @@ def load(path: Path, hints: Hints) -> LoadedTeacher:
     hints.refuse_architecture("A Hugging Face folder")
     folder = Folder(path, CONFIG)
     raw = _read_json(folder, CONFIG)
+    if timm_folder.is_of_timm(raw):
+        return timm_folder.load(raw, _weights(folder, path.parent), hints)
     config = checked_config(raw)
     preprocessor = _read_json(folder, PREPROCESSOR) if PREPROCESSOR in folder.names else {}
     input, assumed = (hints.input, False) if hints.input is not None else _input(config, preprocessor)
@@ -181,7 +183,7 @@ def _known(raw: Any, defaults: Mapping[str, Any]) -> dict[str, Any]:
 
 def _unknown_network(raw: Mapping[str, Any]) -> TeacherRejected:
     """Why a config of none of TEACHER_TYPES is refused, and what to do."""
-    kind, name, classes = raw.get("model_type"), raw.get("architecture"), raw.get("architectures")
+    kind, classes = raw.get("model_type"), raw.get("architectures")
     names = [str(name) for name in classes] if isinstance(classes, list) else []
     what = next((what for end, what in OTHER_TASKS.items() if any(n.endswith(end) for n in names)), None)
     if what is not None:
@@ -189,12 +191,6 @@ def _unknown_network(raw: Mapping[str, Any]) -> TeacherRejected:
     elif "keras_version" in raw or raw.get("module") == "keras" or "class_name" in raw:
         text = "The archive is a Keras model: export it to ONNX (model.export(..., format='onnx'))."
         return TeacherRejected(text, code="unsupported_format")
-    elif kind is None and isinstance(name, str):
-        text = (
-            f"The config.json is of timm ({name[:64]}), not of transformers. Send the folder's weights "
-            f"alone, and name their architecture: timm:{name[:64]}."
-        )
-        return TeacherRejected(text, code="unsupported_architecture", param="architecture")
     elif kind == "imagegpt":
         text = (
             "imagegpt takes colours by their number and not pixels, so that nothing can be learned from it."

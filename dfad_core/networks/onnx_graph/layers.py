@@ -102,6 +102,9 @@ def conv(e: Emitter, i: Inputs, a: Attributes) -> Value:
     x = i[0]
     assert x is not None
     weight, bias = constant("Conv", optional_input(i, 1), "weight"), optional_input(i, 2)
+    bias = None if bias is None else constant("Conv", bias, "bias")
+    if bias is not None and bias.stride() == (0,) and not bias.any():
+        bias = None  # a zero repeated for each channel: how PyTorch writes a convolution without bias
     window = _Window("Conv", x, a, a.get("kernel_shape", weight.shape[2:]))
     groups = int(a.get("group", 1))
     if groups < 1 or weight.dim() != window.rank + 2 or weight.shape[0] % groups:
@@ -114,7 +117,6 @@ def conv(e: Emitter, i: Inputs, a: Attributes) -> Value:
         tuple(window.before) if window.even else 0, tuple(window.dilations), groups, bias is not None,
         device="meta",
     )  # fmt: skip
-    bias = None if bias is None else constant("Conv", bias, "bias")
     return e.layer(with_tensors(module, weight=weight, bias=bias), x)
 
 

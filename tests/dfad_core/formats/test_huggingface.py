@@ -254,7 +254,6 @@ def test_two_models_in_one_archive(how: str, tmp_path: Path) -> None:
     ("files", "code", "words"),
     [
         ({"config.json": b'{"class_name": "Sequential", "module": "keras"}'}, "unsupported_format", "ONNX"),
-        ({"config.json": b'{"architecture": "resnet18"}'}, "unsupported_architecture", "timm:resnet18"),
         ({"config.json": b"{}"}, "unsupported_architecture", "model_type"),
         ({"m/w.pth": b"x", "__MACOSX/m/._w.pth": b"x"}, "unsupported_format", "contains w.pth"),
         ({"notes.txt": b"x"}, "unsupported_format", "no folder with a config.json"),
