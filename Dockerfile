@@ -55,8 +55,8 @@ RUN --mount=type=cache,target=/root/.cache/pip \
         cuda) index=$TORCH_CUDA_INDEX ;; \
         *) echo "DEVICE is cpu or cuda, not '$DEVICE'" >&2; exit 1 ;; \
     esac \
-    && pip install --no-deps ${index:+--index-url "$index"} -c constraints.txt torch \
-    && python requirements.py pyproject.toml engine worker s3 otel > requirements.txt \
+    && pip install --no-deps ${index:+--index-url "$index"} -c constraints.txt torch torchvision \
+    && python requirements.py pyproject.toml engine worker vision s3 otel > requirements.txt \
     && pip install -c constraints.txt -r requirements.txt
 
 FROM base AS api

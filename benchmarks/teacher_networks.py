@@ -23,8 +23,9 @@ TORCHVISION = (
 TIMM = (
     "resnet18", "resnet10t", "seresnet18", "tf_efficientnet_b0", "efficientnet_lite0",
     "mobilenetv3_small_100", "mobilenetv4_conv_small", "regnetx_002", "regnety_002", "convnext_atto",
-    "convnextv2_atto", "vit_tiny_patch16_224", "deit_tiny_distilled_patch16_224", "swin_tiny_patch4_window7_224",
-    "mixer_s32_224", "levit_128s", "mobilevit_xxs", "edgenext_xx_small", "eca_nfnet_l0", "ghostnet_100",
+    "convnextv2_atto", "vit_tiny_patch16_224", "deit_tiny_distilled_patch16_224",
+    "swin_tiny_patch4_window7_224", "mixer_s32_224", "levit_128s", "mobilevit_xxs", "edgenext_xx_small",
+    "eca_nfnet_l0", "ghostnet_100",
 )  # fmt: skip
 """Of more than ten families."""
 

@@ -52,6 +52,8 @@ class PassTimes(TypedDict, total=False):
     """One forward pass of the batch."""
     backward_milliseconds: float
     """One backward pass to the inputs."""
+    one_image_milliseconds: float | None
+    """One forward pass of a single image; None where an earlier version has inspected the teacher."""
 
 
 class MethodAdvice(TypedDict, total=False):
@@ -82,6 +84,8 @@ class Offer(TypedDict, total=False):
     """The teacher's parameters divided by the student's."""
     memory: PassMemory | None
     """Memory of a training pass; None where an earlier version has offered it."""
+    one_image_milliseconds: float | None
+    """One forward pass of a single image where the teacher was inspected; None where it was not timed."""
 
 
 class Inspection(TypedDict, total=False):

@@ -70,7 +70,7 @@ def convert(
 ) -> Converted:
     """All of `files`, with the teacher read as `spec` says. `alive` is called while it takes.
 
-    With `offers` the inspection names students, which takes up to a second: a job has its student already.
+    With `offers` the inspection names students, which takes some seconds: a job has its student already.
     `threads` are those of the process that reads; None: as many as the libraries take by themselves.
 
     Raises TeacherRejected with the code of what is wrong with the file, `loader_crashed` or `loader_timeout`;

@@ -186,7 +186,7 @@ def inspection(found: Inspection) -> list[str]:
         f"  architecture {found.get('architecture', '?')}{_args(found.get('args') or {})}",
         f"  file         {found.get('format', '?')}",
         f"  size         {found.get('parameters', 0):,} parameters, {found.get('bytes', 0):,} bytes, "
-        f"{found.get('macs', 0):,} multiply-accumulates",
+        f"{found.get('macs', 0):,} multiply-accumulates{_time(found.get('timing') or {})}",
         f"  input        {shape or '?'}, {found.get('num_classes', '?')} classes",
         f"  norm layers  {norms or 'none'}",
     ]
@@ -213,8 +213,15 @@ def students(found: Inspection) -> list[str]:
     for row, one in enumerate(offered):
         name = f"{one['architecture']}{_args(one.get('args') or {})}"
         size = f"{one['parameters']:,} parameters, {one.get('compression', 0):g} times fewer"
-        lines.append(f"  {_of('students', row)} {name}: {size}")
+        work = f"{one.get('macs', 0):,} multiply-accumulates{_time(one)}"
+        lines.append(f"  {_of('students', row)} {name}: {size}, {work}")
     return lines
+
+
+def _time(timed: Mapping[str, Any]) -> str:
+    """How long one image takes, where the service has timed it."""
+    milliseconds = timed.get("one_image_milliseconds")
+    return "" if milliseconds is None else f", {milliseconds:.3g} ms an image"
 
 
 def _suiting(methods: list[MethodAdvice], wanted: bool) -> list[MethodAdvice]:

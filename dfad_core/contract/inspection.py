@@ -37,6 +37,8 @@ class PassTimes:
     """One forward pass of the batch."""
     backward_milliseconds: float
     """One backward pass to the inputs."""
+    one_image_milliseconds: float | None = None
+    """One forward pass of a single image; None where an earlier version has inspected the teacher."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,8 @@ class Offer:
     """The teacher's parameters divided by the student's."""
     memory: PassMemory | None = None
     """Memory of a training pass; None where an earlier version has offered it."""
+    one_image_milliseconds: float | None = None
+    """One forward pass of a single image where the teacher was inspected; None where it was not timed."""
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,12 @@ from dfad_core.contract.inspection import (
 from dfad_core.contract.methods import METHODS
 from dfad_core.formats import LoadedTeacher
 from dfad_core.formats.unfolded import with_batch_norm
+from dfad_core.networks import build_classifier
 from dfad_core.networks.batch_norm import bn_layers
 from dfad_core.networks.cost import Cost, cost
 from dfad_core.networks.derive import offered_students
 from dfad_core.networks.pass_memory import pass_memory
+from dfad_core.networks.pass_time import pass_milliseconds
 
 NORMS = (
     nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm2d, nn.RMSNorm,
@@ -33,6 +35,8 @@ MAX_IMAGES, MAX_NUMBERS = 16, 2**17
 """Largest batch, in images and in pixel values, to limit memory; it has two images at least."""
 TIMED_PASSES = 3
 """Number of passes. The fastest one counts: other programs slow passes down, but never speed them up."""
+TIMED_SECONDS = 0.1
+"""Time for the passes of one image through one network."""
 HIGH_CONFIDENCE = 0.9
 """Mean confidence on noise from which a teacher gives nearly the same answer to every input."""
 
@@ -40,7 +44,7 @@ HIGH_CONFIDENCE = 0.9
 def inspect_teacher(teacher: LoadedTeacher, *, offers: bool) -> Inspection:
     """Costs, norm layers, a pass forward and back over noise, and suitable methods; eval mode throughout.
 
-    With `offers` the inspection also names students, which takes up to a second. Times are those of this
+    With `offers` the inspection also names students, which takes some seconds. Times are those of this
     machine with the current number of threads. The teacher stays unchanged. One whose BN was folded away
     counts as one with BN statistics, without BN layers.
     """
@@ -67,7 +71,7 @@ def inspect_teacher(teacher: LoadedTeacher, *, offers: bool) -> Inspection:
         timing=timing,
         memory=pass_memory(module, shape),
         methods=_advice(has_statistics, shape[0], gradient, answers.confidence),
-        students=_offers(teacher, network) if offers else None,
+        students=_offers(teacher, network, x_BCHW) if offers else None,
         notes=tuple(teacher.notes),
         input_assumed=teacher.input_assumed,
         class_names=names_within(teacher.class_names),
@@ -90,8 +94,14 @@ def _passes(module: nn.Module, x_BCHW: Tensor) -> tuple[Tensor, bool, PassTimes]
         threads=torch.get_num_threads(),
         forward_milliseconds=round(1000 * min(forward_seconds), 2),
         backward_milliseconds=round(1000 * min(backward_seconds), 2),
+        one_image_milliseconds=_one_image_milliseconds(module, x_BCHW),
     )
     return logits_BK.detach(), gradient, timing
+
+
+@torch.no_grad()
+def _one_image_milliseconds(module: nn.Module, x_BCHW: Tensor) -> float:
+    return pass_milliseconds(module, x_BCHW[:1].detach(), seconds=TIMED_SECONDS)
 
 
 def _has_gradient(logits_BK: Tensor, x_BCHW: Tensor) -> bool:
@@ -134,8 +144,8 @@ def _advice(has_bn: bool, channels: int, gradient: bool, confidence: float) -> t
     return tuple(advice)
 
 
-def _offers(teacher: LoadedTeacher, teacher_cost: Cost) -> tuple[Offer, ...]:
-    """Students of several sizes."""
+def _offers(teacher: LoadedTeacher, teacher_cost: Cost, x_BCHW: Tensor) -> tuple[Offer, ...]:
+    """Students of several sizes, each built once for its time."""
     students = offered_students(
         teacher=teacher.architecture,
         teacher_args=teacher.args,
@@ -150,6 +160,15 @@ def _offers(teacher: LoadedTeacher, teacher_cost: Cost) -> tuple[Offer, ...]:
             **asdict(student.cost),
             compression=round(teacher_cost.parameters / student.cost.parameters, 2),
             memory=student.memory,
+            one_image_milliseconds=_one_image_milliseconds(
+                build_classifier(
+                    student.architecture,
+                    num_classes=teacher.num_classes,
+                    input_shape=teacher.input.shape,
+                    args=student.args,
+                ).eval(),
+                x_BCHW,
+            ),
         )
         for student in students
     )

@@ -12,13 +12,18 @@ from torch import Tensor
 from dfad_core.hooks import Between, nothing
 
 MOST_SECONDS = 1.0
-"""Time for one batch size. Slow networks get fewer runs, and a single one where a pass takes longer."""
+"""Usual time for one batch size. Slow networks get fewer runs, and a single one where a pass takes longer."""
 LEAST_RUNS = 3
 MOST_RUNS = 50
 
 
-def pass_milliseconds(run: Callable[[Tensor], Tensor], x_BCHW: Tensor, between: Between = nothing) -> float:
-    """Median milliseconds of several passes of `run`, after a first one; `between` is called after each."""
+def pass_milliseconds(
+    run: Callable[[Tensor], Tensor], x_BCHW: Tensor, between: Between = nothing, seconds: float = MOST_SECONDS
+) -> float:
+    """Median milliseconds of several passes of `run` in about `seconds`, after a first one.
+
+    `between` is called after each.
+    """
 
     def run_once() -> float:
         start = time.perf_counter()
@@ -29,8 +34,8 @@ def pass_milliseconds(run: Callable[[Tensor], Tensor], x_BCHW: Tensor, between: 
         between()
         return seconds
 
-    least = 1 if run_once() > MOST_SECONDS else LEAST_RUNS
-    deadline, durations = time.perf_counter() + MOST_SECONDS, [run_once() for _ in range(least)]
+    least = 1 if run_once() > seconds else LEAST_RUNS
+    deadline, durations = time.perf_counter() + seconds, [run_once() for _ in range(least)]
     while time.perf_counter() < deadline and len(durations) < MOST_RUNS:
         durations.append(run_once())
     return round(1000 * statistics.median(durations), 3)

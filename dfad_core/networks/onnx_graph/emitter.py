@@ -70,7 +70,7 @@ class Emitter:
             value = function(*values)
         if not nodes:
             return value
-        node = self._graph.call_function(function, map_aggregate(args, self._as_buffer))
+        node = self._graph.call_function(function, map_aggregate(args, self._as_constant))
         node.meta["value"] = value
         return node
 
@@ -104,13 +104,19 @@ class Emitter:
         module.delete_all_unused_submodules()
         return module
 
-    def _as_buffer(self, argument: Any) -> Any:
-        """A constant tensor as a buffer of the network; any other argument unchanged."""
+    def _as_constant(self, argument: Any) -> Any:
+        """A constant tensor as a part of the network; any other argument unchanged.
+
+        Several real numbers count as parameters: the scale of a layer, positions, a token.
+        """
         if not isinstance(argument, Tensor):
             return argument
         name = f"constant{self._layers}"
         self._layers += 1
-        self.root.register_buffer(name, argument.clone(), persistent=argument.is_floating_point())
+        if argument.is_floating_point() and argument.numel() > 1:
+            self.root.register_parameter(name, nn.Parameter(argument.clone()))
+        else:
+            self.root.register_buffer(name, argument.clone(), persistent=argument.is_floating_point())
         return self._graph.get_attr(name)
 
     def _checked(self, result: Any) -> Any:

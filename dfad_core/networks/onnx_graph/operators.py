@@ -191,6 +191,19 @@ def _reshape(e: Emitter, i: Inputs, a: Attributes) -> Any:
     return e.call(shapes.reshape, i[0], shape, int(a.get("allowzero", 0)))
 
 
+def _gather(e: Emitter, i: Inputs, a: Attributes) -> Any:
+    """Gather. In a graph for one image, places in all of its numbers are places in those of each image: so
+    PyTorch writes `as_strided`."""
+    x, index, axis = i[0], i[1], int(a.get("axis", 0))
+    values = value_of(x)
+    one_image = a["batch"] == 1 and isinstance(x, fx.Node) and values.dim() == 1
+    if one_image and isinstance(index, Tensor) and index.dim() > 1 and index.shape[0] == 1:
+        numbers = values.numel() // e.batch
+        if numbers * e.batch == values.numel() and 0 <= int(index.min()) <= int(index.max()) < numbers:
+            return e.call(shapes.gather_from_each, x, index[0], numbers)
+    return e.call(shapes.gather, x, index, axis)
+
+
 def _resize(e: Emitter, i: Inputs, a: Attributes) -> Any:
     x = value_of(i[0])
     mode = {"nearest": "nearest", "linear": "bilinear", "cubic": "bicubic"}[a.get("mode", "nearest")]
@@ -371,7 +384,7 @@ OPERATORS: dict[str, Operator] = {
     "Concat": lambda e, i, a: e.call(shapes.concat, list(i), int(a["axis"])),
     "Split": _split,
     "Slice": _slice,
-    "Gather": lambda e, i, a: e.call(shapes.gather, i[0], i[1], int(a.get("axis", 0))),
+    "Gather": _gather,
     "Expand": lambda e, i, a: e.call(shapes.expand, i[0], _as_ints(i[1])),
     "Tile": lambda e, i, a: e.call(shapes.tile, i[0], _as_ints(i[1])),
     "Pad": _pad,

@@ -140,6 +140,12 @@ def gather(x: Tensor, index: Tensor, axis: int) -> Tensor:
     return slices.reshape([*x.shape[:axis], *index.shape, *x.shape[axis + 1 :]])
 
 
+def gather_from_each(x: Tensor, index: Tensor, numbers: int) -> Tensor:
+    """From a row of images of so many numbers each: those at the positions `index` of every image."""
+    positions = index.reshape(-1).to(device=x.device, dtype=torch.int64)
+    return x.reshape(-1, numbers).index_select(1, positions).reshape(-1, *index.shape)
+
+
 def expand(x: Tensor, shape: Ints) -> Tensor:
     """`x` broadcast to the common shape of both."""
     common = torch.broadcast_shapes(x.shape, ints(shape))  # type: ignore[no-untyped-call]

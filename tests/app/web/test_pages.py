@@ -308,10 +308,14 @@ def test_a_teacher_is_shown_with_the_students_that_are_offered_for_it() -> None:
     from app.web.offers import offers
     from app.web.rendering import environment
 
-    offer = {"architecture": "cnn8", "args": {"width": 9}, "parameters": 30, "compression": 4.0, "macs": 200}
+    offer = {"architecture": "cnn8", "args": {"width": 9}, "parameters": 30, "compression": 4.0, "macs": 200,
+             "one_image_milliseconds": 1.234}  # fmt: skip
     source = {"shape": [1, 8, 8], "mean": [0.3], "std": [0.3]}
     document = {"architecture": "cnn8", "args": {"width": 20}, "num_classes": 10, "input": source}
-    inspection = from_json(Inspection, {**document, "parameters": 100, "macs": 1000, "students": [offer]})
+    timing = {"images": 16, "threads": 2, "forward_milliseconds": 9.0, "backward_milliseconds": 9.0}
+    timing["one_image_milliseconds"] = 5.678
+    document |= {"parameters": 100, "macs": 1000, "students": [offer], "timing": timing}
+    inspection = from_json(Inspection, document)
     part = environment().get_template("_teacher.html")
     text = part.render(
         teacher={"status": "ready", "id": "tch_1"},
@@ -322,6 +326,8 @@ def test_a_teacher_is_shown_with_the_students_that_are_offered_for_it() -> None:
         steps=2000,
     )
     assert "4.0× smaller</strong> cnn8, width 9" in text
+    assert ", 5.68 ms an image" in text
+    assert "200 multiply-accumulates, 1.23 ms an image" in text
     assert "&#34;architecture&#34;: &#34;cnn8&#34;" in text or '"architecture": "cnn8"' in text
 
 

@@ -53,9 +53,11 @@ def test_a_file_is_sent_and_told_of(run: Any, server: Any) -> None:
 
 
 def test_a_known_one_is_looked_up_with_the_students_that_it_is_offered(run: Any, server: Any) -> None:
-    student = {"architecture": "cnn8", "args": {"width": 9}, "parameters": 5275, "compression": 4.47}
+    student = {"architecture": "cnn8", "args": {"width": 9}, "parameters": 5275, "compression": 4.47,
+               "macs": 144_100, "one_image_milliseconds": 0.1234}  # fmt: skip
     server.on("GET", "/teachers/tch_1", teacher(inspection={**FOUND, "students": [student]}))
-    assert "cnn8 width=9: 5,275 parameters, 4.47 times fewer" in run("inspect", "tch_1").stdout
+    told = "cnn8 width=9: 5,275 parameters, 4.47 times fewer, 144,100 multiply-accumulates, 0.123 ms an image"
+    assert told in run("inspect", "tch_1").stdout
     assert run("inspect", "tch_1", "-q").stdout == "tch_1\n"
     assert json.loads(run("inspect", "tch_1", "--json").stdout)["inspection"]["parameters"] == 23590
 

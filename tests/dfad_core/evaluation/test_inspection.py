@@ -48,8 +48,11 @@ def test_a_teacher_with_batch_norm() -> None:
 
 def test_students_are_offered_on_request() -> None:
     teacher = build_classifier("cnn8", num_classes=10, input_shape=(1, 8, 8)).eval()
-    offers = inspected(teacher, (1, 8, 8), 10, offers=True).students or ()
+    found = inspected(teacher, (1, 8, 8), 10, offers=True)
+    offers = found.students or ()
     assert [offer.compression >= least for offer, least in zip(offers, (2, 4, 10), strict=True)] == [True] * 3
+    assert found.timing is not None
+    assert all((one.one_image_milliseconds or 0) > 0 for one in (found.timing, *offers))
 
 
 def test_a_teacher_without() -> None:

@@ -449,3 +449,37 @@ def test_a_batch_that_is_squeezed_away(tmp_path: Path, axes: list[int] | None, b
     made = model(*behind, tensors={"t": HEAD.T.copy(), **constants}, image=(FLOAT, (batch, *SHAPE)))
     error = refused(tmp_path, made)
     assert (error.code, "x.flatten(1)" in error.message) == ("squeezed_batch", True)
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2, 3, 4, 5], [5, 4, 3, 2, 1, 0]])
+def test_numbers_of_the_one_image_by_their_place(tmp_path: Path, order: list[int]) -> None:
+    """As PyTorch writes as_strided, with a batch of one."""
+    behind = (
+        node("Reshape", "pooled all", "row"),
+        node("Gather", "row places", "again"),
+        node("Reshape", "again flat", "f"),
+        node("MatMul", "f t", "y"),
+    )
+    places = np.array(order).reshape(1, 6, 1, 1)
+    tensors = {"all": np.array([-1]), "places": places, "flat": np.array([1, 6]), "t": HEAD.T[order].copy()}
+    same_answers(read(tmp_path, model(*behind, tensors=tensors, image=(FLOAT, (1, *SHAPE)))))
+
+
+# Parameters.
+
+
+@pytest.mark.parametrize(("bias", "numbers"), [("repeated", 0), ("stored", 6)])
+def test_a_zero_repeated_for_each_channel_is_no_bias(tmp_path: Path, bias: str, numbers: int) -> None:
+    tensors = {"zero": np.zeros(1, "f4"), "six": np.array([6]), "stored": np.zeros(6, "f4")}
+    made = model(tensors=tensors, before=(node("Expand", "zero six", "repeated"),))
+    made.graph.node[1].input.append(bias)
+    teacher = read(tmp_path, made)
+    assert sum(p.numel() for p in teacher.module.parameters()) == KERNEL.size + HEAD.size + numbers
+    same_answers(teacher)
+
+
+def test_weights_that_are_no_layers_are_parameters(tmp_path: Path) -> None:
+    scale = RNG.normal(size=(1, CLASSES)).astype("f4")
+    teacher = read(tmp_path, model(node("Mul", "z scale", "y"), tensors={"scale": scale}))
+    assert sum(p.numel() for p in teacher.module.parameters()) == KERNEL.size + HEAD.size + CLASSES
+    same_answers(teacher, lambda x_BCHW: logits(x_BCHW) * torch.from_numpy(scale))
