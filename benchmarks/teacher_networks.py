@@ -133,7 +133,7 @@ def light_models() -> list[Path]:
 
 
 def build(name: str) -> Network:
-    """The network, with batch norm statistics as after a training. Raises any error of its library."""
+    """The network, with statistics and a head as after a training. Raises any error of its library."""
     torch.manual_seed(0)
     library, _, own = name.partition(":")
     if library == "transformers":
@@ -149,6 +149,8 @@ def build(name: str) -> Network:
             assert module.running_var is not None
             module.running_mean.normal_(0, 0.1)
             module.running_var.uniform_(0.5, 1.5)
+        if isinstance(module, nn.Linear) and not module.weight.any():
+            nn.init.normal_(module.weight, std=0.05)  # some heads begin with zeros
     network.module.eval()
     return network
 

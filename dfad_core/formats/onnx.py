@@ -149,7 +149,8 @@ def _gives_probabilities(built: Built, shape: tuple[int, int, int]) -> bool:
         results_BK = built.module(size * torch.randn(count, *shape, generator=stream))[
             :, int(built.one_logit) :
         ]
-        if not bool(((results_BK >= 0) & (results_BK <= 1 + PROBABILITY_TOLERANCE)).all()):
+        within = bool(((results_BK >= 0) & (results_BK <= 1 + PROBABILITY_TOLERANCE)).all())
+        if not within or not bool(results_BK.any()):  # a network that always gives zero has no probabilities
             return False
         if not built.one_logit and bool(((results_BK.sum(1) - 1).abs() < PROBABILITY_TOLERANCE).all()):
             continue

@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import nn
 
 from dfad_core.contract.errors import ConfigError
@@ -54,11 +55,22 @@ def _built(
 ) -> nn.Module:
     """The network for images of `size`, where it has such an option. Raises ConfigError."""
     library = name.partition(":")[0]
-    try:
+
+    def built() -> nn.Module:
         try:
             return create(own_name, **size, **options)
         except TypeError:  # a network that takes any size has no such option
             return create(own_name, **options)
+
+    try:
+        try:
+            return built()
+        except Exception:
+            device = torch.get_default_device()
+            if device.type != "meta":
+                raise
+            with torch.device("cpu"):  # some compute their own widths with tensors, which need values
+                return built().to(device)
     except Exception as error:
         text = f"{library} cannot build {own_name!r} here"
         raise ConfigError(text, code="unknown_architecture", param="architecture") from error

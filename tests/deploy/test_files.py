@@ -150,7 +150,7 @@ def test_images():
         assert [line.split()[1] for line in copied] == [f"--from={name}-dependencies", "--from=package"]
     extras = {name: read[f"{name}-dependencies"].said["RUN"] for name in ("api", "worker")}
     assert "pyproject.toml api s3 otel >" in extras["api"]
-    assert "pyproject.toml engine worker s3 otel >" in extras["worker"]
+    assert "pyproject.toml engine worker vision s3 otel >" in extras["worker"]
     assert not [line for line in requirements("api", "s3", "otel") if line.startswith("torch")]
     assert [line for line in requirements("engine", "worker", "s3", "otel") if line.startswith("torch")]
     assert not [line for line in requirements("engine", "worker", "s3", "otel") if line.startswith("dfad")]

@@ -7,6 +7,7 @@ its attributes. Where versions of an operator differ, a present input wins over 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import getitem
 from typing import Any
 
 import torch
@@ -204,6 +205,31 @@ def _gather(e: Emitter, i: Inputs, a: Attributes) -> Any:
     return e.call(shapes.gather, x, index, axis)
 
 
+def _gather_nd(e: Emitter, i: Inputs, a: Attributes) -> Any:
+    if int(a.get("batch_dims", 0)) or isinstance(i[0], fx.Node):
+        raise unsupported("GatherND", "is supported for constants alone")
+    return e.call(shapes.gather_nd, i[0], i[1])
+
+
+def _scatter_nd(e: Emitter, i: Inputs, a: Attributes) -> Any:
+    """ScatterND of constants, as masks are written: positions in images would be those of one batch."""
+    if a.get("reduction", "none") != "none" or any(isinstance(one, fx.Node) for one in i):
+        raise unsupported("ScatterND", "is supported for constants alone")
+    return e.call(shapes.scatter_nd, *i)
+
+
+def _split_to_sequence(e: Emitter, i: Inputs, a: Attributes) -> Any:
+    axis, length = int(a.get("axis", 0)), optional_input(i, 1)
+    side = value_of(i[0]).shape[axis]
+    if length is None or not int(a.get("keepdims", 1)) or not isinstance(length, Tensor):
+        raise unsupported("SplitToSequence", "is supported with constant lengths alone")
+    sizes = _as_ints(length)
+    if length.dim() == 0:
+        piece = max(int(length), 1)
+        sizes = [min(piece, side - start) for start in range(0, side, piece)]
+    return e.call(shapes.split, i[0], sizes, axis)
+
+
 def _resize(e: Emitter, i: Inputs, a: Attributes) -> Any:
     x = value_of(i[0])
     mode = {"nearest": "nearest", "linear": "bilinear", "cubic": "bicubic"}[a.get("mode", "nearest")]
@@ -383,8 +409,14 @@ OPERATORS: dict[str, Operator] = {
     "Unsqueeze": lambda e, i, a: e.call(shapes.unsqueeze, i[0], _axes(i, a)),
     "Concat": lambda e, i, a: e.call(shapes.concat, list(i), int(a["axis"])),
     "Split": _split,
+    "SplitToSequence": _split_to_sequence,
+    "SequenceAt": lambda e, i, a: e.call(
+        getitem, i[0], int(constant("SequenceAt", optional_input(i, 1), "position"))
+    ),
     "Slice": _slice,
     "Gather": _gather,
+    "GatherND": _gather_nd,
+    "ScatterND": _scatter_nd,
     "Expand": lambda e, i, a: e.call(shapes.expand, i[0], _as_ints(i[1])),
     "Tile": lambda e, i, a: e.call(shapes.tile, i[0], _as_ints(i[1])),
     "Pad": _pad,

@@ -146,6 +146,18 @@ def gather_from_each(x: Tensor, index: Tensor, numbers: int) -> Tensor:
     return x.reshape(-1, numbers).index_select(1, positions).reshape(-1, *index.shape)
 
 
+def gather_nd(x: Tensor, index: Tensor) -> Tensor:
+    """Parts of `x` at the positions in the last dimension of `index`."""
+    return x[tuple(index.to(device=x.device, dtype=torch.int64).unbind(-1))]
+
+
+def scatter_nd(x: Tensor, index: Tensor, updates: Tensor) -> Tensor:
+    """`x` with `updates` at the positions in the last dimension of `index`."""
+    written = x.clone()
+    written[tuple(index.to(device=x.device, dtype=torch.int64).unbind(-1))] = updates.to(x.device)
+    return written
+
+
 def expand(x: Tensor, shape: Ints) -> Tensor:
     """`x` broadcast to the common shape of both."""
     common = torch.broadcast_shapes(x.shape, ints(shape))  # type: ignore[no-untyped-call]

@@ -177,6 +177,34 @@ def test_what_is_not_a_number_is_found(tmp_path: Path) -> None:
     agree(tmp_path / "m.onnx")
 
 
+def test_masks_that_are_written_into_constants(tmp_path: Path) -> None:
+    """As torchvision's Swin Transformer makes them."""
+    nodes = [
+        helper.make_node("ScatterND", ["plain", "places", "values"], ["mask"]),
+        helper.make_node("GatherND", ["mask", "rows"], ["turned"]),
+        helper.make_node("Mul", ["images", "turned"], ["value"]),
+    ]
+    constants = {"plain": weights(6, 6), "places": ints(0, 1, 5, 5).reshape(2, 2), "values": floats(2, 3)}
+    constants["rows"] = ints(5, 4, 3, 2, 1, 0).reshape(6, 1)
+    write(tmp_path / "m.onnx", [*nodes, *flat("value")], constants)
+    agree(tmp_path / "m.onnx")
+    for op, inputs in (("GatherND", ["images", "rows"]), ("ScatterND", ["images", "places", "values"])):
+        write(tmp_path / "m.onnx", [helper.make_node(op, inputs, ["value"]), *flat("value")], constants)
+        with pytest.raises(TeacherRejected, match="constants alone") as refused:
+            agree(tmp_path / "m.onnx")
+        assert refused.value.code == "unsupported_op"
+
+
+@pytest.mark.parametrize("lengths", [np.array(2), np.array(4), ints(1, 3)], ids=["even", "all", "listed"])
+def test_sequences(tmp_path: Path, lengths: np.ndarray) -> None:
+    nodes = [
+        helper.make_node("SplitToSequence", ["images", "lengths"], ["pieces"], axis=1),
+        helper.make_node("SequenceAt", ["pieces", "last"], ["value"]),
+    ]
+    write(tmp_path / "m.onnx", [*nodes, *flat("value")], {"lengths": lengths, "last": np.array(-1)})
+    agree(tmp_path / "m.onnx")
+
+
 @pytest.mark.parametrize(
     ("side", "attributes"),
     [(6, {"strides": [2, 2]}), (4, {}), (4, {"strides": [2, 2], "pads": [1, 1, 1, 1]})],
@@ -274,5 +302,6 @@ def test_every_operator_is_tried() -> None:
     tried |= {
         "Gemm", "Upsample", "Split", "Not", "And", "Or", "Where", "IsNaN", "Shape", "Size", "ConstantOfShape",
         "Range", "CastLike", "Col2Im", "QuantizeLinear", "DequantizeLinear",
+        "GatherND", "ScatterND", "SplitToSequence", "SequenceAt",
     }  # fmt: skip
     assert set(OPERATORS) - tried == set()
