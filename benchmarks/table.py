@@ -13,7 +13,7 @@ from statistics import mean, median
 from typing import Any
 
 from benchmarks import fidelity_calibration as calibration
-from benchmarks import gpu_tables
+from benchmarks import gpu_tables, teacher_file_rows
 from benchmarks.colour_rows import colour_sections, teacher_rows
 from benchmarks.machine_load import is_neighbour
 from benchmarks.method_table import (
@@ -209,6 +209,7 @@ def result_sections() -> Iterator[tuple[str, str]]:
         yield "Training beside another busy program", busy_machine_table(lines)
     for title, rows in gpu_tables.sections(read(RESULTS / "gpu_pass.jsonl")):
         yield title, markdown(*rows)
+    yield from teacher_file_rows.sections(read(RESULTS / "teacher_files.jsonl"))
     for file, title, rows_of in SERVICE_TABLES:
         if lines := read(RESULTS / file):
             yield title, markdown(*rows_of(lines))

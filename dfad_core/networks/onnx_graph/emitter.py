@@ -79,9 +79,11 @@ class Emitter:
         return [self.call(operator.getitem, pieces, place) for place in range(number)]
 
     def layer(self, module: nn.Module, value: Value) -> Value:
-        """Add a call of `module`, which becomes a part of the network."""
+        """Add a call of `module`, which becomes a part of the network; of a constant, its result."""
         if not isinstance(value, fx.Node):
-            raise TeacherRejected("A layer does not depend on the input.", code="unsupported_op")
+            with torch.no_grad():
+                result: Tensor = self._checked(module.eval()(value))
+            return result
         name = f"layer{self._layers}"
         self._layers += 1
         module.eval().requires_grad_(requires_grad=True)

@@ -230,6 +230,12 @@ def _split_to_sequence(e: Emitter, i: Inputs, a: Attributes) -> Any:
     return e.call(shapes.split, i[0], sizes, axis)
 
 
+def _cumulative_sum(e: Emitter, i: Inputs, a: Attributes) -> Any:
+    if int(a.get("exclusive", 0)) or int(a.get("reverse", 0)):
+        raise unsupported("CumSum", "is supported forwards alone, each number included")
+    return e.call(torch.cumsum, i[0], int(constant("CumSum", optional_input(i, 1), "axis")))
+
+
 def _resize(e: Emitter, i: Inputs, a: Attributes) -> Any:
     x = value_of(i[0])
     mode = {"nearest": "nearest", "linear": "bilinear", "cubic": "bicubic"}[a.get("mode", "nearest")]
@@ -390,6 +396,7 @@ OPERATORS: dict[str, Operator] = {
     "ReduceL2": _reduce(lambda x, axes, keep: x.square().sum(axes, keep).sqrt()),
     "ReduceSumSquare": _reduce(lambda x, axes, keep: x.square().sum(axes, keep)),
     "ReduceLogSumExp": _reduce(torch.logsumexp),
+    "CumSum": _cumulative_sum,
     # Shapes.
     "Shape": lambda e, i, a: e.call(
         shapes.strided,

@@ -82,6 +82,7 @@ CASES: list[tuple[str, dict[str, Any], list[np.ndarray | str]]] = [
     ("ReduceMax", {}, [ints(1)]),
     ("ReduceMin", {}, [ints(1, 2)]), ("ReduceProd", {}, [ints(2, 3)]), ("ReduceL1", {}, [ints(1)]),
     ("ReduceL2", {}, [ints(1)]), ("ReduceSumSquare", {}, [ints(1)]), ("ReduceLogSumExp", {}, [ints(1)]),
+    ("CumSum", {}, [np.array(2)]), ("CumSum", {}, [ints(-1)]),
     ("Reshape", {}, [ints(0, 2, -1, 6)]), ("Transpose", {"perm": [0, 2, 3, 1]}, []),
     ("Unsqueeze", {}, [ints(1, -1)]), ("Squeeze", {}, ["Unsqueeze", ints(1)]),
     ("Concat", {"axis": 1}, [weights(1, 4, 6, 6)]), ("Slice", {}, [ints(1), ints(5), ints(2), ints(2)]),
@@ -193,6 +194,17 @@ def test_masks_that_are_written_into_constants(tmp_path: Path) -> None:
         with pytest.raises(TeacherRejected, match="constants alone") as refused:
             agree(tmp_path / "m.onnx")
         assert refused.value.code == "unsupported_op"
+
+
+def test_a_layer_of_a_constant(tmp_path: Path) -> None:
+    """As the encodings of positions in EdgeNeXt."""
+    nodes = [
+        helper.make_node("Conv", ["positions", "kernel"], ["encoded"]),
+        helper.make_node("Add", ["images", "encoded"], ["value"]),
+    ]
+    constants = {"positions": weights(1, 3, 6, 6), "kernel": weights(4, 3, 1, 1)}
+    write(tmp_path / "m.onnx", [*nodes, *flat("value")], constants)
+    agree(tmp_path / "m.onnx")
 
 
 @pytest.mark.parametrize("lengths", [np.array(2), np.array(4), ints(1, 3)], ids=["even", "all", "listed"])
