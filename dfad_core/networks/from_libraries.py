@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from dfad_core.contract.errors import ConfigError
 
@@ -40,6 +41,18 @@ def build_torchvision(num_classes: int, input_shape: tuple[int, int, int], *, na
     return _built(f"torchvision:{name}", models.get_model, name, {"image_size": height}, options)
 
 
+class _WeightsOnMeta(TorchFunctionMode):
+    """Layers get their weights from `torch.empty`; those take no memory, while other tensors have values."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        if func is torch.empty and kwargs.get("device") is None:
+            kwargs["device"] = "meta"
+        return func(*args, **kwargs)
+
+
 def _library(module: str) -> Any:
     """The module. Raises ConfigError where it cannot be imported."""
     try:
@@ -69,7 +82,7 @@ def _built(
             device = torch.get_default_device()
             if device.type != "meta":
                 raise
-            with torch.device("cpu"):  # some compute their own widths with tensors, which need values
+            with torch.device("cpu"), _WeightsOnMeta():  # some compute their widths with tensors of values
                 return built().to(device)
     except Exception as error:
         text = f"{library} cannot build {own_name!r} here"

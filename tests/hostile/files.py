@@ -406,6 +406,26 @@ def a_config_of_a_giant(folder: Path) -> bytes:
     return zipped({"config.json": json.dumps(giant), "model.safetensors": save({"a": torch.zeros(9)})})
 
 
+def folder_of_timm(config: dict[str, Any]) -> bytes:
+    return zipped({"config.json": json.dumps(config), "model.safetensors": save({"a": torch.zeros(9)})})
+
+
+@case("unsupported_architecture", own=True)
+def a_folder_of_timm_that_leads_elsewhere(folder: Path) -> bytes:
+    return folder_of_timm({"architecture": "hf-hub:somebody/else", "model_type": "timm_wrapper"})
+
+
+@case("unsupported_architecture", own=True)
+def a_folder_of_timm_with_arguments_that_are_code(folder: Path) -> bytes:
+    args = {"act_layer": "__import__('os').mkdir('sprung')", "checkpoint_path": "/etc/passwd"}
+    return folder_of_timm({"architecture": "resnet18", "model_args": args})
+
+
+@case("architecture_mismatch", own=True)
+def a_folder_of_timm_without_its_weights(folder: Path) -> bytes:
+    return folder_of_timm({"architecture": "resnet101", "num_classes": 1000})
+
+
 @case("corrupt_file", own=True)
 def a_config_that_laughs(folder: Path) -> bytes:
     return zipped({"config.json": "[" * 200_000, "model.safetensors": b""}, compression=zipfile.ZIP_DEFLATED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import torch
 from dfad_core import load_student
 from dfad_core.contract.architectures import get_architecture
 from dfad_core.contract.config import InputConfig
-from dfad_core.contract.errors import ConfigError
+from dfad_core.contract.errors import ConfigError, TeacherRejected
 from dfad_core.evaluation.inspection import inspect_teacher
 from dfad_core.formats import load_teacher
 from dfad_core.formats.metadata import StudentMetadata
@@ -36,24 +37,27 @@ def test_a_resnet18_is_inspected_without_a_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("architecture", "args"),
+    ("architecture", "args", "side"),
     [
-        ("torchvision:mobilenet_v3_small", {}),
-        ("torchvision:mobilenet_v2", {"width": 12}),
-        ("timm:vit_tiny_patch16_224", {}),
-        ("timm:resnet10t", {}),
-        ("torchvision:shufflenet_v2_x0_5", {}),
+        ("torchvision:mobilenet_v3_small", {}, 64),
+        ("torchvision:mobilenet_v2", {"width": 12}, 64),
+        ("timm:vit_tiny_patch16_224", {}, 64),
+        ("timm:resnet10t", {}, 224),
+        ("torchvision:shufflenet_v2_x0_5", {}, 224),
     ],
 )
-def test_the_reports_lines_load_a_student(architecture: str, args: dict[str, int], tmp_path: Path) -> None:
+def test_the_reports_lines_load_a_student(
+    architecture: str, args: dict[str, int], side: int, tmp_path: Path
+) -> None:
     torch.manual_seed(0)
-    student = build_classifier(architecture, num_classes=10, input_shape=INPUT.shape, args=args).eval()
-    metadata = StudentMetadata(architecture, args, 10, INPUT)
+    input = InputConfig((3, side, side))
+    student = build_classifier(architecture, num_classes=10, input_shape=input.shape, args=args).eval()
+    metadata = StudentMetadata(architecture, args, 10, input)
     file = tmp_path / "student.safetensors"
     file.write_bytes(student_bytes(student, metadata))
     names = {"torchvision": torchvision, "timm": timm, "safetensors": safetensors}
     exec("\n".join(loading_lines(metadata, str(file))), names)
-    x_BCHW = torch.randn(2, *INPUT.shape)
+    x_BCHW = torch.randn(2, *input.shape)
     network = names["network"].eval()
     with torch.no_grad():
         torch.testing.assert_close(network(x_BCHW), student(x_BCHW), rtol=0, atol=1e-5)
@@ -65,10 +69,20 @@ def test_other_networks_of_the_libraries_are_teachers_if_they_are_named(tmp_path
     for name, network in (
         ("timm:resnet10t", timm.create_model("resnet10t", num_classes=5)),
         ("torchvision:shufflenet_v2_x0_5", torchvision.models.shufflenet_v2_x0_5(num_classes=5)),
+        ("torchvision:regnet_y_400mf", torchvision.models.regnet_y_400mf(num_classes=5)),
     ):
         torch.save(network.state_dict(), tmp_path / "t.pt")
         found = load_teacher(tmp_path / "t.pt", architecture=name, input=INPUT)
         assert (found.architecture, found.num_classes) == (name, 5)
+
+
+def test_a_giant_takes_no_memory_before_its_weights_are_there(tmp_path: Path) -> None:
+    torch.save({"fc.weight": torch.zeros(5, 7392), "fc.bias": torch.zeros(5)}, tmp_path / "t.pt")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(TeacherRejected) as refused:
+        load_teacher(tmp_path / "t.pt", architecture="torchvision:regnet_y_128gf", input=INPUT)
+    assert refused.value.code == "architecture_mismatch"
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**20  # of its 2.5 GiB, in KiB
 
 
 @pytest.mark.parametrize(
