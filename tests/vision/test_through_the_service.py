@@ -54,6 +54,8 @@ def test_through_the_page(
     shot(page, "resnet18", tmp_path)
     page.get_by_label("By name").check()
     page.select_option("[name=architecture]", STUDENT)
+    page.locator("details:has([name=method]) summary").click()
+    page.check("[name=method][value=noise]")  # a step of the default takes a minute here
     page.fill("[name=steps]", "1")
     page.get_by_role("button", name="Start").click()
     page.wait_for_url("**/ui/jobs/job_*")
