@@ -49,6 +49,10 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=FILE)
     arguments = parser.parse_args()
     if arguments.only is not None:
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+        logging.disable(logging.WARNING)
+        warnings.simplefilter("ignore")
+        import_torchvision()
         for line in lines_of(arguments.only):
             append(arguments.output, {"benchmark": "teacher_files", **line}, torch.device("cpu"))
         return
@@ -67,19 +71,13 @@ def lines_of(name: str) -> list[dict[str, Any]]:
     if library == "onnx":
         path = next(path for path in light_models() if path.stem == own)
         return [about | {"form": "ONNX"} | _read(path, None, _runtime(path), (3, 224, 224))]
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    logging.disable(logging.WARNING)
-    warnings.simplefilter("ignore")
-    import_torchvision()
     try:
         network = build(name)
-        with torch.no_grad():
-            network.module(torch.zeros(1, *network.shape))
     except Exception as error:  # noqa: BLE001  (of the library, which lacks something here)
         return [about | {"form": "none", "made": False, "sentence": _first_line(error)}]
     lines = []
     with tempfile.TemporaryDirectory() as folder:
-        for form in FORMS:
+        for form in FORMS if _takes_images(network) else FORMS[:2]:
             try:
                 path = WRITERS[form](network, Path(folder))
             except Exception as error:  # noqa: BLE001  (the exporters raise errors of any type)
@@ -91,6 +89,16 @@ def lines_of(name: str) -> list[dict[str, Any]]:
                     about | {"form": form} | _read(path, network, network.module, network.shape, named)
                 )
     return lines
+
+
+def _takes_images(network: Network) -> bool:
+    """Whether it takes pixels; others are not exported, since no file of theirs could be a teacher."""
+    try:
+        with torch.no_grad():
+            network.module(torch.zeros(1, *network.shape))
+    except (RuntimeError, TypeError, ValueError):
+        return False
+    return True
 
 
 def _read(

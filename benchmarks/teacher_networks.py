@@ -85,7 +85,7 @@ LARGE = ("shieldgemma2",)
 
 
 class Logits(nn.Module):
-    """A network of transformers as its exporters see it: images to logits."""
+    """A network of transformers as its users export it: images to logits."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
@@ -94,6 +94,22 @@ class Logits(nn.Module):
     def forward(self, pixel_values: Tensor) -> Tensor:
         answer = self.net(pixel_values=pixel_values)
         return answer.logits if hasattr(answer, "logits") else answer.last_hidden_state
+
+
+class LogitsOfPatches(Logits):
+    """The same for siglip2, which takes a row of pixels for each square of an image."""
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        config: Any = self.net.config
+        side = config.vision_config.patch_size
+        rows, columns = (size // side for size in pixel_values.shape[2:])
+        squares_BNP = nn.functional.unfold(pixel_values, side, stride=side).transpose(1, 2)
+        # Of a square all reds stand first, of siglip2's all colours of a pixel.
+        batch, number, _ = squares_BNP.shape
+        pixels_BNP = squares_BNP.reshape(batch, number, -1, side * side).transpose(2, 3).flatten(2)
+        shapes = torch.tensor([[rows, columns]]).expand(batch, 2)
+        logits: Tensor = self.net(pixel_values=pixels_BNP, spatial_shapes=shapes).logits
+        return logits
 
 
 @dataclass(frozen=True)
@@ -165,4 +181,5 @@ def _of_transformers(class_name: str) -> Network:
     inner = getattr(transformers, class_name)(config)
     size = {**settings.get("vision_config", {}), **settings}.get("image_size", 64)
     side = size[0] if isinstance(size, list) else size
-    return Network(Logits(inner), (3, side, side), inner)
+    as_exported = LogitsOfPatches if kind == "siglip2" else Logits
+    return Network(as_exported(inner), (3, side, side), inner)

@@ -211,11 +211,17 @@ def _gather_nd(e: Emitter, i: Inputs, a: Attributes) -> Any:
     return e.call(shapes.gather_nd, i[0], i[1])
 
 
-def _scatter_nd(e: Emitter, i: Inputs, a: Attributes) -> Any:
-    """ScatterND of constants, as masks are written: positions in images would be those of one batch."""
-    if a.get("reduction", "none") != "none" or any(isinstance(one, fx.Node) for one in i):
-        raise unsupported("ScatterND", "is supported for constants alone")
-    return e.call(shapes.scatter_nd, *i)
+def _scattered(op: str, i: Inputs, a: Attributes) -> Sequence[Value]:
+    """The inputs, all constants, as masks are written: positions in images would be those of one batch."""
+    constants = [one for one in i if isinstance(one, Tensor)]
+    if a.get("reduction", "none") != "none" or len(constants) != len(i):
+        raise unsupported(op, "is supported for constants alone")
+    return constants
+
+
+def _scatter_elements(e: Emitter, i: Inputs, a: Attributes) -> Any:
+    x, index, updates = _scattered("ScatterElements", i, a)
+    return e.call(torch.scatter, x, int(a.get("axis", 0)), index, updates)
 
 
 def _split_to_sequence(e: Emitter, i: Inputs, a: Attributes) -> Any:
@@ -423,7 +429,8 @@ OPERATORS: dict[str, Operator] = {
     "Slice": _slice,
     "Gather": _gather,
     "GatherND": _gather_nd,
-    "ScatterND": _scatter_nd,
+    "ScatterND": lambda e, i, a: e.call(shapes.scatter_nd, *_scattered("ScatterND", i, a)),
+    "ScatterElements": _scatter_elements,
     "Expand": lambda e, i, a: e.call(shapes.expand, i[0], _as_ints(i[1])),
     "Tile": lambda e, i, a: e.call(shapes.tile, i[0], _as_ints(i[1])),
     "Pad": _pad,

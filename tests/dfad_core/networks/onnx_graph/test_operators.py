@@ -182,14 +182,20 @@ def test_masks_that_are_written_into_constants(tmp_path: Path) -> None:
     """As torchvision's Swin Transformer makes them."""
     nodes = [
         helper.make_node("ScatterND", ["plain", "places", "values"], ["mask"]),
-        helper.make_node("GatherND", ["mask", "rows"], ["turned"]),
+        helper.make_node("ScatterElements", ["mask", "columns", "others"], ["both"], axis=1),
+        helper.make_node("GatherND", ["both", "rows"], ["turned"]),
         helper.make_node("Mul", ["images", "turned"], ["value"]),
     ]
     constants = {"plain": weights(6, 6), "places": ints(0, 1, 5, 5).reshape(2, 2), "values": floats(2, 3)}
+    constants |= {"columns": ints(3, 0).reshape(1, 2), "others": weights(1, 2)}
     constants["rows"] = ints(5, 4, 3, 2, 1, 0).reshape(6, 1)
     write(tmp_path / "m.onnx", [*nodes, *flat("value")], constants)
     agree(tmp_path / "m.onnx")
-    for op, inputs in (("GatherND", ["images", "rows"]), ("ScatterND", ["images", "places", "values"])):
+    for op, inputs in (
+        ("GatherND", ["images", "rows"]),
+        ("ScatterND", ["images", "places", "values"]),
+        ("ScatterElements", ["images", "columns", "others"]),
+    ):
         write(tmp_path / "m.onnx", [helper.make_node(op, inputs, ["value"]), *flat("value")], constants)
         with pytest.raises(TeacherRejected, match="constants alone") as refused:
             agree(tmp_path / "m.onnx")
@@ -314,6 +320,6 @@ def test_every_operator_is_tried() -> None:
     tried |= {
         "Gemm", "Upsample", "Split", "Not", "And", "Or", "Where", "IsNaN", "Shape", "Size", "ConstantOfShape",
         "Range", "CastLike", "Col2Im", "QuantizeLinear", "DequantizeLinear",
-        "GatherND", "ScatterND", "SplitToSequence", "SequenceAt",
+        "GatherND", "ScatterND", "ScatterElements", "SplitToSequence", "SequenceAt",
     }  # fmt: skip
     assert set(OPERATORS) - tried == set()
