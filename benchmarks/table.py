@@ -290,15 +290,32 @@ def colour_figures(lines: Sequence[Line]) -> Iterator[str]:
     if len(found) > len({teacher for teacher, _ in found}):
         yield from ("", "All methods of the catalogue that ran so, on the same test images:", "")
         yield markdown(PEERS_HEAD, list(_peer_rows(found)))
+        machines = _machines(found)
+        if len(machines) > 1:
+            marked = (f"{mark} {name}" for name, mark in machines.items())
+            yield from ("", f"Seconds of different machines are not the same: {'; '.join(marked)}.")
+
+
+def _machines(found: Mapping[tuple[str, str], MethodRuns]) -> dict[str, str]:
+    """The machines that the runs were on, each with the mark that the table has for it."""
+    names = dict.fromkeys(machine_text(line) for runs in found.values() for line in runs.lines)
+    return {name: str(number).translate(RAISED) for number, name in enumerate(names, 1)}
 
 
 def _peer_rows(found: Mapping[tuple[str, str], MethodRuns]) -> Iterator[Row]:
-    """A row a method, the best first."""
+    """A row a method, the best first; with marks for the machines where there are several."""
+    machines = _machines(found)
+
+    def marks(runs: MethodRuns) -> str:
+        names = dict.fromkeys(machine_text(line) for line in runs.lines)
+        return f" {''.join(machines[name] for name in names)}" if len(machines) > 1 else ""
+
     scores = {key: 100 * median(line["accuracy"] for line in runs.lines) for key, runs in found.items()}
     methods = {method for _, method in found}
     for method in sorted(methods, key=lambda one: -max(scores.get((t, one), 0) for t in COLOUR_TEACHERS)):
         cells = [
             f"{scores[teacher, method]:.1f} % ({_seeds(found[teacher, method])})"
+            f"{marks(found[teacher, method])}"
             if (teacher, method) in found
             else "-"
             for teacher in COLOUR_TEACHERS
@@ -310,6 +327,7 @@ def _seeds(runs: MethodRuns) -> str:
     return "1 seed" if len(runs.lines) == 1 else f"{len(runs.lines)} seeds"
 
 
+RAISED = str.maketrans("123456789", "¹²³⁴⁵⁶⁷⁸⁹")
 PEERS_HEAD = ("method", "with batch norm", "folded away")
 COLOUR_TEACHERS = {
     "cifar10-resnet20-public": "a ResNet-20 with batch norm",
