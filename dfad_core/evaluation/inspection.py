@@ -101,7 +101,7 @@ def _passes(module: nn.Module, x_BCHW: Tensor) -> tuple[Tensor, bool, PassTimes]
 
 @torch.no_grad()
 def _one_image_milliseconds(module: nn.Module, x_BCHW: Tensor) -> float:
-    return pass_milliseconds(module, x_BCHW[:1].detach(), seconds=TIMED_SECONDS)
+    return pass_milliseconds(module, x_BCHW[:1].detach(), most_seconds=TIMED_SECONDS)
 
 
 def _has_gradient(logits_BK: Tensor, x_BCHW: Tensor) -> bool:

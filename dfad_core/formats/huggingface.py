@@ -95,6 +95,7 @@ def load(path: Path, hints: Hints) -> LoadedTeacher:
     hints.refuse_architecture("A Hugging Face folder")
     folder = Folder(path, CONFIG)
     raw = _read_json(folder, CONFIG)
+    _check_kind(raw)
     if timm_folder.is_of_timm(raw):
         return timm_folder.load(raw, _weights(folder, path.parent), hints)
     config = checked_config(raw)
@@ -138,24 +139,12 @@ def rebuild(document: Any, tensors: Mapping[str, Tensor], shape: tuple[int, int,
 def checked_config(raw: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a config.json that the network is built from: plain values that transformers knows for
     the model type, and `num_labels`. Raises TeacherRejected."""
-    if "auto_map" in raw:
-        text = f"The folder's network is code of its own (auto_map), which is never run. {OWN_NETWORK}"
-        raise TeacherRejected(text, code="remote_code_refused", param="auto_map")
-    if raw.get("quantization_config") is not None:
-        raise TeacherRejected(
-            "Quantised folders are not supported.", code="tensor_layout", param="quantization_config"
-        )
+    _check_kind(raw)
     kind = raw.get("model_type")
     if kind not in TEACHER_TYPES:
         raise _unknown_network(raw)
     labels = raw.get("id2label") or {}
     classes = len(labels) if isinstance(labels, Mapping) and labels else raw.get("num_labels", 2)
-    problem = raw.get("problem_type")
-    if problem == "multi_label_classification":
-        raise MultiLabelRejected
-    if problem == "regression":
-        text = "The network estimates a number (problem_type regression); only classifiers are read."
-        raise TeacherRejected(text, code="not_a_classifier", param="problem_type")
     if type(classes) is not int or not 1 <= classes <= MAX_CLASSES:
         raise TeacherRejected(
             "The config has no valid number of classes.", code="corrupt_file", param="id2label"
@@ -171,6 +160,23 @@ def checked_config(raw: Mapping[str, Any]) -> dict[str, Any]:
     if kind in SEVERAL_CLASSES and isinstance(named, list) and len(named) == 1:
         settings["architectures"] = [str(named[0])[:MAX_CLASS_NAME]]
     return {**settings, "model_type": kind, "num_labels": classes}
+
+
+def _check_kind(raw: Mapping[str, Any]) -> None:
+    """Refuse code, quantised weights, and what is no classifier into one class. Raises TeacherRejected."""
+    if "auto_map" in raw:
+        text = f"The folder's network is code of its own (auto_map), which is never run. {OWN_NETWORK}"
+        raise TeacherRejected(text, code="remote_code_refused", param="auto_map")
+    if raw.get("quantization_config") is not None:
+        raise TeacherRejected(
+            "Quantised folders are not supported.", code="tensor_layout", param="quantization_config"
+        )
+    problem = raw.get("problem_type")
+    if problem == "multi_label_classification":
+        raise MultiLabelRejected
+    if problem == "regression":
+        text = "The network estimates a number (problem_type regression); only classifiers are read."
+        raise TeacherRejected(text, code="not_a_classifier", param="problem_type")
 
 
 def _known(raw: Any, defaults: Mapping[str, Any]) -> dict[str, Any]:
@@ -334,9 +340,9 @@ def _input(config: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> tuple[
     if preprocessor and preprocessor.get("do_normalize", True):
         mean, std = (preprocessor.get(name) for name in ("image_mean", "image_std"))
     try:
-        mean, std = (None if v is None else tuple(float(x) for x in v) for v in (mean, std))
-        return InputConfig((int(channels), *(side or ASSUMED_SIZE)), mean, std), assumed
-    except (ConfigError, TypeError, ValueError) as error:
+        shape = [channels, *(side or ASSUMED_SIZE)]
+        return InputConfig.from_json({"shape": shape, "mean": mean, "std": std}), assumed
+    except ConfigError as error:
         text = "The preprocessor's size, mean or std is invalid; name the teacher's input."
         raise TeacherRejected(text, code="input_required", param="input") from error
 

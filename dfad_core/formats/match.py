@@ -234,7 +234,10 @@ def build_with(
             param="architecture",
         )
     check_layouts(tensors)
-    module = build_classifier(name, num_classes=classes, input_shape=input_shape, args=args)
+    try:
+        module = build_classifier(name, num_classes=classes, input_shape=input_shape, args=args)
+    except ShapeError as error:  # some show only with weights that they do not take such images
+        raise TeacherRejected(error.message, code="architecture_mismatch", param=error.param) from error
     state = module.state_dict()
     for key, tensor in without_bookkeeping(tensors, state).items():
         state[key] = _convert(key, tensor, state[key].dtype)

@@ -36,6 +36,8 @@ READING_TOLERANCE, HALF_TOLERANCE = 1e-3, 5e-2
 """Largest difference, as a share of the largest logit; float32 sums depend on the order of summing. The
 second is for files that compute in float16."""
 PROBABILITY_TOLERANCE = 1e-3
+SAME_ALONE = 1e-3
+"""Largest difference of an image's logits alone and beside another, as a share of the largest one."""
 OTHER_BATCH = (
     "Often x.squeeze() is the reason, which takes the batch away where it is 1: write x.flatten(1), or name "
     "the dimension, and export it again."
@@ -59,8 +61,8 @@ def load(path: Path, hints: Hints) -> LoadedTeacher:
 
     Raises TeacherRejected: the codes of `read_onnx` and `build_graph`, `input_required` where neither the
     file nor the hints have the size of an image, `multi_label`, `one_logit` where the answer is always yes,
-    `squeezed_batch` where one image gives another result than several, `conversion_mismatch` where
-    onnxruntime gives other logits.
+    `squeezed_batch` and `fixed_batch` where one image gives another result than several,
+    `conversion_mismatch` where onnxruntime gives other logits.
     """
     hints.refuse_architecture("An ONNX file")
     parsed = read_onnx(path, hints.output)
@@ -126,16 +128,27 @@ def _sides(shape: Sequence[int | None]) -> str:
 
 @torch.no_grad()
 def _classes(module: nn.Module, shape: tuple[int, int, int]) -> int:
-    """Number of logits, which must not depend on the size of the batch. Raises TeacherRejected."""
-    for count in (1, 2):
+    """Number of logits; those of an image must not depend on the others of its batch.
+
+    Raises TeacherRejected: `squeezed_batch`, `fixed_batch`.
+    """
+    images_BCHW = torch.randn(2, *shape, generator=torch.Generator().manual_seed(2))
+    logits = []
+    for batch_BCHW in (images_BCHW[:1], images_BCHW[1:], images_BCHW):
+        count = len(batch_BCHW)
         try:
-            found = module(torch.zeros(count, *shape)).shape
+            logits.append(module(batch_BCHW))
         except SHAPE_ERRORS:
-            found = None
-        if found is None or len(found) != 2 or found[0] != count:
+            logits = []
+        if not logits or logits[-1].dim() != 2 or len(logits[-1]) != count:
             text = f"The network does not give {count} rows of logits for {count} images. "
             raise TeacherRejected(text + OTHER_BATCH, code="squeezed_batch")
-    return int(found[1])
+    alone_BK, together_BK = torch.cat(logits[:2]).float(), logits[2].float()
+    within = SAME_ALONE * float(alone_BK.abs().nan_to_num().max())
+    if not torch.allclose(alone_BK, together_BK, rtol=0, atol=max(within, SAME_ALONE), equal_nan=True):
+        text = "The graph mixes the images of a batch; export it with a dynamic batch dimension."
+        raise TeacherRejected(text, code="fixed_batch")
+    return int(together_BK.shape[1])
 
 
 @torch.no_grad()
@@ -149,8 +162,9 @@ def _gives_probabilities(built: Built, shape: tuple[int, int, int]) -> bool:
         results_BK = built.module(size * torch.randn(count, *shape, generator=stream))[
             :, int(built.one_logit) :
         ]
-        within = bool(((results_BK >= 0) & (results_BK <= 1 + PROBABILITY_TOLERANCE)).all())
-        if not within or not bool(results_BK.any()):  # a network that always gives zero has no probabilities
+        if not bool(((results_BK >= 0) & (results_BK <= 1 + PROBABILITY_TOLERANCE)).all()):
+            return False
+        if size == 1 and not bool(results_BK.any()):  # zeros alone are no probabilities
             return False
         if not built.one_logit and bool(((results_BK.sum(1) - 1).abs() < PROBABILITY_TOLERANCE).all()):
             continue

@@ -47,7 +47,8 @@ def load(config: Mapping[str, Any], tensors: Mapping[str, Tensor], hints: Hints)
     if not re.fullmatch(r"[a-z0-9_]{1,80}", name):
         raise _refused("The config.json names no network of timm.", "architecture")
     _check_args(config)
-    tensors = {n.removeprefix(PREFIX): tensor for n, tensor in tensors.items()}
+    if all(n.startswith(PREFIX) for n in tensors):
+        tensors = {n.removeprefix(PREFIX): tensor for n, tensor in tensors.items()}
     hints = replace(hints, architecture=SAME.get(name, f"timm:{name}"), input=hints.input or _input(config))
     is_normalised = hints.input is not None and hints.input.mean is not None
     notes = [] if is_normalised else ["mean and std are not known"]
@@ -56,6 +57,7 @@ def load(config: Mapping[str, Any], tensors: Mapping[str, Tensor], hints: Hints)
     except ConfigError as error:  # timm is not here, or has no such network
         raise _refused(f"The folder's network is {name} of timm: {error.message}.", "architecture") from error
     _check_pooling(config, teacher)
+    _check_classes(config, teacher)
     teacher.class_names = found_in(config, teacher.num_classes)
     return teacher
 
@@ -71,29 +73,39 @@ def _check_args(config: Mapping[str, Any]) -> None:
         raise _refused(text, "model_args")
 
 
+def _check_classes(config: Mapping[str, Any], teacher: LoadedTeacher) -> None:
+    """Refuse a config with another number of classes than its weights have. Raises TeacherRejected."""
+    for place in (config, config.get("model_args") or {}):
+        classes = place.get("num_classes", teacher.num_classes)
+        if classes != teacher.num_classes and (classes, teacher.num_classes) != (1, 2):
+            text = f"The config has {str(classes)[:20]} classes, and the weights have {teacher.num_classes}."
+            raise TeacherRejected(text, code="architecture_mismatch", param="num_classes")
+
+
 def _check_pooling(config: Mapping[str, Any], teacher: LoadedTeacher) -> None:
     """Refuse a network whose pooling is not its usual one, which no tensor tells. Raises TeacherRejected."""
     args = config.get("model_args") or {}
-    wanted = config.get("global_pool", args.get("global_pool"))
     in_catalogue = "token" if get_architecture(teacher.architecture).positions else "avg"
     usual = getattr(teacher.module, "global_pool", in_catalogue)
     usual = getattr(usual, "pool_type", usual)
-    if isinstance(wanted, str) and isinstance(usual, str) and usual and wanted != usual:
-        text = f"The network pools by {wanted[:40]!r} instead of {usual!r}, which is not read."
-        raise _refused(text, "global_pool")
+    for wanted in (config.get("global_pool"), args.get("global_pool")):
+        if wanted is not None and isinstance(usual, str) and usual and wanted != usual:
+            text = f"The network pools by {str(wanted)[:40]!r} instead of {usual!r}, which is not read."
+            raise _refused(text, "global_pool")
 
 
 def _input(config: Mapping[str, Any]) -> InputConfig | None:
     """Size, mean and std that the config tells; None where it tells no size. Raises TeacherRejected."""
     about = config.get("pretrained_cfg") or config  # older folders have the entries beside the architecture
+    if isinstance(about, Mapping) and about.get("input_size") is None:
+        return None
     try:
-        if about.get("input_size") is None:
-            return None
-        channels, height, width = (int(side) for side in about["input_size"])
-        mean, std = (about.get(name) and tuple(float(x) for x in about[name]) for name in ("mean", "std"))
-        return InputConfig((channels, height, width), mean or None, std or None)
-    except (ConfigError, TypeError, ValueError, AttributeError) as error:
-        text = "Size, mean or std in pretrained_cfg is invalid; name the teacher's input."
+        if not isinstance(about, Mapping):
+            raise ConfigError("must be an object", param="pretrained_cfg")
+        statistics = {name: about.get(name) for name in ("mean", "std")}
+        return InputConfig.from_json({"shape": about["input_size"], **statistics})
+    except ConfigError as error:
+        text = f"{error.param} in pretrained_cfg {error.message}; name the teacher's input."
         raise TeacherRejected(text, code="input_required", param="input") from error
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from dfad_core.contract.errors import ConfigError
+from dfad_core.contract.errors import ConfigError, ShapeError
 
 SEVERAL_OUTPUTS = ("googlenet", "inception_v3")
 """Networks of torchvision with more than the logits, in training."""
@@ -19,17 +19,20 @@ SEVERAL_OUTPUTS = ("googlenet", "inception_v3")
 def build_timm(num_classes: int, input_shape: tuple[int, int, int], *, name: str) -> nn.Module:
     """A freshly initialised network; `name` is without the prefix `timm:`.
 
-    Raises ConfigError (`unknown_architecture`) where timm is missing or has no such network.
+    Raises ConfigError (`unknown_architecture`) where timm is missing or has no such network, ShapeError
+    where it does not take such images.
     """
     create = _library("timm").create_model
     options = {"pretrained": False, "num_classes": num_classes, "in_chans": input_shape[0]}
-    return _built(f"timm:{name}", create, name, {"img_size": input_shape[1:]}, options)
+    network = _built(f"timm:{name}", create, name, {"img_size": input_shape[1:]}, options)
+    return _taking(network, f"timm:{name}", input_shape)
 
 
 def build_torchvision(num_classes: int, input_shape: tuple[int, int, int], *, name: str) -> nn.Module:
     """A freshly initialised classifier of colour images; `name` is without the prefix `torchvision:`.
 
-    Raises ConfigError (`unknown_architecture`) where torchvision is missing or has no such classifier.
+    Raises ConfigError (`unknown_architecture`) where torchvision is missing or has no such classifier,
+    ShapeError where it does not take such images.
     """
     models = _library("torchvision.models")
     channels, height, width = input_shape
@@ -38,7 +41,22 @@ def build_torchvision(num_classes: int, input_shape: tuple[int, int, int], *, na
         text = f"torchvision has no classifier {name!r} of square colour images"
         raise ConfigError(text, code="unknown_architecture", param="architecture")
     options = {"weights": None, "num_classes": num_classes}
-    return _built(f"torchvision:{name}", models.get_model, name, {"image_size": height}, options)
+    network = _built(f"torchvision:{name}", models.get_model, name, {"image_size": height}, options)
+    return _taking(network, f"torchvision:{name}", input_shape)
+
+
+def _taking(network: nn.Module, name: str, shape: tuple[int, int, int]) -> nn.Module:
+    """`network`, once it has taken an image where it has weights. Raises ShapeError."""
+    device = next(network.parameters()).device
+    if device.type == "meta":
+        return network
+    try:
+        with torch.no_grad():
+            network.eval()(torch.zeros(1, *shape, device=device))
+    except Exception as error:
+        sides = "x".join(str(side) for side in shape)
+        raise ShapeError(f"{name} does not take images of {sides}", param="shape") from error
+    return network.train()
 
 
 class _WeightsOnMeta(TorchFunctionMode):

@@ -18,9 +18,12 @@ MOST_RUNS = 50
 
 
 def pass_milliseconds(
-    run: Callable[[Tensor], Tensor], x_BCHW: Tensor, between: Between = nothing, seconds: float = MOST_SECONDS
+    run: Callable[[Tensor], Tensor],
+    x_BCHW: Tensor,
+    between: Between = nothing,
+    most_seconds: float = MOST_SECONDS,
 ) -> float:
-    """Median milliseconds of several passes of `run` in about `seconds`, after a first one.
+    """Median milliseconds of several passes of `run` in about `most_seconds`, after a first one.
 
     `between` is called after each.
     """
@@ -34,8 +37,8 @@ def pass_milliseconds(
         between()
         return seconds
 
-    least = 1 if run_once() > seconds else LEAST_RUNS
-    deadline, durations = time.perf_counter() + seconds, [run_once() for _ in range(least)]
+    least = 1 if run_once() > most_seconds else LEAST_RUNS
+    deadline, durations = time.perf_counter() + most_seconds, [run_once() for _ in range(least)]
     while time.perf_counter() < deadline and len(durations) < MOST_RUNS:
         durations.append(run_once())
     return round(1000 * statistics.median(durations), 3)

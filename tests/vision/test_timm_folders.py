@@ -68,3 +68,12 @@ def test_another_pooling_than_the_usual_is_refused(tmp_path: Path) -> None:
 def test_a_network_whose_tensors_are_named_as_anothers(tmp_path: Path) -> None:
     timm.models.save_for_hf(timm.create_model("resnetblur18", num_classes=5), tmp_path / "m")
     assert load_teacher(packed(tmp_path / "m")).architecture == "timm:resnetblur18"
+
+
+def test_a_size_that_the_network_does_not_take(tmp_path: Path) -> None:
+    network = timm.create_model("inception_v3", num_classes=5)
+    network.pretrained_cfg["input_size"] = (3, 8, 8)
+    timm.models.save_for_hf(network, tmp_path / "m")
+    with pytest.raises(TeacherRejected) as refused:
+        load_teacher(packed(tmp_path / "m"))
+    assert refused.value.code == "architecture_mismatch"

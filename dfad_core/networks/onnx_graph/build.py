@@ -46,7 +46,7 @@ def build_graph(graph: Graph, tensors: Mapping[str, Tensor], shape: tuple[int, i
     """
     graph.check()
     reshapes = None if graph.batch is None else _pass(Emitter(shape, graph.batch), graph, tensors, None)[1]
-    emitter = Emitter(shape)
+    emitter = Emitter(shape, weights=tensors.values())
     try:
         output, _ = _pass(emitter, graph, tensors, reshapes)
     except TeacherRejected as error:

@@ -8,7 +8,8 @@ here, once.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -46,11 +47,22 @@ def fits(shape: list[int]) -> list[int]:
     return shape
 
 
-class Emitter:
-    """One graph under construction."""
+@dataclass(frozen=True)
+class Pieces:
+    """A sequence of tensors, which operators on sequences alone take."""
 
-    def __init__(self, shape: tuple[int, int, int], batch: int = BATCH) -> None:
+    values: Sequence[Value]
+
+
+class Emitter:
+    """One graph under construction; `weights` are the tensors of its file."""
+
+    def __init__(
+        self, shape: tuple[int, int, int], batch: int = BATCH, weights: Iterable[Tensor] = ()
+    ) -> None:
         self.batch = batch
+        self._weights = {id(weight): weight for weight in weights}
+        self._constants: dict[int, tuple[str, Tensor]] = {}
         self.root = nn.Module()
         self._graph = fx.Graph()
         self._layers = 0
@@ -81,8 +93,11 @@ class Emitter:
     def layer(self, module: nn.Module, value: Value) -> Value:
         """Add a call of `module`, which becomes a part of the network; of a constant, its result."""
         if not isinstance(value, fx.Node):
+            module.eval()
+            state = {key: tensor.detach().to("meta") for key, tensor in module.state_dict().items()}
+            self._checked(functional_call(module, state, (value.to("meta"),)))
             with torch.no_grad():
-                result: Tensor = self._checked(module.eval()(value))
+                result: Tensor = module(value)
             return result
         name = f"layer{self._layers}"
         self._layers += 1
@@ -107,18 +122,27 @@ class Emitter:
         return module
 
     def _as_constant(self, argument: Any) -> Any:
-        """A constant tensor as a part of the network; any other argument unchanged.
+        """A constant tensor as a part of the network, once; any other argument unchanged.
 
-        Several real numbers count as parameters: the scale of a layer, positions, a token.
+        Several real numbers of the file are a parameter: the scale of a layer, positions, a token. What is
+        computed from them, and a mask with infinities, is none.
         """
         if not isinstance(argument, Tensor):
             return argument
-        name = f"constant{self._layers}"
-        self._layers += 1
-        if argument.is_floating_point() and argument.numel() > 1:
-            self.root.register_parameter(name, nn.Parameter(argument.clone()))
-        else:
-            self.root.register_buffer(name, argument.clone(), persistent=argument.is_floating_point())
+        name, _ = self._constants.get(id(argument), ("", None))
+        if not name:
+            name = f"constant{self._layers}"
+            self._layers += 1
+            self._constants[id(argument)] = name, argument
+            is_real = argument.is_floating_point()
+            if id(argument) in self._weights and is_real and argument.numel() > 1:
+                is_parameter = bool(torch.isfinite(argument).all())
+            else:
+                is_parameter = False
+            if is_parameter:
+                self.root.register_parameter(name, nn.Parameter(argument.clone()))
+            else:
+                self.root.register_buffer(name, argument.clone(), persistent=is_real)
         return self._graph.get_attr(name)
 
     def _checked(self, result: Any) -> Any:
@@ -136,7 +160,8 @@ class Emitter:
 def value_of(value: Value | None) -> Tensor:
     """The tensor of a constant; else a tensor of the same shape and type, possibly on the meta device."""
     tensor = value.meta["value"] if isinstance(value, fx.Node) else value
-    assert isinstance(tensor, Tensor)
+    if not isinstance(tensor, Tensor):
+        raise TeacherRejected("A sequence stands where a tensor is needed.", code="unsupported_op")
     return tensor
 
 

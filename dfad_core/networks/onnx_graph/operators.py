@@ -7,7 +7,6 @@ its attributes. Where versions of an operator differ, a present input wins over 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from operator import getitem
 from typing import Any
 
 import torch
@@ -16,7 +15,7 @@ from torch import Tensor, fx
 
 from dfad_core.contract.errors import TeacherRejected
 from dfad_core.networks.onnx_graph import shapes
-from dfad_core.networks.onnx_graph.emitter import BATCH, Emitter, Value, fits, value_of
+from dfad_core.networks.onnx_graph.emitter import BATCH, Emitter, Pieces, Value, fits, value_of
 from dfad_core.networks.onnx_graph.layers import (
     Attributes,
     Inputs,
@@ -32,6 +31,7 @@ from dfad_core.networks.onnx_graph.layers import (
     optional_input,
     unsupported,
 )
+from dfad_core.networks.onnx_graph.spec import MAX_ARITY
 
 Operator = Callable[[Emitter, Inputs, Attributes], Any]
 
@@ -197,7 +197,8 @@ def _gather(e: Emitter, i: Inputs, a: Attributes) -> Any:
     PyTorch writes `as_strided`."""
     x, index, axis = i[0], i[1], int(a.get("axis", 0))
     values = value_of(x)
-    one_image = a["batch"] == 1 and isinstance(x, fx.Node) and values.dim() == 1
+    one_image = a["batch"] == 1 and isinstance(x, fx.Node)
+    one_image = one_image and values.dim() == 1 and values.is_floating_point()
     if one_image and isinstance(index, Tensor) and index.dim() > 1 and index.shape[0] == 1:
         numbers = values.numel() // e.batch
         if numbers * e.batch == values.numel() and 0 <= int(index.min()) <= int(index.max()) < numbers:
@@ -206,34 +207,46 @@ def _gather(e: Emitter, i: Inputs, a: Attributes) -> Any:
 
 
 def _gather_nd(e: Emitter, i: Inputs, a: Attributes) -> Any:
-    if int(a.get("batch_dims", 0)) or isinstance(i[0], fx.Node):
-        raise unsupported("GatherND", "is supported for constants alone")
+    depends_on_images = isinstance(i[0], fx.Node) and value_of(i[0]).is_floating_point()
+    if int(a.get("batch_dims", 0)) or depends_on_images:
+        raise unsupported("GatherND", "is supported for constants and sizes alone")
     return e.call(shapes.gather_nd, i[0], i[1])
 
 
 def _scattered(op: str, i: Inputs, a: Attributes) -> Sequence[Value]:
     """The inputs, all constants, as masks are written: positions in images would be those of one batch."""
+    if a.get("reduction", "none") != "none":
+        raise unsupported(op, "is supported without a reduction alone")
     constants = [one for one in i if isinstance(one, Tensor)]
-    if a.get("reduction", "none") != "none" or len(constants) != len(i):
+    if len(constants) != len(i):
         raise unsupported(op, "is supported for constants alone")
     return constants
 
 
 def _scatter_elements(e: Emitter, i: Inputs, a: Attributes) -> Any:
     x, index, updates = _scattered("ScatterElements", i, a)
-    return e.call(torch.scatter, x, int(a.get("axis", 0)), index, updates)
+    return e.call(shapes.scatter_elements, x, index, updates, int(a.get("axis", 0)))
 
 
 def _split_to_sequence(e: Emitter, i: Inputs, a: Attributes) -> Any:
     axis, length = int(a.get("axis", 0)), optional_input(i, 1)
     side = value_of(i[0]).shape[axis]
-    if length is None or not int(a.get("keepdims", 1)) or not isinstance(length, Tensor):
+    if not isinstance(length, Tensor):
         raise unsupported("SplitToSequence", "is supported with constant lengths alone")
-    sizes = _as_ints(length)
-    if length.dim() == 0:
-        piece = max(int(length), 1)
-        sizes = [min(piece, side - start) for start in range(0, side, piece)]
-    return e.call(shapes.split, i[0], sizes, axis)
+    piece = max(int(length), 1) if length.dim() == 0 else 0
+    number = -(-side // piece) if piece else length.numel()
+    if number > MAX_ARITY:
+        raise unsupported("SplitToSequence", f"is supported for at most {MAX_ARITY} pieces")
+    sizes = [min(piece, side - n * piece) for n in range(number)] if piece else _as_ints(length)
+    return Pieces(e.parts(e.call(shapes.split, i[0], sizes, axis), number))
+
+
+def _sequence_at(e: Emitter, i: Inputs, a: Attributes) -> Any:
+    pieces: Any = i[0]
+    position = int(constant("SequenceAt", optional_input(i, 1), "position"))
+    if not isinstance(pieces, Pieces):
+        raise unsupported("SequenceAt", "takes a sequence")
+    return pieces.values[position]
 
 
 def _cumulative_sum(e: Emitter, i: Inputs, a: Attributes) -> Any:
@@ -423,9 +436,7 @@ OPERATORS: dict[str, Operator] = {
     "Concat": lambda e, i, a: e.call(shapes.concat, list(i), int(a["axis"])),
     "Split": _split,
     "SplitToSequence": _split_to_sequence,
-    "SequenceAt": lambda e, i, a: e.call(
-        getitem, i[0], int(constant("SequenceAt", optional_input(i, 1), "position"))
-    ),
+    "SequenceAt": _sequence_at,
     "Slice": _slice,
     "Gather": _gather,
     "GatherND": _gather_nd,

@@ -134,6 +134,7 @@ def _end(end: int, step: int, side: int) -> int | None:
 def gather(x: Tensor, index: Tensor, axis: int) -> Tensor:
     """Slices of `x` along `axis` at the positions `index`, arranged in the shape of `index`."""
     axis = axis + x.dim() if axis < 0 else axis
+    x = x.to("meta") if index.is_meta else x
     index = index.to(device=x.device, dtype=torch.int64)
     index = torch.where(index < 0, index + x.shape[axis], index)
     slices = x.index_select(axis, index.reshape(-1))
@@ -147,15 +148,30 @@ def gather_from_each(x: Tensor, index: Tensor, numbers: int) -> Tensor:
 
 
 def gather_nd(x: Tensor, index: Tensor) -> Tensor:
-    """Parts of `x` at the positions in the last dimension of `index`."""
-    return x[tuple(index.to(device=x.device, dtype=torch.int64).unbind(-1))]
+    """Parts of `x` at the positions in the last dimension of `index`. Raises ValueError."""
+    return x[_positions(x, index)] if not index.is_meta else x.to("meta")[_positions(x, index)]
 
 
 def scatter_nd(x: Tensor, index: Tensor, updates: Tensor) -> Tensor:
-    """`x` with `updates` at the positions in the last dimension of `index`."""
-    written = x.clone()
-    written[tuple(index.to(device=x.device, dtype=torch.int64).unbind(-1))] = updates.to(x.device)
+    """`x` with `updates` at the positions in the last dimension of `index`. Raises ValueError."""
+    written = x.to("meta") if index.is_meta else x.clone()
+    written[_positions(x, index)] = updates.to(written.device)
     return written
+
+
+def scatter_elements(x: Tensor, index: Tensor, updates: Tensor, axis: int) -> Tensor:
+    """`x` with each of `updates` at its position along `axis`; negative ones count from the end."""
+    index = index.to(torch.int64)
+    index = torch.where(index < 0, index + x.shape[axis], index)
+    return torch.scatter(x.to(index.device), axis, index, updates.to(index.device))
+
+
+def _positions(x: Tensor, index: Tensor) -> tuple[Tensor, ...]:
+    """The last dimension of `index` as one tensor for each of the first dimensions of `x`."""
+    if index.dim() < 1 or not 1 <= index.shape[-1] <= x.dim():  # before there are so many tensors
+        raise ValueError("the positions have more dimensions than the tensor")
+    device = "meta" if index.is_meta else x.device
+    return index.to(device=device, dtype=torch.int64).unbind(-1)
 
 
 def expand(x: Tensor, shape: Ints) -> Tensor:

@@ -478,6 +478,57 @@ def test_a_zero_repeated_for_each_channel_is_no_bias(tmp_path: Path, bias: str, 
     same_answers(teacher)
 
 
+def test_zeros_that_only_large_images_give_are_still_probabilities(tmp_path: Path) -> None:
+    """Of a sigmoid whose logit falls with the size of the images."""
+    tensors = {"falling": -np.abs(HEAD), "one": np.float32(1), "two": np.float32(2)}
+    behind = [
+        node("MatMul", "features turned", "f"),
+        node("Add", "f two", "shifted"),
+        node("Sigmoid", "shifted", "s"),
+        node("Mul", "s one", "y"),
+    ]
+    tensors["turned"] = tensors["falling"][:1].T.copy()
+    teacher = read(tmp_path, model(*behind, tensors=tensors))
+    assert any("gives probabilities" in note for note in teacher.notes)
+    tensors["turned"] = tensors["falling"].T.copy()
+    assert refused(tmp_path, model(*behind, tensors=tensors)).code == "multi_label"
+
+
+def test_a_network_that_always_gives_zero(tmp_path: Path) -> None:
+    teacher = read(tmp_path, model(node("Mul", "z nothing", "y"), tensors={"nothing": np.float32(0)}))
+    assert teacher.notes == []
+
+
+def test_images_of_a_batch_that_depend_on_each_other(tmp_path: Path) -> None:
+    """In a graph for one image, and no other comparison would show it: eight bits are left out."""
+    scale = {"scale": np.float32(0.01), "zero": np.int8(0)}
+    behind = (
+        node("QuantizeLinear", "z scale zero", "q"),
+        node("DequantizeLinear", "q scale zero", "d"),
+        node("CumSum", "d axis", "y"),
+    )
+    made = model(*behind, tensors={**scale, "axis": np.array(0)}, image=(FLOAT, (1, *SHAPE)))
+    assert refused(tmp_path, made).code == "fixed_batch"
+
+
+def test_a_weight_is_counted_once_and_what_is_computed_not_at_all(tmp_path: Path) -> None:
+    behind = (
+        node("Mul", "z scale", "a"),
+        node("Add", "a scale", "b"),
+        node("Exp", "scale", "computed"),
+        node("Add", "b computed", "c"),
+        node("Where", "none mask c", "y"),
+    )
+    mask = np.full((1, CLASSES), -np.inf, "f4")
+    tensors = {
+        "scale": RNG.normal(size=(1, CLASSES)).astype("f4"),
+        "mask": mask,
+        "none": np.zeros(CLASSES, "?"),
+    }
+    teacher = read(tmp_path, model(*behind, tensors=tensors))
+    assert sum(p.numel() for p in teacher.module.parameters()) == KERNEL.size + HEAD.size + CLASSES
+
+
 def test_weights_that_are_no_layers_are_parameters(tmp_path: Path) -> None:
     scale = RNG.normal(size=(1, CLASSES)).astype("f4")
     teacher = read(tmp_path, model(node("Mul", "z scale", "y"), tensors={"scale": scale}))

@@ -38,8 +38,10 @@ def network() -> nn.Module:
     return build_classifier("torchvision:resnet18", num_classes=3, input_shape=(3, 64, 64)).eval()
 
 
-def read(config: dict[str, Any], network: nn.Module, folder: Path, prefix: str = "") -> LoadedTeacher:
-    tensors = {f"{prefix}{name}": tensor for name, tensor in network.state_dict().items()}
+def read(
+    config: dict[str, Any], network: nn.Module, folder: Path, prefix: str = "", **more: torch.Tensor
+) -> LoadedTeacher:
+    tensors = {f"{prefix}{name}": tensor for name, tensor in network.state_dict().items()} | more
     with zipfile.ZipFile(folder / "t.zip", "w") as archive:
         archive.writestr("m/config.json", json.dumps(config))
         archive.writestr("m/model.safetensors", save(tensors))
@@ -86,6 +88,8 @@ def test_without_a_size_one_is_assumed_and_said(network: nn.Module, tmp_path: Pa
         ({"architecture": "../resnet18"}, "architecture"),
         ({"model_args": {"output_stride": 8}}, "model_args"),
         ({"global_pool": "catavgmax"}, "global_pool"),
+        ({"global_pool": None, "model_args": {"global_pool": "max"}}, "global_pool"),
+        ({"model_args": {"global_pool": ["max"]}}, "global_pool"),
     ],
 )
 def test_what_the_config_says_beyond_that_is_refused_with_the_recipe(
@@ -104,10 +108,28 @@ def test_what_the_config_says_beyond_that_is_refused_with_the_recipe(
         ({"pretrained_cfg": {"input_size": "large"}}, "input_required"),
         ({"pretrained_cfg": {"input_size": [3, 64, 64], "mean": [0.5], "std": ["x"]}}, "input_required"),
         ({"pretrained_cfg": "none"}, "input_required"),
+        ({"pretrained_cfg": {"input_size": [3, float("inf"), 64]}}, "input_required"),
+        ({"pretrained_cfg": {"input_size": "388"}}, "input_required"),
+        ({"pretrained_cfg": {"input_size": [3, 64.9, 64]}}, "input_required"),
+        ({"pretrained_cfg": {"input_size": [3, 64, 64], "mean": [10**400, 0, 0]}}, "input_required"),
+        ({"pretrained_cfg": {"input_size": [3, 64, 64], "mean": "123", "std": "123"}}, "input_required"),
         ({"architecture": "resnet34"}, "architecture_mismatch"),
+        ({"num_classes": 1000}, "architecture_mismatch"),
+        ({"model_args": {"num_classes": [1]}}, "architecture_mismatch"),
+        ({"auto_map": {"AutoModel": "m.E"}}, "remote_code_refused"),
+        ({"problem_type": "multi_label_classification"}, "multi_label"),
+        ({"problem_type": "regression"}, "not_a_classifier"),
+        ({"quantization_config": {"bits": 8}}, "tensor_layout"),
     ],
 )
 def test_a_damaged_folder(changes: dict[str, Any], code: str, network: nn.Module, tmp_path: Path) -> None:
     with pytest.raises(TeacherRejected) as refused:
         read(CONFIG | changes, network, tmp_path)
     assert refused.value.code == code
+
+
+def test_the_same_names_with_and_without_the_wrappers(network: nn.Module, tmp_path: Path) -> None:
+    doubled = {f"timm_model.{name}": 2 * tensor for name, tensor in network.state_dict().items()}
+    with pytest.raises(TeacherRejected) as refused:
+        read(CONFIG, network, tmp_path, **doubled)
+    assert refused.value.code == "weights_required"

@@ -187,7 +187,7 @@ def test_masks_that_are_written_into_constants(tmp_path: Path) -> None:
         helper.make_node("Mul", ["images", "turned"], ["value"]),
     ]
     constants = {"plain": weights(6, 6), "places": ints(0, 1, 5, 5).reshape(2, 2), "values": floats(2, 3)}
-    constants |= {"columns": ints(3, 0).reshape(1, 2), "others": weights(1, 2)}
+    constants |= {"columns": ints(3, -1).reshape(1, 2), "others": weights(1, 2)}
     constants["rows"] = ints(5, 4, 3, 2, 1, 0).reshape(6, 1)
     write(tmp_path / "m.onnx", [*nodes, *flat("value")], constants)
     agree(tmp_path / "m.onnx")
@@ -197,7 +197,7 @@ def test_masks_that_are_written_into_constants(tmp_path: Path) -> None:
         ("ScatterElements", ["images", "columns", "others"]),
     ):
         write(tmp_path / "m.onnx", [helper.make_node(op, inputs, ["value"]), *flat("value")], constants)
-        with pytest.raises(TeacherRejected, match="constants alone") as refused:
+        with pytest.raises(TeacherRejected, match="constants (and sizes )?alone") as refused:
             agree(tmp_path / "m.onnx")
         assert refused.value.code == "unsupported_op"
 
@@ -210,6 +210,78 @@ def test_a_layer_of_a_constant(tmp_path: Path) -> None:
     ]
     constants = {"positions": weights(1, 3, 6, 6), "kernel": weights(4, 3, 1, 1)}
     write(tmp_path / "m.onnx", [*nodes, *flat("value")], constants)
+    agree(tmp_path / "m.onnx")
+
+
+def refused(path: Path, nodes: list[Any], constants: dict[str, np.ndarray]) -> str:
+    """The code with which the graph is refused."""
+    write(path, nodes, constants)
+    with pytest.raises(TeacherRejected) as error:
+        build_graph(read_onnx(path).graph, read_onnx(path).tensors, SHAPE)
+    return error.value.code
+
+
+def filled(name: str, shape: str, kind: int = TensorProto.FLOAT) -> Any:
+    return helper.make_node("ConstantOfShape", [shape], [name], value=helper.make_tensor("v", kind, [1], [1]))
+
+
+def test_a_layer_of_constants_that_asks_for_too_much(tmp_path: Path) -> None:
+    """Its result is weighed before it is computed."""
+    nodes = [filled("a", "tall"), filled("b", "wide"), helper.make_node("Gemm", ["a", "b"], ["c"])]
+    nodes += [
+        helper.make_node("ReduceMax", ["c"], ["m"]),
+        helper.make_node("Add", ["images", "m"], ["value"]),
+    ]
+    constants = {"tall": ints(2**17, 1), "wide": ints(1, 2**17)}
+    assert refused(tmp_path / "m.onnx", [*nodes, *flat("value")], constants) == "memory_limit"
+
+
+@pytest.mark.parametrize("op", ["GatherND", "ScatterND"])
+def test_positions_of_more_dimensions_than_there_are(tmp_path: Path, op: str) -> None:
+    nodes = [filled("index", "long", TensorProto.INT64)]
+    updates = ["c"] if op == "ScatterND" else []
+    nodes += [helper.make_node(op, ["c", "index", *updates], ["d"])]
+    nodes += [helper.make_node("Add", ["images", "d"], ["value"]), *flat("value")]
+    assert refused(tmp_path / "m.onnx", nodes, {"c": weights(6), "long": ints(1, 2**26)}) == "corrupt_file"
+
+
+def test_a_sequence_of_very_many_pieces(tmp_path: Path) -> None:
+    nodes = [filled("c", "long"), helper.make_node("SplitToSequence", ["c", "one"], ["pieces"])]
+    nodes += [helper.make_node("SequenceAt", ["pieces", "one"], ["d"])]
+    nodes += [helper.make_node("Add", ["images", "d"], ["value"]), *flat("value")]
+    constants = {"long": ints(2**26), "one": np.array(1)}
+    assert refused(tmp_path / "m.onnx", nodes, constants) == "unsupported_op"
+
+
+def test_sequences_are_no_tensors_and_tensors_no_sequences(tmp_path: Path) -> None:
+    split = helper.make_node("SplitToSequence", ["images", "two"], ["logits"], axis=1)
+    assert refused(tmp_path / "m.onnx", [split], {"two": np.array(2)}) == "unsupported_op"
+    at = helper.make_node("SequenceAt", ["images", "two"], ["value"])
+    assert refused(tmp_path / "m.onnx", [at, *flat("value")], {"two": np.array(2)}) == "unsupported_op"
+
+
+def test_a_sequence_of_constants(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("SplitToSequence", ["c", "one"], ["pieces"]),
+        helper.make_node("SequenceAt", ["pieces", "last"], ["d"]),
+        helper.make_node("Add", ["images", "d"], ["value"]),
+    ]
+    constants = {"c": weights(3, 6), "one": np.array(1), "last": np.array(-1)}
+    write(tmp_path / "m.onnx", [*nodes, *flat("value")], constants)
+    agree(tmp_path / "m.onnx")
+
+
+def test_positions_in_a_shape(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Shape", ["images"], ["shape"], start=1),
+        helper.make_node("Gather", ["shape", "first"], ["channels"]),
+        helper.make_node("GatherND", ["shape", "first"], ["again"]),
+        helper.make_node("Cast", ["channels"], ["a"], to=TensorProto.FLOAT),
+        helper.make_node("Cast", ["again"], ["b"], to=TensorProto.FLOAT),
+        helper.make_node("Add", ["a", "b"], ["both"]),
+        helper.make_node("Add", ["images", "both"], ["value"]),
+    ]
+    write(tmp_path / "m.onnx", [*nodes, *flat("value")], {"first": ints(0).reshape(1, 1)})
     agree(tmp_path / "m.onnx")
 
 
