@@ -197,7 +197,7 @@ def test_masks_that_are_written_into_constants(tmp_path: Path) -> None:
         ("ScatterElements", ["images", "columns", "others"]),
     ):
         write(tmp_path / "m.onnx", [helper.make_node(op, inputs, ["value"]), *flat("value")], constants)
-        with pytest.raises(TeacherRejected, match="constants (and sizes )?alone") as refused:
+        with pytest.raises(TeacherRejected, match=r"constants (and sizes )?alone") as refused:
             agree(tmp_path / "m.onnx")
         assert refused.value.code == "unsupported_op"
 
