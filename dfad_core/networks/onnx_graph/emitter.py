@@ -61,8 +61,8 @@ class Emitter:
         self, shape: tuple[int, int, int], batch: int = BATCH, weights: Iterable[Tensor] = ()
     ) -> None:
         self.batch = batch
-        self._weights = {id(weight): weight for weight in weights}
-        self._constants: dict[int, tuple[str, Tensor]] = {}
+        self._weights = {w.untyped_storage().data_ptr(): w.numel() for w in weights}
+        self._constants: dict[tuple[object, ...], tuple[str, Tensor]] = {}
         self.root = nn.Module()
         self._graph = fx.Graph()
         self._layers = 0
@@ -124,26 +124,24 @@ class Emitter:
     def _as_constant(self, argument: Any) -> Any:
         """A constant tensor as a part of the network, once; any other argument unchanged.
 
-        Several real numbers of the file are a parameter: the scale of a layer, positions, a token. What is
-        computed from them, and a mask with infinities, is none.
+        Several real numbers of the file are a parameter, in whatever shape: the scale of a layer, positions,
+        a token. What is computed from them, and a mask with infinities, is none.
         """
         if not isinstance(argument, Tensor):
             return argument
-        name, _ = self._constants.get(id(argument), ("", None))
-        if not name:
+        storage = argument.untyped_storage().data_ptr()
+        key = storage, argument.storage_offset(), argument.shape, argument.stride(), argument.dtype
+        if key not in self._constants:
             name = f"constant{self._layers}"
             self._layers += 1
-            self._constants[id(argument)] = name, argument
+            self._constants[key] = name, argument  # its memory is not used again meanwhile
             is_real = argument.is_floating_point()
-            if id(argument) in self._weights and is_real and argument.numel() > 1:
-                is_parameter = bool(torch.isfinite(argument).all())
-            else:
-                is_parameter = False
-            if is_parameter:
+            is_of_file = 1 < argument.numel() <= self._weights.get(storage, 0)
+            if is_real and is_of_file and bool(torch.isfinite(argument).all()):
                 self.root.register_parameter(name, nn.Parameter(argument.clone()))
             else:
                 self.root.register_buffer(name, argument.clone(), persistent=is_real)
-        return self._graph.get_attr(name)
+        return self._graph.get_attr(self._constants[key][0])
 
     def _checked(self, result: Any) -> Any:
         """`result` itself. Raises TeacherRejected (`memory_limit`) where it exceeds the limits."""

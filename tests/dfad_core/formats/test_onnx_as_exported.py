@@ -513,14 +513,17 @@ def test_images_of_a_batch_that_depend_on_each_other(tmp_path: Path) -> None:
 
 def test_a_weight_is_counted_once_and_what_is_computed_not_at_all(tmp_path: Path) -> None:
     behind = (
-        node("Mul", "z scale", "a"),
-        node("Add", "a scale", "b"),
+        node("Reshape", "scale flat", "row"),
+        node("Mul", "z row", "a"),
+        node("Reshape", "scale flat", "again"),
+        node("Add", "a again", "b"),
         node("Exp", "scale", "computed"),
         node("Add", "b computed", "c"),
         node("Where", "none mask c", "y"),
     )
     mask = np.full((1, CLASSES), -np.inf, "f4")
     tensors = {
+        "flat": np.array([-1]),
         "scale": RNG.normal(size=(1, CLASSES)).astype("f4"),
         "mask": mask,
         "none": np.zeros(CLASSES, "?"),
