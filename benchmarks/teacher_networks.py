@@ -149,7 +149,10 @@ def light_models() -> list[Path]:
 
 
 def build(name: str) -> Network:
-    """The network, with statistics and a head as after a training. Raises any error of its library."""
+    """The network, with statistics and no two weights alike, as after a training.
+
+    Raises any error of its library.
+    """
     torch.manual_seed(0)
     library, _, own = name.partition(":")
     if library == "transformers":
@@ -165,8 +168,11 @@ def build(name: str) -> Network:
             assert module.running_var is not None
             module.running_mean.normal_(0, 0.1)
             module.running_var.uniform_(0.5, 1.5)
-        if isinstance(module, nn.Linear) and not module.weight.any():
-            nn.init.normal_(module.weight, std=0.05)  # some heads begin with zeros
+    with torch.no_grad():
+        for (
+            parameter
+        ) in network.module.parameters():  # many begin as zeros or ones, and files store those once
+            parameter.add_(torch.randn_like(parameter), alpha=0.02)
     network.module.eval()
     return network
 
