@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -428,7 +427,6 @@ class RunState:
 
     def _measured(self, batch: Batch, *, stages: bool = True) -> Batch:
         """The images of `batch`, labelled again with what the choice of images reads."""
-        self.sign_of_life()
         images_BCHW = batch.images_BCHW.float()
         return labelled_batch(
             lambda: images_BCHW,
@@ -462,8 +460,13 @@ class RunState:
             return
         for layer, (mean_C, var_C) in zip(unfolded_layers(self.teacher), statistics, strict=True):
             layer.set_statistics(mean_C.to(self.runtime.device), var_C.to(self.runtime.device))
+
+        def measured(batch: Batch) -> Batch:
+            self.sign_of_life()
+            return self._measured(batch, stages=False)
+
         if self.choice is not None:
-            self.pool.change(partial(self._measured, stages=False))
+            self.pool.change(measured)
 
     def batch_of_views(self) -> Batch:
         """Views of single images of the pool, labelled by the teacher."""
