@@ -104,7 +104,7 @@ class Shell:
         if GOES_ON.match(line):
             self._start(line)
             return ""
-        told = self._finish("bash", "-eo", "pipefail", "-c", line)
+        told = self._finish("bash", "-eo", "pipefail", "-c", f"{line}\n:")  # bash stays, as a reader's
         if made := _JOB.findall(told):
             self.job = made[0]
         return told
