@@ -33,10 +33,14 @@ check: $(STAMP) ## style, types, arrows between packages
 	$(BIN)/lint-imports
 
 ALONE := tests/dfad_core tests/dfad_client
-# Tests without servers: two processes of one thread each. The others start processes of their own.
+WITH_SERVICES := tests/e2e tests/worker tests/hostile
+# Two processes, a file in one of them: of one thread each where networks are computed in the test itself.
+# Benchmarks time themselves, and pages wait for a browser: one after the other.
+OTHERS := $(filter-out $(ALONE) $(WITH_SERVICES) tests/vision tests/conftest.py %/__pycache__,$(wildcard tests/*))
 unit: $(STAMP) ## tests alone
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ALONE); alone=$$?; \
-	$(BIN)/python -m pytest $(ALONE:%=--ignore=%) && exit $$alone
+	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/e2e/page $(WITH_SERVICES); services=$$?; \
+	$(BIN)/python -m pytest $(OTHERS) tests/e2e/page && exit $$((alone + services))
 
 # Without what they depend on: torch is there, and of its release torchvision's models need no compiled part.
 test-vision: $(STAMP) ## compare the catalogue's networks with those of torchvision and timm
