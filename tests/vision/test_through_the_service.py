@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 torchvision = pytest.importorskip("torchvision", reason="torchvision is not installed (make test-vision)")
+pytestmark = pytest.mark.timeout(400)  # two jobs of 64 pixels on what may be one slow processor
 STUDENT, CLASSES = "torchvision:mobilenet_v3_small", 10
 SMALL = {"batch_size": 4, "student_steps": 1, "generator_width": 4, "latent_dim": 8}
 
