@@ -14,7 +14,8 @@ Row = tuple[str, ...]
 
 LEGEND = (
     "*read*: the logits are those of the library's network on random images. *named*: read where the "
-    "architecture is named, since the catalogue does not have it. *BN*: all batch-norm layers are there; "
+    "architecture is named, since the catalogue does not have it. *packed*: read as `dfad pack` writes it, "
+    "the recipe's command, not as its call does. *BN*: all batch-norm layers are there; "
     "*n BN*: some are, the others are folded into convolutions, or all of them (*no BN*). *=*: as many "
     "parameters; else the difference. A dash: the library writes no such file, or PyTorch cannot."
 )
@@ -75,7 +76,7 @@ def _cell(line: Line | None) -> str:
         return f"`{line['code']}`"
     if not line.get("outputs_equal"):
         return "other logits"
-    words = ["named"] if line.get("named") else ["read"]
+    words = ["named" if line.get("named") else "packed" if line.get("packed") else "read"]
     if own := line.get("bn_layers"):
         kept = line["bn_layers_read"]
         words.append("BN" if kept == own else f"{kept} BN" if kept else "no BN")

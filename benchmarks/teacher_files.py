@@ -4,7 +4,8 @@ python -m benchmarks.teacher_files                            # all of them, eac
 python -m benchmarks.teacher_files --only timm:resnet18
 
 Each network is written as a state dict, as the library's own folder and as ONNX: by PyTorch's default call,
-by the recipe of `dfad_core.contract.own_network`, and traced. A line of a form says whether it is read;
+by the recipe of `dfad_core.contract.own_network` (its call; where that does not give a file that is read,
+its command), and traced. A line of a form says whether it is read;
 whether parameters, batch norm and logits are those of the network; or the sentence with which it is refused.
 Needs torchvision and timm.
 """
@@ -12,6 +13,7 @@ Needs torchvision and timm.
 from __future__ import annotations
 
 import argparse
+import copy
 import importlib
 import logging
 import os
@@ -30,13 +32,16 @@ from torch import Tensor, nn
 from benchmarks.record import RESULTS, append
 from benchmarks.teacher_networks import Network, build, light_models, names
 from benchmarks.torchvision_alone import import_torchvision
+from dfad_core.cli.pack import write_onnx
 from dfad_core.contract.config import InputConfig
 from dfad_core.contract.errors import DfadError
 from dfad_core.formats import LoadedTeacher, load_teacher
 from dfad_core.networks.batch_norm import bn_layers
 
 FILE = RESULTS / "teacher_files.jsonl"
-FORMS = ("state dict", "folder", "ONNX", "ONNX by the recipe", "ONNX traced")
+RECIPE = "ONNX by the recipe"
+FORMS = ("state dict", "folder", "ONNX", RECIPE, "ONNX traced")
+Writer = Callable[[Network, Path], Path | None]
 TIMEOUT_SECONDS = 1200.0
 IMAGES = 4
 TOLERANCE = 1e-3
@@ -78,17 +83,25 @@ def lines_of(name: str) -> list[dict[str, Any]]:
     lines = []
     with tempfile.TemporaryDirectory() as folder:
         for form in FORMS if _takes_images(network) else FORMS[:2]:
-            try:
-                path = WRITERS[form](network, Path(folder))
-            except Exception as error:  # noqa: BLE001  (the exporters raise errors of any type)
-                lines.append(about | {"form": form, "made": False, "sentence": _first_line(error)})
-                continue
-            if path is not None:
-                named = f"{library}:{own}" if form == "state dict" and library != "transformers" else None
-                lines.append(
-                    about | {"form": form} | _read(path, network, network.module, network.shape, named)
-                )
+            line = _line(name, network, form, WRITERS[form], Path(folder))
+            if form == RECIPE and line is not None and not line.get("read"):
+                packed = _line(name, network, form, _packed, Path(folder))
+                line = packed | {"packed": True} if packed is not None and packed.get("read") else line
+            if line is not None:
+                lines.append(about | line)
     return lines
+
+
+def _line(name: str, network: Network, form: str, write: Writer, folder: Path) -> dict[str, Any] | None:
+    """The network in a form; None where its library has no such form."""
+    try:
+        path = write(network, folder)
+    except Exception as error:  # noqa: BLE001  (the exporters raise errors of any type)
+        return {"form": form, "made": False, "sentence": _first_line(error)}
+    if path is None:
+        return None
+    named = name if form == "state dict" and not name.startswith("transformers:") else None
+    return {"form": form} | _read(path, network, network.module, network.shape, named)
 
 
 def _takes_images(network: Network) -> bool:
@@ -200,11 +213,17 @@ def _onnx(name: str, **options: Any) -> Callable[[Network, Path], Path]:
     return write
 
 
-WRITERS: Mapping[str, Callable[[Network, Path], Path | None]] = {
+def _packed(network: Network, folder: Path) -> Path:
+    """As `dfad pack` writes it, of which the recipe's second sentence speaks."""
+    write_onnx(copy.deepcopy(network.module), torch.zeros(2, *network.shape), folder / "packed.onnx")
+    return folder / "packed.onnx"
+
+
+WRITERS: Mapping[str, Writer] = {
     "state dict": _state_dict,
     "folder": _folder,
     "ONNX": _onnx("default"),
-    "ONNX by the recipe": _onnx("recipe", external_data=False, optimize=False),
+    RECIPE: _onnx("recipe", external_data=False, optimize=False),
     "ONNX traced": _onnx("traced", dynamo=False),
 }
 

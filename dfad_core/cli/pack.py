@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace, lines: Lines) -> int:
     model.eval()
     output: Path = arguments.output
     output.parent.mkdir(parents=True, exist_ok=True)
-    _export(model, torch.zeros(2, *input.shape), output)
+    write_onnx(model, torch.zeros(2, *input.shape), output)
     teacher = load_teacher(output, input=input)
     difference = _difference(model, teacher.module, torch.randn(CHECKED_IMAGES, *input.shape))
     data = {
@@ -87,8 +87,12 @@ def _load(model: nn.Module, path: Path) -> None:
         raise ConfigError(str(error), param="weights") from error
 
 
-def _export(model: nn.Module, images: Tensor, output: Path) -> None:
-    """By the recipe; with a batch of any size where the network allows it, else for one image."""
+def write_onnx(model: nn.Module, images: Tensor, output: Path) -> None:
+    """Export by the recipe; with a batch of any size where the network allows it, else for one image.
+
+    `images` (2, C, H, W) are examples. Raises ExportError where PyTorch cannot export the network.
+    """
+    _spell_attention_out(model)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     free: Any = ({0: torch.export.Dim("batch")},)
     with warnings.catch_warnings():
@@ -104,6 +108,18 @@ def _export(model: nn.Module, images: Tensor, output: Path) -> None:
                 fault = error
     text = f"PyTorch cannot export the network: {fault}"
     raise ExportError(text[:2000], param="network") from fault
+
+
+def _spell_attention_out(model: nn.Module) -> None:
+    """Attention of a network of transformers as products and softmax.
+
+    PyTorch's fused attention gives a Swin other strides than its exporter expects.
+    """
+    for module in model.modules():
+        choose = getattr(module, "set_attn_implementation", None)
+        if choose is not None:
+            choose("eager")
+            return
 
 
 @torch.no_grad()

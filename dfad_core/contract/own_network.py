@@ -11,3 +11,8 @@ OWN_NETWORK = (
     f"size of its images: {CALL}. Or as a command, with a function build() in model.py: {PACK}"
 )
 """The whole recipe, as the end of a refusal."""
+ANY_BATCH = (
+    f"export it for batches of any size, with an x of two images: "
+    f'{CALL[:-1]}, dynamic_shapes=({{0: "batch"}},))'
+)
+"""The end of a refusal of a graph that was written for one batch size."""

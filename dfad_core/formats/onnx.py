@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from dfad_core.contract.config import InputConfig
 from dfad_core.contract.errors import ConfigError, ExportError, MultiLabelRejected, TeacherRejected
+from dfad_core.contract.own_network import ANY_BATCH
 from dfad_core.formats.check import TOLERANCE, require_same
 from dfad_core.formats.class_names import found_in_strings
 from dfad_core.formats.interface import ONE_LOGIT, ExportTask, Hints, LoadedTeacher, Source
@@ -146,7 +147,7 @@ def _classes(module: nn.Module, shape: tuple[int, int, int]) -> int:
     alone_BK, together_BK = torch.cat(logits[:2]).float(), logits[2].float()
     within = SAME_ALONE * float(alone_BK.abs().nan_to_num().max())
     if not torch.allclose(alone_BK, together_BK, rtol=0, atol=max(within, SAME_ALONE), equal_nan=True):
-        text = "The graph mixes the images of a batch; export it with a dynamic batch dimension."
+        text = f"The graph mixes the images of a batch; {ANY_BATCH}"
         raise TeacherRejected(text, code="fixed_batch")
     return int(together_BK.shape[1])
 

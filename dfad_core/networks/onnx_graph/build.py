@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx
 
 from dfad_core.contract.errors import TeacherRejected
+from dfad_core.contract.own_network import ANY_BATCH
 from dfad_core.networks.onnx_graph.emitter import Emitter, Value, value_of
 from dfad_core.networks.onnx_graph.operators import OPERATORS
 from dfad_core.networks.onnx_graph.spec import Graph, Node
@@ -53,7 +54,7 @@ def build_graph(graph: Graph, tensors: Mapping[str, Tensor], shape: tuple[int, i
         if reshapes is None or error.code != "corrupt_file":
             raise
         raise TeacherRejected(
-            f"The graph takes batches of {graph.batch} alone; export it with a dynamic batch dimension.",
+            f"The graph takes batches of {graph.batch} alone; {ANY_BATCH}",
             code="fixed_batch",
         ) from error
     logits = value_of(output)

@@ -132,6 +132,12 @@ def _squeeze(e: Emitter, i: Inputs, a: Attributes) -> Any:
     return e.call(shapes.squeeze, i[0], axes)
 
 
+def _range(e: Emitter, i: Inputs, _: Attributes) -> Any:
+    """Constant bounds as numbers: tensors of real numbers are passed without their memory."""
+    numbers = [n.item() if isinstance(n, Tensor) and n.numel() == 1 else n for n in i]
+    return e.call(shapes.arange, *numbers, value_of(i[0]).dtype)
+
+
 def _dequantize(e: Emitter, i: Inputs, a: Attributes) -> Any:
     """Integers of the file as the real numbers that they stand for; what is real already stays as it is."""
     if not isinstance(i[0], Tensor) or i[0].is_floating_point():
@@ -448,7 +454,7 @@ OPERATORS: dict[str, Operator] = {
     "ConstantOfShape": lambda e, i, a: e.call(
         shapes.full, _as_ints(i[0]), float(a.get("value", 0.0)), bool(a.get("integer", 0))
     ),
-    "Range": lambda e, i, a: e.call(shapes.arange, *i),
+    "Range": _range,
     "Resize": _resize,
     "Upsample": _resize,
     "DepthToSpace": lambda e, i, a: e.call(

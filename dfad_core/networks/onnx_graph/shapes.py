@@ -12,6 +12,7 @@ from torch import Tensor
 from dfad_core.networks.onnx_graph.emitter import fits
 
 Ints = Sequence[int] | Tensor
+Number = float | Tensor
 
 
 def ints(numbers: Ints) -> list[int]:
@@ -192,11 +193,11 @@ def full(shape: Ints, value: float, integer: bool) -> Tensor:
     return torch.full(fits(ints(shape)), value, dtype=torch.int64 if integer else torch.float32)
 
 
-def arange(begin: Tensor, end: Tensor, step: Tensor) -> Tensor:
-    """Numbers from `begin` up to, not including, `end`."""
-    numbers = [t.item() for t in (begin, end, step)]
+def arange(begin: Number, end: Number, step: Number, dtype: torch.dtype) -> Tensor:
+    """Numbers from `begin` up to, not including, `end`; each a number or a tensor that holds one."""
+    numbers = [n.item() if isinstance(n, Tensor) else n for n in (begin, end, step)]
     fits([int(abs((numbers[1] - numbers[0]) / numbers[2])) + 1])
-    return torch.arange(*numbers, dtype=begin.dtype)
+    return torch.arange(*numbers, dtype=dtype)
 
 
 def pad(x: Tensor, pads: Ints, mode: str, value: float, axes: Ints | None) -> Tensor:

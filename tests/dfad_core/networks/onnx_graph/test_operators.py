@@ -367,6 +367,22 @@ def test_shapes_are_computed_for_any_batch(tmp_path: Path) -> None:
     agree(tmp_path / "m.onnx")
 
 
+def test_a_range_of_real_numbers(tmp_path: Path) -> None:
+    """As torch.linspace is exported."""
+    nodes = [
+        helper.make_node("Cast", ["zero"], ["begin"], to=TensorProto.FLOAT),
+        helper.make_node("Cast", ["ten"], ["end"], to=TensorProto.FLOAT),
+        helper.make_node("CastLike", ["one", "end"], ["step"]),
+        helper.make_node("Range", ["begin", "end", "step"], ["range"]),
+        helper.make_node("Flatten", ["images"], ["rows"], axis=1),
+        helper.make_node("Slice", ["rows", "first", "last", "axis"], ["some"]),
+        helper.make_node("Mul", ["some", "range"], ["logits"]),
+    ]
+    constants = {"zero": np.array(0), "one": np.array(1), "ten": np.array(10)}
+    write(tmp_path / "m.onnx", nodes, constants | {"first": ints(0), "last": ints(10), "axis": ints(1)})
+    agree(tmp_path / "m.onnx")
+
+
 def test_a_linear_layer_and_old_forms(tmp_path: Path) -> None:
     """Operator sets before 13 keep axes, pads and bounds as attributes."""
     nodes = [
