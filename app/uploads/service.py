@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app import idempotency, quotas
-from app.artifacts.blobs import forget, remove_artifacts, same_bytes
+from app.artifacts.blobs import forget, owe_removal, remove_artifacts, same_bytes
 from app.config import get_settings
 from app.db import database_now, read_scope, session_scope
 from app.errors import FieldProblem, InvalidBody, NotFound, ServiceError
@@ -134,6 +134,7 @@ def record_part(upload_id: str, tenant_id: str, number: int, blob_id: str, store
         mine = (UploadPart.upload_id == upload_id, UploadPart.number == number)
         replaced = list(session.scalars(select(UploadPart.blob_id).where(*mine)))
         session.execute(delete(UploadPart).where(*mine))
+        owe_removal(session, replaced)
         about = {"tenant_id": tenant_id, "bytes": stored.bytes, "sha256": stored.sha256}
         session.add(UploadPart(upload_id=upload_id, number=number, blob_id=blob_id, **about))
         upload.expires_at = _later(database_now(session))
@@ -240,6 +241,7 @@ def _completed(upload_id: str, tenant_id: str, blob_id: str, stored: Stored) -> 
             created_at=now,
         )
         session.add(artifact)
+        owe_removal(session, (part.blob_id for part in _parts(session, upload_id)))
         session.execute(delete(UploadPart).where(UploadPart.upload_id == upload_id))
         values = {"status": "completed", "artifact_id": artifact_id, "expires_at": _later(now)}
         values |= {"completing_until": None}
@@ -277,6 +279,7 @@ def remove(upload_id: str, tenant_id: str) -> None:
 def drop(session: Session, upload: Upload) -> list[str]:
     """Delete its rows; the blobs to forget after the commit."""
     blobs = [part.blob_id for part in _parts(session, upload.id)]
+    owe_removal(session, blobs)
     blobs += remove_artifacts(session, Artifact.id == upload.artifact_id)
     session.execute(delete(UploadPart).where(UploadPart.upload_id == upload.id))
     session.execute(delete(Upload).where(Upload.id == upload.id))
