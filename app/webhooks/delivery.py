@@ -107,8 +107,8 @@ def _in_turn(now: datetime, limit: int) -> Select[str, int]:
         .correlate(turns)
         .scalar_subquery()
     )
-    served = select(func.max(Webhook.tried_at)).where(Webhook.tenant_id == turns.c.tenant_id)
-    served = served.correlate(turns).scalar_subquery()
+    tried = select(func.max(Webhook.tried_at)).where(Webhook.tenant_id == turns.c.tenant_id)
+    served = tried.correlate(turns).scalar_subquery()
     place = turns.c.of_tenant + under_way
     return (
         select(turns.c.id, turns.c.attempts)
