@@ -55,8 +55,9 @@ def make_engine(url: str) -> Engine:
     def on_connect(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # we begin transactions ourselves
         cursor = connection.cursor()
-        # Before anything else: it counts for a file that is made anew. See `shrink`.
-        cursor.execute("PRAGMA auto_vacuum=INCREMENTAL")
+        if cursor.execute("PRAGMA page_count").fetchone() == (0,):
+            # For a file that is made anew, see `shrink`; at any other it would wait for the writer.
+            cursor.execute("PRAGMA auto_vacuum=INCREMENTAL")
         cursor.execute(f"PRAGMA journal_size_limit={KEPT_LOG_BYTES}")
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
             cursor.execute(f"PRAGMA {pragma}")

@@ -32,12 +32,8 @@ class EventStream(EventSourceResponse):
     """The answer. Raises ServiceError 429 where the key or its tenant has as many open as it may."""
 
     def __init__(self, job_id: str, after: int, principal: Principal) -> None:
-        self._places = ((principal.tenant_id, None), (principal.tenant_id, principal.key_id or "operator"))
-        counted = _counted()
-        for place, most in zip(self._places, (STREAMS_A_TENANT, STREAMS_A_KEY), strict=True):
-            if counted[place] >= most:
-                whose = "a tenant" if place[1] is None else "a key"
-                raise exceeded(f"event streams of {whose}", most, retry_seconds=RETRY_SECONDS)
+        self._places = _places(principal)
+        check_room(principal)
         server_ends = anyio.Event()
         super().__init__(
             stream(job_id, after, principal, server_ends),
@@ -45,7 +41,7 @@ class EventStream(EventSourceResponse):
             shutdown_event=server_ends,
             shutdown_grace_period=GRACE_SECONDS,
         )
-        counted.update(self._places)
+        _counted().update(self._places)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it; then its place is free for another."""
@@ -57,6 +53,19 @@ class EventStream(EventSourceResponse):
                 counted[place] -= 1
                 if counted[place] <= 0:
                     del counted[place]
+
+
+def check_room(principal: Principal) -> None:
+    """Raise ServiceError 429 where the key or its tenant has as many streams open as it may."""
+    counted = _counted()
+    for place, most in zip(_places(principal), (STREAMS_A_TENANT, STREAMS_A_KEY), strict=True):
+        if counted[place] >= most:
+            whose = "a tenant" if place[1] is None else "a key"
+            raise exceeded(f"event streams of {whose}", most, retry_seconds=RETRY_SECONDS)
+
+
+def _places(principal: Principal) -> tuple[tuple[str, str | None], tuple[str, str | None]]:
+    return (principal.tenant_id, None), (principal.tenant_id, principal.key_id or "operator")
 
 
 def _counted() -> Counter[tuple[str, str | None]]:

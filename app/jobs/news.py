@@ -44,6 +44,7 @@ LOOKED_UP_AT_ONCE = 1000
 class Mark:
     """How far a job is: what those who wait compare."""
 
+    tenant_id: str
     status: str
     last_seq: int
 
@@ -102,6 +103,7 @@ class News:
         self._keys: dict[str, int] = {}
         self._closed: set[str] = set()
         self._task: asyncio.Task[None] | None = None
+        self._reading: dict[tuple[str, int], asyncio.Task[tuple[list[Written], bool]]] = {}
         self._line = CapacityLimiter(1)
 
     @contextmanager
@@ -137,9 +139,27 @@ class News:
         """Whether the key was good a moment ago."""
         return _key(principal) not in self._closed
 
+    def knows(self, job_id: str, tenant_id: str) -> bool:
+        """Whether somebody watches the job, and it is the tenant's."""
+        job = self._jobs.get(job_id)
+        return job is not None and job.mark is not None and job.mark.tenant_id == tenant_id
+
     async def read(self, job_id: str, seq: int) -> tuple[list[Written], bool]:
-        """Events past `seq` from the database, as `Watched.after`. Those who catch up do so one at a time."""
-        return await to_thread.run_sync(_read, job_id, seq, limiter=self._line)
+        """Events past `seq` from the database, as `Watched.after`.
+
+        One read at a time, and one for all who ask for the same at the same moment.
+        """
+        reading = self._reading.get((job_id, seq))
+        if reading is None:
+            reading = asyncio.create_task(self._read(job_id, seq))
+            self._reading[job_id, seq] = reading
+        return await asyncio.shield(reading)  # whoever goes away leaves it to the others
+
+    async def _read(self, job_id: str, seq: int) -> tuple[list[Written], bool]:
+        try:
+            return await to_thread.run_sync(_read, job_id, seq, limiter=self._line)
+        finally:
+            del self._reading[job_id, seq]
 
     async def _run(self) -> None:
         checked = time.monotonic()
@@ -205,8 +225,8 @@ def _marks(job_ids: Sequence[str]) -> dict[str, Mark | None]:
     with as_system(), read_scope() as session:
         for start in range(0, len(job_ids), LOOKED_UP_AT_ONCE):
             some = job_ids[start : start + LOOKED_UP_AT_ONCE]
-            query = select(Job.id, Job.status, Job.last_seq).where(Job.id.in_(some))
-            marks |= {row.id: Mark(row.status, row.last_seq) for row in session.execute(query)}
+            query = select(Job.id, Job.tenant_id, Job.status, Job.last_seq).where(Job.id.in_(some))
+            marks |= {row.id: Mark(*row[1:]) for row in session.execute(query)}
     return marks
 
 

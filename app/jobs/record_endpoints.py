@@ -15,9 +15,9 @@ from app.artifacts.views import ArtifactList, artifact_view
 from app.db import read_scope
 from app.errors import FieldProblem, InvalidBody, ServiceError
 from app.jobs import service
-from app.jobs.event_stream import EventStream
+from app.jobs.event_stream import EventStream, check_room
 from app.jobs.lifecycle import is_terminal
-from app.jobs.news import events_after
+from app.jobs.news import events_after, get_news
 from app.jobs.series import readings, with_peaks
 from app.jobs.views import EventList, MetricsView
 from app.models import Artifact
@@ -51,8 +51,12 @@ async def list_events(
 
     A stream ends within seconds after its key is revoked or expires.
     """
-    await run_read(_owned, request, job_id)
-    if "text/event-stream" in request.headers.get("accept", ""):
+    wants_stream = "text/event-stream" in request.headers.get("accept", "")
+    if wants_stream:
+        check_room(request.state.principal)  # before anything is read for it
+    if not (wants_stream and get_news().knows(job_id, request.state.tenant_id)):
+        await run_read(_owned, request, job_id)
+    if wants_stream:
         return EventStream(job_id, _resume_from(last_event_id, after), request.state.principal)
     events, _ = await run_read(events_after, job_id, after, limit + 1)
     shown = events[:limit]
