@@ -33,7 +33,8 @@ SWEEP_SECONDS = 3600.0
 ORPHAN_HOURS = 24
 """Bytes whose artifact row is still to come are never this old."""
 LOOKED_UP_AT_ONCE = 500
-ROWS_AT_ONCE = 100
+ROWS_AT_ONCE = 10
+"""Jobs and the like in one transaction: each takes thousands of rows of events and readings along."""
 LINES_AT_ONCE = 1000
 Drop = Callable[[Session, Any], list[str]]
 LOOK_SECONDS = 10.0
