@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -54,6 +55,10 @@ def make_engine(url: str) -> Engine:
     def on_connect(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # we begin transactions ourselves
         cursor = connection.cursor()
+        if cursor.execute("PRAGMA page_count").fetchone() == (0,):
+            # For a file that is made anew, see `shrink`; at any other it would wait for the writer.
+            cursor.execute("PRAGMA auto_vacuum=INCREMENTAL")
+        cursor.execute(f"PRAGMA journal_size_limit={KEPT_LOG_BYTES}")
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
@@ -67,6 +72,8 @@ def make_engine(url: str) -> Engine:
     return engine
 
 
+KEPT_LOG_BYTES = 64 * 2**20
+"""To which SQLite cuts its write-ahead log when that begins anew."""
 PING_AFTER_SECONDS = 1.0
 """A connection that was idle for so long is tried before it is used. Trying it every time costs a read as
 much as the read; one that died within the second fails its request, as those under way then do."""
@@ -148,6 +155,34 @@ def _no_statement_that_writes(state: ORMExecuteState) -> None:
     writes = state.is_insert or state.is_update or state.is_delete
     if writes and state.session.info.get("read_only"):
         raise RuntimeError("a write through a session that only reads")
+
+
+INCREMENTAL = 2
+KEPT_PAGES, MOVED_PAGES = 4096, 512
+"""Free pages of a SQLite file that stay for what comes next, and those that are moved in one transaction."""
+CHECKPOINT_MILLISECONDS = 200
+
+
+def shrink() -> None:
+    """Give what SQLite holds for deleted rows back to the disk, a little at a time. Others write in between.
+
+    A file of an earlier version keeps its size (`PRAGMA auto_vacuum` there is 0), and PostgreSQL sees to it
+    by itself.
+    """
+    if get_engine().dialect.name != "sqlite":
+        return
+    with contextlib.closing(get_engine().raw_connection()) as connection:
+        cursor = connection.cursor()
+        (mode,) = cursor.execute("PRAGMA auto_vacuum").fetchone()
+        while mode == INCREMENTAL and cursor.execute("PRAGMA freelist_count").fetchone()[0] > KEPT_PAGES:
+            begun = time.monotonic()
+            # `execute` would take one step of it, which moves one page.
+            cursor.executescript(f"PRAGMA incremental_vacuum({MOVED_PAGES})")
+            time.sleep(time.monotonic() - begun)
+        # Whoever reads holds it up, and nobody writes meanwhile: then it is left to the next time.
+        cursor.execute(f"PRAGMA busy_timeout={CHECKPOINT_MILLISECONDS}")
+        cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        cursor.execute("PRAGMA busy_timeout=30000")
 
 
 def hold(session: Session, name: str) -> None:

@@ -42,6 +42,11 @@ def as_system() -> Iterator[None]:
         _tenant.reset(token)
 
 
+def current_tenant() -> str | None:
+    """Whose rows exist now; None where all do."""
+    return _tenant.get()
+
+
 def owned_models() -> tuple[list[Any], list[Any]]:
     """Models with a tenant of their own, and those that are a part of a job."""
     models = [mapper.class_ for mapper in Base.registry.mappers]

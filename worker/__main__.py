@@ -28,6 +28,7 @@ from worker.measurer import Measurer
 from worker.process import RunnerProcess
 from worker.reconciler import Reconciler
 from worker.shutdown import ask_shutdown
+from worker.sweeper import Sweeper
 from worker.threads import runner_threads
 from worker.webhook_sender import WebhookSender
 
@@ -48,6 +49,7 @@ celery.apps.worker.safe_say = lambda *_, **__: None
 @worker_ready.connect
 def _start_reconciler(**_: Any) -> None:
     Reconciler().start()
+    Sweeper().start()
     if get_settings().webhook_senders:
         WebhookSender().start()
 

@@ -8,8 +8,6 @@ paused, requeued, or stale (another attempt has the job; nothing was published).
 from __future__ import annotations
 
 import logging
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -40,6 +38,7 @@ from worker.output import Output
 from worker.process import RunnerProcess
 from worker.protocol import Message
 from worker.publish import LeaseLost, Pending
+from worker.scratch import scratch_folder
 from worker.spans import PhaseSpans
 from worker.threads import runner_memory, runner_threads
 
@@ -96,19 +95,17 @@ class Attempt:
 
     def run(self) -> str:
         """Run the job to an end of this attempt."""
-        self._settings.scratch_folder.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f"{self._claim.job_id}-", dir=self._settings.scratch_folder))
         keeper = LeaseKeeper(self._claim)
         keeper.start()
         try:
-            return self._supervise(folder, keeper)
+            with scratch_folder(self._claim.job_id) as folder:
+                return self._supervise(folder, keeper)
         except LeaseLost:
             self._forget_bytes()
             return "stale"
         finally:
             self._phases.close()
             keeper.close()
-            shutil.rmtree(folder, ignore_errors=True)
 
     def _supervise(self, folder: Path, keeper: LeaseKeeper) -> str:
         try:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +19,7 @@ from dfad_core.contract.serialization import JsonObject, from_json, to_json
 from worker import publish
 from worker.process import RunnerProcess
 from worker.protocol import Message
+from worker.scratch import scratch_folder
 from worker.shutdown import shutdown_asked
 from worker.threads import runner_threads
 
@@ -43,20 +42,17 @@ def inspect_teacher(
     many threads as there are processors slow each other many times over.
     """
     settings = get_settings()
-    settings.scratch_folder.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f"{teacher_id}-", dir=settings.scratch_folder))
     found: Inspection | JobError | None
     try:
-        path = folder / "teacher.bin"
-        spec = publish.fetch_teacher(teacher_id, path)
-        for _ in range(settings.max_attempts):
-            found = _ask(folder, path, spec, holds_claim, job_runs)
-            if found != CRASHED:
-                break
+        with scratch_folder(teacher_id) as folder:
+            path = folder / "teacher.bin"
+            spec = publish.fetch_teacher(teacher_id, path)
+            for _ in range(settings.max_attempts):
+                found = _ask(folder, path, spec, holds_claim, job_runs)
+                if found != CRASHED:
+                    break
     except IntegrityError:
         found = JobError("corrupt_file", "The stored teacher is damaged.")
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
     return "inspecting" if found is None else record_inspection(teacher_id, found)
 
 

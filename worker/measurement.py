@@ -7,8 +7,6 @@ beside whatever job the worker has.
 from __future__ import annotations
 
 import logging
-import shutil
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -34,6 +32,7 @@ from worker import publish
 from worker.kernel import resident_bytes
 from worker.process import RunnerProcess
 from worker.protocol import Message
+from worker.scratch import scratch_folder
 from worker.shutdown import shutdown_asked
 from worker.threads import runner_memory, runner_threads
 
@@ -68,24 +67,21 @@ def measure_job(claim: MeasurementClaim, holds_claim: Condition = lambda: True) 
     `waiting` where the worker shuts down, `stale` where the claim is lost by the end.
     """
     settings = get_settings()
-    settings.scratch_folder.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f"{claim.job_id}-", dir=settings.scratch_folder))
     outcome: tuple[Accuracy, bytes] | JobError | None
     try:
-        start = _prepare(claim, folder, holds_claim)
-        deadline = time.monotonic() + MEASUREMENT_SECONDS
-        for _ in range(settings.max_attempts):
-            outcome = _ask(folder, start, deadline, holds_claim)
-            if outcome != CRASHED:
-                break
+        with scratch_folder(claim.job_id) as folder:
+            start = _prepare(claim, folder, holds_claim)
+            deadline = time.monotonic() + MEASUREMENT_SECONDS
+            for _ in range(settings.max_attempts):
+                outcome = _ask(folder, start, deadline, holds_claim)
+                if outcome != CRASHED:
+                    break
     except _ClaimLost:
         outcome = None
     except NoResultFound:
         outcome = JobError("teacher_deleted", "The job's teacher or its files were deleted meanwhile.")
     except IntegrityError:
         outcome = JobError("corrupt_file", "A stored file of the job is damaged.")
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
     if outcome is None:
         return "waiting"
     if isinstance(outcome, JobError):

@@ -1,8 +1,7 @@
 """What makes lost messages and lost workers harmless. A thread in every worker's main process.
 
 Each round: jobs whose lease has lapsed are run again, owed messages are sent, what nobody claimed is
-announced again, and the worker says that it lives; once an hour it clears up. Any number of these
-may run at once.
+announced again, and the worker says that it lives. Any number of these may run at once.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ import logging
 import os
 import socket
 import threading
-import time
 from datetime import timedelta
 
 from celery.worker.state import active_requests
@@ -29,7 +27,6 @@ from dfad_core.contract.serialization import to_json
 from worker import gauges
 from worker.devices import worker_devices
 from worker.identity import owner
-from worker.sweeper import SWEEP_SECONDS, sweep
 from worker.threads import runner_threads
 
 logger = logging.getLogger(__name__)
@@ -46,13 +43,9 @@ class Reconciler(threading.Thread):
 
     def run(self) -> None:
         """Until the process ends."""
-        swept = -SWEEP_SECONDS
         while True:
             try:
                 reconcile()
-                if time.monotonic() - swept >= SWEEP_SECONDS:
-                    swept = time.monotonic()
-                    sweep()
             except SQLAlchemyError as error:
                 logger.warning("the database is away (%s); next round as usual", type(error).__name__)
             except Exception:

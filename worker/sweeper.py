@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import itertools
 import logging
-import shutil
+import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
-from sqlalchemy import and_, delete, exists, or_, select
+from sqlalchemy import and_, delete, exists, or_, select, update
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, aliased
 
 from app.artifacts.blobs import forget, owned
 from app.config import get_settings
-from app.db import database_now, read_scope, session_scope
+from app.db import database_now, read_scope, session_scope, shrink
 from app.jobs.removal import drop_job
-from app.jobs.states import LEASED, TERMINAL, Status
-from app.models import Artifact, Job, Teacher, Upload, WebhookDelivery, WorkerBeat
+from app.jobs.states import TERMINAL, Status
+from app.models import Artifact, BlobRemoval, Job, Teacher, Upload, WebhookDelivery, WorkerBeat
 from app.storage import get_store
 from app.teachers.service import drop_teacher
 from app.uploads.service import drop as drop_upload
 from worker.publish import drop_checkpoints
+from worker.scratch import sweep_scratch
 
 logger = logging.getLogger(__name__)
 
@@ -32,15 +33,50 @@ SWEEP_SECONDS = 3600.0
 ORPHAN_HOURS = 24
 """Bytes whose artifact row is still to come are never this old."""
 LOOKED_UP_AT_ONCE = 500
-ROWS_AT_ONCE = 100
+ROWS_AT_ONCE = 10
+"""Jobs and the like in one transaction: each takes thousands of rows of events and readings along."""
 LINES_AT_ONCE = 1000
 Drop = Callable[[Session, Any], list[str]]
-SCRATCH_SECONDS = 3600.0
-"""A folder this old whose job does not run was left by a process that died."""
+LOOK_SECONDS = 10.0
+"""Between two looks for what a process left behind that died, and for large files to be deleted."""
+REMOVAL_LEASE = timedelta(seconds=60)
+
+
+class Sweeper(threading.Thread):
+    """Clears up beside the reconciler and not in it: a large file must not hold up the reaper."""
+
+    def __init__(self) -> None:
+        super().__init__(name="sweeper", daemon=True)
+        self._end = threading.Event()
+
+    def run(self) -> None:
+        """Until the process ends."""
+        swept = -SWEEP_SECONDS
+        while True:
+            try:
+                sweep_scratch()
+                removed = sweep_removals()
+                if time.monotonic() - swept >= SWEEP_SECONDS:
+                    swept = time.monotonic()
+                    sweep()
+                elif removed:
+                    shrink()
+            except SQLAlchemyError as error:
+                logger.warning("the database is away (%s); clearing up waits", type(error).__name__)
+            except Exception:
+                # A round that fails must not end all rounds to come.
+                logger.exception("a round of the sweeper failed")
+            if self._end.wait(LOOK_SECONDS):
+                return
+
+    def close(self) -> None:
+        """End after the present round."""
+        self._end.set()
 
 
 def sweep() -> None:
-    """One round; any number of these may run at once."""
+    """All of it; any number of these may run at once."""
+    sweep_removals()
     sweep_uploads()
     sweep_retention()
     sweep_orphans()
@@ -48,6 +84,7 @@ def sweep() -> None:
     sweep_scratch()
     sweep_beats()
     sweep_deliveries()
+    shrink()
 
 
 def sweep_orphans() -> list[str]:
@@ -111,28 +148,50 @@ def sweep_checkpoints() -> None:
         drop_checkpoints(job_id, keep=0)
 
 
-def sweep_scratch() -> list[str]:
-    """Delete scratch folders of attempts that are over; returns their names."""
-    folder = get_settings().scratch_folder
-    if not folder.is_dir():
-        return []
-    before = time.time() - SCRATCH_SECONDS
-    old = {f.name: f for f in folder.iterdir() if _modified(f) < before}
-    with read_scope() as session:
-        ids = [name.partition("-")[0] for name in old]
-        running = set(session.scalars(select(Job.id).where(Job.id.in_(ids), Job.status.in_(LEASED))))
-    gone = [name for name in old if name.partition("-")[0] not in running]
-    for name in gone:
-        shutil.rmtree(old[name], ignore_errors=True)
+def sweep_removals() -> int:
+    """Delete the bytes of rows that are gone; how many files. Any number of workers may, each its own."""
+    gone = 0
+    while (claimed := _claim_removal()) is not None:
+        removal_id, blob = claimed
+        with read_scope() as session:
+            named = blob in owned(session, [blob])
+        if not named:
+            get_store().delete(blob, _Renewal(removal_id))
+        with session_scope() as session:
+            session.execute(delete(BlobRemoval).where(BlobRemoval.id == removal_id))
+        gone += not named
     return gone
 
 
-def _modified(folder: Path) -> float:
-    """Its time; now, if another sweeper has just deleted it."""
-    try:
-        return folder.stat().st_mtime
-    except FileNotFoundError:
-        return time.time()
+def _claim_removal() -> tuple[str, str] | None:
+    """Id and blob of one that nobody is at."""
+    with read_scope() as session:
+        due = BlobRemoval.due_at <= database_now(session)
+        query = select(BlobRemoval.id, BlobRemoval.blob_id).where(due).order_by(BlobRemoval.due_at)
+        found = session.execute(query.limit(LOOKED_UP_AT_ONCE)).all()
+    for removal_id, blob in found:
+        with session_scope() as session:
+            now = database_now(session)
+            free = (BlobRemoval.id == removal_id, BlobRemoval.due_at <= now)
+            taken = session.execute(update(BlobRemoval).where(*free).values(due_at=now + REMOVAL_LEASE))
+        if taken.rowcount == 1:  # type: ignore[attr-defined]
+            return removal_id, blob
+    return None
+
+
+class _Renewal:
+    """Renews the claim of a removal that takes long."""
+
+    def __init__(self, removal_id: str) -> None:
+        self._removal_id, self._renewed = removal_id, time.monotonic()
+
+    def __call__(self) -> None:
+        if time.monotonic() - self._renewed < REMOVAL_LEASE.total_seconds() / 4:
+            return
+        self._renewed = time.monotonic()
+        with session_scope() as session:
+            mine = update(BlobRemoval).where(BlobRemoval.id == self._removal_id)
+            session.execute(mine.values(due_at=database_now(session) + REMOVAL_LEASE))
 
 
 def sweep_beats() -> None:

@@ -24,8 +24,8 @@ class Readiness(BaseModel):
 
 
 @router.get("/healthz")
-def healthz() -> Health:
-    """The process lives."""
+async def healthz() -> Health:
+    """The process lives. Waits for no thread: long requests may hold all of them."""
     return Health(status="ok")
 
 

@@ -16,10 +16,12 @@ from app.jobs import inputs, measurements, service
 from app.jobs.estimate import Estimate, check_deadline, check_memory, estimate
 from app.jobs.filters import labelled
 from app.jobs.lifecycle import is_terminal
+from app.jobs.news import Mark, progress_mark, wait_for
 from app.jobs.schemas import EvaluationReport, JobPatch, JobRequest, JobSpec, MeasurementRequest
 from app.jobs.states import Status
 from app.jobs.views import JobList, JobView, job_views
 from app.json_body import parse_json, parse_model
+from app.keys.service import check_open
 from app.models import Job, Teacher
 from app.openapi import json_body, multipart_body
 from app.pagination import After, Limit, page
@@ -28,7 +30,7 @@ from app.reading import run_read
 from app.teachers.inspections import inspection_of
 from app.teachers.upload import content_type, read_upload, unsupported
 from app.uploads.service import completed_teacher
-from app.waiting import wait_until, wanted_wait
+from app.waiting import wanted_wait
 from dfad_core.contract.inspection import Inspection
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
@@ -106,7 +108,7 @@ async def create_job(
             job_id = await run_in_threadpool(_submit_known, ask, source_id)
         case _:
             raise unsupported("multipart/form-data, application/json")
-    await wait_until(lambda: _ended(job_id), wanted_wait(prefer))
+    await wait_for(job_id, _ended, wanted_wait(prefer))
     response.headers["Location"] = f"/jobs/{job_id}"
     return await run_in_threadpool(_view, job_id, tenant_id)
 
@@ -117,9 +119,8 @@ def _submit_known(ask: service.Request, source_id: str) -> str:
     return service.submit_known(ask, source_id)
 
 
-def _ended(job_id: str) -> bool:
-    mark = service.progress_mark(job_id)
-    return mark is None or is_terminal(mark[0])
+def _ended(mark: Mark | None) -> bool:
+    return mark is None or is_terminal(mark.status)
 
 
 @router.post("/validate", openapi_extra=multipart_body("JobSpec", spec_required=True, or_json="JobRequest"))
@@ -205,10 +206,11 @@ async def retrieve_job(request: Request, job_id: JobId, prefer: Prefer = None) -
     tenant_id = request.state.tenant_id
     seconds = wanted_wait(prefer)
     # Marked before it is looked at: what happens in between counts as a change.
-    before = await run_read(service.progress_mark, job_id) if seconds else None
+    before = await run_read(progress_mark, job_id) if seconds else None
     body, terminal = await run_read(_json, job_id, tenant_id)
     if seconds and not terminal:
-        await wait_until(lambda: service.progress_mark(job_id) != before, seconds)
+        await wait_for(job_id, lambda mark: mark != before, seconds)
+        await run_read(check_open, request.state.principal)  # it may have been revoked meanwhile
         body, _ = await run_read(_json, job_id, tenant_id)
     return Response(body, media_type="application/json")
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
-from app.db import database_now
+from app.db import database_now, hold
 from app.jobs.lifecycle import Claim, claim
 from app.jobs.states import LEASED, Status
 from app.models import Job
@@ -22,16 +22,34 @@ def claim_next(session: Session, owner: str, devices: Sequence[str]) -> Claim | 
     hold up another's only for as long as what already runs.
     """
     due = _due(session, devices)
-    for tenant_id in _tenants_in_turn(session, due):
-        first = select(Job.id).where(*due, Job.tenant_id == tenant_id)
-        # Two workers at once: the second takes the next one rather than wait for a row that is gone.
-        found = session.scalar(
-            first.order_by(Job.priority.desc(), Job.id).limit(1).with_for_update(skip_locked=True)
-        )
-        taken = claim(session, found, owner) if found is not None else None
-        if taken is not None:
-            return taken
+    for tenant_id, limit in _tenants_in_turn(session, due):
+        # Rolled back where nothing is claimed: only one tenant's lock is ever held, so that two workers that
+        # go through the tenants in different orders never wait for each other.
+        attempt = session.begin_nested()
+        if _has_room(session, tenant_id, limit):
+            first = select(Job.id).where(*due, Job.tenant_id == tenant_id)
+            # Two workers at once: the second takes the next one rather than wait for a row that is gone.
+            found = session.scalar(
+                first.order_by(Job.priority.desc(), Job.id).limit(1).with_for_update(skip_locked=True)
+            )
+            taken = claim(session, found, owner) if found is not None else None
+            if taken is not None:
+                return taken
+        attempt.rollback()
     return None
+
+
+def _has_room(session: Session, tenant_id: str, limit: int | None) -> bool:
+    """Whether the tenant may run one more job. With a limit the answer holds to the end of the transaction.
+
+    Of several workers that count at the same time each would count none of the others' claims.
+    """
+    if limit is None:
+        return True
+    hold(session, f"running jobs of {tenant_id}")
+    running = select(func.count()).select_from(Job)
+    running = running.where(Job.tenant_id == tenant_id, Job.status.in_(LEASED))
+    return (session.scalar(running) or 0) < limit
 
 
 def next_waiting(session: Session, devices: Sequence[str]) -> tuple[str, str] | None:
@@ -45,7 +63,8 @@ def _due(session: Session, devices: Sequence[str]) -> tuple[ColumnElement[bool],
     return (Job.status == Status.QUEUED, Job.run_after <= now, Job.device.in_(devices))
 
 
-def _tenants_in_turn(session: Session, due: tuple[ColumnElement[bool], ...]) -> list[str]:
+def _tenants_in_turn(session: Session, due: tuple[ColumnElement[bool], ...]) -> list[tuple[str, int | None]]:
+    """Tenants that seem to have room, each with how many jobs it may run at once."""
     waiting = select(Job.tenant_id).where(*due).distinct().subquery()
     busy = (
         select(Job.tenant_id, func.count().label("jobs"))
@@ -62,9 +81,9 @@ def _tenants_in_turn(session: Session, due: tuple[ColumnElement[bool], ...]) -> 
     running = func.coalesce(busy.c.jobs, 0)
     query = select(waiting.c.tenant_id, running).outerjoin(busy, busy.c.tenant_id == waiting.c.tenant_id)
     everybodys, own = running_limits()
-    tenants = []
+    tenants: list[tuple[str, int | None]] = []
     for tenant_id, jobs in session.execute(query.order_by(running, served.nulls_first())):
         limit = own.get(tenant_id, everybodys)
         if limit is None or jobs < limit:
-            tenants.append(tenant_id)
+            tenants.append((tenant_id, limit))
     return tenants

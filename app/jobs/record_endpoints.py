@@ -4,23 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-import anyio
 from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic_core import to_json
 from sqlalchemy import select
 from sqlalchemy.orm import Session
-from sse_starlette import EventSourceResponse
-from starlette.concurrency import run_in_threadpool
 
 from app.artifacts.endpoints import PARTS_OF_BYTES, bytes_as
 from app.artifacts.serving import serve
 from app.artifacts.views import ArtifactList, artifact_view
-from app.config import get_settings
 from app.db import read_scope
 from app.errors import FieldProblem, InvalidBody, ServiceError
 from app.jobs import service
-from app.jobs.event_stream import events_after, stream
+from app.jobs.event_stream import EventStream, check_room
 from app.jobs.lifecycle import is_terminal
+from app.jobs.news import events_after, get_news
 from app.jobs.series import readings, with_peaks
 from app.jobs.views import EventList, MetricsView
 from app.models import Artifact
@@ -30,8 +27,6 @@ from dfad_core.contract.formats import DEFAULT, FORMATS, STUDENT_FORMATS
 
 router = APIRouter(prefix="/jobs/{job_id}", tags=["jobs"])
 
-GRACE_SECONDS = 2.0
-"""From the server's end until streams are cut; they need a moment to close in good order."""
 STUDENT_KINDS = {name: FORMATS[name].artifact_kind for name in STUDENT_FORMATS}
 
 
@@ -52,16 +47,17 @@ async def list_events(
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> Response | EventList:
-    """The log past `after`; with `Accept: text/event-stream` a live stream until the job ends."""
-    await run_in_threadpool(_owned, request, job_id)
-    if "text/event-stream" in request.headers.get("accept", ""):
-        server_ends = anyio.Event()
-        return EventSourceResponse(
-            stream(job_id, _resume_from(last_event_id, after), server_ends),
-            ping=get_settings().sse_keep_alive_seconds,
-            shutdown_event=server_ends,
-            shutdown_grace_period=GRACE_SECONDS,
-        )
+    """The log past `after`; with `Accept: text/event-stream` a live stream until the job ends.
+
+    A stream ends within seconds after its key is revoked or expires.
+    """
+    wants_stream = "text/event-stream" in request.headers.get("accept", "")
+    if wants_stream:
+        check_room(request.state.principal)  # before anything is read for it
+    if not (wants_stream and get_news().knows(job_id, request.state.tenant_id)):
+        await run_read(_owned, request, job_id)
+    if wants_stream:
+        return EventStream(job_id, _resume_from(last_event_id, after), request.state.principal)
     events, _ = await run_read(events_after, job_id, after, limit + 1)
     shown = events[:limit]
     last = shown[-1].seq if shown else after

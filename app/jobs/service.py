@@ -264,10 +264,3 @@ def remove(job_id: str, tenant_id: str) -> None:
             raise ServiceError(409, "invalid_transition", f"The job is {job.status}; cancel it first.")
         blobs = drop_job(session, job_id)
     forget(blobs)
-
-
-def progress_mark(job_id: str) -> tuple[str, int] | None:
-    """Status and newest event number: what a waiting client compares."""
-    with read_scope() as session:
-        row = session.execute(select(Job.status, Job.last_seq).where(Job.id == job_id)).first()
-    return None if row is None else (row.status, row.last_seq)

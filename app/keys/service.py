@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import hmac
 import time
+from collections.abc import Collection
 from datetime import datetime, timedelta
 
-from sqlalchemy import select, update
+from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
 from app.config import Settings, get_settings
@@ -185,6 +186,31 @@ def _find(token: str) -> Principal | None:
         with as_system(), session_scope() as session:
             session.execute(update(ApiKey).where(ApiKey.id == key_id).values(last_used_at=now))
     return Principal(key.tenant_id, frozenset(key.scopes), key_id, key.name)
+
+
+def open_keys(names: Collection[str]) -> set[str]:
+    """Those that still open the service: ids of keys, and the names of principals without one."""
+    settings, now_open = get_settings(), set[str]()
+    ids = [name for name in names if name.startswith("key_")]
+    with as_system(), read_scope() as session:
+        if ids:
+            good = (
+                ApiKey.revoked_at.is_(None),
+                or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > database_now(session)),
+            )
+            now_open |= set(session.scalars(select(ApiKey.id).where(ApiKey.id.in_(ids), *good)))
+    if settings.api_key is not None:
+        now_open |= {OPERATOR.name}
+    if ANYONE.name in names and settings.api_key is None and not any_keys():
+        now_open |= {ANYONE.name}
+    return now_open & set(names)
+
+
+def check_open(principal: Principal) -> None:
+    """Raise ServiceError 401 where the principal's key was revoked, or expired, since it was looked up."""
+    name = principal.key_id or principal.name
+    if name not in open_keys([name]):
+        raise unauthorized()
 
 
 def unauthorized() -> ServiceError:

@@ -1,7 +1,7 @@
 """Database tables, one a file. Importing this package registers all of them."""
 
 from app.models.api_key import ApiKey
-from app.models.artifact import Artifact, ArtifactChunk
+from app.models.artifact import Artifact, ArtifactChunk, BlobRemoval
 from app.models.audit_event import AuditEvent
 from app.models.counter import Counter
 from app.models.job import Job
@@ -19,6 +19,7 @@ __all__ = [
     "Artifact",
     "ArtifactChunk",
     "AuditEvent",
+    "BlobRemoval",
     "Counter",
     "Job",
     "JobEvent",

@@ -26,7 +26,9 @@ class Artifact(Base):
 
     __tablename__ = "artifacts"
     __table_args__ = (
-        Index("ix_artifacts_job_id_kind", "job_id", "kind"),
+        # With the tenant, which every statement of a request names: SQLite does not know how many rows a
+        # tenant has, and would otherwise go through all of them for a page of jobs.
+        Index("ix_artifacts_job_id_tenant_id_kind", "job_id", "tenant_id", "kind"),
         Index("ix_artifacts_tenant_id_sha256", "tenant_id", "sha256"),
     )
 
@@ -49,6 +51,21 @@ class Artifact(Base):
     details: Mapped[JsonObject] = mapped_column(JSON, default=dict)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     published_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class BlobRemoval(Base):
+    """Bytes to be deleted, written in the transaction that removes the row that named them.
+
+    Whoever dies before the bytes are deleted leaves them to the sweeper, as is done with large ones.
+    """
+
+    __tablename__ = "blob_removals"
+    __table_args__ = (Index("ix_blob_removals_due_at", "due_at"),)
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    blob_id: Mapped[str] = mapped_column(String(40), index=True)
+    #: Nobody begins before then: a claim lasts so long.
+    due_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
 class ArtifactChunk(Base):

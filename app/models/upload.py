@@ -29,6 +29,8 @@ class Upload(Base):
     part_bytes: Mapped[int] = mapped_column(BigInteger)
     #: open, completed
     status: Mapped[str] = mapped_column(String(16), default="open")
+    #: A request makes one file of the parts; its claim lasts so long.
+    completing_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
     #: The whole file, once it is complete. No foreign key: it may be shared with teachers.
     artifact_id: Mapped[str | None] = mapped_column(String(40))
     idempotency_key: Mapped[str | None] = mapped_column(String(255))

@@ -37,6 +37,8 @@ class Webhook(Base):
     old_secrets: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)
     #: When a delivery last arrived, or it was enabled: it is not disabled for messages older than this.
     healthy_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    #: When a sender last began a try; whose turn it is.
+    tried_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     idempotency_key: Mapped[str | None] = mapped_column(String(255))
     #: SHA-256 of the request that the key came with.
     idempotency_hash: Mapped[str | None] = mapped_column(String(64))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -93,8 +93,13 @@ class ArtifactStore(ABC):
         """The bytes from `start` up to, not including, `end`. Raises IntegrityError on a gap."""
 
     @abstractmethod
-    def delete(self, artifact_id: str) -> None:
-        """Forget the bytes; fine if there are none."""
+    def delete(self, artifact_id: str, between: Callable[[], object] = lambda: None) -> None:
+        """Forget the bytes; fine if there are none. `between` is called now and then, and may end it."""
+
+    def delete_some(self, artifact_id: str) -> bool:
+        """Forget as much as takes a moment; whether nothing is left."""
+        self.delete(artifact_id)
+        return True
 
     @abstractmethod
     def kept(self) -> Iterator[tuple[str, datetime]]:

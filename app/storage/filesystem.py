@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
@@ -72,7 +72,7 @@ class FilesystemStore(ArtifactStore):
         if left:
             raise IntegrityError(f"{artifact_id} is cut off")
 
-    def delete(self, artifact_id: str) -> None:
+    def delete(self, artifact_id: str, between: Callable[[], object] = lambda: None) -> None:
         """See ArtifactStore."""
         self._path(artifact_id).unlink(missing_ok=True)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -69,7 +69,7 @@ class ObjectsStore(ArtifactStore):
         if left:
             raise IntegrityError(f"{artifact_id} is cut off")
 
-    def delete(self, artifact_id: str) -> None:
+    def delete(self, artifact_id: str, between: Callable[[], object] = lambda: None) -> None:
         """See ArtifactStore."""
         try:
             obstore.delete(self._store, artifact_id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from app.errors import FieldProblem, InvalidBody
 from app.storage import Stored
@@ -19,6 +19,8 @@ class TeacherFile:
     blob_id: str
     stored: Stored
     filename: str
+    from_upload: bool = field(default=False, kw_only=True)
+    """Whether the bytes are those of an upload, which may be deleted at any time."""
 
 
 def check_container(head: bytes, pointer: str) -> None:

@@ -30,11 +30,17 @@ def add_teacher(
 ) -> Teacher:
     """Insert a teacher whose bytes are kept already; it waits to be inspected, for `inspect_in` at the least.
 
-    Bytes that the tenant has already are shared. Raises ServiceError 429 past the tenant's quota.
+    Bytes that the tenant has already are shared. Raises ServiceError 429 past the tenant's quota, and
+    NotFound for bytes of an upload that was deleted meanwhile.
     """
     now = database_now(session)
     stored = file.stored
     shared = same_bytes(session, tenant_id, stored.sha256, stored.bytes)
+    if shared is None and file.from_upload:
+        # Asked again: of several rows that had the bytes, the one that was waited for may have been deleted.
+        shared = same_bytes(session, tenant_id, stored.sha256, stored.bytes)
+        if shared is None:
+            raise NotFound("upload")
     if shared is None:
         quotas.check_bytes(session, tenant_id, stored.bytes)
     artifact = Artifact(

@@ -19,6 +19,7 @@ from app.openapi import json_body
 from app.parameters import IdempotencyKey, UploadId
 from app.storage import get_store
 from app.teachers.upload import PIECE_BYTES, content_type, unsupported
+from app.turns import run_in_turn
 from app.uploads import service
 from app.uploads.schemas import UploadRequest, UploadView
 
@@ -119,10 +120,14 @@ def _no_digest() -> str:
 
 
 @router.post("/{upload_id}/complete")
-def complete_upload(request: Request, upload_id: UploadId) -> UploadView:
-    """Make one file of the parts; then a teacher or a job can be made of it. Idempotent."""
-    service.complete(upload_id, request.state.tenant_id)
-    return service.view(upload_id, request.state.tenant_id)
+async def complete_upload(request: Request, upload_id: UploadId) -> UploadView:
+    """Make one file of the parts; then a teacher or a job can be made of it. Idempotent.
+
+    One at a time: a request that comes meanwhile waits for a while, and is then refused as `conflict`.
+    """
+    tenant_id = request.state.tenant_id
+    await run_in_turn(tenant_id, service.complete, upload_id, tenant_id)
+    return await run_in_threadpool(service.view, upload_id, tenant_id)
 
 
 @router.delete("/{upload_id}", status_code=204)

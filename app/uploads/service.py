@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 from sqlalchemy import delete, select, update
 from sqlalchemy.exc import IntegrityError as Taken
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app import idempotency, quotas
-from app.artifacts.blobs import forget, remove_artifacts, same_bytes
+from app.artifacts.blobs import forget, owe_removal, remove_artifacts, same_bytes
 from app.config import get_settings
 from app.db import database_now, read_scope, session_scope
 from app.errors import FieldProblem, InvalidBody, NotFound, ServiceError
 from app.ids import new_id, require_id
 from app.models import Artifact, Upload, UploadPart
-from app.storage import Stored, get_store
+from app.storage import IntegrityError, Stored, get_store
 from app.teachers.files import TeacherFile, check_container, display_name
+from app.turns import busy
 from app.uploads.schemas import PartView, UploadRequest, UploadView
 from dfad_core.contract.containers import HEAD_BYTES
 
 MAX_PARTS = 10_000
+COMPLETING = timedelta(seconds=30)
+"""How long the claim of a request that makes one file of the parts lasts; it is renewed meanwhile."""
 SHOWN = ("id", "status", "filename", "bytes", "sha256", "part_bytes", "created_at", "expires_at")
 
 
@@ -104,14 +110,15 @@ def expected_part(upload_id: str, tenant_id: str, number: int) -> int:
     """The size that part must have. Raises ServiceError for an upload or a number that takes none."""
     with read_scope() as session:
         upload = get_upload(session, upload_id, tenant_id)
-    _still_open(upload)
+        _still_open(session, upload)
     count = part_count(upload)
     if not 1 <= number <= count:
         raise InvalidBody("There is no such part.", FieldProblem("/number", f"1 to {count}"))
     return upload.part_bytes if number < count else upload.bytes - (count - 1) * upload.part_bytes
 
 
-def _still_open(upload: Upload) -> None:
+def _still_open(session: Session, upload: Upload) -> None:
+    _check_claim(session, upload)
     if upload.status != "open":
         raise ServiceError(409, "invalid_transition", "The upload is completed; it takes no parts any more.")
 
@@ -122,11 +129,12 @@ def record_part(upload_id: str, tenant_id: str, number: int, blob_id: str, store
     with session_scope() as session:
         quotas.hold(session, tenant_id)
         upload = get_upload(session, upload_id, tenant_id, lock=True)
-        _still_open(upload)
+        _still_open(session, upload)
         quotas.check_bytes(session, tenant_id, stored.bytes)  # others may have been begun meanwhile
         mine = (UploadPart.upload_id == upload_id, UploadPart.number == number)
         replaced = list(session.scalars(select(UploadPart.blob_id).where(*mine)))
         session.execute(delete(UploadPart).where(*mine))
+        owe_removal(session, replaced)
         about = {"tenant_id": tenant_id, "bytes": stored.bytes, "sha256": stored.sha256}
         session.add(UploadPart(upload_id=upload_id, number=number, blob_id=blob_id, **about))
         upload.expires_at = _later(database_now(session))
@@ -134,35 +142,83 @@ def record_part(upload_id: str, tenant_id: str, number: int, blob_id: str, store
 
 
 def complete(upload_id: str, tenant_id: str) -> None:
-    """Make one file of all parts, if its SHA-256 is the one that was named. Idempotent."""
+    """Make one file of all parts, if its SHA-256 is the one that was named. Idempotent.
+
+    Raises ServiceError 409 while another request is at it, and NotFound if the upload is deleted meanwhile.
+    """
     with read_scope() as session:
-        upload = get_upload(session, upload_id, tenant_id)
-        parts = _parts(session, upload_id)
-    if upload.status == "completed":
+        if get_upload(session, upload_id, tenant_id).status == "completed":
+            return
+    claimed = _claim(upload_id, tenant_id)
+    if claimed is None:
         return
-    missing = sorted(set(range(1, part_count(upload) + 1)) - {part.number for part in parts})
-    if missing:
-        problem = FieldProblem(f"/parts/{missing[0]}", "missing")
-        raise ServiceError(409, "upload_incomplete", f"{len(missing)} parts are missing.", errors=(problem,))
+    sha256, parts = claimed
     blob_id = new_id("art")
     try:
-        stored = get_store().put(blob_id, _checked(parts))
-        if stored.sha256 != upload.sha256:
+        stored = get_store().put(blob_id, _checked(upload_id, tenant_id, parts))
+        if stored.sha256 != sha256:
             problem = FieldProblem("/sha256", f"the parts make {stored.sha256}")
             raise InvalidBody("The file is not the one that was named.", problem, code="sha256_mismatch")
         _completed(upload_id, tenant_id, blob_id, stored)
+    except BaseException:
+        with suppress(SQLAlchemyError):
+            _set_claim(upload_id, None)
+        raise
     finally:
         forget([blob_id])
     forget(part.blob_id for part in parts)
 
 
-def _checked(parts: list[UploadPart]) -> Iterator[bytes]:
+def _claim(upload_id: str, tenant_id: str) -> tuple[str, list[UploadPart]] | None:
+    """The SHA-256 that was named, and all parts; None once the upload is completed."""
+    with session_scope() as session:
+        upload = get_upload(session, upload_id, tenant_id, lock=True)
+        if upload.status == "completed":
+            return None
+        _check_claim(session, upload)
+        parts = _parts(session, upload_id)
+        missing = sorted(set(range(1, part_count(upload) + 1)) - {part.number for part in parts})
+        if missing:
+            problem = FieldProblem(f"/parts/{missing[0]}", "missing")
+            text = f"{len(missing)} parts are missing."
+            raise ServiceError(409, "upload_incomplete", text, errors=(problem,))
+        upload.completing_until = database_now(session) + COMPLETING
+        return upload.sha256, parts
+
+
+def _check_claim(session: Session, upload: Upload) -> None:
+    """Raise ServiceError 409 while a request makes one file of the parts."""
+    if upload.completing_until is not None and upload.completing_until > database_now(session):
+        raise busy("The upload is being completed.")
+
+
+def _set_claim(upload_id: str, lasting: timedelta | None) -> bool:
+    """Renew the claim, or give it up; whether the upload is there and open."""
+    with session_scope() as session:
+        until = None if lasting is None else database_now(session) + lasting
+        mine = update(Upload).where(Upload.id == upload_id, Upload.status == "open")
+        return session.execute(mine.values(completing_until=until)).rowcount == 1  # type: ignore[attr-defined, no-any-return]
+
+
+def _checked(upload_id: str, tenant_id: str, parts: list[UploadPart]) -> Iterator[bytes]:
+    """The bytes of all parts in order, while the upload is there."""
+    renewed = time.monotonic()
     for part in parts:
         digest = hashlib.sha256()
-        for piece in get_store().read(part.blob_id, 0, part.bytes):
-            digest.update(piece)
-            yield piece
-        if digest.hexdigest() != part.sha256:
+        try:
+            for piece in get_store().read(part.blob_id, 0, part.bytes):
+                digest.update(piece)
+                yield piece
+                if time.monotonic() - renewed > COMPLETING.total_seconds() / 6:
+                    renewed = time.monotonic()
+                    if not _set_claim(upload_id, COMPLETING):
+                        raise NotFound("upload")
+            whole = digest.hexdigest() == part.sha256
+        except IntegrityError:
+            whole = False
+        if not whole:
+            with read_scope() as session:
+                get_upload(session, upload_id, tenant_id)  # deleted meanwhile: then that is the answer
             text = f"Part {part.number} did not come back from the store as it was sent; send it again."
             raise ServiceError(409, "upload_incomplete", text)
 
@@ -185,8 +241,10 @@ def _completed(upload_id: str, tenant_id: str, blob_id: str, stored: Stored) -> 
             created_at=now,
         )
         session.add(artifact)
+        owe_removal(session, (part.blob_id for part in _parts(session, upload_id)))
         session.execute(delete(UploadPart).where(UploadPart.upload_id == upload_id))
         values = {"status": "completed", "artifact_id": artifact_id, "expires_at": _later(now)}
+        values |= {"completing_until": None}
         session.execute(update(Upload).where(Upload.id == upload_id).values(**values))
 
 
@@ -200,9 +258,15 @@ def completed_teacher(upload_id: str, tenant_id: str) -> TeacherFile:
         artifact = session.get(Artifact, upload.artifact_id) if upload.artifact_id else None
     if artifact is None:
         raise ServiceError(409, "upload_incomplete", "The upload is not completed.")
-    head = b"".join(get_store().read(artifact.blob_id, 0, min(HEAD_BYTES, artifact.bytes)))
+    try:
+        head = b"".join(get_store().read(artifact.blob_id, 0, min(HEAD_BYTES, artifact.bytes)))
+    except IntegrityError:
+        with read_scope() as session:
+            get_upload(session, upload_id, tenant_id)  # deleted meanwhile: then that is the answer
+        raise
     check_container(head, "/upload_id")
-    return TeacherFile(artifact.blob_id, Stored(artifact.bytes, artifact.sha256), upload.filename)
+    stored = Stored(artifact.bytes, artifact.sha256)
+    return TeacherFile(artifact.blob_id, stored, upload.filename, from_upload=True)
 
 
 def remove(upload_id: str, tenant_id: str) -> None:
@@ -215,6 +279,7 @@ def remove(upload_id: str, tenant_id: str) -> None:
 def drop(session: Session, upload: Upload) -> list[str]:
     """Delete its rows; the blobs to forget after the commit."""
     blobs = [part.blob_id for part in _parts(session, upload.id)]
+    owe_removal(session, blobs)
     blobs += remove_artifacts(session, Artifact.id == upload.artifact_id)
     session.execute(delete(UploadPart).where(UploadPart.upload_id == upload.id))
     session.execute(delete(Upload).where(Upload.id == upload.id))

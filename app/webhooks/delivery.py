@@ -82,16 +82,23 @@ def _due(now: datetime) -> Select[str, int]:
 
 
 def _in_turn(now: datetime, limit: int) -> Select[str, int]:
-    """The oldest due message of each webhook, of each tenant no more than its share, the oldest first."""
+    """The oldest due message of each webhook, of each tenant no more than its share.
+
+    The tenant with the fewest messages under way comes first; of several, the one that was served the longest
+    ago. The same holds for the webhooks of one tenant. So receivers that hang, with however many messages
+    owed, hold up another for one try of theirs at most.
+    """
     order = (WebhookDelivery.next_attempt_at, WebhookDelivery.id)
     number = func.row_number().over(partition_by=WebhookDelivery.webhook_id, order_by=order)
     due = _due(now).add_columns(
-        WebhookDelivery.tenant_id, WebhookDelivery.next_attempt_at, number.label("of_webhook")
+        WebhookDelivery.tenant_id,
+        WebhookDelivery.next_attempt_at,
+        Webhook.tried_at,
+        number.label("of_webhook"),
     )
     first = due.subquery()
-    turn = func.row_number().over(
-        partition_by=first.c.tenant_id, order_by=(first.c.next_attempt_at, first.c.id)
-    )
+    oldest = (first.c.tried_at.asc().nulls_first(), first.c.next_attempt_at, first.c.id)
+    turn = func.row_number().over(partition_by=first.c.tenant_id, order_by=oldest)
     turns = select(first, turn.label("of_tenant")).where(first.c.of_webhook == 1).subquery()
     under_way = (
         select(func.count())
@@ -100,10 +107,13 @@ def _in_turn(now: datetime, limit: int) -> Select[str, int]:
         .correlate(turns)
         .scalar_subquery()
     )
+    tried = select(func.max(Webhook.tried_at)).where(Webhook.tenant_id == turns.c.tenant_id)
+    served = tried.correlate(turns).scalar_subquery()
+    place = turns.c.of_tenant + under_way
     return (
         select(turns.c.id, turns.c.attempts)
-        .where(turns.c.of_tenant + under_way <= AT_ONCE_A_TENANT)
-        .order_by(turns.c.next_attempt_at, turns.c.id)
+        .where(place <= AT_ONCE_A_TENANT)
+        .order_by(place, served.asc().nulls_first(), turns.c.next_attempt_at, turns.c.id)
         .limit(limit)
     )
 
@@ -124,7 +134,11 @@ def _claim(session: Session, delivery_id: str, attempts: int, now: datetime) -> 
         )
         .execution_options(synchronize_session=False)
     )  # fmt: skip
-    return session.execute(statement).rowcount == 1  # type: ignore[attr-defined, no-any-return]
+    if session.execute(statement).rowcount != 1:  # type: ignore[attr-defined]
+        return False
+    of_webhook = select(WebhookDelivery.webhook_id).where(WebhookDelivery.id == delivery_id).scalar_subquery()
+    _change(session, Webhook.id == of_webhook, tried_at=now)
+    return True
 
 
 def _owed(session: Session, delivery_id: str, now: datetime) -> Owed:

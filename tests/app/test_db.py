@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from datetime import datetime
 
 import pytest
 from sqlalchemy import delete, select, text
 
-from app.db import database_now, get_engine, read_scope, session_scope
+from app.db import database_now, get_engine, make_engine, read_scope, session_scope
 from app.ids import new_id
 from app.models import Teacher
 
@@ -63,3 +64,14 @@ def test_a_connection_that_died_while_idle_is_replaced(
             another.execute(text(f"SELECT pg_terminate_backend({mine})"))
     with read_scope() as session:
         assert session.scalar(text("SELECT 1")) == 1
+
+
+def test_a_new_connection_does_not_wait_for_the_writer(database: str) -> None:
+    with session_scope() as session:
+        session.execute(text("SELECT 1"))  # holds the one writer
+        engine = make_engine(database)
+        begun = time.monotonic()
+        with engine.connect().execution_options(sqlite_begin="DEFERRED") as connection:
+            connection.execute(text("SELECT 1"))
+        engine.dispose()
+    assert time.monotonic() - begun < 10

@@ -1,16 +1,16 @@
 """What killed processes left behind goes; what is in use stays."""
 
-import os
-import time
 from datetime import timedelta
+from pathlib import Path
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 
-from app.config import get_settings
-from app.db import database_now, read_scope, session_scope
+from app.db import database_now, read_scope, session_scope, shrink
 from app.jobs import lifecycle
-from app.models import ArtifactChunk, WorkerBeat
+from app.models import ArtifactChunk, BlobRemoval, Teacher, WorkerBeat
+from app.storage import database as database_store
 from app.storage import get_store
+from app.teachers.service import drop_teacher, remove_teacher
 from dfad_core.contract.job_result import JobError, JobResult
 from dfad_core.contract.serialization import from_json
 from worker import sweeper
@@ -31,22 +31,6 @@ def test_old_orphans_go_and_owned_or_young_bytes_stay(each_database, stored_jobs
         left = set(session.scalars(select(ArtifactChunk.artifact_id)))
     assert "art_old" not in left
     assert len(left) == 2
-
-
-def test_scratch_of_the_dead_goes(database, stored_jobs):
-    running, ended = stored_jobs.submit(), stored_jobs.submit()
-    with session_scope() as session:
-        assert lifecycle.claim(session, running, "w1")
-    names = [f"{running}-a", f"{ended}-a", f"{ended}-young"]
-    for name in names:
-        folder = get_settings().scratch_folder / name
-        folder.mkdir(parents=True)
-        (folder / "teacher.bin").write_bytes(b"x")
-    long_ago = time.time() - 2 * sweeper.SCRATCH_SECONDS
-    for name in names[:2]:
-        os.utime(get_settings().scratch_folder / name, (long_ago, long_ago))
-    assert sweeper.sweep_scratch() == [names[1]]
-    assert sorted(f.name for f in get_settings().scratch_folder.iterdir()) == sorted([names[0], names[2]])
 
 
 def test_a_sweep_of_nothing(database):
@@ -77,3 +61,72 @@ def test_checkpoints_of_jobs_that_succeeded_go(database, stored_jobs):
                 lifecycle.fail(session, claim, JobError("worker_lost", "gone"))
     sweeper.sweep()
     assert [end for end, job_id in ids.items() if stored_jobs.artifacts(job_id)] == ["failed", None]
+
+
+def left():
+    """Chunks in the store, and files that are still to be deleted."""
+    with read_scope() as session:
+        tables = (ArtifactChunk, BlobRemoval)
+        return tuple(session.scalar(select(func.count()).select_from(table)) for table in tables)
+
+
+def test_bytes_of_a_process_killed_between_commit_and_deletion_go(each_database, stored_jobs):
+    teacher_id = stored_jobs.teacher()
+    with session_scope() as session:
+        drop_teacher(session, session.get_one(Teacher, teacher_id))
+    assert left() == (1, 1)  # killed here
+    assert sweeper.sweep_removals() == 1
+    assert left() == (0, 0)
+
+
+def test_bytes_that_another_row_names_stay(each_database, stored_jobs):
+    teacher_id = stored_jobs.teacher()
+    with session_scope() as session:
+        artifact_id = session.get_one(Teacher, teacher_id).artifact_id
+        session.add(BlobRemoval(id="rem_1", blob_id=artifact_id, due_at=database_now(session)))
+    assert sweeper.sweep_removals() == 0
+    assert left() == (1, 0)
+
+
+def test_a_large_file_is_left_to_the_sweeper_and_deleted_in_small_transactions(
+    each_database, stored_jobs, monkeypatch
+):
+    chunks = 40
+    teacher_id = stored_jobs.teacher(b"x" * (chunks * 2**20 - 1))
+    sizes = []
+    real = database_store._delete_some
+
+    def noted(artifact_id):
+        before = left()[0]
+        done = real(artifact_id)
+        sizes.append(before - left()[0])
+        return done
+
+    monkeypatch.setattr(database_store, "_delete_some", noted)
+    remove_teacher(teacher_id, "local")
+    remaining, owed = left()
+    assert 0 < remaining < chunks
+    assert owed == 1
+    assert sweeper.sweep_removals() == 1
+    assert left() == (0, 0)
+    assert max(sizes) <= database_store.DELETED_AT_ONCE
+
+
+def test_a_removal_is_one_workers_until_its_claim_is_over(each_database, stored_jobs):
+    with session_scope() as session:
+        session.add(BlobRemoval(id="rem_1", blob_id="art_1", due_at=database_now(session)))
+    assert sweeper._claim_removal() == ("rem_1", "art_1")
+    assert sweeper._claim_removal() is None
+
+
+def test_the_file_of_sqlite_shrinks(database, stored_jobs):
+    path = Path(database.partition("///")[2])
+    teacher_id = stored_jobs.teacher(b"x" * 60 * 2**20)
+    shrink()
+    assert path.stat().st_size > 60 * 2**20
+    remove_teacher(teacher_id, "local")
+    sweeper.sweep()
+    assert left() == (0, 0)
+    assert path.stat().st_size < 25 * 2**20
+    log = path.with_name(path.name + "-wal")
+    assert not log.exists() or log.stat().st_size == 0

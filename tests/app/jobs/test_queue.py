@@ -2,6 +2,7 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 from app.config import get_settings
 from app.db import session_scope
@@ -81,3 +82,23 @@ def test_many_workers_at_once_take_different_jobs(jobs):
     while (claim := take()) is not None:  # one that looked at a row in the moment it was taken
         found.append(claim.job_id)
     assert set(found) == wanted
+
+
+def test_workers_that_claim_at_the_same_moment_keep_to_the_quota(jobs, monkeypatch):
+    monkeypatch.setenv("DFAD_QUOTAS", json.dumps({"*": {"running_jobs": 1}, "pair": {"running_jobs": 2}}))
+    get_settings.cache_clear()
+    for _ in range(8):
+        for tenant in ("one", "pair"):
+            submit(jobs, tenant)
+    for _ in range(5):
+        begin = Barrier(8)
+
+        def claim_together(number, begin=begin):
+            begin.wait()
+            return take(owner=f"w{number}")
+
+        with ThreadPoolExecutor(8) as pool:
+            taken = [claim for claim in pool.map(claim_together, range(8)) if claim is not None]
+        assert sorted(claim.tenant_id for claim in taken) == ["one", "pair", "pair"]
+        for claim in taken:
+            jobs.do(lifecycle.requeue, claim, "test", delay=0.0)

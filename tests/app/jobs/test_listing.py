@@ -1,0 +1,72 @@
+"""How much the database reads for a page of jobs, on SQLite and on PostgreSQL."""
+
+import json
+
+from sqlalchemy import event, insert, select, text
+
+from app.db import database_now, get_engine, read_scope, session_scope
+from app.jobs.states import Status
+from app.jobs.views import job_views
+from app.models import Artifact, Job, Teacher
+from app.tenancy import acting_for
+
+JOBS, KINDS = 2000, ("student", "report", "manifest", "samples")
+PAGE = 20
+
+
+def fill(jobs):
+    """Ended jobs of one tenant with their artifacts."""
+    first = jobs.row(jobs.submit())
+    names = [column.key for column in Job.__mapper__.column_attrs]
+    row = {name: getattr(first, name) for name in names} | {"status": Status.SUCCEEDED}
+    with session_scope() as session:
+        now = database_now(session)
+        ids = [f"job_{n:032x}" for n in range(JOBS)]
+        session.execute(insert(Job), [row | {"id": job_id} for job_id in ids])
+        about = {"tenant_id": jobs.tenant, "filename": "f", "bytes": 1, "sha256": "0" * 64, "details": {}}
+        about |= {"created_at": now, "published_at": now, "partial": False, "media_type": "x"}
+        rows = []
+        for number, (job_id, kind) in enumerate((j, k) for j in ids for k in KINDS):
+            artifact_id = f"art_{number:032x}"
+            rows.append(about | {"id": artifact_id, "blob_id": artifact_id, "job_id": job_id, "kind": kind})
+        session.execute(insert(Artifact), rows)
+
+
+def plan(connection, statement, parameters):
+    """What the database says that it does; of PostgreSQL with how many rows that were."""
+    if connection.dialect.name == "sqlite":
+        return [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)]
+    query = f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}"
+    found = connection.exec_driver_sql(query, parameters).scalar()
+    return found if isinstance(found, list) else json.loads(found)
+
+
+def rows_visited(node):
+    """Of a plan of PostgreSQL and all below it."""
+    here = (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
+    return here + sum(rows_visited(child) for child in node.get("Plans", ()))
+
+
+def test_a_page_reads_the_artifacts_of_its_own_jobs_alone(jobs):
+    fill(jobs)
+    asked = []
+
+    def note(_connection, _cursor, statement, parameters, *_):
+        if statement.startswith("SELECT") and "FROM artifacts" in statement:
+            asked.append((statement, parameters))
+
+    query = select(Job, Teacher).join(Teacher, Teacher.id == Job.teacher_id)
+    query = query.where(Job.status == Status.SUCCEEDED).order_by(Job.id.desc()).limit(PAGE)
+    event.listen(get_engine(), "before_cursor_execute", note)
+    with acting_for(jobs.tenant), read_scope() as session:
+        views = job_views(session, [(job, teacher) for job, teacher in session.execute(query)])
+    assert [len(view.artifacts) for view in views] == [len(KINDS) - 1] * PAGE
+    ((statement, parameters),) = asked
+    with get_engine().connect() as connection:
+        if connection.dialect.name == "sqlite":
+            steps = plan(connection, statement, parameters)
+            assert any("ix_artifacts_job_id_tenant_id_kind (job_id=? AND tenant_id=?)" in s for s in steps)
+            return
+        connection.execute(text("ANALYZE"))
+        (found,) = plan(connection, statement, parameters)
+        assert rows_visited(found["Plan"]) <= 4 * PAGE * len(KINDS)

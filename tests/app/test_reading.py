@@ -1,0 +1,55 @@
+"""The line of short reads: tenants by turns."""
+
+from __future__ import annotations
+
+import time
+
+import anyio
+
+from app.reading import run_read
+from app.tenancy import acting_for
+
+
+def test_a_crowd_of_one_tenant_holds_up_another_for_one_read() -> None:
+    done: list[str] = []
+
+    def read(tenant_id: str) -> None:
+        time.sleep(0.01)
+        done.append(tenant_id)
+
+    async def ask(tenant_id: str) -> None:
+        with acting_for(tenant_id):
+            await run_read(read, tenant_id)
+
+    async def crowd() -> None:
+        async with anyio.create_task_group() as tasks:
+            for _ in range(50):
+                tasks.start_soon(ask, "many")
+            await anyio.sleep(0.05)
+            tasks.start_soon(ask, "few")
+            tasks.start_soon(ask, "few")
+
+    anyio.run(crowd)
+    assert len(done) == 52
+    first, second = (number for number, tenant_id in enumerate(done) if tenant_id == "few")
+    assert second - first == 2
+    assert second < 25
+
+
+def test_who_gives_up_is_passed_over() -> None:
+    done: list[int] = []
+
+    async def give_up() -> None:
+        with anyio.move_on_after(0.02):
+            await run_read(done.append, 1)
+
+    async def all_of_them() -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(run_read, time.sleep, 0.2)
+            await anyio.sleep(0.05)
+            tasks.start_soon(give_up)
+            tasks.start_soon(run_read, done.append, 2)
+        await run_read(done.append, 3)
+
+    anyio.run(all_of_them)
+    assert done == [2, 3]
