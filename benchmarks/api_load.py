@@ -37,7 +37,7 @@ POLLED = 100
 """Jobs that are asked for in turn."""
 
 
-def fill(jobs: int, offset: int = 0) -> list[str]:
+def fill(jobs: int, offset: int = 0, tenant_id: str = "local") -> list[str]:
     """Rows of `jobs` jobs that ended, as many as a service has after months; their ids."""
     from sqlalchemy import insert
 
@@ -50,15 +50,16 @@ def fill(jobs: int, offset: int = 0) -> list[str]:
     resolved = JobSpec.model_validate(spec).resolved()
     with session_scope() as session:
         now = database_now(session)
-        teacher = {"id": new_id("tch"), "tenant_id": "local", "artifact_id": new_id("art"), "filename": "t"}
-        session.execute(insert(Teacher), [{**teacher, "status": "ready", "spec": {}, "created_at": now}])
+        teacher = {"id": new_id("tch"), "tenant_id": tenant_id, "artifact_id": new_id("art")}
+        about = {"filename": "t", "status": "ready", "spec": {}, "created_at": now}
+        session.execute(insert(Teacher), [teacher | about])
         rows = [
             {
-                "id": new_id("job"), "tenant_id": "local", "teacher_id": teacher["id"], "status": "succeeded",
-                "run_after": now, "spec": spec, "resolved_spec": resolved, "labels": spec["metadata"],
-                "created_at": now, "started_at": now, "finished_at": now, "step": 2000, "total_steps": 2000,
-                "metrics": {f"m{n}": 0.5 for n in range(5)}, "result": {"compression": 4.0}, "last_seq": 0,
-                "attempt": 1, "fence": 1, "priority": 0, "device": "auto", "paused_seconds": 0.0,
+                "id": new_id("job"), "tenant_id": tenant_id, "teacher_id": teacher["id"],
+                "status": "succeeded", "run_after": now, "spec": spec, "resolved_spec": resolved,
+                "labels": spec["metadata"], "created_at": now, "started_at": now, "finished_at": now, "step": 2000,
+                "total_steps": 2000, "metrics": {f"m{n}": 0.5 for n in range(5)}, "result": {"compression": 4.0},
+                "last_seq": 0, "attempt": 1, "fence": 1, "priority": 0, "device": "auto", "paused_seconds": 0.0,
                 "keep": False,
             }
             for _ in range(offset, jobs)
