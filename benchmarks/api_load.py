@@ -57,10 +57,10 @@ def fill(jobs: int, offset: int = 0, tenant_id: str = "local") -> list[str]:
             {
                 "id": new_id("job"), "tenant_id": tenant_id, "teacher_id": teacher["id"],
                 "status": "succeeded", "run_after": now, "spec": spec, "resolved_spec": resolved,
-                "labels": spec["metadata"], "created_at": now, "started_at": now, "finished_at": now, "step": 2000,
-                "total_steps": 2000, "metrics": {f"m{n}": 0.5 for n in range(5)}, "result": {"compression": 4.0},
-                "last_seq": 0, "attempt": 1, "fence": 1, "priority": 0, "device": "auto", "paused_seconds": 0.0,
-                "keep": False,
+                "labels": spec["metadata"], "created_at": now, "started_at": now, "finished_at": now,
+                "step": 2000, "total_steps": 2000, "metrics": {f"m{n}": 0.5 for n in range(5)},
+                "result": {"compression": 4.0}, "last_seq": 0, "attempt": 1, "fence": 1, "priority": 0,
+                "device": "auto", "paused_seconds": 0.0, "keep": False,
             }
             for _ in range(offset, jobs)
         ]  # fmt: skip
