@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import os
 import signal
 import sys
@@ -16,18 +15,13 @@ from uvicorn.supervisors import Multiprocess
 
 from app.config import Settings
 from app.keys.service import any_keys
+from app.keys.tokens import PepperDamaged, check_pepper
 from app.listener import Listener
 from app.startup import WRONG_SETTINGS, settings_or_exit
 from app.telemetry.logs import logging_config
 
 STARTUP_FAILED = 3
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+MIN_KEY_CHARACTERS = 12
 
 
 def refusal(settings: Settings, keys_made: Callable[[], bool] = lambda: False) -> str | None:
@@ -38,7 +32,12 @@ def refusal(settings: Settings, keys_made: Callable[[], bool] = lambda: False) -
     key = settings.api_key.get_secret_value() if settings.api_key else None
     if key is not None and not (key.isascii() and key.isprintable() and " " not in key):
         return "DFAD_API_KEY must be printable ASCII without spaces: nothing else fits into a header."
-    if key is None and not _is_loopback(settings.host) and not keys_made():
+    if key is not None and len(key) < MIN_KEY_CHARACTERS:
+        return (
+            f"DFAD_API_KEY must have {MIN_KEY_CHARACTERS} characters or more, for others must not guess it: "
+            "take what `openssl rand -hex 32` prints."
+        )
+    if key is None and not settings.is_loopback and not keys_made():
         return (
             f"DFAD_API_KEY must be set, or a key made, to listen on {settings.host}: "
             "without it everybody could use the server."
@@ -53,10 +52,18 @@ def _keys_made() -> bool:
         return False
 
 
+def _pepper_problem() -> str | None:
+    try:
+        check_pepper()
+    except PepperDamaged as error:
+        return str(error)
+    return None
+
+
 def main() -> int:
     """Serve until told to stop. Exit code 2 for settings that are wrong or unsafe."""
     settings = settings_or_exit()
-    problem = refusal(settings, _keys_made)
+    problem = refusal(settings, _keys_made) or _pepper_problem()
     if problem is not None:
         print(problem, file=sys.stderr)
         return WRONG_SETTINGS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -149,6 +150,14 @@ class Settings(BaseSettings):
     that its machine can run."""
     local_workers: Annotated[int, Field(ge=1)] = 1
     """Workers that share this machine's processors."""
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether programs of this machine alone can connect to `host`."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
 
     @property
     def resolved_database_url(self) -> str:

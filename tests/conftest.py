@@ -38,6 +38,7 @@ def _forget_settings() -> None:
     dispatch.producer.cache_clear()
     tokens.pepper.cache_clear()
     keys.recent.clear()
+    keys.databases_with_keys.clear()
     storage.get_store.cache_clear()
     config.get_settings.cache_clear()
 

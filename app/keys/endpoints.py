@@ -68,6 +68,7 @@ def _create(asked: KeyRequest, principal: Principal) -> NewKeyView:
             scopes=sorted(set(asked.scopes)),
             expires_at=asked.expires_at,
         )
+    service.remember_keys()
     service.recent.clear()
     return NewKeyView(**_view(key).model_dump(), key=token, first=principal == ANYONE)
 

@@ -25,6 +25,8 @@ REMEMBERED = 1000
 USED_EVERY = timedelta(minutes=1)
 """How exactly `last_used_at` is kept: a write at every request would be felt."""
 KEYS_LOCK = "keys"
+databases_with_keys: set[str] = set()
+"""Addresses of databases in which this process has seen a key."""
 FIRST_KEY = (
     "Once there is a key every request needs one, so the first has to manage the others: make it with the "
     f"scope admin, for the tenant {LOCAL_TENANT}, without an expiry (`dfad keys create NAME --scope admin`). "
@@ -146,7 +148,7 @@ def _look_up(authorization: str, settings: Settings) -> Principal:
     token = token.strip()
     fixed = settings.api_key
     if not authorization:
-        if fixed is None and not any_keys():
+        if is_open_to_all(settings):
             return ANYONE
         raise unauthorized()
     if scheme.lower() != "bearer":
@@ -156,15 +158,33 @@ def _look_up(authorization: str, settings: Settings) -> Principal:
     found = _find(token)
     if found is not None:
         return found
-    if fixed is None and not any_keys():
+    if is_open_to_all(settings):
         return ANYONE
     raise unauthorized()
 
 
+def is_open_to_all(settings: Settings) -> bool:
+    """Whether nobody needs a key: there is none, and programs of this machine alone can connect."""
+    return settings.api_key is None and settings.is_loopback and not any_keys()
+
+
 def any_keys() -> bool:
-    """Whether a key was ever made: revoking the last one must not open the service to everybody."""
+    """Whether a key was ever made: revoking the last one must not open the service to everybody.
+
+    Nor must an older copy of the database that is put in its place: the process remembers that it saw one.
+    """
+    if get_settings().resolved_database_url in databases_with_keys:
+        return True
     with as_system(), read_scope() as session:
-        return session.scalar(select(ApiKey.id).limit(1)) is not None
+        found = session.scalar(select(ApiKey.id).limit(1)) is not None
+    if found:
+        remember_keys()
+    return found
+
+
+def remember_keys() -> None:
+    """A key was made or found here."""
+    databases_with_keys.add(get_settings().resolved_database_url)
 
 
 def _find(token: str) -> Principal | None:
@@ -180,6 +200,7 @@ def _find(token: str) -> Principal | None:
     same = hmac.compare_digest(digest_of(secret), key.digest if key else "0" * 64)
     if key is None or not same or key.revoked_at is not None:
         return None
+    remember_keys()
     if key.expires_at is not None and key.expires_at <= now:
         return None
     if key.last_used_at is None or now - key.last_used_at >= USED_EVERY:
@@ -201,7 +222,7 @@ def open_keys(names: Collection[str]) -> set[str]:
             now_open |= set(session.scalars(select(ApiKey.id).where(ApiKey.id.in_(ids), *good)))
     if settings.api_key is not None:
         now_open |= {OPERATOR.name}
-    if ANYONE.name in names and settings.api_key is None and not any_keys():
+    if ANYONE.name in names and is_open_to_all(settings):
         now_open |= {ANYONE.name}
     return now_open & set(names)
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import os
 import re
 import secrets
+import tempfile
 from functools import cache
+from pathlib import Path
 
 from app.config import get_settings
 
+MIN_PEPPER_BYTES = 16
 _FORM = re.compile(r"dfad_([0-9a-f]{32})_([A-Za-z0-9_-]{43})")
 
 
@@ -35,20 +39,49 @@ def digest_of(secret: str) -> str:
     return hmac.new(pepper(), secret.encode(), hashlib.sha256).hexdigest()
 
 
+class PepperDamaged(RuntimeError):
+    """The pepper's file is empty or cut off; the text is for whoever starts the service."""
+
+
 @cache
 def pepper() -> bytes:
-    """DFAD_KEY_PEPPER; where that is not set, a file under `home` that is made at first use."""
+    """DFAD_KEY_PEPPER; where that is not set, a file under `home` that is made at first use.
+
+    Raises PepperDamaged: keys hashed under less would be worth less, and those made before would be void.
+    """
     settings = get_settings()
     if settings.key_pepper is not None:
         return settings.key_pepper.get_secret_value().encode()
     path = settings.home / "pepper"
-    settings.home.mkdir(parents=True, exist_ok=True)
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    except FileExistsError:
-        return path.read_bytes()
-    with os.fdopen(descriptor, "wb") as file:
+    if not path.exists():
+        _make(path)
+    made = path.read_bytes()
+    if len(made) < MIN_PEPPER_BYTES:
+        raise PepperDamaged(
+            f"{path} is empty or cut off. Put a copy of it back; or delete it, and a new one is made: "
+            "every key made so far is void then."
+        )
+    return made
+
+
+def check_pepper() -> None:
+    """Raise PepperDamaged for a file that is there and damaged. Makes none."""
+    settings = get_settings()
+    if settings.key_pepper is None and (settings.home / "pepper").exists():
+        pepper()
+
+
+def _make(path: Path) -> None:
+    """Whole or not at all, whatever ends the process meanwhile; the first of several processes makes it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix="pepper-") as file:  # of mode 0600
         file.write(secrets.token_hex(32).encode())
         file.flush()
         os.fsync(file.fileno())
-    return path.read_bytes()
+        with contextlib.suppress(FileExistsError):
+            os.link(file.name, path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -22,7 +22,7 @@ http {{
     include {folder}/dfad.conf;
 }}
 """
-KEY = "operator"
+KEY = "the-operators-own-key"
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,9 @@
-"""Nothing that a caller sends keeps its request out of the audit."""
+"""Nothing that a caller sends keeps its request out of the audit, and nobody without a key writes to it."""
 
 from __future__ import annotations
 
 from sqlalchemy import select
+from starlette.testclient import TestClient
 
 from app.audit.service import MAX_ACTION_CHARACTERS, MAX_ADDRESS_CHARACTERS, record
 from app.keys.principal import OPERATOR
@@ -19,3 +20,19 @@ def test_lines_that_a_database_would_refuse_are_kept(each_database: str) -> None
     assert first.action.startswith("POST /jobs/\N{REPLACEMENT CHARACTER}x")
     assert (len(first.action), len(first.address or "")) == (MAX_ACTION_CHARACTERS, MAX_ADDRESS_CHARACTERS)
     assert (second.action, second.address) == ("POST /jobs", None)
+
+
+def test_who_has_no_key_writes_nothing(each_database: str) -> None:
+    from app.db import read_scope
+    from app.main import create_app
+    from app.models import AuditEvent
+
+    with TestClient(create_app()) as client:
+        client.post("/static/x")
+        client.delete("/healthz")
+        client.put("/readyz")
+        client.post("/ui/sign-in", data={"key": "no-key"})
+        client.post("/keys", json={"name": "k", "scopes": ["admin"]})
+        client.post("/jobs", json={})  # from here on a key is needed
+    with read_scope() as session:
+        assert [row.action for row in session.scalars(select(AuditEvent))] == ["POST /keys"]

@@ -14,6 +14,7 @@ from threading import Barrier
 from typing import Any
 
 import pytest
+from sqlalchemy import delete
 from starlette.testclient import TestClient
 
 ADMIN = {"name": "k", "scopes": ["admin"]}
@@ -159,3 +160,29 @@ def test_two_admins_revoke_each_other_at_once(at_once: Callable[..., list[str]])
         with session_scope() as session:
             acts = [partial(revoke, create_key(session, OPERATOR, **about)[0].id) for _ in range(2)]
         assert sorted(at_once(*acts)) == ["done", "last_admin_key"]
+
+
+def test_an_older_copy_of_the_database_does_not_open_the_server(client: TestClient) -> None:
+    from app.db import session_scope
+    from app.keys.service import recent
+    from app.models import ApiKey
+    from app.tenancy import as_system
+
+    key = client.post("/keys", json=ADMIN).json()
+    with as_system(), session_scope() as session:
+        session.execute(delete(ApiKey))
+    recent.clear()
+    for headers in ({}, {"Authorization": "Bearer of-another-server"}, bearer(key)):
+        assert client.get("/jobs", headers=headers).status_code == 401
+
+
+def test_a_server_that_others_reach_is_never_open(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert client.get("/jobs").status_code == 200
+    from app.config import get_settings
+    from app.keys.service import is_open_to_all
+
+    monkeypatch.setenv("DFAD_HOST", "0.0.0.0")
+    get_settings.cache_clear()
+    assert not is_open_to_all(get_settings())

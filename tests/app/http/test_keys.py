@@ -48,7 +48,8 @@ def test_the_key_is_asked_for_before_the_body(key: str, request: pytest.FixtureR
 )
 def test_listening_without_a_key(home: object, host: str, refused: bool) -> None:
     assert (refusal(Settings(host=host)) is not None) == refused
-    assert refusal(Settings(host=host, api_key=SecretStr("x"))) is None
+    assert refusal(Settings(host=host, api_key=SecretStr("a-long-operators-key"))) is None
+    assert "12 characters or more" in str(refusal(Settings(host=host, api_key=SecretStr("x" * 11))))
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
