@@ -162,7 +162,11 @@ class Attempt:
         said = publish.fetch_teacher(self._claim.teacher_id, teacher)
         uploaded_as = TeacherSpec.model_validate(said).model_dump(mode="json")
         self._as_uploaded = uploaded_as == self._claim.resolved_spec["teacher"]
-        step = publish.fetch_newest_checkpoint(self._claim.job_id, checkpoint)
+        step, damaged = publish.fetch_newest_checkpoint(self._claim.job_id, checkpoint)
+        for row in damaged:
+            text = f"The checkpoint of step {row.step} is damaged and is not used."
+            about: JsonObject = {"message": text, "step": row.step, "artifact_id": row.id}
+            publish.record_event(self._claim, "warning", {"code": "checkpoint_damaged", **about})
         if step is not None:
             text = f"goes on from step {step}"
             publish.record_event(self._claim, "note", {"code": "resumed", "message": text})

@@ -221,8 +221,12 @@ def fetch_input(job_id: str, kind: str, target: Path, between: Between = nothing
     return artifact is not None
 
 
-def fetch_newest_checkpoint(job_id: str, target: Path) -> int | None:
-    """Write the newest intact checkpoint to `target`; its step, or None if there is none."""
+def fetch_newest_checkpoint(job_id: str, target: Path) -> tuple[int | None, list[Artifact]]:
+    """Write the newest intact checkpoint to `target`.
+
+    Returns its step, or None if there is none, and the newer ones that are damaged.
+    """
+    damaged: list[Artifact] = []
     with read_scope() as session:
         query = select(Artifact).where(Artifact.job_id == job_id, Artifact.kind == "checkpoint")
         rows = list(session.scalars(query.order_by(Artifact.created_at.desc(), Artifact.id.desc())))
@@ -230,9 +234,10 @@ def fetch_newest_checkpoint(job_id: str, target: Path) -> int | None:
         try:
             fetch(row, target)
         except IntegrityError:
+            damaged.append(row)
             continue
-        return row.step
-    return None
+        return row.step, damaged
+    return None, damaged
 
 
 def fetch(artifact: Artifact, target: Path, between: Between = nothing) -> None:

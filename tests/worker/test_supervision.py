@@ -198,6 +198,9 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(scripted, attempt, sto
         session.execute(update(Job).where(Job.id == job_id).values(resolved_spec=spec))
     assert attempt(job_id) == "succeeded"
     assert stored_jobs.row(job_id).result["training"]["seconds"] == before.step
+    events = [event.data for event in stored_jobs.events(job_id) if event.type == "warning"]
+    (warning,) = [data for data in events if data["code"] == "checkpoint_damaged"]
+    assert (warning["step"], warning["artifact_id"]) == (newest.step, newest.id)
     assert "checkpoint" not in stored_jobs.artifacts(job_id)
 
 
