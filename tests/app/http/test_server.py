@@ -191,10 +191,10 @@ def test_a_large_upload_is_not_held_in_memory(serve: Callable[..., Server]) -> N
 
 
 def test_who_is_refused_early_still_reads_why(serve: Callable[..., Server]) -> None:
-    server = serve(api_key="k", max_upload_bytes=str(MIB), max_json_bytes=str(MIB))
+    server = serve(api_key="the-operators-key", max_upload_bytes=str(MIB), max_json_bytes=str(MIB))
     large = b"PK\x03\x04" + os.urandom(16 * MIB - 4)
     assert server.submit(large).status_code == 401
-    key = {"Authorization": "Bearer k"}
+    key = {"Authorization": "Bearer the-operators-key"}
     by_header = server.submit(large, headers=key)
     assert (by_header.status_code, by_header.json()["code"]) == (413, "payload_too_large")
 
