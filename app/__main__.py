@@ -34,8 +34,8 @@ def refusal(settings: Settings, keys_made: Callable[[], bool] = lambda: False) -
         return "DFAD_API_KEY must be printable ASCII without spaces: nothing else fits into a header."
     if key is not None and len(key) < MIN_KEY_CHARACTERS:
         return (
-            f"DFAD_API_KEY must have {MIN_KEY_CHARACTERS} characters or more, for others must not guess it: "
-            "take what `openssl rand -hex 32` prints."
+            f"DFAD_API_KEY must have {MIN_KEY_CHARACTERS} characters or more, so that nobody can guess it. "
+            "`openssl rand -hex 32` prints a good one."
         )
     if key is None and not settings.is_loopback and not keys_made():
         return (

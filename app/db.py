@@ -59,7 +59,8 @@ def make_engine(url: str) -> Engine:
             # For a file that is made anew, see `shrink`; at any other it would wait for the writer.
             cursor.execute("PRAGMA auto_vacuum=INCREMENTAL")
         cursor.execute(f"PRAGMA journal_size_limit={KEPT_LOG_BYTES}")
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
+        waiting = f"busy_timeout={BUSY_MILLISECONDS}"
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", waiting):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 
@@ -72,6 +73,7 @@ def make_engine(url: str) -> Engine:
     return engine
 
 
+BUSY_MILLISECONDS = 30_000
 KEPT_LOG_BYTES = 64 * 2**20
 """To which SQLite cuts its write-ahead log when that begins anew."""
 PING_AFTER_SECONDS = 1.0
@@ -181,8 +183,10 @@ def shrink() -> None:
             time.sleep(time.monotonic() - begun)
         # Whoever reads holds it up, and nobody writes meanwhile: then it is left to the next time.
         cursor.execute(f"PRAGMA busy_timeout={CHECKPOINT_MILLISECONDS}")
-        cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        cursor.execute("PRAGMA busy_timeout=30000")
+        try:
+            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        finally:
+            cursor.execute(f"PRAGMA busy_timeout={BUSY_MILLISECONDS}")
 
 
 def hold(session: Session, name: str) -> None:

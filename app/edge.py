@@ -86,7 +86,7 @@ class Edge:
             try:
                 await self._app(scope, self._counted(receive, limit), send_with_id)
             finally:
-                # Without a key nothing is changed, and anybody could fill the audit.
+                # Paths that need no key change nothing, and anybody could fill the audit through them.
                 if scope["method"] not in UNCHANGING and not _is_open(scope["path"]):
                     action = f"{scope['method']} {scope['path']}"
                     address = (scope.get("client") or (None,))[0]

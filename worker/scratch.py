@@ -40,10 +40,10 @@ def sweep_scratch() -> list[str]:
     parent = get_settings().scratch_folder
     if not parent.is_dir():
         return []
-    return sorted(folder.name for folder in parent.iterdir() if _left(folder) and _deleted(folder))
+    return sorted(folder.name for folder in parent.iterdir() if _is_old(folder) and _delete_unlocked(folder))
 
 
-def _left(folder: Path) -> bool:
+def _is_old(folder: Path) -> bool:
     """Whether it is one of these, and old enough to be locked if somebody works in it."""
     try:
         old = folder.stat().st_mtime < time.time() - YOUNG_SECONDS
@@ -52,8 +52,8 @@ def _left(folder: Path) -> bool:
     return old and folder.name.startswith(("job_", "tch_"))
 
 
-def _deleted(folder: Path) -> bool:
-    """Delete it unless its process lives."""
+def _delete_unlocked(folder: Path) -> bool:
+    """Delete it unless the process that made it lives; whether it is gone."""
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except OSError:

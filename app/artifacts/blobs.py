@@ -71,7 +71,7 @@ def forget(blobs: Iterable[str]) -> None:
         with as_system(), read_scope() as session:
             kept = owned(session, ids)
             owed = set(session.scalars(select(BlobRemoval.blob_id).where(BlobRemoval.blob_id.in_(ids))))
-        left = _deleted([blob for blob in ids if blob not in kept])
+        left = _delete([blob for blob in ids if blob not in kept])
         gone = owed - kept - left
         if gone or left - owed:
             with as_system(), session_scope() as session:
@@ -81,8 +81,8 @@ def forget(blobs: Iterable[str]) -> None:
         logger.warning("bytes are left to the sweeper", exc_info=True)
 
 
-def _deleted(blobs: list[str]) -> set[str]:
-    """Delete as many as takes a moment; those that are left."""
+def _delete(blobs: list[str]) -> set[str]:
+    """Delete as many as takes a moment. Returns those that are left."""
     tries = 0
     for number, blob in enumerate(blobs):
         while not get_store().delete_some(blob):

@@ -25,7 +25,7 @@ STREAMS_A_KEY, STREAMS_A_TENANT = 256, 512
 """Open at once on one server process."""
 RETRY_SECONDS = 10
 
-_open: RunVar[Counter[tuple[str, str | None]]] = RunVar("_open")
+_streams: RunVar[Counter[tuple[str, str | None]]] = RunVar("_streams")
 
 
 class EventStream(EventSourceResponse):
@@ -41,14 +41,14 @@ class EventStream(EventSourceResponse):
             shutdown_event=server_ends,
             shutdown_grace_period=GRACE_SECONDS,
         )
-        _counted().update(self._places)
+        _open_streams().update(self._places)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it; then its place is free for another."""
         try:
             await super().__call__(scope, receive, send)
         finally:
-            counted = _counted()
+            counted = _open_streams()
             for place in self._places:
                 counted[place] -= 1
                 if counted[place] <= 0:
@@ -57,7 +57,7 @@ class EventStream(EventSourceResponse):
 
 def check_room(principal: Principal) -> None:
     """Raise ServiceError 429 where the key or its tenant has as many streams open as it may."""
-    counted = _counted()
+    counted = _open_streams()
     for place, most in zip(_places(principal), (STREAMS_A_TENANT, STREAMS_A_KEY), strict=True):
         if counted[place] >= most:
             whose = "a tenant" if place[1] is None else "a key"
@@ -68,13 +68,13 @@ def _places(principal: Principal) -> tuple[tuple[str, str | None], tuple[str, st
     return (principal.tenant_id, None), (principal.tenant_id, principal.key_id or "operator")
 
 
-def _counted() -> Counter[tuple[str, str | None]]:
+def _open_streams() -> Counter[tuple[str, str | None]]:
     """Open streams of this event loop, by tenant, and by tenant and key."""
     try:
-        return _open.get()
+        return _streams.get()
     except LookupError:
         counted: Counter[tuple[str, str | None]] = Counter()
-        _open.set(counted)
+        _streams.set(counted)
         return counted
 
 
@@ -87,7 +87,7 @@ async def stream(
     thread nor a transaction is held. The event id is `seq`, so a client that comes back with Last-Event-ID
     misses nothing and sees nothing twice.
     """
-    retry: int | None = RETRY_MILLISECONDS  # told with the first event
+    retry: int | None = RETRY_MILLISECONDS  # sent with the first event
     seq, news = after, get_news()
     with news.opened_by(principal), news.watching(job_id, stream=True) as job:
         while True:

@@ -50,7 +50,7 @@ class Mark:
 
 
 @dataclass(frozen=True)
-class Written:
+class StreamEvent:
     """One event, written out once for all who get it."""
 
     seq: int
@@ -58,13 +58,13 @@ class Written:
     text: str
 
 
-def written(event: EventView) -> Written:
+def stream_event(event: EventView) -> StreamEvent:
     """The event as a stream sends it."""
-    return Written(event.seq, event.type, event.model_dump_json())
+    return StreamEvent(event.seq, event.type, event.model_dump_json())
 
 
 @dataclass
-class Watched:
+class JobNews:
     """One job that somebody waits for."""
 
     watchers: int = 0
@@ -72,10 +72,10 @@ class Watched:
     looked_at: bool = False
     mark: Mark | None = None
     """None where there is no such job, or none was looked for yet."""
-    recent: deque[Written] = field(default_factory=lambda: deque(maxlen=RECENT_EVENTS))
+    recent: deque[StreamEvent] = field(default_factory=lambda: deque(maxlen=RECENT_EVENTS))
     changed: anyio.Event = field(default_factory=anyio.Event)
 
-    def after(self, seq: int) -> tuple[list[Written], bool] | None:
+    def after(self, seq: int) -> tuple[list[StreamEvent], bool] | None:
         """Events past `seq`, and whether the log is complete with them; None where they are not here."""
         if not self.recent or not self.recent[0].seq <= seq + 1 <= self.recent[-1].seq:
             return None
@@ -99,17 +99,17 @@ class News:
     """Of one event loop. Its task runs while somebody waits."""
 
     def __init__(self) -> None:
-        self._jobs: dict[str, Watched] = {}
+        self._jobs: dict[str, JobNews] = {}
         self._keys: dict[str, int] = {}
         self._closed: set[str] = set()
         self._task: asyncio.Task[None] | None = None
-        self._reading: dict[tuple[str, int], asyncio.Task[tuple[list[Written], bool]]] = {}
+        self._reading: dict[tuple[str, int], asyncio.Task[tuple[list[StreamEvent], bool]]] = {}
         self._line = CapacityLimiter(1)
 
     @contextmanager
-    def watching(self, job_id: str, *, stream: bool = False) -> Iterator[Watched]:
+    def watching(self, job_id: str, *, stream: bool = False) -> Iterator[JobNews]:
         """The job's news for as long as the block lasts."""
-        job = self._jobs.setdefault(job_id, Watched())
+        job = self._jobs.setdefault(job_id, JobNews())
         job.watchers += 1
         job.streams += stream
         if self._task is None or self._task.done():
@@ -144,8 +144,8 @@ class News:
         job = self._jobs.get(job_id)
         return job is not None and job.mark is not None and job.mark.tenant_id == tenant_id
 
-    async def read(self, job_id: str, seq: int) -> tuple[list[Written], bool]:
-        """Events past `seq` from the database, as `Watched.after`.
+    async def read(self, job_id: str, seq: int) -> tuple[list[StreamEvent], bool]:
+        """Events past `seq` from the database, as `JobNews.after`.
 
         One read at a time, and one for all who ask for the same at the same moment.
         """
@@ -155,7 +155,7 @@ class News:
             self._reading[job_id, seq] = reading
         return await asyncio.shield(reading)  # whoever goes away leaves it to the others
 
-    async def _read(self, job_id: str, seq: int) -> tuple[list[Written], bool]:
+    async def _read(self, job_id: str, seq: int) -> tuple[list[StreamEvent], bool]:
         try:
             return await to_thread.run_sync(_read, job_id, seq, limiter=self._line)
         finally:
@@ -192,7 +192,7 @@ class News:
             job.looked_at, job.mark = True, mark
             job.wake()
 
-    async def _pass_on(self, job_id: str, job: Watched, mark: Mark) -> None:
+    async def _pass_on(self, job_id: str, job: JobNews, mark: Mark) -> None:
         """Read what is new, once for all who watch. What does not fit they read for themselves."""
         assert job.mark is not None
         seq = job.recent[-1].seq if job.recent else job.mark.last_seq
@@ -235,10 +235,10 @@ def progress_mark(job_id: str) -> Mark | None:
     return _marks([job_id])[job_id]
 
 
-def _read(job_id: str, seq: int) -> tuple[list[Written], bool]:
+def _read(job_id: str, seq: int) -> tuple[list[StreamEvent], bool]:
     with as_system():
         events, complete = events_after(job_id, seq, BATCH)
-    return [written(event) for event in events], complete
+    return [stream_event(event) for event in events], complete
 
 
 def events_after(job_id: str, seq: int, limit: int) -> tuple[list[EventView], bool]:

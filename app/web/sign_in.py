@@ -15,10 +15,12 @@ from fastapi.responses import RedirectResponse, Response
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
+from app.audit.service import record
 from app.config import get_settings
 from app.errors import ServiceError
 from app.keys.service import authenticate
 from app.problems import database_away
+from app.tenancy import acting_for
 from app.web.rendering import page
 
 router = APIRouter(include_in_schema=False)
@@ -72,6 +74,10 @@ async def sign_in(
         )
     answer = RedirectResponse(next_page, 303)
     if principal.name:  # else the server has no keys, and anything is let in
+        with acting_for(principal.tenant_id):
+            address = request.client.host if request.client else None
+            request_id = request.state.request_id
+            await run_in_threadpool(record, principal, f"POST {SIGN_IN}", 303, request_id, address)
         answer.set_cookie(
             COOKIE, key.strip(), max_age=KEPT_SECONDS, httponly=True, samesite="strict",
             secure=request.url.scheme == "https",

@@ -5,8 +5,9 @@
 
 Starts the real server (on PostgreSQL where it is installed, else on SQLite) and runs one attack after the
 other, each in a process of its own, while another tenant polls `GET /jobs/{id}`. Harmed: the 99th percentile
-of that tenant's times is above 500 ms, or any of its requests got no answer, a 5xx or another refusal. Ends
-with `ABUSE attacks=N harmed=M`; the exit code is 1 where M is not 0.
+of that tenant's times is above 500 ms, any of its requests got no answer, a 5xx or another refusal, or the
+attack ended with an error, as where a quota was passed or the attacker itself got a 5xx. The last line is
+`ABUSE attacks=N harmed=M`; the exit code is 1 where M is not 0.
 """
 
 from __future__ import annotations
@@ -66,8 +67,8 @@ def run_one(attack: Attack, context: Context, poller: Poller, seconds: float) ->
     if process.is_alive():
         process.kill()
         process.join()
-    harmed = poller.p99_ms() > HARMED_MS or bool(poller.failures) or bool(poller.refusals)
-    broken = "" if process.exitcode == 0 else f"  the attack itself ended with {process.exitcode}"
+    broken = "" if process.exitcode == 0 else f"  the attack ended with exit code {process.exitcode}"
+    harmed = bool(broken or poller.failures or poller.refusals) or poller.p99_ms() > HARMED_MS
     print(
         f"{attack.name:<44} answers {len(poller.latencies):>4}  p99 {poller.p99_ms():>7.0f} ms"
         f"  failed {len(poller.failures):>3}  refused {poller.refusals:>3}"

@@ -32,7 +32,13 @@ def test_who_has_no_key_writes_nothing(each_database: str) -> None:
         client.delete("/healthz")
         client.put("/readyz")
         client.post("/ui/sign-in", data={"key": "no-key"})
-        client.post("/keys", json={"name": "k", "scopes": ["admin"]})
+        made = client.post("/keys", json={"name": "k", "scopes": ["admin"]}).json()
         client.post("/jobs", json={})  # from here on a key is needed
+        client.post("/ui/sign-in", data={"key": "no-key"})
+        client.post("/ui/sign-in", data={"key": made["key"]}, follow_redirects=False)
     with read_scope() as session:
-        assert [row.action for row in session.scalars(select(AuditEvent))] == ["POST /keys"]
+        rows = session.scalars(select(AuditEvent).order_by(AuditEvent.id))
+        found = [(row.action, row.status, row.key_id, row.tenant_id) for row in rows]
+    # A key that opens something is another matter: its owner may want to know who signed in with it.
+    signed_in = ("POST /ui/sign-in", 303, made["id"], "local")
+    assert found == [("POST /keys", 201, None, "local"), signed_in]

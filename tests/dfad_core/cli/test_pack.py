@@ -87,6 +87,30 @@ def test_what_cannot_be_built(
     assert (code, words in found["message"]) == (2, True)
 
 
+SWIN = """
+from torch import nn
+from transformers import SwinConfig, SwinForImageClassification
+
+class Logits(nn.Module):
+    def __init__(self):
+        super().__init__()
+        sizes = {"depths": [1, 1], "num_heads": [2, 4], "embed_dim": 16, "window_size": 4}
+        self.net = SwinForImageClassification(SwinConfig(image_size=32, patch_size=4, num_labels=5, **sizes))
+
+    def forward(self, images):
+        return self.net(pixel_values=images).logits
+"""
+
+
+def test_a_network_whose_fused_attention_pytorch_cannot_export(
+    model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (model / "swin.py").write_text(SWIN)
+    image = '{"shape": [3, 32, 32]}'
+    code, found = packed(capsys, f"--input={image}", "swin.py:Logits", "--output=t.onnx")
+    assert (code, found["num_classes"]) == (0, 5)
+
+
 def test_the_recipe_names_the_command() -> None:
     assert PACK.startswith("dfad pack model.py:build --weights w.pt --input 3x224x224 -o ")
 

@@ -141,14 +141,16 @@ NETWORKS = {
 }
 
 
-def follow(model: nn.Module, x: Tensor, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Run the recipe's own line."""
+def follow(
+    model: nn.Module, x: Tensor, folder: Path, monkeypatch: pytest.MonkeyPatch, call: str = CALL
+) -> Path:
+    """Run the recipe's own line, or that of a refusal."""
     monkeypatch.chdir(folder)
     logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            exec(CALL, {"torch": torch, "model": model, "x": x})
+            exec(call, {"torch": torch, "model": model, "x": x})
     finally:
         logging.disable(logging.NOTSET)
     return folder / "teacher.onnx"
@@ -165,6 +167,38 @@ def test_the_recipe(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     teacher = load_teacher(file)
     assert (teacher.notes, teacher.input.shape, teacher.num_classes) == ([], SHAPE, 10)
     assert len(bn_layers(teacher.module)) == len(bn_layers(model))
+    x_BCHW = torch.randn(3, *SHAPE)
+    with torch.no_grad():
+        torch.testing.assert_close(teacher.module(x_BCHW), model(x_BCHW), rtol=1e-3, atol=1e-4)
+
+
+class Windows(nn.Module):
+    """Windows of an image, each with a constant of its own, as a Swin's masks; the batch is folded in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = classifier(Next(8))
+        self.mask = nn.Parameter(torch.randn(4, 3, SHAPE[1] // 2, SHAPE[2] // 2))
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        batch, channels, height, width = x_BCHW.shape
+        x = x_BCHW.reshape(batch, channels, 2, height // 2, 2, width // 2).permute(0, 2, 4, 1, 3, 5)
+        windows = x.reshape(batch * 4, channels, height // 2, width // 2) + self.mask.repeat(batch, 1, 1, 1)
+        whole = windows.reshape(batch, 2, 2, channels, height // 2, width // 2).permute(0, 3, 1, 4, 2, 5)
+        logits: Tensor = self.body(whole.reshape(x_BCHW.shape))
+        return logits
+
+
+def test_the_refusal_of_a_graph_for_one_image_names_a_call_that_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = Windows()
+    with pytest.raises(TeacherRejected) as refused:
+        load_teacher(follow(model, torch.zeros(1, *SHAPE), tmp_path, monkeypatch))
+    assert refused.value.code == "fixed_batch"
+    call = CALL[:-1] + ', dynamic_shapes=({0: "batch"},))'
+    assert refused.value.message.endswith(f"with an x of two images: {call}")
+    teacher = load_teacher(follow(model, torch.zeros(2, *SHAPE), tmp_path, monkeypatch, call))
     x_BCHW = torch.randn(3, *SHAPE)
     with torch.no_grad():
         torch.testing.assert_close(teacher.module(x_BCHW), model(x_BCHW), rtol=1e-3, atol=1e-4)
