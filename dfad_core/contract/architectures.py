@@ -7,6 +7,7 @@ the published number of parameters.
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -273,4 +274,14 @@ def get_architecture(name: str) -> Architecture:
             network=f"dfad_core.networks.from_libraries:build_{library}",
             settings={"name": own_name},
         )
-    raise ConfigError(f"unknown architecture {name!r}", code="unknown_architecture", param="architecture")
+    text = f"unknown architecture {name!r}{_near(name)}"
+    raise ConfigError(text, code="unknown_architecture", param="architecture")
+
+
+def _near(name: str) -> str:
+    """A question after the names that are meant most likely; nothing where none is near."""
+    known: dict[str, list[str]] = {}
+    for full in ARCHITECTURES:
+        known.setdefault(full.rpartition(":")[2], []).append(full)
+    near = difflib.get_close_matches(name[:80].lower(), known, n=2)
+    return f"; did you mean {' or '.join(full for one in near for full in known[one])}?" if near else ""

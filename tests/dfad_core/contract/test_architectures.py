@@ -33,3 +33,20 @@ def test_a_name_reaches_no_other_import(name: str) -> None:
     with pytest.raises(ConfigError) as refused:
         get_architecture(name)
     assert refused.value.code == "unknown_architecture"
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("mobilenet_v3_small", "torchvision:mobilenet_v3_small"),
+        ("ResNet-18", "resnet18"),
+        ("wrn16_1", "wrn_16_1"),
+        ("nothing-like-it", None),
+        ("x" * 100_000, None),
+    ],
+)
+def test_an_unknown_name_is_answered_with_those_that_are_near(name: str, meant: str | None) -> None:
+    with pytest.raises(ConfigError) as refused:
+        get_architecture(name)
+    assert ("did you mean" in refused.value.message) == (meant is not None)
+    assert meant is None or meant in refused.value.message
