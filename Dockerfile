@@ -1,9 +1,8 @@
-# syntax=docker/dockerfile:1
 # Two images of one repository:
 #   docker build --target api .
 #   docker build --target worker [--build-arg DEVICE=cuda] .
 # What builds them stays behind: a final image is the base, one layer of dependencies, one of this package.
-ARG PYTHON_IMAGE=python:3.12.12-slim-bookworm
+ARG PYTHON_IMAGE=python:3.12.15-slim-bookworm@sha256:34386ef0cb081344d7ec1c103ba398e6e9f64e9ab3a1509accc92a4e24a07258
 
 FROM ${PYTHON_IMAGE} AS base
 # tini reaps what a killed worker leaves, and passes signals on: process 1 of a container ignores them otherwise.

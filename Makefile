@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check unit test-vision services format clean
+.PHONY: help install demo test check unit test-vision services format pin-images clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -53,6 +53,9 @@ format: $(STAMP) ## let ruff put the files into shape, and make the client's syn
 	$(BIN)/ruff format .
 	$(BIN)/python tools/sync_twin.py
 	$(BIN)/python tools/client_answers.py
+
+pin-images: $(STAMP) ## write the digest of every image beside its tag, asked of its registry
+	$(BIN)/python tools/pin_images.py
 
 clean: ## remove the virtual environment and what runs left behind
 	rm -rf $(VENV) demo .dfad .mypy_cache .ruff_cache .pytest_cache

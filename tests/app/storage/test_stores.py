@@ -218,7 +218,7 @@ def test_who_aborts_waits_for_the_thread_that_writes(store):
 
 
 def test_credentials_of_the_settings(home, monkeypatch, tmp_path, s3_server):
-    """Without the AWS_* variables, as Compose's MinIO is reached; the secret one from a file."""
+    """Without the AWS_* variables, as Compose's store is reached; the secret one from a file."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     (tmp_path / "secret").write_text("hush\n")
