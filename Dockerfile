@@ -23,29 +23,33 @@ ENV PATH=/opt/venv/bin:$PATH \
     DFAD_HOME=/data
 
 FROM base AS build
+# Wheels alone, of the versions and hashes in deploy/lock (`make lock`): nothing runs while it is installed.
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /build
 RUN python -m venv /opt/venv
-COPY pyproject.toml constraints.txt deploy/requirements.py ./
+COPY deploy/lock lock
 
 FROM build AS package
+RUN --mount=type=cache,target=/root/.cache/pip \
+    pip install --require-hashes --only-binary :all: -r lock/build.txt
+COPY pyproject.toml ./
 COPY app app
 COPY worker worker
 COPY dfad_core dfad_core
 COPY dfad_client dfad_client
-RUN --mount=type=cache,target=/root/.cache/pip \
-    pip install --no-deps --target /opt/dfad .
+RUN pip install --no-cache-dir --no-build-isolation --no-deps --target /opt/dfad .
 
 FROM build AS api-dependencies
 # Without torch: the API never imports it.
 RUN --mount=type=cache,target=/root/.cache/pip \
-    python requirements.py pyproject.toml api s3 otel > requirements.txt \
-    && pip install -c constraints.txt -r requirements.txt
+    pip install --require-hashes --only-binary :all: -r lock/api.txt \
+    && pip check
 
 FROM build AS worker-dependencies
 ARG DEVICE=cpu
 # Where torch comes from, if not from pip's own index: its Linux builds there are those for CUDA, which run on
-# processors as well. PyTorch has an index of smaller ones for processors alone.
+# processors as well. PyTorch has an index of smaller ones for processors alone. Such builds have hashes of their
+# own: `make lock TORCH=cpu=ADDRESS` (or cuda=) writes them, before the image is built.
 ARG TORCH_CPU_INDEX
 ARG TORCH_CUDA_INDEX
 RUN --mount=type=cache,target=/root/.cache/pip \
@@ -54,9 +58,11 @@ RUN --mount=type=cache,target=/root/.cache/pip \
         cuda) index=$TORCH_CUDA_INDEX ;; \
         *) echo "DEVICE is cpu or cuda, not '$DEVICE'" >&2; exit 1 ;; \
     esac \
-    && pip install --no-deps ${index:+--index-url "$index"} -c constraints.txt torch torchvision \
-    && python requirements.py pyproject.toml engine worker vision s3 otel > requirements.txt \
-    && pip install -c constraints.txt -r requirements.txt
+    && torch=lock/torch${index:+-$DEVICE}.txt \
+    && if ! [ -e "$torch" ]; then echo "deploy/$torch is missing: make lock TORCH=$DEVICE=$index" >&2; exit 1; fi \
+    && pip install --no-deps --require-hashes --only-binary :all: ${index:+--index-url "$index"} -r "$torch" \
+    && pip install --require-hashes --only-binary :all: -r lock/worker.txt \
+    && pip check
 
 FROM base AS api
 COPY --from=api-dependencies /opt/venv /opt/venv

@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check unit test-vision services format pin-images clean
+.PHONY: help install demo test check unit test-vision services format pin-images lock audit sbom clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -53,6 +53,24 @@ format: $(STAMP) ## let ruff put the files into shape, and make the client's syn
 	$(BIN)/ruff format .
 	$(BIN)/python tools/sync_twin.py
 	$(BIN)/python tools/client_answers.py
+
+# The extra `ship`, apart from what the tests run with. Without a way to an index it stays away, and the tools say so.
+SHIP := $(VENV)/ship
+WITH_SHIP := PATH="$(abspath $(SHIP))/bin:$$PATH"
+$(SHIP)/.installed: pyproject.toml constraints.txt | $(STAMP)
+	-@$(BIN)/python -m venv $(SHIP) \
+		&& $(BIN)/python deploy/requirements.py pyproject.toml ship > $(SHIP)/requirements.txt \
+		&& $(SHIP)/bin/python -m pip install -q --disable-pip-version-check --retries 1 -c constraints.txt \
+			-r $(SHIP)/requirements.txt && touch $@
+
+lock: $(SHIP)/.installed ## write what the images install, by version and hash; TORCH=cpu=ADDRESS for torch's own index
+	$(WITH_SHIP) $(BIN)/python tools/lock_images.py $(if $(TORCH),--torch $(TORCH))
+
+audit: $(SHIP)/.installed ## look up whether what the images install has holes that are known
+	$(WITH_SHIP) $(BIN)/python tools/audit_locks.py
+
+sbom: $(SHIP)/.installed ## list what the images install, as a bill of materials
+	$(WITH_SHIP) $(BIN)/python tools/sbom.py
 
 pin-images: $(STAMP) ## write the digest of every image beside its tag, asked of its registry
 	$(BIN)/python tools/pin_images.py
