@@ -32,7 +32,8 @@ from tests.e2e.running_service import clean_environment
 
 README = read(ROOT / "README.md")
 OTHERS = [
-    read(ROOT / name) for name in ("docs/operations.md", "examples/digits/README.md", "CONTRIBUTING.md")
+    read(ROOT / name)
+    for name in ("docs/operations.md", "examples/digits/README.md", "CONTRIBUTING.md", "SECURITY.md")
 ]
 PRODUCTION = "Production form"
 HERE = [block for block in README.blocks if not block.under(PRODUCTION)]
