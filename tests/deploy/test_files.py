@@ -67,17 +67,16 @@ def test_no_service_has_more_than_it_needs():
         assert service["security_opt"] == ["no-new-privileges:true"], name
         assert "privileged" not in service, name
         assert service["pids_limit"] > 0, name
-        if service.get("restart") == "unless-stopped":  # what runs on says how it is
+        if service["restart"] == "unless-stopped":  # what runs on says how it is
             image = stages()[service["build"]["target"]] if "build" in service else None
             assert "healthcheck" in service or (image and "HEALTHCHECK" in image.said), name
         if "worker" not in name:  # a worker's bound is the operator's: it is of the size of the jobs
             assert int(service["mem_limit"]) >= 2**26, name
         assert not any(port["host_ip"] != "127.0.0.1" for port in service.get("ports", [])), name
-        if name != "rustfs-folder":
-            assert service["restart"] in ("unless-stopped", "on-failure:5"), name
-            assert "cap_add" not in service, name
-            user = service.get("user") or stages()[service["build"]["target"]].said["USER"]
-            assert user.partition(":")[0] not in ("", "0", "root"), name
+        assert service["restart"] in ("unless-stopped", "on-failure:5"), name
+        assert "cap_add" not in service, name
+        user = service.get("user") or stages()[service["build"]["target"]].said["USER"]
+        assert user.partition(":")[0] not in ("", "0", "root"), name
     assert read["networks"]["inside"]["internal"] is True
     for name in ("postgres", "redis", "rustfs", "migrate", "prometheus"):
         assert list(read["services"][name]["networks"]) == ["inside"]
