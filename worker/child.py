@@ -22,6 +22,8 @@ from worker.output import Output
 
 logger = logging.getLogger(__name__)
 
+ISOLATED = ("-P", "-s")
+"""No module is looked for where the process starts, which may be a job's folder, nor in the user's own."""
 FORK_SECONDS = 60.0
 """A nursery that has not forked by then is given up; it may still be loading torch."""
 
@@ -46,7 +48,7 @@ class FreshChild:
     ) -> None:
         commands, out, log, *kept = descriptors
         self._process = subprocess.Popen(
-            [sys.executable, *command, str(out)],
+            [sys.executable, *ISOLATED, *command, str(out)],
             stdin=commands,
             stdout=log,
             stderr=log,
@@ -138,7 +140,7 @@ class NurseryHandle:
         with theirs:
             output = Output("worker.nursery")
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "worker.nursery", str(theirs.fileno())],
+                [sys.executable, *ISOLATED, "-m", "worker.nursery", str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=output.descriptor,
                 stderr=output.descriptor,

@@ -26,7 +26,8 @@ NAME = "dfad-runner"
 
 def _convert(channel: Any, data: dict[str, Any]) -> Any:
     """Convert the uploaded files in a confined child, before there is any thread that a fork would break."""
-    from worker.conversion import Files, convert
+    from worker.conversion import convert
+    from worker.reader import Files
 
     inspection_only = data["mode"] == "inspect"
     spec = data["spec"] if inspection_only else data["spec"]["teacher"]
