@@ -211,9 +211,16 @@ def _end(pid: int) -> int:
     return int(signal.SIGABRT)
 
 
+def _no_number(_: str) -> float:
+    raise ValueError
+
+
 def _understood(answer: bytes, about: str) -> Inspection:
     try:
-        data = json.loads(answer)
+        # Neither is JSON to every database.
+        if b"\\u0000" in answer:
+            raise ValueError
+        data = json.loads(answer, parse_constant=_no_number)
         if "error" in data:
             error = data["error"]
             param = error["param"]

@@ -1,4 +1,7 @@
-"""What a runner may say, frame by frame: kinds, fields, sizes and order. Whatever else it says ends it."""
+"""What a runner may say, frame by frame: kinds, fields, sizes and order. Whatever else it says ends it.
+
+The figures in a frame become dataclasses by `from_json`, which takes values of the right type alone.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,6 @@ from collections.abc import Callable
 from typing import Literal
 
 from dfad_core.contract.formats import FORMATS, STUDENT_FORMATS
-from dfad_core.contract.inspection import Inspection
-from dfad_core.contract.job_result import Accuracy, JobError, JobResult
-from dfad_core.contract.machine import GpuMemory
-from dfad_core.contract.progress import PhaseProgress, Progress
-from dfad_core.contract.serialization import from_json
 from worker.protocol import Message, ProtocolError
 
 Mode = Literal["inspect", "distill", "measure"]
@@ -71,24 +69,28 @@ class Conversation:
         self._files.append(kind)
 
     def _result(self, message: Message) -> None:
-        match self._mode:
-            case "inspect":
-                from_json(Inspection, message.data["inspection"])
-            case "measure":
-                from_json(Accuracy, message.data["accuracy"])
-                if self._files != ["report"]:
-                    raise ProtocolError("a measurement without its report")
-            case _:
-                from_json(JobResult, message.data["result"])
+        _object(message.data[_RESULTS[self._mode]])
+        if self._mode == "measure" and self._files != ["report"]:
+            raise ProtocolError("a measurement without its report")
+
+
+def _object(value: object) -> None:
+    if not isinstance(value, dict):
+        raise TypeError
+
+
+def _text(value: object) -> None:
+    if not isinstance(value, str) or len(value) > MOST_TEXT:
+        raise TypeError
+
+
+def _number(value: object) -> None:
+    if type(value) is not int or value < 0:
+        raise TypeError
 
 
 def _nothing(_: Message) -> None:
     return
-
-
-def _alive(message: Message) -> None:
-    if message.data.get("gpu") is not None:
-        from_json(GpuMemory, message.data["gpu"])
 
 
 def _phase(message: Message) -> None:
@@ -99,61 +101,43 @@ def _told(message: Message) -> None:
     _text(message.data["code"])
 
 
-def _text(value: object) -> None:
-    if not isinstance(value, str) or len(value) > MOST_TEXT:
-        raise ValueError
-
-
 def _step(message: Message) -> None:
-    step = message.data["step"]
-    if type(step) is not int or step < 0:
-        raise ValueError
+    _number(message.data["step"])
 
 
 def _artifact(message: Message) -> None:
-    if message.data.get("step") is not None:
-        _step(message)
-    if message.data.get("result") is not None:
-        from_json(JobResult, message.data["result"])
+    _number(message.data.get("step", 0))
+    _object(message.data.get("result", {}))
 
 
-def _progress(message: Message) -> None:
-    from_json(Progress, message.data)
+def _stopped(message: Message) -> None:
+    _object(message.data["result"])
 
 
-def _phase_progress(message: Message) -> None:
-    from_json(PhaseProgress, message.data)
-
-
-def _inspection(message: Message) -> None:
-    from_json(Inspection, message.data)
-
-
-def _end(message: Message) -> None:
-    if message.data.get("result") is not None:
-        from_json(JobResult, message.data["result"])
-    if message.type == "error":
-        from_json(JobError, message.data)
+def _error(message: Message) -> None:
+    _told(message)
+    _object(message.data.get("result", {}))
 
 
 _FIELDS: dict[str, Callable[[Message], None]] = {
-    "alive": _alive,
+    "alive": _nothing,
     "phase": _phase,
-    "progress": _progress,
-    "phase_progress": _phase_progress,
+    "progress": _step,
+    "phase_progress": _nothing,
     "note": _told,
     "warning": _told,
     "samples": _step,
     "checkpoint": _step,
-    "inspection": _inspection,
+    "inspection": _nothing,
     "artifact": _artifact,
     "result": _nothing,
-    "stopped": _end,
-    "error": _end,
+    "stopped": _stopped,
+    "error": _error,
 }
 _KINDS: dict[Mode, frozenset[str]] = {
     "inspect": frozenset(("alive", "result", "error")),
     "measure": frozenset(_FIELDS) - {"samples", "checkpoint", "inspection", "stopped"},
     "distill": frozenset(_FIELDS),
 }
+_RESULTS: dict[Mode, str] = {"inspect": "inspection", "measure": "accuracy", "distill": "result"}
 _PAYLOADS = {"samples": MOST_PICTURE_BYTES, "checkpoint": MOST_BYTES, "artifact": MOST_BYTES}

@@ -44,7 +44,7 @@ def test_a_job_says_all_that_it_has_to() -> None:
     ("mode", "said"),
     [
         ("inspect", [REPORT]),
-        ("inspect", [Message("result", {"inspection": {"parameters": "many"}})]),
+        ("inspect", [Message("result", {"inspection": "many"})]),
         ("inspect", [Message("result", RESULT)]),
         ("measure", [Message("artifact", {"kind": "student"}, b"weights")]),
         ("measure", [Message("result", {"accuracy": {}})]),
@@ -63,7 +63,7 @@ def test_a_job_says_all_that_it_has_to() -> None:
         ("distill", [Message("error", {"code": "x", "message": "y"}), Message("result", RESULT)]),
         ("distill", [Message("error", {"code": 5})]),
         ("distill", [Message("owner", {})]),
-        ("distill", [Message("alive", {"gpu": [1]})]),
+        ("distill", [Message("stopped", {})]),
     ],
 )
 def test_what_has_no_place_is_not_taken(mode, said: list[Message]) -> None:
