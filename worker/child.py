@@ -14,7 +14,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from worker.kernel import die_with_parent
 from worker.nursery import NUMBER
@@ -119,6 +119,9 @@ class ForkedChild:
 class NurseryHandle:
     """This process's nursery: started once, and again if it is gone."""
 
+    program: ClassVar[tuple[str, ...]] = ("-m", "worker.nursery")
+    """What the interpreter runs; tests put a nursery here whose readers are hostile."""
+
     def __init__(self, environment: dict[str, str]) -> None:
         self._environment = environment
         self._process: subprocess.Popen[bytes] | None = None
@@ -140,7 +143,7 @@ class NurseryHandle:
         with theirs:
             output = Output("worker.nursery")
             self._process = subprocess.Popen(
-                [sys.executable, *ISOLATED, "-m", "worker.nursery", str(theirs.fileno())],
+                [sys.executable, *ISOLATED, *self.program, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=output.descriptor,
                 stderr=output.descriptor,
