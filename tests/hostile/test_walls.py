@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_all_walls_hold() -> None:
-    """Guards tried: without Landlock 22 of an ordinary user's attempts go through; without the filter, some."""
+    """Guards tried: without Landlock 22 attempts of an ordinary user go through; without the filter, some."""
     if bare := [name for name in missing() if name in NEEDED]:
         pytest.skip(f"this kernel has no {' and no '.join(bare)}")
     ran = subprocess.run(
