@@ -246,12 +246,9 @@ class Attempt:
             case "progress":
                 publish.record_progress(claim, from_json(Progress, data))
             case "samples":
-                about = {**data, "kind": "samples", "media_type": "image/png"}
-                about["filename"] = f"samples-{data['step']}.png"
-                publish.publish_now(claim, Message("samples", about, message.payload), "samples")
+                publish.publish_now(claim, message, "samples")
             case "checkpoint":
-                about = {**data, "filename": f"checkpoint-{data['step']}.bin"}
-                publish.publish_now(claim, Message("checkpoint", about, message.payload), "checkpoint")
+                publish.publish_now(claim, message, "checkpoint")
             case "note" | "warning":
                 publish.record_event(claim, message.type, data)
             case "inspection":

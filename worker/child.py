@@ -14,7 +14,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from worker.kernel import die_with_parent
 from worker.nursery import NUMBER
@@ -22,6 +22,8 @@ from worker.output import Output
 
 logger = logging.getLogger(__name__)
 
+ISOLATED = ("-P", "-s")
+"""No module is looked for where the process starts, which may be a job's folder, nor in the user's own."""
 FORK_SECONDS = 60.0
 """A nursery that has not forked by then is given up; it may still be loading torch."""
 
@@ -46,7 +48,7 @@ class FreshChild:
     ) -> None:
         commands, out, log, *kept = descriptors
         self._process = subprocess.Popen(
-            [sys.executable, *command, str(out)],
+            [sys.executable, *ISOLATED, *command, str(out)],
             stdin=commands,
             stdout=log,
             stderr=log,
@@ -117,6 +119,9 @@ class ForkedChild:
 class NurseryHandle:
     """This process's nursery: started once, and again if it is gone."""
 
+    program: ClassVar[tuple[str, ...]] = ("-m", "worker.nursery")
+    """What the interpreter runs; tests put a nursery here whose readers are hostile."""
+
     def __init__(self, environment: dict[str, str]) -> None:
         self._environment = environment
         self._process: subprocess.Popen[bytes] | None = None
@@ -138,7 +143,7 @@ class NurseryHandle:
         with theirs:
             output = Output("worker.nursery")
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "worker.nursery", str(theirs.fileno())],
+                [sys.executable, *ISOLATED, *self.program, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=output.descriptor,
                 stderr=output.descriptor,

@@ -1,7 +1,8 @@
 """From a stranger's file to a teacher that may be trusted to be data: read behind walls, by another process.
 
-The runner forks a child before it has any thread; the child confines itself, reads the file, and leaves a
-converted teacher in the folder and an inspection report on a pipe. The runner reads those and nothing else.
+The runner forks a child (`worker.reader`) before it has any thread. The child leaves a converted teacher in a
+folder of its own and an inspection report on a pipe. When it has ended, the runner takes what it left out of
+that folder, and reads that and nothing else: by then nobody can change it.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from __future__ import annotations
 import json
 import os
 import select
+import shutil
 import signal
+import stat
 import sys
 import time
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,34 +22,20 @@ from typing import Any
 
 from dfad_core.contract.errors import ConfigError, DfadError, TeacherRejected
 from dfad_core.contract.inspection import Inspection
-from dfad_core.contract.job_spec import TeacherSpec
-from dfad_core.contract.serialization import from_json, to_json
+from dfad_core.contract.serialization import from_json
+from worker.reader import INITIAL, LABELLED, NAME, OTHERS, TEACHER, Files, Reading, read
 
 SECONDS = 110.0
 """For reading one file; a supervisor that waits for an inspection has a little more patience."""
 LOOK_SECONDS = 1.0
 MAX_ANSWER_BYTES = 4 * 2**20
-NAME, INITIAL, LABELLED = "converted.safetensors", "initial.safetensors", "labelled.safetensors"
-TEACHER, OTHERS = "teacher", ("student.init_from", "evaluation")
-"""What a file is to the job, as an error names it. The reader says on a line when it goes on to one of the
-others, so that what ends it is not held against the teacher."""
-LABELLED_BYTES = 512 * 2**20
-"""Labelled images unpack to more than their file; the walls leave that much for them."""
+PLACE = "reading"
+"""Of the process that reads, beside the files."""
+MAX_LOG_BYTES = 65536
 
 
 class ReaderKilled(Exception):
     """The reading process was killed from outside: by an operator, or for another's want of memory."""
-
-
-@dataclass(frozen=True)
-class Files:
-    """What was uploaded, in one folder."""
-
-    teacher: Path
-    initial: Path | None = None
-    """Weights that the student begins with."""
-    labelled: Path | None = None
-    """Data to measure accuracy on."""
 
 
 @dataclass(frozen=True)
@@ -77,43 +65,116 @@ def convert(
     ConfigError, with these codes too, where other than the teacher's file is at fault;
     ReaderKilled, which says nothing about the file.
     """
-    reading, writing = os.pipe()
+    folder = files.teacher.parent.resolve()
+    place = _place_to_read(files, folder)
+    (reading, writing), (words, speaking) = os.pipe(), os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
+    runner = os.getpid()
     pid = os.fork()
     if pid == 0:
         code = 70
         try:
-            os.close(reading)
-            _child(files, spec, writing, offers, threads)
+            read(Reading(files, place, spec, offers, threads, runner, writing, speaking))
             code = 0
         finally:
             os._exit(code)
     os.close(writing)
+    os.close(speaking)
+    log = _Log(words)
     try:
-        about, answer = _answer(reading, alive)
+        about, answer = _answer(reading, log, alive)
     finally:
         os.close(reading)
         status = _end(pid)
+        log.close()
     if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
         raise ReaderKilled
     if status != 0 or not answer:
         raise _crashed(about)
-    inspection, folder = _understood(answer, about), files.teacher.parent
-    initial, labelled = (
-        folder / name if given else None
-        for given, name in ((files.initial, INITIAL), (files.labelled, LABELLED))
+    inspection = _understood(answer, about)
+    return Converted(
+        _taken(place / NAME, folder, TEACHER),
+        _taken(place / INITIAL, folder, OTHERS[0]) if files.initial else None,
+        _taken(place / LABELLED, folder, OTHERS[1]) if files.labelled else None,
+        inspection,
     )
-    return Converted(folder / NAME, initial, labelled, inspection)
 
 
-def _answer(reading: int, alive: Callable[[], None]) -> tuple[str, bytes]:
+def _place_to_read(files: Files, folder: Path) -> Path:
+    """A new folder for the process that reads, with links to the files: those it cannot change."""
+    place = folder / PLACE
+    if place.exists():  # of an earlier try
+        shutil.rmtree(place)
+    place.mkdir(mode=0o700)
+    for name in {path.name for path in (files.teacher, files.initial, files.labelled) if path is not None}:
+        (place / name).symlink_to(Path("..") / name)
+    return place
+
+
+def _taken(made: Path, folder: Path, about: str) -> Path:
+    """A file that the reader left, moved to where it could not write.
+
+    Raises what `_crashed` makes where there is none: a link, a pipe and a folder are not believed.
+    """
+    try:
+        found = made.lstat()
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
+            raise _crashed(about)
+        target = folder / made.name
+        made.rename(target)
+        if found.st_uid != os.geteuid():
+            os.chown(target, os.geteuid(), os.getegid())
+        target.chmod(0o600)
+    except OSError as error:
+        raise _crashed(about) from error
+    return target
+
+
+class _Log:
+    """What the reader writes as its log: the first part of it, said again line by line under its name."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._said = b""
+        os.set_blocking(descriptor, False)
+
+    def fileno(self) -> int:
+        """For `select`."""
+        return self._descriptor
+
+    def take(self) -> bool:
+        """Read on; False at the end."""
+        try:
+            piece = os.read(self._descriptor, 65536)
+        except BlockingIOError:
+            return True
+        self._said += piece[: MAX_LOG_BYTES - len(self._said)]
+        return bool(piece)
+
+    def close(self) -> None:
+        """After the reader's end."""
+        if self.take() and self._said:  # what was left in the pipe, at most its size
+            self.take()
+        os.close(self._descriptor)
+        for line in self._said.decode(errors="replace").splitlines():
+            print(f"reader: {''.join(c if c.isprintable() else '?' for c in line)}", file=sys.stderr)
+        sys.stderr.flush()
+
+
+def _answer(reading: int, log: _Log, alive: Callable[[], None]) -> tuple[str, bytes]:
     """What was read last, and the answer."""
     received, about = b"", TEACHER
     deadline = time.monotonic() + SECONDS
+    listened: list[int | _Log] = [reading, log]
     while time.monotonic() < deadline:
-        if not select.select([reading], [], [], LOOK_SECONDS)[0]:
+        ready = select.select(listened, [], [], LOOK_SECONDS)[0]
+        if not ready:
             alive()
+            continue
+        if log in ready and not log.take():
+            listened.remove(log)
+        if reading not in ready:
             continue
         piece = os.read(reading, 65536)
         if not piece:
@@ -150,9 +211,16 @@ def _end(pid: int) -> int:
     return int(signal.SIGABRT)
 
 
+def _no_number(_: str) -> float:
+    raise ValueError
+
+
 def _understood(answer: bytes, about: str) -> Inspection:
     try:
-        data = json.loads(answer)
+        # Neither is JSON to every database.
+        if b"\\u0000" in answer:
+            raise ValueError
+        data = json.loads(answer, parse_constant=_no_number)
         if "error" in data:
             error = data["error"]
             param = error["param"]
@@ -163,87 +231,7 @@ def _understood(answer: bytes, about: str) -> Inspection:
                 param=None if param is None else str(param)[:256],
             )
         return from_json(Inspection, dict(data["inspection"]))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, DfadError):
             raise
         raise _crashed(about) from error
-
-
-def _child(files: Files, spec: dict[str, Any], writing: int, offers: bool, threads: int | None) -> None:
-    """Behind the walls. Every end is an answer, or a crash."""
-    from dfad_core import job
-    from dfad_core.evaluation.inspection import inspect_teacher
-    from dfad_core.formats.converted import write_converted
-    from dfad_core.formats.initial import read_weights
-    from dfad_core.formats.labelled import write_labelled
-    from dfad_core.formats.labelled_file import read_labelled_file
-    from worker.kernel import die_with_parent
-    from worker.sandbox import confine
-    from worker.walls import NEEDED
-
-    die_with_parent()
-    from safetensors.torch import save_file
-
-    _take_threads(threads)
-    folder = files.teacher.parent
-    os.chdir(folder)
-    given = [path for path in (files.teacher, files.initial) if path is not None]
-    sizes = sum(path.stat().st_size for path in given)
-    absent = confine(folder, sizes + (LABELLED_BYTES if files.labelled else 0))
-    if bare := [wall for wall in absent if wall in NEEDED]:
-        print(f"a stranger's file is read without {' and '.join(bare)}", file=sys.stderr)
-    about = TEACHER
-    # From here on by names in the folder: the way to it may be closed to the user that this is now.
-    try:
-        teacher = job.read_teacher(Path(files.teacher.name), TeacherSpec.from_json(spec))
-        inspection = inspect_teacher(teacher, offers=offers)
-        write_converted(teacher, Path(NAME))
-        if files.initial is not None:
-            about = _begun(writing, "student.init_from")
-            tensors = read_weights(Path(files.initial.name))
-            save_file({name: t.detach().clone().contiguous() for name, t in tensors.items()}, INITIAL)
-        if files.labelled is not None:
-            about = _begun(writing, "evaluation")
-            labelled = read_labelled_file(
-                Path(files.labelled.name), teacher.input, teacher.num_classes, teacher.class_names
-            )
-            write_labelled(labelled, Path(LABELLED))
-        answer: dict[str, Any] = {"inspection": to_json(inspection)}
-    except DfadError as error:
-        param = error.param if about == TEACHER else about
-        answer = _error(error.code, error.message, param, about)
-    except MemoryError:
-        answer = _memory(about)
-    except RuntimeError as error:
-        if "allocate memory" not in str(error).lower() and "out of memory" not in str(error).lower():
-            traceback.print_exc()
-            raise
-        answer = _memory(about)
-    except BaseException:
-        traceback.print_exc()
-        raise
-    with os.fdopen(writing, "wb") as out:
-        out.write(json.dumps(answer).encode())
-
-
-def _begun(writing: int, about: str) -> str:
-    """Tell that this file is read next."""
-    os.write(writing, f"{about}\n".encode())
-    return about
-
-
-def _take_threads(number: int | None) -> None:
-    if number is not None:
-        import torch
-
-        torch.set_num_threads(number)
-
-
-def _memory(about: str) -> dict[str, Any]:
-    text = "Reading the file needs more memory than is given."
-    return _error("memory_limit", text, None if about == TEACHER else about, about)
-
-
-def _error(code: str, message: str, param: str | None, about: str) -> dict[str, Any]:
-    told = {"code": code, "message": message, "param": param, "teacher": about == TEACHER}
-    return {"error": told}

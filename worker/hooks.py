@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from dfad_core.contract.inspection import Inspection
 from dfad_core.contract.job_result import JobResult
 from dfad_core.contract.machine import GpuMemory
-from dfad_core.contract.serialization import JsonObject, to_json
+from dfad_core.contract.serialization import to_json
 from dfad_core.hooks import JobHooks, PhaseProgress, Progress
 from dfad_core.report.picture import png
 from worker.kernel import resident_bytes
@@ -105,8 +105,7 @@ class PipeHooks(JobHooks):
 
     def keep_student(self, file: OutputFile, step: int, result: JobResult, *, complete: bool) -> None:
         """See JobHooks. The student is stored whatever becomes of its evaluation."""
-        head: JsonObject = {"kind": file.kind, "filename": file.filename, "media_type": file.media_type}
-        head |= {"step": step, "complete": complete, "result": to_json(result)}
+        head = {"kind": file.kind, "step": step, "complete": complete, "result": to_json(result)}
         self._channel.send("artifact", head, file.content)
 
     def phase_progress(self, progress: PhaseProgress) -> None:

@@ -75,7 +75,7 @@ def _ask(
     """A runner's report on the file; None where the worker shuts down or no longer holds the claim."""
     alone = not job_runs()
     all_threads = runner_threads(get_settings())
-    runner = RunnerProcess(folder, all_threads, log=2, warm=True)
+    runner = RunnerProcess(folder, all_threads, log=2, mode="inspect", warm=True)
     deadline = time.monotonic() + INSPECTION_SECONDS
     last = None
     try:

@@ -19,6 +19,7 @@ from app.models.artifact import INPUTS
 from dfad_core.contract.job_result import JobResult
 from dfad_core.contract.machine import processor_name
 from worker.protocol import Message
+from worker.publish import MANIFEST
 
 FORMAT = "dfad-manifest-1"
 
@@ -53,8 +54,7 @@ def manifest(claim: Claim, result: JobResult, artifacts: list[Artifact]) -> Mess
         "artifacts": [{"kind": a.kind, **_file(a)} for a in artifacts],
     }
     content = json.dumps(about, indent=2, sort_keys=True).encode()
-    head = {"kind": "manifest", "filename": "manifest.json", "media_type": "application/json"}
-    return Message("artifact", head, content)
+    return Message("artifact", {"kind": MANIFEST}, content)
 
 
 def _file(artifact: Artifact) -> dict[str, Any]:

@@ -161,7 +161,8 @@ def _ask(
     folder: Path, start: JsonObject, deadline: float, holds_claim: Condition
 ) -> tuple[Accuracy, bytes] | JobError | None:
     """Accuracy and report, or why there are none; None where the worker shuts down or the claim is lost."""
-    runner = RunnerProcess(folder, runner_threads(get_settings()), log=2, warm=True)
+    threads = runner_threads(get_settings())
+    runner = RunnerProcess(folder, threads, log=2, mode="measure", warm=True)
     answers = _Answers()
     try:
         runner.send("start", start)

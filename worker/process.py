@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, ClassVar
 
 from worker.child import Child, FreshChild, NurseryHandle
+from worker.frames import Conversation, Mode
 from worker.protocol import Message, ProtocolError, read_message, write_message
 
 logger = logging.getLogger(__name__)
@@ -59,10 +60,14 @@ class RunnerProcess:
         threads: int,
         log: BinaryIO | int = subprocess.DEVNULL,
         *,
+        mode: Mode = "distill",
         warm: bool = False,
         kept: Sequence[int] = (),
     ) -> None:
-        """`warm`: forked from this process's nursery. `kept`: descriptors that it holds while it lives."""
+        """A runner for one command of that `mode`.
+
+        `warm`: forked from this process's nursery. `kept`: descriptors that it holds while it lives.
+        """
         reading, writing = os.pipe()
         listening, commanding = os.pipe()
         null = os.open(os.devnull, os.O_WRONLY)
@@ -79,6 +84,7 @@ class RunnerProcess:
                 os.close(descriptor)
         self._stream = os.fdopen(reading, "rb")
         self._commands = os.fdopen(commanding, "wb")
+        self._conversation = Conversation(mode)
         self._messages: queue.Queue[Message | None] = queue.Queue(WAITING_MESSAGES)
         self._closing = threading.Event()
         self._reader = threading.Thread(target=self._read, name="runner-reader", daemon=True)
@@ -107,9 +113,17 @@ class RunnerProcess:
     def _read(self) -> None:
         try:
             while (message := read_message(self._stream)) is not None:
+                self._conversation.check(message)
                 self._put(message)
-        except (ProtocolError, OSError, ValueError):
-            pass  # the runner died in the middle of a frame: the same as its end
+        except ProtocolError as error:
+            # It died in the middle of a frame, which is the same as its end, or is not what it should be.
+            logger.warning("the runner %d is not heard any further: %s", self.pid, error)
+            self.kill()
+        except (OSError, ValueError):
+            pass
+        except MemoryError:
+            logger.exception("a frame of the runner %d is larger than the memory that is left", self.pid)
+            self.kill()
         self._put(None)
 
     def _put(self, message: Message | None) -> None:

@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from typing import IO, Any
 
 MAX_HEAD_BYTES = 16 * 2**20
+MAX_PAYLOAD_BYTES = 16 * 2**30
+_PIECE_BYTES = 8 * 2**20
 _LENGTH = struct.Struct(">I")
 
 
@@ -56,13 +58,25 @@ def read_message(stream: IO[bytes]) -> Message | None:
         raise ProtocolError("a frame's head is too long")
     try:
         head = json.loads(_exactly(stream, length))
-        return Message(head["type"], head["data"], _exactly(stream, head["bytes"]))
-    except (ValueError, KeyError, TypeError) as error:
+        kind, data, size = head["type"], head["data"], head["bytes"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ProtocolError("a frame's head is garbled") from error
+    if not (isinstance(kind, str) and isinstance(data, dict) and type(size) is int):
+        raise ProtocolError("a frame's head is garbled")
+    if not 0 <= size <= MAX_PAYLOAD_BYTES:
+        raise ProtocolError("a frame's payload is too long")
+    return Message(kind, data, _exactly(stream, size))
 
 
 def _exactly(stream: IO[bytes], length: int) -> bytes:
-    data = stream.read(length) if length else b""
+    """So many bytes. What is announced takes no memory before it is there."""
+    if length <= _PIECE_BYTES:
+        data = stream.read(length) if length else b""
+    else:
+        whole = bytearray()
+        while len(whole) < length and (piece := stream.read(min(_PIECE_BYTES, length - len(whole)))):
+            whole += piece
+        data = bytes(whole)
     if len(data) != length:
         raise ProtocolError("the stream ended inside a frame")
     return data

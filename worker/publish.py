@@ -23,10 +23,13 @@ from app.storage import IntegrityError, get_store
 from app.telemetry import counters
 from dfad_core.contract.progress import MOST_PERCENT, PhaseProgress, Progress
 from dfad_core.contract.serialization import JsonObject, JsonValue
+from worker.frames import ARTIFACTS
 from worker.protocol import Message
 
 Between = Callable[[], object]
 KEPT_CHECKPOINTS = 2
+MANIFEST = "manifest"
+"""Written by the supervisor; no runner can send one."""
 
 
 def nothing() -> None:
@@ -66,13 +69,14 @@ def store_bytes(claim: Claim, message: Message) -> Artifact:
     artifact_id = new_id("art")
     stored = get_store().put(artifact_id, [message.payload])
     data = message.data
+    kind, filename, media_type = _called(message)
     return Artifact(
         id=artifact_id,
         tenant_id=claim.tenant_id,
         job_id=claim.job_id,
-        kind=data.get("kind", message.type),
-        filename=data.get("filename", f"{message.type}-{data.get('step', 0)}"),
-        media_type=data.get("media_type", "application/octet-stream"),
+        kind=kind,
+        filename=filename,
+        media_type=media_type,
         bytes=stored.bytes,
         sha256=stored.sha256,
         partial=False,
@@ -80,6 +84,19 @@ def store_bytes(claim: Claim, message: Message) -> Artifact:
         details={},
         created_at=datetime.min,
     )
+
+
+def _called(message: Message) -> tuple[str, str, str]:
+    """Kind, file name and media type of a message's payload: by its kind, whatever else it says."""
+    match message.type:
+        case "samples":
+            return "samples", f"samples-{message.data['step']}.png", "image/png"
+        case "checkpoint":
+            return "checkpoint", f"checkpoint-{message.data['step']}.bin", "application/octet-stream"
+    kind = message.data["kind"]
+    if kind == MANIFEST:
+        return MANIFEST, "manifest.json", "application/json"
+    return kind, *ARTIFACTS[kind]
 
 
 def publish_now(claim: Claim, message: Message, event: str) -> None:

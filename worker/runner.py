@@ -26,7 +26,8 @@ NAME = "dfad-runner"
 
 def _convert(channel: Any, data: dict[str, Any]) -> Any:
     """Convert the uploaded files in a confined child, before there is any thread that a fork would break."""
-    from worker.conversion import Files, convert
+    from worker.conversion import convert
+    from worker.reader import Files
 
     inspection_only = data["mode"] == "inspect"
     spec = data["spec"] if inspection_only else data["spec"]["teacher"]
@@ -59,8 +60,7 @@ def _start(channel: Any, hooks: Any, data: dict[str, Any], converted: Any) -> No
     measured = outcome.measured
     assert measured is not None, "left out only where the options say so"
     for file in measured.files:
-        head = {"kind": file.kind, "filename": file.filename, "media_type": file.media_type}
-        channel.send("artifact", {**head, "step": measured.steps}, file.content)
+        channel.send("artifact", {"kind": file.kind, "step": measured.steps}, file.content)
     result = to_json(measured.result)
     if outcome.error is not None:
         channel.send("error", {**_about(outcome.error), "result": result})

@@ -19,7 +19,7 @@ import os, signal, sys
 sys.path.insert(0, {root!r})
 from pathlib import Path
 from dfad_core import job
-from worker import conversion
+from worker import conversion, reader
 
 def load(path, spec):
     {act}
@@ -29,7 +29,7 @@ if {outside}:
     from worker import sandbox
     sandbox.confine = lambda folder, size: os.kill(os.getpid(), signal.SIGKILL)
 try:
-    conversion.convert(conversion.Files(Path("teacher.bin")), {{}}, lambda: None)
+    conversion.convert(reader.Files(Path("teacher.bin")), {{}}, lambda: None)
 except Exception as error:
     print(type(error).__name__, getattr(error, "code", ""))
 """
@@ -59,7 +59,7 @@ import ctypes, sys, time
 sys.path.insert(0, {root!r})
 from pathlib import Path
 from dfad_core.formats import labelled_file
-from worker import conversion
+from worker import conversion, reader
 
 conversion.SECONDS, conversion.LOOK_SECONDS = 100, 0.1
 
@@ -72,7 +72,7 @@ def read(*_):
 labelled_file.read_labelled_file = read
 teacher = Path(sys.argv[1])
 try:
-    conversion.convert(conversion.Files(teacher, labelled=teacher), {{}}, alive, threads=1)
+    conversion.convert(reader.Files(teacher, labelled=teacher), {{}}, alive, threads=1)
 except Exception as error:
     print(type(error).__name__, error.code, error.param)
 """
