@@ -74,7 +74,7 @@ class Settings(BaseSettings):
     s3_access_key_id: str | None = None
     s3_secret_access_key: Annotated[SecretStr, Field(min_length=1)] | None = None
     s3_endpoint: str | None = None
-    """Of a store that is not Amazon's, e.g. http://minio:9000."""
+    """Of a store that is not Amazon's, e.g. http://rustfs:9000."""
 
     max_upload_bytes: Annotated[int, Field(gt=0)] = 4 * 2**30
     """Largest teacher file; counted while it streams in."""
