@@ -93,12 +93,14 @@ def convert(
     if status != 0 or not answer:
         raise _crashed(about)
     inspection = _understood(answer, about)
-    return Converted(
+    converted = Converted(
         _taken(place / NAME, folder, TEACHER),
         _taken(place / INITIAL, folder, OTHERS[0]) if files.initial else None,
         _taken(place / LABELLED, folder, OTHERS[1]) if files.labelled else None,
         inspection,
     )
+    shutil.rmtree(place, ignore_errors=True)  # what was unpacked there can be as large as the file
+    return converted
 
 
 def _place_to_read(files: Files, folder: Path) -> Path:

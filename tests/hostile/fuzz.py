@@ -20,10 +20,11 @@ from hypothesis import strategies as st
 
 from dfad_core.contract.errors import TeacherRejected
 from tests.hostile import files
+from worker.conversion import PLACE as READING
 from worker.conversion import convert
 from worker.reader import INITIAL, LABELLED, NAME, Files
 
-KNOWN = {"t", NAME, INITIAL, LABELLED}
+KNOWN = {"t", READING, NAME, INITIAL, LABELLED}
 FAULTS = ("loader_crashed", "loader_timeout")
 
 
