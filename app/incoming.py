@@ -47,9 +47,12 @@ class _Tenant:
             self.given_up[blob_id] = number
         self._ended += 1
 
-    async def check(self) -> None:
-        """Raise ServiceError 429 where all of it is more than the tenant may keep."""
-        if self._is_current() and time.monotonic() < self._good_until and self._total() <= self.limit:
+    async def take(self, blob_id: str, number: int) -> None:
+        """Count `number` bytes of a file. Raises ServiceError 429 where they are more than there is room for.
+
+        They count from then on: of two files that do not fit together the first goes on.
+        """
+        if self._is_current() and time.monotonic() < self._good_until and self._taken(blob_id, number):
             return
         asked_at = time.monotonic()
         while True:
@@ -57,17 +60,21 @@ class _Tenant:
                 # Nobody is refused for a figure of a time before the last byte.
                 if not self._is_current() or self._counted_at < asked_at:
                     await self._count()
-            if self._total() <= self.limit:
+            if self._taken(blob_id, number):
                 return
             if self._is_current():
                 raise no_room(self.limit, self._kept)
 
+    def _taken(self, blob_id: str, number: int) -> bool:
+        others = sum(self.arriving.values()) - self.arriving[blob_id] + sum(self.given_up.values())
+        if self._kept + others + number > self.limit:
+            return False
+        self.arriving[blob_id] = number
+        return True
+
     def _is_current(self) -> bool:
         """Whether no file has ended since the count: one that has may be kept by now."""
         return self._ended == self._ended_when_counted
-
-    def _total(self) -> int:
-        return self._kept + sum(self.arriving.values()) + sum(self.given_up.values())
 
     async def _count(self) -> None:
         ended, at = self._ended, time.monotonic()
@@ -91,26 +98,18 @@ def _kept(tenant_id: str, apart: Collection[str], given_up: Collection[str]) -> 
 class Incoming:
     """One file on its way in, of a tenant with or without a quota."""
 
-    def __init__(self, tenant: _Tenant | None) -> None:
+    def __init__(self, tenant: _Tenant | None, expected: int = 0) -> None:
         self.blob_id = new_id("art")
         """Under which the store gets the bytes."""
         self.left = False
         """Whether bytes that nobody owns were left to a sweeper."""
-        self._tenant, self._received = tenant, 0
-
-    async def expect(self, number: int) -> None:
-        """Keep room for so many bytes. Raises ServiceError 429 where there is none."""
-        if self._tenant is not None:
-            self._tenant.arriving[self.blob_id] = number
-            await self._tenant.check()
+        self._tenant, self._expected, self._received = tenant, expected, 0
 
     async def add(self, number: int) -> None:
         """Count so many bytes that have come. Raises ServiceError 429 where they pass the quota."""
         self._received += number
         if self._tenant is not None:
-            arriving = self._tenant.arriving
-            arriving[self.blob_id] = max(self._received, arriving.get(self.blob_id, 0))
-            await self._tenant.check()
+            await self._tenant.take(self.blob_id, max(self._received, self._expected))
 
 
 _tenants: RunVar[dict[str, _Tenant]] = RunVar("_tenants")
@@ -133,10 +132,10 @@ async def receiving(tenant_id: str, expected: int = 0) -> AsyncIterator[Incoming
         _tenants.set(tenants)
     tenant = tenants.setdefault(tenant_id, _Tenant(tenant_id, limit))
     tenant.limit = limit
-    file = Incoming(tenant)
+    file = Incoming(tenant, expected)
     tenant.arriving[file.blob_id] = 0
     try:
-        await file.expect(expected)
+        await file.add(0)
         yield file
     finally:
         tenant.end(file.blob_id, left=file.left)
