@@ -19,7 +19,7 @@ from starlette.concurrency import run_in_threadpool
 from app.db import read_scope
 from app.ids import new_id
 from app.models import BlobRemoval
-from app.quotas import no_room, quota_of, stored_bytes
+from app.quotas import FULL_RETRY_SECONDS, RETRY_SECONDS, no_room, quota_of, stored_bytes
 
 KEPT_SECONDS = 1.0
 """For which a figure of what the tenant keeps is good enough for the bytes that fit."""
@@ -63,7 +63,9 @@ class _Tenant:
             if self._taken(blob_id, number):
                 return
             if self._is_current():
-                raise no_room(self.limit, self._kept)
+                alone = self._kept + number > self.limit
+                pause = FULL_RETRY_SECONDS if alone else RETRY_SECONDS
+                raise no_room(self.limit, self._kept, retry_seconds=pause)
 
     def _taken(self, blob_id: str, number: int) -> bool:
         others = sum(self.arriving.values()) - self.arriving[blob_id] + sum(self.given_up.values())

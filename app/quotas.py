@@ -15,6 +15,8 @@ from app.jobs.states import Status
 from app.models import Artifact, Job, UploadPart
 
 RETRY_SECONDS = 30
+FULL_RETRY_SECONDS = 300
+"""Where time alone gives no room: clients that wait for a minute or less say so at once."""
 
 
 def quota_of(tenant_id: str) -> Quota:
@@ -62,10 +64,10 @@ def check_queued(session: Session, tenant_id: str) -> None:
         raise exceeded("waiting jobs", limit)
 
 
-def no_room(limit: int, stored: int) -> ServiceError:
+def no_room(limit: int, stored: int, *, retry_seconds: float = FULL_RETRY_SECONDS) -> ServiceError:
     """The refusal of bytes that pass the quota, or of work for a tenant that is past it."""
     advice = f" {stored} are stored: delete jobs, teachers or uploads to make room."
-    return exceeded("stored bytes", limit, advice=advice)
+    return exceeded("stored bytes", limit, retry_seconds=retry_seconds, advice=advice)
 
 
 def check_bytes(session: Session, tenant_id: str, more: int = 0) -> None:

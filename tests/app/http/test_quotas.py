@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from dfad_client import retrying
+
 Submit = Callable[..., Any]
 
 
@@ -110,6 +112,8 @@ def test_what_a_job_makes_is_kept_and_no_job_is_taken_until_there_is_room(
         assert refused(answer)
         assert "1000 stored bytes" in answer.json()["detail"]
         assert "delete jobs" in answer.json()["detail"]
+        # Longer than clients wait by themselves: they say so at once.
+        assert int(answer.headers["retry-after"]) > retrying.LONGEST_PAUSE_SECONDS
     assert refused(submit())
     # What was taken before goes on, and whoever deletes has room at once.
     finished(other["id"], student=b"y")
