@@ -18,7 +18,7 @@ SLACK_BYTES = MIB
 AT_ONCE = 8
 PIECE = b"%x\r\n" % 65536 + b"x" * 65536 + b"\r\n"
 MOST_PIECES = 512
-TIMEOUT_SECONDS = 30.0
+TIMEOUT_SECONDS = 10.0
 LOOK_SECONDS = 0.1
 FILE = b'--b\r\nContent-Disposition: form-data; name="teacher"; filename="t"\r\n\r\nPK\x03\x04'
 LABELLED_SPEC = b'--b\r\nContent-Disposition: form-data; name="spec"; filename="s"\r\n\r\n'
