@@ -26,6 +26,7 @@ class Quota(BaseModel, extra="forbid", frozen=True):
     queued_jobs: Count | None = None
     running_jobs: Count | None = None
     stored_bytes: Count | None = None
+    """Teachers, uploads, also while they arrive, and what jobs make, which is never refused itself."""
     requests_per_minute: Annotated[int, Field(ge=1)] | None = None
 
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.config import Quota, get_settings
 from app.db import hold as hold_name
-from app.db import read_scope
 from app.errors import ServiceError
 from app.jobs.states import Status
 from app.models import Artifact, Job, UploadPart
 
 RETRY_SECONDS = 30
+FULL_RETRY_SECONDS = 300
+"""Where time alone gives no room: clients that wait for a minute or less say so at once."""
 
 
 def quota_of(tenant_id: str) -> Quota:
@@ -31,10 +33,13 @@ def running_limits() -> tuple[int | None, dict[str, int | None]]:
     return quota_of("*").running_jobs, {t: quota_of(t).running_jobs for t in quotas if t != "*"}
 
 
-def exceeded(what: str, limit: int, *, retry_seconds: float = RETRY_SECONDS) -> ServiceError:
+def exceeded(
+    what: str, limit: int, *, retry_seconds: float = RETRY_SECONDS, advice: str = ""
+) -> ServiceError:
     """The refusal."""
     headers = {"Retry-After": str(max(1, math.ceil(retry_seconds)))}
-    return ServiceError(429, "quota_exceeded", f"No more than {limit} {what} at a time.", headers=headers)
+    text = f"No more than {limit} {what} at a time.{advice}"
+    return ServiceError(429, "quota_exceeded", text, headers=headers)
 
 
 def hold(session: Session, tenant_id: str, *, always: bool = False) -> None:
@@ -59,26 +64,31 @@ def check_queued(session: Session, tenant_id: str) -> None:
         raise exceeded("waiting jobs", limit)
 
 
-def check_bytes(session: Session, tenant_id: str, more: int) -> None:
-    """Raise ServiceError 429 where `more` bytes would not fit into what the tenant may keep."""
+def no_room(limit: int, stored: int, *, retry_seconds: float = FULL_RETRY_SECONDS) -> ServiceError:
+    """The refusal of bytes that pass the quota, or of work for a tenant that is past it."""
+    advice = f" {stored} are stored: delete jobs, teachers or uploads to make room."
+    return exceeded("stored bytes", limit, retry_seconds=retry_seconds, advice=advice)
+
+
+def check_bytes(session: Session, tenant_id: str, more: int = 0) -> None:
+    """Raise ServiceError 429 where `more` bytes would not fit into what the tenant may keep.
+
+    Without more: where it keeps more than that already, as what its jobs make is never refused.
+    """
     limit = quota_of(tenant_id).stored_bytes
     if limit is None:
         return
-    if stored_bytes(session, tenant_id) + more > limit:
-        raise exceeded("stored bytes", limit)
+    stored = stored_bytes(session, tenant_id)
+    if stored + more > limit:
+        raise no_room(limit, stored)
 
 
-def stored_bytes(session: Session, tenant_id: str) -> int:
-    """What the tenant keeps: shared bytes once, and parts of uploads under way."""
-    own = select(Artifact.blob_id, Artifact.bytes).where(Artifact.tenant_id == tenant_id).distinct()
-    kept = session.scalar(select(func.sum(own.subquery().c.bytes))) or 0
+def stored_bytes(session: Session, tenant_id: str, *, apart: Collection[str] = ()) -> int:
+    """What the tenant keeps: shared bytes once, and parts of uploads under way; without the blobs `apart`."""
+    own = select(Artifact.blob_id, Artifact.bytes).where(Artifact.tenant_id == tenant_id)
     parts = select(func.sum(UploadPart.bytes)).where(UploadPart.tenant_id == tenant_id)
+    if apart:
+        own = own.where(Artifact.blob_id.not_in(apart))
+        parts = parts.where(UploadPart.blob_id.not_in(apart))
+    kept = session.scalar(select(func.sum(own.distinct().subquery().c.bytes))) or 0
     return int(kept) + int(session.scalar(parts) or 0)
-
-
-def check_room(tenant_id: str, length: str | None) -> None:
-    """Raise ServiceError 429 before a body is read that would not fit, by what its header says."""
-    said = int(length) if length and length.isascii() and length.isdigit() else 0
-    with read_scope() as session:
-        # What else is in the body may be as large as this; the bytes are counted when they are here.
-        check_bytes(session, tenant_id, max(0, said - get_settings().max_json_bytes))

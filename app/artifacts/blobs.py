@@ -57,8 +57,10 @@ def owned(session: Session, blobs: Iterable[str]) -> set[str]:
     return {*artifacts, *parts}
 
 
-def forget(blobs: Iterable[str]) -> None:
+def forget(blobs: Iterable[str]) -> bool:
     """Delete the bytes that no row names. For after a commit, or after a transaction that failed.
+
+    False where some of them are left to the sweeper.
 
     The database may have committed and died before it could say so; then the row is there, and only the
     database knows. Large ones are begun and left to the sweeper. Never raises for a database or a store
@@ -66,7 +68,7 @@ def forget(blobs: Iterable[str]) -> None:
     """
     ids = list(dict.fromkeys(blobs))
     if not ids:
-        return
+        return True
     try:
         with as_system(), read_scope() as session:
             kept = owned(session, ids)
@@ -79,6 +81,8 @@ def forget(blobs: Iterable[str]) -> None:
                 owe_removal(session, left - owed)
     except (SQLAlchemyError, OSError):
         logger.warning("bytes are left to the sweeper", exc_info=True)
+        return False
+    return not left
 
 
 def _delete(blobs: list[str]) -> set[str]:

@@ -96,8 +96,6 @@ async def create_job(
     tenant_id = request.state.tenant_id
     match content_type(request):
         case "multipart/form-data":
-            length = request.headers.get("content-length")
-            await run_in_threadpool(quotas.check_room, tenant_id, length)
             async with read_upload(request, spec_required=True) as upload:
                 spec, asked = parse_model(upload.spec, JobSpec)
                 ask = service.Request(tenant_id, spec, asked, idempotency_key)
@@ -130,7 +128,7 @@ async def validate_job(request: Request, idempotency_key: IdempotencyKey = None)
     inspection: Inspection | None = None
     match content_type(request):
         case "multipart/form-data":
-            async with read_upload(request, spec_required=True) as upload:
+            async with read_upload(request, spec_required=True, dry_run=True) as upload:
                 spec, _ = parse_model(upload.spec, JobSpec)
         case "application/json":
             body = await request.body()
@@ -155,6 +153,7 @@ def not_a_job() -> None:
 
 def _check_inputs(spec: JobSpec, tenant_id: str) -> None:
     with read_scope() as session:
+        quotas.check_bytes(session, tenant_id)
         inputs.check(session, tenant_id, spec)
 
 

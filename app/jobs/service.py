@@ -164,7 +164,7 @@ def _insert(session: Session, request: Request, spec: JobSpec, teacher_id: str, 
     inspection = inspection_of(teacher) if teacher is not None else None
     check_memory(spec, inspection)
     check_deadline(spec, inspection)
-    quotas.check_queued(session, request.tenant_id)
+    _check_quotas(session, request.tenant_id)
     job = Job(
         id=new_id("job"),
         tenant_id=request.tenant_id,
@@ -181,6 +181,12 @@ def _insert(session: Session, request: Request, spec: JobSpec, teacher_id: str, 
     lifecycle.submit(session, job)
     inputs.attach(session, job, spec)
     return job.id
+
+
+def _check_quotas(session: Session, tenant_id: str) -> None:
+    """Raise ServiceError 429 for a tenant that has enough jobs waiting, or keeps more than it may."""
+    quotas.check_queued(session, tenant_id)
+    quotas.check_bytes(session, tenant_id)
 
 
 def cancel(job_id: str, tenant_id: str) -> None:
@@ -222,7 +228,7 @@ def rerun(job_id: str, tenant_id: str, key: str | None) -> str:
         with session_scope() as session:
             quotas.hold(session, tenant_id)
             get_teacher(session, job.teacher_id, tenant_id, lock=True)  # it may have been deleted
-            quotas.check_queued(session, tenant_id)
+            _check_quotas(session, tenant_id)
             lifecycle.submit(session, job)
             inputs.attach_same(session, job, job_id)
     except IntegrityError as error:

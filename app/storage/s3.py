@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 import obstore
+from obstore.exceptions import BaseError
 from obstore.store import ObjectStore
 
 from app.storage.base import ArtifactStore, IntegrityError, Writer
@@ -22,6 +24,7 @@ UPLOADED_AT_ONCE = 2
 class _ObjectWriter(Writer):
     def __init__(self, store: ObjectStore, artifact_id: str) -> None:
         super().__init__()
+        self._store, self._artifact_id = store, artifact_id
         self._file = obstore.open_writer(
             store, artifact_id, buffer_size=PIECE_BYTES, max_concurrency=UPLOADED_AT_ONCE
         )
@@ -33,7 +36,12 @@ class _ObjectWriter(Writer):
         self._file.close()
 
     def _forget(self) -> None:
-        """What is never closed never becomes an object."""
+        """What was sent in pieces already is held by the store until it is an object, or for ever."""
+        if self._total < PIECE_BYTES:
+            return  # what is never closed never becomes an object
+        with contextlib.suppress(OSError, BaseError):  # then it is the bucket's to clear up
+            self._file.close()
+            obstore.delete(self._store, self._artifact_id)
 
 
 class ObjectsStore(ArtifactStore):
@@ -83,4 +91,4 @@ class ObjectsStore(ArtifactStore):
                 yield item["path"], item["last_modified"]
 
     def sweep_unfinished(self, before: datetime) -> None:
-        """Uploads that broke off are the bucket's to clear up, by a lifecycle rule."""
+        """Uploads of processes that died are the bucket's to clear up, by a lifecycle rule."""

@@ -38,8 +38,6 @@ async def create_teacher(
     key, tenant_id = idempotency.checked_key(idempotency_key), request.state.tenant_id
     match content_type(request):
         case "multipart/form-data":
-            length = request.headers.get("content-length")
-            await run_in_threadpool(quotas.check_room, tenant_id, length)
             async with read_upload(request, spec_required=False) as upload:
                 _, spec = parse_model(upload.spec, TeacherSpec)
                 made = await run_in_threadpool(_store, upload, spec, tenant_id, key)

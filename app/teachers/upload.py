@@ -8,7 +8,7 @@ off, is forgotten.
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -22,13 +22,16 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from app.artifacts.blobs import forget
 from app.config import get_settings
 from app.errors import FieldProblem, InvalidBody, ServiceError
-from app.ids import new_id
+from app.incoming import Incoming, receiving
 from app.storage import Stored, Writer, get_store
 from app.teachers.files import TeacherFile, check_container, display_name
 from dfad_core.contract.containers import HEAD_BYTES
 
 PIECE_BYTES = 2**20
 """Handed to the store at once; what the network brings is smaller."""
+PARTS = ("teacher", "spec")
+NewWriter = Callable[[str], Writer]
+"""A way in for the bytes of the blob with that id."""
 
 
 @dataclass(frozen=True)
@@ -48,19 +51,34 @@ def unsupported(accepted: str) -> ServiceError:
     return ServiceError(415, "unsupported_media_type", f"Send {accepted}.", headers={"Accept": accepted})
 
 
-class _Kept(UploadFile):
-    """A file part on its way into the store."""
+class _Unstored(Writer):
+    """Bytes of a dry run: they are looked at and not kept."""
 
-    def __init__(self, filename: str, headers: Headers) -> None:
+    def _take(self, piece: bytes) -> None: ...
+
+    def _keep(self) -> None: ...
+
+    def _forget(self) -> None: ...
+
+
+def _unstored(_blob_id: str) -> Writer:
+    return _Unstored()
+
+
+class _File(UploadFile):
+    """The teacher's part on its way into the store."""
+
+    def __init__(self, filename: str, headers: Headers, incoming: Incoming, writer: NewWriter) -> None:
         super().__init__(BytesIO(), size=0, filename=filename, headers=headers)
-        self.blob_id = new_id("art")
+        self._incoming, self._new_writer = incoming, writer
         self._writer: Writer | None = None
         self._waiting = bytearray()
         #: As in Writer: a thread may still write when its request is over.
         self._lock, self._dropped = threading.Lock(), False
 
     async def write(self, data: bytes) -> None:
-        """Pass on what is worth a thread's while."""
+        """Pass on what is worth a thread's while. Raises ServiceError 429 past the tenant's quota."""
+        await self._incoming.add(len(data))
         self._waiting += data
         if len(self._waiting) >= PIECE_BYTES:
             await run_in_threadpool(self._pass_on)
@@ -77,7 +95,7 @@ class _Kept(UploadFile):
                 # A piece is longer than a head, or all of the file; an empty file is refused as such.
                 if self._waiting:
                     check_container(bytes(self._waiting[:HEAD_BYTES]), "/teacher")
-                self._writer = get_store().writer(self.blob_id)
+                self._writer = self._new_writer(self._incoming.blob_id)
             self._writer.write(bytes(self._waiting))
             self._waiting.clear()
 
@@ -92,49 +110,112 @@ class _Kept(UploadFile):
             self._dropped = True
         if self._writer is not None:
             self._writer.abort()
-            forget([self.blob_id])
+            if not isinstance(self._writer, _Unstored):
+                self._incoming.left = not forget([self._incoming.blob_id])
+
+
+class _Text(UploadFile):
+    """The spec's part where it has a file's name: it is held in memory all the same."""
+
+    def __init__(self, filename: str, headers: Headers, limit: int) -> None:
+        super().__init__(BytesIO(), size=0, filename=filename, headers=headers)
+        self._limit, self.content = limit, bytearray()
+
+    async def write(self, data: bytes) -> None:
+        """Raises ServiceError 413 past the limit."""
+        if len(self.content) + len(data) > self._limit:
+            raise _too_large(self._limit)
+        self.content += data
+
+    async def seek(self, offset: int) -> None:
+        """What the parser calls at the end of the part."""
 
 
 class _Parser(MultiPartParser):
-    """Starlette's, with teachers streamed to the store and not to a temporary file."""
+    """Starlette's, but for its temporary files: the teacher goes to the store, the spec stays in memory.
 
-    def __init__(self, request: Request, limit: int) -> None:
-        super().__init__(request.headers, request.stream(), max_files=2, max_fields=2, max_part_size=limit)
-        self.kept: list[_Kept] = []
+    A part that is not wanted is refused at its beginning.
+    """
+
+    def __init__(self, request: Request, limit: int, incoming: Incoming, writer: NewWriter) -> None:
+        # One part more than is ever taken: it is refused here, by its name.
+        most = len(PARTS) + 1
+        super().__init__(
+            request.headers, request.stream(), max_files=most, max_fields=most, max_part_size=limit
+        )
+        self._incoming, self._writer = incoming, writer
+        self._begun: set[str] = set()
+        self.file: _File | None = None
 
     def on_headers_finished(self) -> None:
-        """See MultiPartParser: here a part turns out to be a file."""
+        """See MultiPartParser: here it turns out what a part is. Raises InvalidBody."""
         super().on_headers_finished()
         part = self._current_part
-        if part.file is not None and part.field_name == "teacher":
+        if part.file is not None:
             part.file.file.close()
-            part.file = _Kept(part.file.filename or "", part.file.headers)
-            self.kept.append(part.file)
+        self._check(part.field_name, is_file=part.file is not None)
+        if part.file is None:
+            return
+        name, headers = part.file.filename or "", part.file.headers
+        if part.field_name == "teacher":
+            part.file = self.file = _File(name, headers, self._incoming, self._writer)
+        else:
+            part.file = _Text(name, headers, self.max_part_size)
+
+    def _check(self, name: str, *, is_file: bool) -> None:
+        if name not in PARTS:
+            problem = FieldProblem(f"/{name[:64]}", "No such part.")
+            raise InvalidBody("The body has an unknown part.", problem, code="unknown_field")
+        if name == "teacher" and (not is_file or name in self._begun):
+            raise InvalidBody("The teacher must be one file.", FieldProblem("/teacher", "not one file"))
+        if name in self._begun:
+            raise InvalidBody("There are two spec parts.", FieldProblem("/spec", "twice"))
+        self._begun.add(name)
 
 
 @asynccontextmanager
-async def read_upload(request: Request, *, spec_required: bool) -> AsyncIterator[Upload]:
-    """The request's `teacher` and `spec` parts. Bytes that no row names at the end of the block are gone."""
+async def read_upload(
+    request: Request, *, spec_required: bool, dry_run: bool = False
+) -> AsyncIterator[Upload]:
+    """The request's `teacher` and `spec` parts. Bytes that no row names at the end of the block are gone.
+
+    A `dry_run` stores none. Raises ServiceError 429 for the byte that passes the tenant's quota, or before
+    the first where the length that the request names does not fit.
+    """
     limit = get_settings().max_json_bytes
-    parser = _Parser(request, limit)
-    form: FormData | None = None
-    try:
-        form = await _parsed(parser, limit)
-        spec = await _spec(form, limit, required=spec_required)
-        teacher = _teacher(form)
-        name = display_name(teacher.filename or "")
-        stored = await run_in_threadpool(teacher.finish)
-        if stored.bytes == 0:
-            raise InvalidBody(
-                "The teacher file is empty.", FieldProblem("/teacher", "empty"), code="empty_file"
-            )
-        yield Upload(teacher.blob_id, stored, name, spec)
-    finally:
-        with anyio.CancelScope(shield=True):
-            if form is not None:
-                await form.close()
-            for kept in parser.kept:
-                await run_in_threadpool(kept.drop)
+    writer = _unstored if dry_run else get_store().writer
+    # What else is in the body may be as large as this; the file's bytes are counted when they are here.
+    expected = max(0, content_length(request) - limit)
+    async with receiving(request.state.tenant_id, expected) as incoming:
+        parser = _Parser(request, limit, incoming, writer)
+        try:
+            form = await _parsed(parser, limit)
+            spec = _spec(form, required=spec_required)
+            if parser.file is None:
+                raise InvalidBody(
+                    "There is no teacher part.", FieldProblem("/teacher", "missing"), code="missing_teacher"
+                )
+            name = display_name(parser.file.filename or "")
+            stored = await run_in_threadpool(parser.file.finish)
+            if stored.bytes == 0:
+                raise InvalidBody(
+                    "The teacher file is empty.", FieldProblem("/teacher", "empty"), code="empty_file"
+                )
+            yield Upload(incoming.blob_id, stored, name, spec)
+        finally:
+            if parser.file is not None:
+                with anyio.CancelScope(shield=True):
+                    await run_in_threadpool(parser.file.drop)
+
+
+def content_length(request: Request) -> int:
+    """What the request says of its body's length; 0 where it does not."""
+    length = request.headers.get("content-length", "")
+    return int(length) if length.isascii() and length.isdigit() else 0
+
+
+def _too_large(limit: int) -> ServiceError:
+    return ServiceError(413, "payload_too_large", f"A part that is no file is larger than {limit} bytes.")
 
 
 def _malformed() -> ServiceError:
@@ -146,45 +227,18 @@ async def _parsed(parser: _Parser, limit: int) -> FormData:
         return await parser.parse()
     except MultiPartException as error:
         # Starlette tells its refusals apart by their text alone.
-        if "maximum size" in error.message:
-            text = f"A part that is no file is larger than {limit} bytes."
-            raise ServiceError(413, "payload_too_large", text) from error
-        raise _malformed() from error
+        raise (_too_large(limit) if "maximum size" in error.message else _malformed()) from error
     except UnicodeError as error:  # from a charset that exists and is no way to write a name
         raise ServiceError(400, "malformed_multipart", "The body's charset cannot be used.") from error
 
 
-def _teacher(form: FormData) -> _Kept:
-    parts = form.getlist("teacher")
-    if not parts:
-        raise InvalidBody(
-            "There is no teacher part.", FieldProblem("/teacher", "missing"), code="missing_teacher"
-        )
-    _only(form, {"teacher", "spec"})
-    if len(parts) > 1 or not isinstance(parts[0], _Kept):
-        raise InvalidBody("The teacher must be one file.", FieldProblem("/teacher", "not one file"))
-    return parts[0]
-
-
-async def _spec(form: FormData, limit: int, *, required: bool) -> bytes:
-    parts = form.getlist("spec")
-    if len(parts) > 1:
-        raise InvalidBody("There are two spec parts.", FieldProblem("/spec", "twice"))
-    if not parts:
+def _spec(form: FormData, *, required: bool) -> bytes:
+    part = form.get("spec")
+    if part is None:
         if required and "teacher" in form:
             raise InvalidBody("There is no spec part.", FieldProblem("/spec", "missing"), code="missing_spec")
         return b"{}"
-    part = parts[0]
     if isinstance(part, str):
         return part.encode("utf-8", "surrogatepass")
-    content = await part.read(limit + 1)
-    if len(content) > limit:
-        raise ServiceError(413, "payload_too_large", f"The spec is larger than {limit} bytes.")
-    return content
-
-
-def _only(form: FormData, known: set[str]) -> None:
-    for name in form:
-        if name not in known:
-            problem = FieldProblem(f"/{name[:64]}", "No such part.")
-            raise InvalidBody("The body has an unknown part.", problem, code="unknown_field")
+    assert isinstance(part, _Text)
+    return bytes(part.content)

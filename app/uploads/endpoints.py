@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from typing import Annotated, Any
+from typing import Annotated
 
 import anyio
 from fastapi import APIRouter, Header, Path, Request, Response
@@ -13,11 +13,11 @@ from starlette.concurrency import run_in_threadpool
 
 from app.artifacts.blobs import forget
 from app.errors import FieldProblem, InvalidBody
-from app.ids import new_id
+from app.incoming import Incoming, receiving
 from app.json_body import parse_model
 from app.openapi import json_body
 from app.parameters import IdempotencyKey, UploadId
-from app.storage import get_store
+from app.storage import Stored, Writer, get_store
 from app.teachers.upload import PIECE_BYTES, content_type, unsupported
 from app.turns import run_in_turn
 from app.uploads import service
@@ -69,36 +69,43 @@ async def put_part(
     named = _named_digest(content_digest)
     tenant_id = request.state.tenant_id
     size = await run_in_threadpool(service.expected_part, upload_id, tenant_id, number)
-    blob_id = new_id("art")
-    writer = await run_in_threadpool(get_store().writer, blob_id)
-    try:
-        waiting, total = bytearray(), 0
-        async for piece in request.stream():
-            total += len(piece)
-            if total > size:
-                raise _wrong_size(size)
-            waiting += piece
-            if len(waiting) >= PIECE_BYTES:
-                await run_in_threadpool(writer.write, bytes(waiting))
-                waiting.clear()
-        if total != size:
-            raise _wrong_size(size)
-        await run_in_threadpool(writer.write, bytes(waiting))
-        stored = await run_in_threadpool(writer.finish)
-        if stored.sha256 != named:
-            problem = FieldProblem("/Content-Digest", f"the body has {stored.sha256}")
-            raise InvalidBody("The part is not the one that was named.", problem, code="sha256_mismatch")
-        await run_in_threadpool(service.record_part, upload_id, tenant_id, number, blob_id, stored)
-    finally:
-        with anyio.CancelScope(shield=True):
-            await run_in_threadpool(_drop, writer, blob_id)
+    async with receiving(tenant_id, size) as incoming:
+        writer = await run_in_threadpool(get_store().writer, incoming.blob_id)
+        try:
+            stored = await _received(request, incoming, writer, size)
+            if stored.sha256 != named:
+                problem = FieldProblem("/Content-Digest", f"the body has {stored.sha256}")
+                raise InvalidBody("The part is not the one that was named.", problem, code="sha256_mismatch")
+            about = (number, incoming.blob_id, stored)
+            await run_in_threadpool(service.record_part, upload_id, tenant_id, *about)
+        finally:
+            with anyio.CancelScope(shield=True):
+                incoming.left = not await run_in_threadpool(_drop, writer, incoming.blob_id)
     return await run_in_threadpool(service.view, upload_id, tenant_id)
 
 
-def _drop(writer: Any, blob_id: str) -> None:
-    """What broke off, and what no row names."""
+async def _received(request: Request, incoming: Incoming, writer: Writer, size: int) -> Stored:
+    """The body, which has to be `size` bytes, in the store."""
+    waiting, total = bytearray(), 0
+    async for piece in request.stream():
+        total += len(piece)
+        if total > size:
+            raise _wrong_size(size)
+        await incoming.add(len(piece))
+        waiting += piece
+        if len(waiting) >= PIECE_BYTES:
+            await run_in_threadpool(writer.write, bytes(waiting))
+            waiting.clear()
+    if total != size:
+        raise _wrong_size(size)
+    await run_in_threadpool(writer.write, bytes(waiting))
+    return await run_in_threadpool(writer.finish)
+
+
+def _drop(writer: Writer, blob_id: str) -> bool:
+    """What broke off, and what no row names; False where the rest is left to the sweeper."""
     writer.abort()
-    forget([blob_id])
+    return forget([blob_id])
 
 
 def _wrong_size(size: int) -> InvalidBody:

@@ -16,7 +16,7 @@ TITLES = {
     404: "There is no such page",
     409: "That was not done",
     422: "That cannot be used",
-    429: "Too many requests",
+    429: "That is more than the quota allows",
     500: "Something went wrong",
     503: "A part of the service is away",
 }

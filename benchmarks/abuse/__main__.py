@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.request import Request, urlopen
 
-from benchmarks.abuse import edge
+from benchmarks.abuse import arriving, edge
 from benchmarks.abuse.attack import Attack, Context, carry_out
 from benchmarks.abuse.poller import Poller
 from benchmarks.api_load import fill
@@ -41,8 +41,8 @@ END_SECONDS = 20.0
 
 
 def attacks() -> list[Attack]:
-    """All attacks: of the edge, and of what it keeps."""
-    found = list(edge.ATTACKS)
+    """All attacks: of the edge, of what comes in, and of what is kept."""
+    found = [*edge.ATTACKS, *arriving.ATTACKS]
     if importlib.util.find_spec("benchmarks.abuse.state") is not None:
         found += importlib.import_module("benchmarks.abuse.state").ATTACKS
     return found

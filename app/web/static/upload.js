@@ -1,7 +1,7 @@
 // A file in parts, each with its SHA-256; one that broke off goes on where it was.
 "use strict";
 (() => {
-  const PIECE = 4 * 2 ** 20, TRIES = 6, MARK = "upload ";
+  const PIECE = 4 * 2 ** 20, TRIES = 6, LONGEST_PAUSE = 60, MARK = "upload ";
   const hex = (bytes) => [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
   const base64 = (bytes) => btoa(String.fromCharCode(...bytes));
   const wait = (seconds) => new Promise((done) => setTimeout(done, 1000 * seconds));
@@ -22,9 +22,10 @@
       }
       dfad.away(!answer);
       if (answer && answer.ok) return answer.json();
+      const pause = Number(answer?.headers.get("Retry-After"));
       const passing = !answer || [408, 429].includes(answer.status) || answer.status >= 500;
-      if (!passing || attempt >= TRIES) throw new Refused(await answer.json().catch(() => ({})));
-      await wait(Number(answer?.headers.get("Retry-After")) || 2 ** attempt / 2);
+      if (!passing || pause > LONGEST_PAUSE || attempt >= TRIES) throw new Refused(await answer.json().catch(() => ({})));
+      await wait(pause || 2 ** attempt / 2);
     }
   };
   const post = (url, body, key) => ask(url, {

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from dfad_client import retrying
+
 Submit = Callable[..., Any]
 
 
@@ -94,3 +96,26 @@ def test_requests_are_counted_over_all_servers_and_without_redis(
         redis_server.kill()
         assert one.get("/capabilities").status_code == 200
     redis_server.start()
+
+
+def test_what_a_job_makes_is_kept_and_no_job_is_taken_until_there_is_room(
+    quotas: Any, request: pytest.FixtureRequest
+) -> None:
+    quotas(stored_bytes=1000)
+    submit, finished, client = (request.getfixturevalue(n) for n in ("submit", "finished", "client"))
+    job, other = submit().json(), submit().json()
+    finished(job["id"], student=b"x" * 1200)
+    assert client.get(f"/jobs/{job['id']}/student").content == b"x" * 1200
+    asked = {"student": {"architecture": "mlp8"}, "teacher_id": job["teacher"]["id"]}
+    for path, body in (("/jobs", asked), ("/jobs/validate", asked), (f"/jobs/{job['id']}/rerun", None)):
+        answer = client.post(path, json=body)
+        assert refused(answer)
+        assert "1000 stored bytes" in answer.json()["detail"]
+        assert "delete jobs" in answer.json()["detail"]
+        # Longer than clients wait by themselves: they say so at once.
+        assert int(answer.headers["retry-after"]) > retrying.LONGEST_PAUSE_SECONDS
+    assert refused(submit())
+    # What was taken before goes on, and whoever deletes has room at once.
+    finished(other["id"], student=b"y")
+    assert client.delete(f"/jobs/{job['id']}").status_code == 204
+    assert client.post("/jobs", json=asked).status_code == 201

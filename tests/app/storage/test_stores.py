@@ -235,3 +235,18 @@ def test_credentials_of_the_settings(home, monkeypatch, tmp_path, s3_server):
     assert isinstance(store, ObjectsStore)
     config = store._store.config
     assert (config["access_key_id"], config["secret_access_key"]) == ("dfad", "hush")
+
+
+def test_objects_that_break_off_leave_no_pieces_behind(tmp_path):
+    """Pieces of an upload that was never completed are held by the store and listed nowhere."""
+    from obstore.store import LocalStore
+
+    from app.storage.s3 import PIECE_BYTES
+
+    objects = ObjectsStore(LocalStore(tmp_path))
+    for size in (1000, 3 * PIECE_BYTES + 1):
+        writer = objects.writer("art_1")
+        writer.write(payload(size))
+        writer.abort()
+        assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+        assert list(objects.kept()) == []
