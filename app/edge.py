@@ -7,6 +7,7 @@ trusted. What may have changed something is written into the audit.
 
 from __future__ import annotations
 
+import time
 from urllib.parse import quote, urlsplit
 
 import anyio
@@ -19,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.audit.service import record
 from app.config import Settings
-from app.errors import ServiceError
+from app.errors import InvalidBody, ServiceError
 from app.keys.principal import ANYONE, Principal, needed
 from app.keys.service import authenticate, recent
 from app.problems import database_away
@@ -39,6 +40,10 @@ PART_PATHS = "/uploads/"
 MAKERS = "An admin key, or the operator's (DFAD_API_KEY of the server), can make one that has it."
 UNCHANGING = frozenset({"GET", "HEAD", "OPTIONS"})
 MAX_LENGTH_DIGITS = 18
+MAX_FIELDS = 256
+"""Of a form, and of a query; the page sends 100 ids at most. Each costs time before anybody looks at it."""
+MIN_BYTES_PER_SECOND = 1024
+"""Of a body, on average, once its patience is over: one byte now and then is no upload."""
 
 
 class Edge:
@@ -74,6 +79,7 @@ class Edge:
             scope.setdefault("state", {}).update(state)
             await self._check_allowed(principal, scope["method"], scope["path"], headers)
             _check_length(headers, limit)
+            _check_query(scope["query_string"])
         except ServiceError as refusal:
             if refusal.status == 401 and _wants_page(scope["method"], scope["path"]):
                 answer: Response = RedirectResponse(sign_in_address(_address(scope)), 303)
@@ -84,7 +90,7 @@ class Edge:
         watched.belongs_to(principal.tenant_id)
         with acting_for(principal.tenant_id):
             try:
-                await self._app(scope, self._counted(receive, limit), send_with_id)
+                await self._app(scope, self._counted(receive, limit, is_form=_is_form(headers)), send_with_id)
             finally:
                 # Paths that need no key change nothing, and anybody could fill the audit through them.
                 if scope["method"] not in UNCHANGING and not _is_open(scope["path"]):
@@ -120,32 +126,38 @@ class Edge:
             raise ServiceError(403, "forbidden", f"The key does not have the scope {scope}. {MAKERS}")
         await self._rate.hit(principal.tenant_id)
 
-    def _counted(self, receive: Receive, limit: int) -> Receive:
-        """`receive` that refuses a body that grows too large or stops arriving."""
-        counted, whole = 0, False
+    def _counted(self, receive: Receive, limit: int, *, is_form: bool) -> Receive:
+        """`receive` that refuses a body that grows too large, has too many fields or stops arriving."""
+        counted, fields, waited, whole = 0, 0, 0.0, False
         patience = self._settings.upload_stall_seconds
 
         async def receive_counted() -> Message:
-            nonlocal counted, whole
+            nonlocal counted, fields, waited, whole
             if whole:  # what comes now is the end of the connection, whenever that is
                 return await receive()
+            left = patience + counted / MIN_BYTES_PER_SECOND - waited
+            begun = time.monotonic()
             try:
-                with anyio.fail_after(patience):
+                with anyio.fail_after(min(patience, left)):
                     message = await receive()
             except TimeoutError:
-                text = f"Nothing of the body arrived for {patience:g} s."
-                raise ServiceError(408, "upload_stalled", text, headers={"Connection": "close"}) from None
+                raise _stalled(patience) from None
+            waited += time.monotonic() - begun
+            body = message.get("body", b"")
             whole = not message.get("more_body", False)
-            counted += len(message.get("body", b""))
+            counted += len(body)
             if counted > limit:
                 raise _too_large(limit)
+            fields += body.count(b"&") if is_form else 0
+            if fields >= MAX_FIELDS:
+                raise ServiceError(413, "payload_too_large", f"The form has more than {MAX_FIELDS} fields.")
             return message
 
         return receive_counted
 
     def _limit(self, path: str, headers: Headers) -> int:
         settings = self._settings
-        kind = headers.get("content-type", "").lower()
+        kind = _kind(headers)
         # Elsewhere a framework would keep such a body on the disk before anybody looks at it: at the sign-in
         # for whoever has no key at all.
         if kind.startswith("multipart/form-data") and path.rstrip("/") in FILE_PATHS:
@@ -216,6 +228,27 @@ def _check_length(headers: Headers, limit: int) -> None:
         digits = length.lstrip("0") or "0"
         if len(digits) > MAX_LENGTH_DIGITS or int(digits) > limit:
             raise _too_large(limit)
+
+
+def _check_query(query: bytes) -> None:
+    if query.count(b"&") >= MAX_FIELDS:
+        raise InvalidBody(f"The query has more than {MAX_FIELDS} parameters.")
+
+
+def _kind(headers: Headers) -> str:
+    return headers.get("content-type", "").lower()
+
+
+def _is_form(headers: Headers) -> bool:
+    """Whether fields of the body follow each other by `&`."""
+    return _kind(headers).startswith("application/x-www-form-urlencoded")
+
+
+def _stalled(patience: float) -> ServiceError:
+    text = (
+        f"Nothing of the body arrived for {patience:g} s, or less than {MIN_BYTES_PER_SECOND} bytes a second."
+    )
+    return ServiceError(408, "upload_stalled", text, headers={"Connection": "close"})
 
 
 def _too_large(limit: int) -> ServiceError:

@@ -1,4 +1,8 @@
-"""JSON as we accept it: valid, shallow enough, no field twice, no NaN, no NUL."""
+"""JSON as we accept it: valid, shallow and small enough, no field twice, no NaN, no NUL.
+
+A megabyte of fields that do not exist takes seconds of Python: their number is looked at before any is read,
+and what is read is read in a thread, see `app.reading`.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +13,15 @@ from pydantic import BaseModel, ValidationError
 
 from app.errors import FieldProblem, InvalidBody, ServiceError
 from app.problems import invalid_body, pointer_of
+from app.reading import run_parse
 from app.text import storable
 
 Model = TypeVar("Model", bound=BaseModel)
 MAX_DEPTH = 64
 """Far above any spec; Python's own limit differs from version to version."""
+MAX_VALUES = 20_000
+"""Fields and items of one body, with the commas in its texts; the largest spec has half as many."""
+_MARKS = (b",", b"[", b"{")
 
 
 class _NotANumber(ValueError):
@@ -33,6 +41,9 @@ def _refuse_constant(name: str) -> None:
 
 def parse_json(body: bytes) -> dict[str, Any]:
     """The object in `body`. Raises ServiceError 400 `malformed_json`, or InvalidBody."""
+    if sum(map(body.count, _MARKS)) > MAX_VALUES:  # every value but the first of a container follows one
+        text = f"The JSON has more than {MAX_VALUES} fields and items."
+        raise ServiceError(400, "malformed_json", text)
     try:
         value = json.loads(body, object_pairs_hook=_unique, parse_constant=_refuse_constant)
     except _NotANumber as error:
@@ -68,3 +79,8 @@ def parse_model(body: bytes, model: type[Model]) -> tuple[Model, dict[str, Any]]
         return model.model_validate_json(json.dumps(value), strict=True), value
     except ValidationError as error:
         raise invalid_body(error) from error
+
+
+async def read_model(body: bytes, model: type[Model]) -> tuple[Model, dict[str, Any]]:
+    """As `parse_model`, in a thread, so that nobody else waits."""
+    return await run_parse(parse_model, body, model)

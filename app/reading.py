@@ -1,9 +1,10 @@
-"""Where the short reads of requests are done: one at a time, the tenants by turns.
+"""Where the short reads of requests, and the parsing of their bodies, are done: one at a time, by turns.
 
 Each is a millisecond or two of Python between two answers of the database. Forty threads of that take the
 interpreter from each other at every turn, and the last of a crowd waits for all of them many times over;
 in a line the same crowd is served sooner, and nobody waits long. However many reads one tenant asks for at
-once, another's waits for one of them. More reads at once are had with more server processes.
+once, another's waits for one of them. More reads at once are had with more server processes. Bodies have a
+line of their own, so that a read waits for no large one.
 """
 
 from __future__ import annotations
@@ -64,16 +65,26 @@ class _Line:
             del self._waiting[tenant_id]
 
 
-_line: RunVar[_Line] = RunVar("_line")
+_reads: RunVar[_Line] = RunVar("_reads")
+_bodies: RunVar[_Line] = RunVar("_bodies")
 
 
 async def run_read(function: Callable[[Unpack[_In]], _Out], *args: *_In) -> _Out:
     """What `function` returns; it runs in a thread and must not wait for anything but one read."""
+    return await _run(_reads, function, *args)
+
+
+async def run_parse(function: Callable[[Unpack[_In]], _Out], *args: *_In) -> _Out:
+    """What `function` makes of a request's body; it runs in a thread and must not wait for anything."""
+    return await _run(_bodies, function, *args)
+
+
+async def _run(which: RunVar[_Line], function: Callable[[Unpack[_In]], _Out], *args: *_In) -> _Out:
     try:
-        line = _line.get()
+        line = which.get()
     except LookupError:  # of this event loop none has been made yet
         line = _Line()
-        _line.set(line)
+        which.set(line)
     await line.enter(current_tenant())
     try:
         return await to_thread.run_sync(function, *args, limiter=line.thread)

@@ -1,5 +1,6 @@
 """`python -m app` as a process of its own: streams, large bodies, broken connections, the end."""
 
+import contextlib
 import json
 import os
 import signal
@@ -257,3 +258,18 @@ def test_an_upload_that_stalls_is_given_up(
     assert answer.startswith(b"HTTP/1.1 408")
     assert b'"code":"upload_stalled"' in answer
     assert stored() == {}
+
+
+def test_a_body_that_comes_byte_by_byte_is_given_up(serve: Callable[..., Server]) -> None:
+    server = serve(upload_stall_seconds="0.5")
+    head = b"POST /keys HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n"
+    connection = server.raw(head)
+    connection.settimeout(0.1)
+    answer = b""
+    for _ in range(300):  # never silent for half a second
+        with contextlib.suppress(OSError):
+            connection.sendall(b" ")
+            answer += connection.recv(4096)
+        if b"upload_stalled" in answer:
+            break
+    assert answer.startswith(b"HTTP/1.1 408")
