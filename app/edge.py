@@ -22,7 +22,7 @@ from app.audit.service import record
 from app.config import Settings
 from app.errors import InvalidBody, ServiceError
 from app.keys.principal import ANYONE, Principal, needed
-from app.keys.service import authenticate, recent
+from app.keys.wrong_keys import principal_from
 from app.problems import database_away
 from app.rate_limit import RateLimit
 from app.telemetry.requests import Watched
@@ -38,6 +38,7 @@ FILE_PATHS = frozenset({"/teachers", "/jobs", "/jobs/validate"})
 """Those that take a file in a form; a form of any other is no larger than JSON may be."""
 PART_PATHS = "/uploads/"
 MAKERS = "An admin key, or the operator's (DFAD_API_KEY of the server), can make one that has it."
+NO_KEY = ("unauthorized", "too_many_wrong_keys")
 UNCHANGING = frozenset({"GET", "HEAD", "OPTIONS"})
 MAX_LENGTH_DIGITS = 18
 MAX_FIELDS = 256
@@ -73,7 +74,7 @@ class Edge:
 
         limit = self._limit(scope["path"], headers)
         try:
-            principal = await self._principal(scope["method"], scope["path"], headers)
+            principal = await self._principal(scope, headers)
             # Before anything else is refused: a page that says so says to whom, too.
             state = {"request_id": request_id, "principal": principal, "tenant_id": principal.tenant_id}
             scope.setdefault("state", {}).update(state)
@@ -81,7 +82,7 @@ class Edge:
             _check_length(headers, limit)
             _check_query(scope["query_string"])
         except ServiceError as refusal:
-            if refusal.status == 401 and _wants_page(scope["method"], scope["path"]):
+            if refusal.code in NO_KEY and _wants_page(scope["method"], scope["path"]):
                 answer: Response = RedirectResponse(sign_in_address(_address(scope)), 303)
             else:
                 answer = refused(Request(scope), refusal, request_id)
@@ -95,25 +96,22 @@ class Edge:
                 # Paths that need no key change nothing, and anybody could fill the audit through them.
                 if scope["method"] not in UNCHANGING and not _is_open(scope["path"]):
                     action = f"{scope['method']} {scope['path']}"
-                    address = (scope.get("client") or (None,))[0]
+                    address = _client(scope)
                     with anyio.CancelScope(shield=True):
                         await run_in_threadpool(
                             record, principal, action, watched.status, request_id, address
                         )
 
-    async def _principal(self, method: str, path: str, headers: Headers) -> Principal:
+    async def _principal(self, scope: Scope, headers: Headers) -> Principal:
         """Who asks. Raises ServiceError for a key that is missing or unknown, or for another site's page."""
-        _check_site(method, headers)
-        if _is_open(path):
+        _check_site(scope["method"], headers)
+        if _is_open(scope["path"]):
             return ANYONE
+        given = headers.get("authorization") or _from_cookie(headers)
         try:
-            given = headers.get("authorization") or _from_cookie(headers)
-            principal = recent.find(given)
-            if principal is None:
-                principal = await run_in_threadpool(authenticate, given, self._settings)
+            return await principal_from(_client(scope), given, self._settings)
         except SQLAlchemyError as error:
             raise database_away(error) from error
-        return principal
 
     async def _check_allowed(self, principal: Principal, method: str, path: str, headers: Headers) -> None:
         """Raise ServiceError for what the key may not do, and for a tenant that asks too often."""
@@ -165,6 +163,12 @@ class Edge:
         if kind.startswith("application/octet-stream") and path.startswith(PART_PATHS):
             return max(part_bytes_of(settings.max_upload_bytes), settings.max_json_bytes)
         return settings.max_json_bytes
+
+
+def _client(scope: Scope) -> str | None:
+    """The address that the request came by, as the connection or a trusted proxy says."""
+    address: str | None = (scope.get("client") or (None,))[0]
+    return address
 
 
 def _from_cookie(headers: Headers) -> str:

@@ -67,25 +67,33 @@ class _Line:
 
 _reads: RunVar[_Line] = RunVar("_reads")
 _bodies: RunVar[_Line] = RunVar("_bodies")
+_keys: RunVar[_Line] = RunVar("_keys")
 
 
 async def run_read(function: Callable[[Unpack[_In]], _Out], *args: *_In) -> _Out:
     """What `function` returns; it runs in a thread and must not wait for anything but one read."""
-    return await _run(_reads, function, *args)
+    return await _run(_reads, current_tenant(), function, *args)
 
 
 async def run_parse(function: Callable[[Unpack[_In]], _Out], *args: *_In) -> _Out:
     """What `function` makes of a request's body; it runs in a thread and must not wait for anything."""
-    return await _run(_bodies, function, *args)
+    return await _run(_bodies, current_tenant(), function, *args)
 
 
-async def _run(which: RunVar[_Line], function: Callable[[Unpack[_In]], _Out], *args: *_In) -> _Out:
+async def run_look_up(source: str, function: Callable[[Unpack[_In]], _Out], *args: *_In) -> _Out:
+    """What `function` finds about a key that came from `source`, from where many wrong ones came."""
+    return await _run(_keys, source, function, *args)
+
+
+async def _run(
+    which: RunVar[_Line], whose: str | None, function: Callable[[Unpack[_In]], _Out], *args: *_In
+) -> _Out:
     try:
         line = which.get()
     except LookupError:  # of this event loop none has been made yet
         line = _Line()
         which.set(line)
-    await line.enter(current_tenant())
+    await line.enter(whose)
     try:
         return await to_thread.run_sync(function, *args, limiter=line.thread)
     finally:

@@ -144,16 +144,14 @@ def _look_up(authorization: str, settings: Settings) -> Principal:
     Without any key, in the settings or ever made in the database, everybody is the operator: the server
     listens on loopback alone then.
     """
-    scheme, _, token = authorization.partition(" ")
-    token = token.strip()
-    fixed = settings.api_key
     if not authorization:
         if is_open_to_all(settings):
             return ANYONE
         raise unauthorized()
-    if scheme.lower() != "bearer":
+    token = _token(authorization)
+    if token is None:
         raise unauthorized()
-    if fixed is not None and hmac.compare_digest(token.encode(), fixed.get_secret_value().encode()):
+    if _is_operators(token, settings):
         return OPERATOR
     found = _find(token)
     if found is not None:
@@ -161,6 +159,22 @@ def _look_up(authorization: str, settings: Settings) -> Principal:
     if is_open_to_all(settings):
         return ANYONE
     raise unauthorized()
+
+
+def _token(authorization: str) -> str | None:
+    scheme, _, token = authorization.partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
+
+
+def _is_operators(token: str, settings: Settings) -> bool:
+    fixed = settings.api_key
+    return fixed is not None and hmac.compare_digest(token.encode(), fixed.get_secret_value().encode())
+
+
+def may_open(authorization: str, settings: Settings) -> bool:
+    """Whether it is worth looking the key up: it has the form of ours, or is the operator's."""
+    token = _token(authorization)
+    return token is not None and (parse(token) is not None or _is_operators(token, settings))
 
 
 def is_open_to_all(settings: Settings) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import secrets
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
@@ -72,6 +73,17 @@ def ampersands(context: Context) -> None:
     _over(4, context, lambda connection: _ask(connection, "POST", "/ui/sign-in", b"&" * 10**6, FORM))
 
 
+def guesses(context: Context) -> None:
+    """Keys of the service's own form that open nothing, in requests and at the sign-in."""
+
+    def guess(connection: http.client.HTTPConnection) -> None:
+        key = f"dfad_{secrets.token_hex(16)}_{secrets.token_urlsafe(32)}"
+        _ask(connection, "GET", "/jobs", headers={"Authorization": f"Bearer {key}"})
+        _ask(connection, "POST", "/ui/sign-in", f"key={key}".encode(), FORM)
+
+    _over(16, context, guess)
+
+
 def unknown_fields(context: Context) -> None:
     """JSON with as many unknown fields as 1 MB holds, and with as many as the server looks at."""
     bodies = [json.dumps({f"f{number}": 1 for number in range(count)}).encode() for count in (80_000, 19_000)]
@@ -87,5 +99,6 @@ def unknown_fields(context: Context) -> None:
 ATTACKS = [
     Attack("no key: changes of open paths", changes_without_a_key),
     Attack("no key: a form of ampersands", ampersands),
+    Attack("no key: guesses of keys", guesses),
     Attack("one key: JSON of unknown fields", unknown_fields),
 ]
