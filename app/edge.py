@@ -45,6 +45,8 @@ MAX_FIELDS = 256
 """Of a form, and of a query; the page sends 100 ids at most. Each costs time before anybody looks at it."""
 MIN_BYTES_PER_SECOND = 1024
 """Of a body, on average, once its patience is over: one byte now and then is no upload."""
+OPEN_STALL_SECONDS = 10.0
+"""For a body of who has no key."""
 
 
 class Edge:
@@ -91,7 +93,7 @@ class Edge:
         watched.belongs_to(principal.tenant_id)
         with acting_for(principal.tenant_id):
             try:
-                await self._app(scope, self._counted(receive, limit, is_form=_is_form(headers)), send_with_id)
+                await self._app(scope, self._counted(receive, limit, scope), send_with_id)
             finally:
                 # Paths that need no key change nothing, and anybody could fill the audit through them.
                 if scope["method"] not in UNCHANGING and not _is_open(scope["path"]):
@@ -124,10 +126,12 @@ class Edge:
             raise ServiceError(403, "forbidden", f"The key does not have the scope {scope}. {MAKERS}")
         await self._rate.hit(principal.tenant_id)
 
-    def _counted(self, receive: Receive, limit: int, *, is_form: bool) -> Receive:
+    def _counted(self, receive: Receive, limit: int, scope: Scope) -> Receive:
         """`receive` that refuses a body that grows too large, has too many fields or stops arriving."""
         counted, fields, waited, whole = 0, 0, 0.0, False
-        patience = self._settings.upload_stall_seconds
+        patience, is_form = self._settings.upload_stall_seconds, _is_form(Headers(scope=scope))
+        if _is_open(scope["path"]):
+            patience = min(patience, OPEN_STALL_SECONDS)
 
         async def receive_counted() -> Message:
             nonlocal counted, fields, waited, whole

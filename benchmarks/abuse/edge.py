@@ -6,13 +6,16 @@ server answers it with a 5xx.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
+import resource
 import secrets
+import socket
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
-from benchmarks.abuse.attack import Attack, Context
+from benchmarks.abuse.attack import ATTACKER_ADDRESS, Attack, Context
 
 JSON = {"Content-Type": "application/json"}
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -84,6 +87,31 @@ def guesses(context: Context) -> None:
     _over(16, context, guess)
 
 
+def unfinished_heads(context: Context) -> None:
+    """3,000 connections that begin a head and add a byte to it now and then; closed ones are opened anew."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    opened: list[socket.socket] = []
+    while not context.stop.is_set():
+        for connection in list(opened):
+            try:
+                connection.send(b"x")
+            except OSError:
+                connection.close()
+                opened.remove(connection)
+        while len(opened) < 3000 and not context.stop.is_set():
+            with contextlib.suppress(OSError):
+                made = socket.create_connection(
+                    (context.host, context.port), 30, source_address=(ATTACKER_ADDRESS, 0)
+                )
+                made.settimeout(0)
+                opened.append(made)
+                made.send(b"GET /healthz HTTP/1.1\r\nX: ")
+        context.stop.wait(0.5)
+    for connection in opened:
+        connection.close()
+
+
 def unknown_fields(context: Context) -> None:
     """JSON with as many unknown fields as 1 MB holds, and with as many as the server looks at."""
     bodies = [json.dumps({f"f{number}": 1 for number in range(count)}).encode() for count in (80_000, 19_000)]
@@ -100,5 +128,6 @@ ATTACKS = [
     Attack("no key: changes of open paths", changes_without_a_key),
     Attack("no key: a form of ampersands", ampersands),
     Attack("no key: guesses of keys", guesses),
+    Attack("no key: unfinished heads", unfinished_heads),
     Attack("one key: JSON of unknown fields", unknown_fields),
 ]
