@@ -21,6 +21,8 @@ MAX_DEPTH = 64
 """Far above any spec; Python's own limit differs from version to version."""
 MAX_VALUES = 20_000
 """Fields and items of one body, with the commas in its texts; the largest spec has half as many."""
+MAX_FIELDS = 256
+"""Of one object. Each that does not exist is a fault by itself, which costs more than to read it."""
 _MARKS = (b",", b"[", b"{")
 
 
@@ -28,7 +30,13 @@ class _NotANumber(ValueError):
     pass
 
 
+class _TooManyFields(Exception):
+    pass
+
+
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(pairs) > MAX_FIELDS:
+        raise _TooManyFields
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError("a field stands twice")
@@ -48,6 +56,9 @@ def parse_json(body: bytes) -> dict[str, Any]:
         value = json.loads(body, object_pairs_hook=_unique, parse_constant=_refuse_constant)
     except _NotANumber as error:
         raise InvalidBody(f"{error} is not a JSON number.") from error
+    except _TooManyFields as error:
+        text = f"An object of the JSON has more than {MAX_FIELDS} fields."
+        raise ServiceError(400, "malformed_json", text) from error
     except (ValueError, RecursionError) as error:
         raise ServiceError(400, "malformed_json", "The JSON cannot be read.") from error
     if not isinstance(value, dict):

@@ -113,8 +113,9 @@ def unfinished_heads(context: Context) -> None:
 
 
 def unknown_fields(context: Context) -> None:
-    """JSON with as many unknown fields as 1 MB holds, and with as many as the server looks at."""
-    bodies = [json.dumps({f"f{number}": 1 for number in range(count)}).encode() for count in (80_000, 19_000)]
+    """JSON with as many unknown fields as 1 MB holds, and with as many as the server looks at, in two ways."""
+    fields = [{f"f{number}": 1 for number in range(count)} for count in (80_000, 19_000, 250)]
+    bodies = [json.dumps(some).encode() for some in (*fields, {"student": {"layers": [fields[-1]] * 70}})]
     headers = context.bearer() | JSON
 
     def post(connection: http.client.HTTPConnection) -> None:
