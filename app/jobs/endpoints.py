@@ -12,12 +12,13 @@ from starlette.concurrency import run_in_threadpool
 from app import idempotency, quotas
 from app.db import read_scope
 from app.errors import FieldProblem, InvalidBody
+from app.ids import require_id
 from app.jobs import inputs, measurements, service
 from app.jobs.estimate import Estimate, check_deadline, check_memory, estimate
 from app.jobs.filters import labelled
 from app.jobs.lifecycle import is_terminal
 from app.jobs.news import Mark, progress_mark, wait_for
-from app.jobs.schemas import EvaluationReport, JobPatch, JobRequest, JobSpec, MeasurementRequest
+from app.jobs.schemas import MAX_LABELS, EvaluationReport, JobPatch, JobRequest, JobSpec, MeasurementRequest
 from app.jobs.states import Status
 from app.jobs.views import JobList, JobView, job_views
 from app.json_body import parse_json, parse_model, read_model
@@ -178,6 +179,21 @@ def _resolve(spec: JobSpec, source_id: str, tenant_id: str) -> tuple[JobSpec, In
         return resolved, inspection_of(teacher) if teacher else None
 
 
+def _wanted_metadata(request: Request) -> list[tuple[str, str]]:
+    """Pairs of `metadata[name]=value`. Raises InvalidBody for other parameters, and for too many."""
+    wanted = []
+    for name, value in request.query_params.multi_items():
+        if name.startswith("metadata[") and name.endswith("]"):
+            wanted.append((name[9:-1], value))
+        elif name not in ("limit", "after", "status"):
+            problem = FieldProblem(f"/{name[:64]}", "No such parameter.")
+            raise InvalidBody("The query has an unknown parameter.", problem, code="unknown_field")
+    if len(wanted) > MAX_LABELS:  # a database refuses a condition of hundreds
+        problem = FieldProblem("/metadata", f"more than {MAX_LABELS}, and no job has as many")
+        raise InvalidBody("The query has too many conditions.", problem)
+    return wanted
+
+
 @router.get("", openapi_extra=METADATA_FILTER)
 def list_jobs(
     request: Request,
@@ -190,13 +206,10 @@ def list_jobs(
     query = query.where(Job.tenant_id == request.state.tenant_id)
     if status is not None:
         query = query.where(Job.status == status)
+    wanted = _wanted_metadata(request)
     with read_scope() as session:
-        for name, value in request.query_params.multi_items():
-            if name.startswith("metadata[") and name.endswith("]"):
-                query = query.where(labelled(session, name[9:-1], value))
-            elif name not in ("limit", "after", "status"):
-                problem = FieldProblem(f"/{name[:64]}", "No such parameter.")
-                raise InvalidBody("The query has an unknown parameter.", problem, code="unknown_field")
+        for name, value in wanted:
+            query = query.where(labelled(session, name, value))
         rows, more = page(session, query, Job.id, prefix="job", after=after, limit=limit)
         data = job_views(session, [(job, teacher) for job, teacher in rows])
     first, last = (data[0].id, data[-1].id) if data else (None, None)
@@ -214,6 +227,7 @@ async def retrieve_job(request: Request, job_id: JobId, prefer: Prefer = None) -
     """One job; with `Prefer: wait=N` as soon as it changes."""
     tenant_id = request.state.tenant_id
     seconds = wanted_wait(prefer)
+    require_id(job_id, "job", "/job_id")
     # Marked before it is looked at: what happens in between counts as a change.
     before = await run_read(progress_mark, job_id) if seconds else None
     body, terminal = await run_read(_json, job_id, tenant_id)

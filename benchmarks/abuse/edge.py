@@ -113,7 +113,7 @@ def unfinished_heads(context: Context) -> None:
 
 
 def unknown_fields(context: Context) -> None:
-    """JSON with as many unknown fields as 1 MB holds, and with as many as the server looks at, in two ways."""
+    """JSON with as many unknown fields as 1 MB holds, and with as many as the server looks at."""
     fields = [{f"f{number}": 1 for number in range(count)} for count in (80_000, 19_000, 250)]
     bodies = [json.dumps(some).encode() for some in (*fields, {"student": {"layers": [fields[-1]] * 70}})]
     headers = context.bearer() | JSON
@@ -125,10 +125,22 @@ def unknown_fields(context: Context) -> None:
     _over(4, context, post)
 
 
+def many_conditions(context: Context) -> None:
+    """Lists of jobs with 250 conditions, and with more than a query may have."""
+    queries = ["&".join([f"metadata[k{n}]=v" for n in range(number)]) for number in (16, 250, 998)]
+
+    def ask(connection: http.client.HTTPConnection) -> None:
+        for query in queries:
+            _ask(connection, "GET", f"/jobs?{query}", headers=context.bearer())
+
+    _over(4, context, ask)
+
+
 ATTACKS = [
     Attack("no key: changes of open paths", changes_without_a_key),
     Attack("no key: a form of ampersands", ampersands),
     Attack("no key: guesses of keys", guesses),
     Attack("no key: unfinished heads", unfinished_heads),
     Attack("one key: JSON of unknown fields", unknown_fields),
+    Attack("one key: lists with many conditions", many_conditions),
 ]
