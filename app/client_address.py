@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 
 IPV6_NETWORK_BITS = 64
 """What a provider hands out to one customer at the least, who has all addresses in it."""
@@ -10,6 +11,7 @@ UNKNOWN = "unknown"
 MAX_CHARACTERS = 64
 
 
+@lru_cache(maxsize=4096)
 def source_of(address: str | None) -> str:
     """The address itself; of IPv6 its network; anything for what a trusted proxy says and is none."""
     if address is None:

@@ -19,12 +19,14 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.audit.service import record
+from app.client_address import source_of
 from app.config import Settings
 from app.errors import InvalidBody, ServiceError
 from app.keys.principal import ANYONE, Principal, needed
 from app.keys.wrong_keys import principal_from
 from app.problems import database_away
 from app.rate_limit import RateLimit
+from app.reading import arrive_in_turn, start_in_turn
 from app.telemetry.requests import Watched
 from app.tenancy import acting_for
 from app.uploads.service import part_bytes_of
@@ -74,6 +76,7 @@ class Edge:
                 MutableHeaders(scope=message)["X-Request-Id"] = request_id
             await send(message)
 
+        await arrive_in_turn(source_of(_client(scope)))
         limit = self._limit(scope["path"], headers)
         try:
             principal = await self._principal(scope, headers)
@@ -90,6 +93,7 @@ class Edge:
                 answer = refused(Request(scope), refusal, request_id)
             await answer(scope, receive, send_with_id)
             return
+        await start_in_turn(principal.tenant_id)
         watched.belongs_to(principal.tenant_id)
         with acting_for(principal.tenant_id):
             try:

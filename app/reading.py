@@ -9,6 +9,7 @@ line of their own, so that a read waits for no large one.
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import TypeVar, TypeVarTuple, Unpack
@@ -19,6 +20,8 @@ from anyio.lowlevel import RunVar
 
 from app.tenancy import current_tenant
 
+LOOK_UPS_AT_ONCE = 4
+"""Of keys: nobody is served before, and a database that is far away takes its time."""
 _Out = TypeVar("_Out")
 _In = TypeVarTuple("_In")
 
@@ -26,16 +29,16 @@ _In = TypeVarTuple("_In")
 class _Line:
     """Of one event loop."""
 
-    def __init__(self) -> None:
-        self.thread = CapacityLimiter(1)
-        self._busy = False
+    def __init__(self, at_once: int) -> None:
+        self.threads = CapacityLimiter(at_once)
+        self._free = at_once
         #: Those who wait, by tenant; the tenant whose turn is next is the first.
         self._waiting: OrderedDict[str | None, deque[anyio.Event]] = OrderedDict()
 
     async def enter(self, tenant_id: str | None) -> None:
         """Wait for one's turn; `leave` has to follow."""
-        if not self._busy:
-            self._busy = True
+        if self._free:
+            self._free -= 1
             return
         turn = anyio.Event()
         self._waiting.setdefault(tenant_id, deque()).append(turn)
@@ -51,7 +54,7 @@ class _Line:
     def leave(self) -> None:
         """The next one's turn: of the tenant that has waited the longest since its last."""
         if not self._waiting:
-            self._busy = False
+            self._free += 1
             return
         tenant_id, turns = self._waiting.popitem(last=False)
         turns.popleft().set()
@@ -68,6 +71,8 @@ class _Line:
 _reads: RunVar[_Line] = RunVar("_reads")
 _bodies: RunVar[_Line] = RunVar("_bodies")
 _keys: RunVar[_Line] = RunVar("_keys")
+_arrivals: RunVar[_Line] = RunVar("_arrivals")
+_starts: RunVar[_Line] = RunVar("_starts")
 
 
 async def run_read(function: Callable[[Unpack[_In]], _Out], *args: *_In) -> _Out:
@@ -81,20 +86,48 @@ async def run_parse(function: Callable[[Unpack[_In]], _Out], *args: *_In) -> _Ou
 
 
 async def run_look_up(source: str, function: Callable[[Unpack[_In]], _Out], *args: *_In) -> _Out:
-    """What `function` finds about a key that came from `source`, from where many wrong ones came."""
-    return await _run(_keys, source, function, *args)
+    """What `function` finds about a key that came from `source`; a few at a time, the sources by turns."""
+    return await _run(_keys, source, function, *args, at_once=LOOK_UPS_AT_ONCE)
+
+
+async def arrive_in_turn(source: str) -> None:
+    """Wait for the turn to look at a request: one in each round of the event loop, the sources by turns.
+
+    Of hundreds that arrive at the same moment, each would else do all that it can before anybody's next step.
+    """
+    await _take_turn(_arrivals, source)
+
+
+async def start_in_turn(tenant_id: str) -> None:
+    """Wait for the turn to answer a request, in the same way, the tenants by turns."""
+    await _take_turn(_starts, tenant_id)
+
+
+async def _take_turn(which: RunVar[_Line], whose: str) -> None:
+    line = _line_of(which)
+    await line.enter(whose)
+    asyncio.get_running_loop().call_soon(line.leave)
 
 
 async def _run(
-    which: RunVar[_Line], whose: str | None, function: Callable[[Unpack[_In]], _Out], *args: *_In
+    which: RunVar[_Line],
+    whose: str | None,
+    function: Callable[[Unpack[_In]], _Out],
+    *args: *_In,
+    at_once: int = 1,
 ) -> _Out:
-    try:
-        line = which.get()
-    except LookupError:  # of this event loop none has been made yet
-        line = _Line()
-        which.set(line)
+    line = _line_of(which, at_once)
     await line.enter(whose)
     try:
-        return await to_thread.run_sync(function, *args, limiter=line.thread)
+        return await to_thread.run_sync(function, *args, limiter=line.threads)
     finally:
         line.leave()
+
+
+def _line_of(which: RunVar[_Line], at_once: int = 1) -> _Line:
+    try:
+        return which.get()
+    except LookupError:  # of this event loop none has been made yet
+        line = _Line(at_once)
+        which.set(line)
+        return line

@@ -131,14 +131,24 @@ def _digest(authorization: str) -> bytes:
 recent = Recent()
 
 
-def authenticate(authorization: str, settings: Settings) -> Principal:
-    """Who comes with this Authorization header, for whichever tenant; see Recent. Raises ServiceError 401."""
-    principal = _look_up(authorization, settings)
-    recent.add(authorization, principal)
-    return principal
+def look_up(authorization: str, settings: Settings) -> tuple[Principal, bool]:
+    """Who comes with this Authorization header, for whichever tenant, and whether `note_use` has to follow.
+
+    It waits for no writer by itself. See Recent. Raises ServiceError 401.
+    """
+    found = _look_up(authorization, settings)
+    recent.add(authorization, found[0])
+    return found
 
 
-def _look_up(authorization: str, settings: Settings) -> Principal:
+def note_use(principal: Principal) -> None:
+    """Keep when the key was used last."""
+    with as_system(), session_scope() as session:
+        mine = update(ApiKey).where(ApiKey.id == principal.key_id)
+        session.execute(mine.values(last_used_at=database_now(session)))
+
+
+def _look_up(authorization: str, settings: Settings) -> tuple[Principal, bool]:
     """Who it is by the settings and the database.
 
     Without any key, in the settings or ever made in the database, everybody is the operator: the server
@@ -146,18 +156,18 @@ def _look_up(authorization: str, settings: Settings) -> Principal:
     """
     if not authorization:
         if is_open_to_all(settings):
-            return ANYONE
+            return ANYONE, False
         raise unauthorized()
     token = _token(authorization)
     if token is None:
         raise unauthorized()
     if _is_operators(token, settings):
-        return OPERATOR
+        return OPERATOR, False
     found = _find(token)
     if found is not None:
         return found
     if is_open_to_all(settings):
-        return ANYONE
+        return ANYONE, False
     raise unauthorized()
 
 
@@ -201,8 +211,8 @@ def remember_keys() -> None:
     databases_with_keys.add(get_settings().resolved_database_url)
 
 
-def _find(token: str) -> Principal | None:
-    """Whose key it is: of all tenants' keys, for who asks is not known before."""
+def _find(token: str) -> tuple[Principal, bool] | None:
+    """Whose key it is, of all tenants' keys, for who asks is not known before; whether its use is unnoted."""
     parsed = parse(token)
     if parsed is None:
         return None
@@ -217,10 +227,8 @@ def _find(token: str) -> Principal | None:
     remember_keys()
     if key.expires_at is not None and key.expires_at <= now:
         return None
-    if key.last_used_at is None or now - key.last_used_at >= USED_EVERY:
-        with as_system(), session_scope() as session:
-            session.execute(update(ApiKey).where(ApiKey.id == key_id).values(last_used_at=now))
-    return Principal(key.tenant_id, frozenset(key.scopes), key_id, key.name)
+    unnoted = key.last_used_at is None or now - key.last_used_at >= USED_EVERY
+    return Principal(key.tenant_id, frozenset(key.scopes), key_id, key.name), unnoted
 
 
 def open_keys(names: Collection[str]) -> set[str]:

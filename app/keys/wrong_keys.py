@@ -5,6 +5,7 @@ A right key opens the service from any address, however many wrong ones came fro
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import math
@@ -18,7 +19,7 @@ from app.client_address import source_of
 from app.config import Settings
 from app.errors import ServiceError
 from app.keys.principal import Principal
-from app.keys.service import authenticate, may_open, recent
+from app.keys.service import look_up, may_open, note_use, recent
 from app.reading import run_look_up
 
 logger = logging.getLogger(__name__)
@@ -79,15 +80,36 @@ async def principal_from(address: str | None, authorization: str, settings: Sett
     wait = wrong_keys.wait_seconds(source) if authorization else 0.0
     if not wait:
         try:
-            return await run_in_threadpool(authenticate, authorization, settings)
+            return await _looked_up(source, authorization, settings)
         except ServiceError:
             if authorization:
                 wrong_keys.add(source)
             raise
     if may_open(authorization, settings):
         with contextlib.suppress(ServiceError):
-            return await run_look_up(source, authenticate, authorization, settings)
+            return await _looked_up(source, authorization, settings)
     await anyio.sleep(PAUSE_SECONDS)
     text = "Too many wrong keys came from that address; the right one opens at any time."
     headers = {"Retry-After": str(math.ceil(wait))}
     raise ServiceError(429, "too_many_wrong_keys", text, headers=headers)
+
+
+_looking: dict[tuple[asyncio.AbstractEventLoop, str, str], asyncio.Task[Principal]] = {}
+
+
+async def _looked_up(source: str, authorization: str, settings: Settings) -> Principal:
+    """Whose key it is, looked up once for all who come with it at the same moment."""
+    which = (asyncio.get_running_loop(), source, authorization)
+    task = _looking.get(which)
+    if task is None:
+        task = asyncio.create_task(_look_up(source, authorization, settings))
+        _looking[which] = task
+        task.add_done_callback(lambda done: (_looking.pop(which), done.cancelled() or done.exception()))
+    return await asyncio.shield(task)  # whoever goes away leaves it to the others
+
+
+async def _look_up(source: str, authorization: str, settings: Settings) -> Principal:
+    principal, unnoted = await run_look_up(source, look_up, authorization, settings)
+    if unnoted:
+        await run_in_threadpool(note_use, principal)
+    return principal

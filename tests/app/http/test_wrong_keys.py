@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -11,6 +12,7 @@ from starlette.testclient import TestClient
 
 from app.client_address import source_of
 from app.keys import wrong_keys
+from app.keys.principal import OPERATOR as OPERATOR_PRINCIPAL
 from tests.app.http.test_refusals import assert_problem
 
 OPERATOR = "the-operators-long-key"
@@ -109,3 +111,23 @@ def test_many_addresses_are_no_leak(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_who_is_counted_as_one(address: str | None, source: str) -> None:
     assert source_of(address) == source
+
+
+def test_one_key_is_looked_up_once_for_a_crowd(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    from app.config import get_settings
+
+    looked: list[str] = []
+
+    def slow(authorization: str, settings: Any) -> Any:
+        looked.append(authorization)
+        time.sleep(0.1)
+        return OPERATOR_PRINCIPAL, False
+
+    monkeypatch.setattr(wrong_keys, "look_up", slow)
+
+    async def crowd() -> list[Any]:
+        ask = wrong_keys.principal_from
+        return await asyncio.gather(*(ask("192.0.2.1", "Bearer x", get_settings()) for _ in range(50)))
+
+    assert asyncio.run(crowd()) == [OPERATOR_PRINCIPAL] * 50
+    assert len(looked) == 1
