@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from uvicorn.supervisors import Multiprocess
 
 from app.config import Settings
+from app.connections import Connection, allow_many_files
 from app.keys.service import any_keys
 from app.keys.tokens import PepperDamaged, check_pepper
 from app.listener import Listener
@@ -68,9 +69,12 @@ def main() -> int:
         print(problem, file=sys.stderr)
         return WRONG_SETTINGS
     settings.scratch_folder.mkdir(parents=True, exist_ok=True)
+    allow_many_files()
     config = uvicorn.Config(
         "app.main:create_app",
         factory=True,
+        http=Connection,
+        ws="none",  # such a connection would leave the bounds of this one
         host=settings.host,
         port=settings.port,
         server_header=False,

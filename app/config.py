@@ -17,6 +17,7 @@ from app.setting_files import FileSource
 from app.webhooks.addresses import parse_allowed
 
 Seconds = Annotated[float, Field(gt=0)]
+Days = Annotated[float, Field(gt=0, le=36_500)]
 Count = Annotated[int, Field(ge=0)]
 
 
@@ -85,13 +86,15 @@ class Settings(BaseSettings):
     """Jobs whose spec alone shows that they need more are refused; of the largest worker."""
     upload_part_bytes: Annotated[int, Field(gt=0)] = 8 * 2**20
     """Of an upload in parts; more where the file would need more than 10,000 of them."""
-    upload_hours: Annotated[float, Field(gt=0)] = 24
+    upload_hours: Annotated[float, Field(gt=0, le=876_000)] = 24
     """An upload in parts to which nothing comes for so long is forgotten."""
-    retention_days: Annotated[float, Field(gt=0)] | None = None
+    retention_days: Days | None = None
     """Jobs that ended so long ago are deleted with their artifacts, as are teachers that none is left of,
     unless the job is kept (`keep`). None: never."""
     upload_stall_seconds: Seconds = 60
     """A body of which nothing arrives for this long is given up."""
+    audit_days: Days = 400
+    """How long the audit goes back; a year, and time to look at it."""
 
     lease_seconds: Seconds = 60
     heartbeat_seconds: Seconds = 10
@@ -125,7 +128,7 @@ class Settings(BaseSettings):
     """Messages that one worker sends at once; 0: none."""
     webhook_poll_seconds: Seconds = 1
     """How often a worker looks for messages that are due."""
-    webhook_log_days: Annotated[float, Field(gt=0)] = 30
+    webhook_log_days: Days = 30
     """How long the log of deliveries goes back."""
     sse_poll_seconds: Seconds = 0.5
     """How often an event stream looks for news."""

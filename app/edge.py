@@ -7,6 +7,7 @@ trusted. What may have changed something is written into the audit.
 
 from __future__ import annotations
 
+import time
 from urllib.parse import quote, urlsplit
 
 import anyio
@@ -18,12 +19,14 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.audit.service import record
+from app.client_address import source_of
 from app.config import Settings
-from app.errors import ServiceError
+from app.errors import InvalidBody, ServiceError
 from app.keys.principal import ANYONE, Principal, needed
-from app.keys.service import authenticate, recent
+from app.keys.wrong_keys import principal_from
 from app.problems import database_away
 from app.rate_limit import RateLimit
+from app.reading import arrive_in_turn, start_in_turn
 from app.telemetry.requests import Watched
 from app.tenancy import acting_for
 from app.uploads.service import part_bytes_of
@@ -37,8 +40,15 @@ FILE_PATHS = frozenset({"/teachers", "/jobs", "/jobs/validate"})
 """Those that take a file in a form; a form of any other is no larger than JSON may be."""
 PART_PATHS = "/uploads/"
 MAKERS = "An admin key, or the operator's (DFAD_API_KEY of the server), can make one that has it."
+NO_KEY = ("unauthorized", "too_many_wrong_keys")
 UNCHANGING = frozenset({"GET", "HEAD", "OPTIONS"})
 MAX_LENGTH_DIGITS = 18
+MAX_FIELDS = 256
+"""Of a form, and of a query; the page sends 100 ids at most. Each costs time before anybody looks at it."""
+MIN_BYTES_PER_SECOND = 1024
+"""Of a body, on average, once its patience is over: one byte now and then is no upload."""
+OPEN_STALL_SECONDS = 10.0
+"""For a body of who has no key."""
 
 
 class Edge:
@@ -66,48 +76,48 @@ class Edge:
                 MutableHeaders(scope=message)["X-Request-Id"] = request_id
             await send(message)
 
+        await arrive_in_turn(source_of(_client(scope)))
         limit = self._limit(scope["path"], headers)
         try:
-            principal = await self._principal(scope["method"], scope["path"], headers)
+            principal = await self._principal(scope, headers)
             # Before anything else is refused: a page that says so says to whom, too.
             state = {"request_id": request_id, "principal": principal, "tenant_id": principal.tenant_id}
             scope.setdefault("state", {}).update(state)
             await self._check_allowed(principal, scope["method"], scope["path"], headers)
             _check_length(headers, limit)
+            _check_query(scope["query_string"])
         except ServiceError as refusal:
-            if refusal.status == 401 and _wants_page(scope["method"], scope["path"]):
+            if refusal.code in NO_KEY and _wants_page(scope["method"], scope["path"]):
                 answer: Response = RedirectResponse(sign_in_address(_address(scope)), 303)
             else:
                 answer = refused(Request(scope), refusal, request_id)
             await answer(scope, receive, send_with_id)
             return
+        await start_in_turn(principal.tenant_id)
         watched.belongs_to(principal.tenant_id)
         with acting_for(principal.tenant_id):
             try:
-                await self._app(scope, self._counted(receive, limit), send_with_id)
+                await self._app(scope, self._counted(receive, limit, scope), send_with_id)
             finally:
                 # Paths that need no key change nothing, and anybody could fill the audit through them.
                 if scope["method"] not in UNCHANGING and not _is_open(scope["path"]):
                     action = f"{scope['method']} {scope['path']}"
-                    address = (scope.get("client") or (None,))[0]
+                    address = _client(scope)
                     with anyio.CancelScope(shield=True):
                         await run_in_threadpool(
                             record, principal, action, watched.status, request_id, address
                         )
 
-    async def _principal(self, method: str, path: str, headers: Headers) -> Principal:
+    async def _principal(self, scope: Scope, headers: Headers) -> Principal:
         """Who asks. Raises ServiceError for a key that is missing or unknown, or for another site's page."""
-        _check_site(method, headers)
-        if _is_open(path):
+        _check_site(scope["method"], headers)
+        if _is_open(scope["path"]):
             return ANYONE
+        given = headers.get("authorization") or _from_cookie(headers)
         try:
-            given = headers.get("authorization") or _from_cookie(headers)
-            principal = recent.find(given)
-            if principal is None:
-                principal = await run_in_threadpool(authenticate, given, self._settings)
+            return await principal_from(_client(scope), given, self._settings)
         except SQLAlchemyError as error:
             raise database_away(error) from error
-        return principal
 
     async def _check_allowed(self, principal: Principal, method: str, path: str, headers: Headers) -> None:
         """Raise ServiceError for what the key may not do, and for a tenant that asks too often."""
@@ -120,32 +130,40 @@ class Edge:
             raise ServiceError(403, "forbidden", f"The key does not have the scope {scope}. {MAKERS}")
         await self._rate.hit(principal.tenant_id)
 
-    def _counted(self, receive: Receive, limit: int) -> Receive:
-        """`receive` that refuses a body that grows too large or stops arriving."""
-        counted, whole = 0, False
-        patience = self._settings.upload_stall_seconds
+    def _counted(self, receive: Receive, limit: int, scope: Scope) -> Receive:
+        """`receive` that refuses a body that grows too large, has too many fields or stops arriving."""
+        counted, fields, waited, whole = 0, 0, 0.0, False
+        patience, is_form = self._settings.upload_stall_seconds, _is_form(Headers(scope=scope))
+        if _is_open(scope["path"]):
+            patience = min(patience, OPEN_STALL_SECONDS)
 
         async def receive_counted() -> Message:
-            nonlocal counted, whole
+            nonlocal counted, fields, waited, whole
             if whole:  # what comes now is the end of the connection, whenever that is
                 return await receive()
+            left = patience + counted / MIN_BYTES_PER_SECOND - waited
+            begun = time.monotonic()
             try:
-                with anyio.fail_after(patience):
+                with anyio.fail_after(min(patience, left)):
                     message = await receive()
             except TimeoutError:
-                text = f"Nothing of the body arrived for {patience:g} s."
-                raise ServiceError(408, "upload_stalled", text, headers={"Connection": "close"}) from None
+                raise _stalled(patience) from None
+            waited += time.monotonic() - begun
+            body = message.get("body", b"")
             whole = not message.get("more_body", False)
-            counted += len(message.get("body", b""))
+            counted += len(body)
             if counted > limit:
                 raise _too_large(limit)
+            fields += body.count(b"&") if is_form else 0
+            if fields >= MAX_FIELDS:
+                raise ServiceError(413, "payload_too_large", f"The form has more than {MAX_FIELDS} fields.")
             return message
 
         return receive_counted
 
     def _limit(self, path: str, headers: Headers) -> int:
         settings = self._settings
-        kind = headers.get("content-type", "").lower()
+        kind = _kind(headers)
         # Elsewhere a framework would keep such a body on the disk before anybody looks at it: at the sign-in
         # for whoever has no key at all.
         if kind.startswith("multipart/form-data") and path.rstrip("/") in FILE_PATHS:
@@ -153,6 +171,12 @@ class Edge:
         if kind.startswith("application/octet-stream") and path.startswith(PART_PATHS):
             return max(part_bytes_of(settings.max_upload_bytes), settings.max_json_bytes)
         return settings.max_json_bytes
+
+
+def _client(scope: Scope) -> str | None:
+    """The address that the request came by, as the connection or a trusted proxy says."""
+    address: str | None = (scope.get("client") or (None,))[0]
+    return address
 
 
 def _from_cookie(headers: Headers) -> str:
@@ -216,6 +240,27 @@ def _check_length(headers: Headers, limit: int) -> None:
         digits = length.lstrip("0") or "0"
         if len(digits) > MAX_LENGTH_DIGITS or int(digits) > limit:
             raise _too_large(limit)
+
+
+def _check_query(query: bytes) -> None:
+    if query.count(b"&") >= MAX_FIELDS:
+        raise InvalidBody(f"The query has more than {MAX_FIELDS} parameters.")
+
+
+def _kind(headers: Headers) -> str:
+    return headers.get("content-type", "").lower()
+
+
+def _is_form(headers: Headers) -> bool:
+    """Whether fields of the body follow each other by `&`."""
+    return _kind(headers).startswith("application/x-www-form-urlencoded")
+
+
+def _stalled(patience: float) -> ServiceError:
+    text = (
+        f"Nothing of the body arrived for {patience:g} s, or less than {MIN_BYTES_PER_SECOND} bytes a second."
+    )
+    return ServiceError(408, "upload_stalled", text, headers={"Connection": "close"})
 
 
 def _too_large(limit: int) -> ServiceError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import time
+from datetime import datetime
 
 from app.errors import FieldProblem, InvalidBody
 
@@ -17,6 +18,11 @@ def new_id(prefix: str) -> str:
     Ids sort by time of creation, which keeps newest-first lists and indexes cheap.
     """
     return f"{prefix}_{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
+
+
+def first_id(prefix: str, since: datetime) -> str:
+    """All ids that were made earlier than `since` are smaller."""
+    return f"{prefix}_{int(since.timestamp() * 1000):012x}"
 
 
 def is_id(value: str, prefix: str) -> bool:

@@ -1,4 +1,8 @@
-"""JSON as we accept it: valid, shallow enough, no field twice, no NaN, no NUL."""
+"""JSON as we accept it: valid, shallow and small enough, no field twice, no NaN, no NUL.
+
+A megabyte of fields that do not exist takes seconds of Python: their number is looked at before any is read,
+and what is read is read in a thread, see `app.reading`.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +13,19 @@ from pydantic import BaseModel, ValidationError
 
 from app.errors import FieldProblem, InvalidBody, ServiceError
 from app.problems import invalid_body, pointer_of
+from app.reading import run_parse
 from app.text import storable
 
 Model = TypeVar("Model", bound=BaseModel)
 MAX_DEPTH = 64
 """Far above any spec; Python's own limit differs from version to version."""
+MAX_VALUES = 50_000
+"""Fields and items of one body, with the commas in its texts; names of 21,843 classes are the most known."""
+MAX_FIELDS = 256
+"""Of one object. Each that does not exist is a fault by itself, which costs more than to read it."""
+FREE = "transformers"
+"""In a library's own configuration no field is a fault, and one object has a name for each class."""
+_MARKS = (b",", b"[", b"{")
 
 
 class _NotANumber(ValueError):
@@ -33,6 +45,9 @@ def _refuse_constant(name: str) -> None:
 
 def parse_json(body: bytes) -> dict[str, Any]:
     """The object in `body`. Raises ServiceError 400 `malformed_json`, or InvalidBody."""
+    if sum(map(body.count, _MARKS)) > MAX_VALUES:  # every value but the first of a container follows one
+        text = f"The JSON has more than {MAX_VALUES} fields and items."
+        raise ServiceError(400, "malformed_json", text)
     try:
         value = json.loads(body, object_pairs_hook=_unique, parse_constant=_refuse_constant)
     except _NotANumber as error:
@@ -46,13 +61,16 @@ def parse_json(body: bytes) -> dict[str, Any]:
 
 
 def _check(value: Any, location: tuple[str | int, ...]) -> None:
-    """Refuse what is nested too deeply and text that a database cannot hold."""
+    """Refuse what is nested too deeply, objects of many fields, and text that a database cannot hold."""
     if len(location) > MAX_DEPTH:
         raise ServiceError(400, "malformed_json", f"The JSON is nested more than {MAX_DEPTH} levels deep.")
     if isinstance(value, str) and not storable(value):
         problem = FieldProblem(pointer_of(location), "has a NUL or a lone surrogate")
         raise InvalidBody("A text cannot be stored.", problem)
     if isinstance(value, dict):
+        if len(value) > MAX_FIELDS and FREE not in location:
+            text = f"An object of the JSON has more than {MAX_FIELDS} fields."
+            raise ServiceError(400, "malformed_json", text)
         for key, inner in value.items():
             _check(key, location)
             _check(inner, (*location, key))
@@ -68,3 +86,8 @@ def parse_model(body: bytes, model: type[Model]) -> tuple[Model, dict[str, Any]]
         return model.model_validate_json(json.dumps(value), strict=True), value
     except ValidationError as error:
         raise invalid_body(error) from error
+
+
+async def read_model(body: bytes, model: type[Model]) -> tuple[Model, dict[str, Any]]:
+    """As `parse_model`, in a thread, so that nobody else waits."""
+    return await run_parse(parse_model, body, model)

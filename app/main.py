@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from app import openapi, problems
 from app.api import router
 from app.config import get_settings
-from app.edge import Edge
+from app.edge import MAX_FIELDS, Edge
 from app.telemetry import tracing
 from app.waiting import stop_with_the_server
 from app.web.refusals import refusal
@@ -44,6 +44,8 @@ def create_app() -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
         # FastAPI's own spans and records would tell of bodies; ours tell ids alone.
         telemetry={"tracing": False, "metrics": False, "logs": False},
+        # Files come in the streamed bodies alone, which are read by `app.teachers.upload`.
+        form_limits={"max_fields": MAX_FIELDS, "max_files": 0},
     )
     problems.install(app, refusal)
     openapi.install(app)

@@ -35,7 +35,7 @@ CODES: Mapping[str, str] = {
     "invalid_request": "A part of the request breaks the contract; `errors` points at it.",
     "invalid_transition": "The job cannot do that from where it is.",
     "last_admin_key": "Without this key nobody could manage the tenant's keys.",
-    "malformed_json": "The body is not JSON, or nested too deeply, or names a field twice.",
+    "malformed_json": "The body is not JSON, or nested too deeply, or has too many fields, or one twice.",
     "malformed_multipart": "The multipart body cannot be read.",
     "measurement_waits": "Other labelled images of the job are being measured.",
     "memory_limit": "The job needs more memory than any worker has.",
@@ -54,6 +54,7 @@ CODES: Mapping[str, str] = {
     "teacher_deleted": "The job's teacher was deleted.",
     "teacher_in_use": "A job that has not ended needs the teacher.",
     "teacher_rejected": "The teacher was inspected and rejected.",
+    "too_many_wrong_keys": "Too many wrong keys came from that address; try again later.",
     "unauthorized": "The API key is missing or unknown.",
     "unavailable": "A part of the service is away; try again.",
     "unknown_architecture": "The architecture is not in the catalogue.",
@@ -69,6 +70,8 @@ CODES: Mapping[str, str] = {
 
 MEDIA_TYPE = "application/problem+json"
 _POSTGRES_DISK_FULL = "53100"
+MAX_PROBLEMS = 20
+"""Of one body, in its answer."""
 _HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 400: "malformed_multipart"}
 
 
@@ -113,9 +116,13 @@ def pointer_of(location: tuple[str | int, ...]) -> str:
 
 
 def invalid_body(error: ValidationError | RequestValidationError, skip: int = 0) -> InvalidBody:
-    """Pydantic's findings as one refusal; `skip` leading parts of each location are left out."""
+    """Pydantic's findings as one refusal; `skip` leading parts of each location are left out.
+
+    It has no more than MAX_PROBLEMS of them, and says how many there are besides.
+    """
     problems, codes = [], set()
-    for found in error.errors():
+    every = error.errors() if isinstance(error, RequestValidationError) else error.errors(include_url=False)
+    for found in every[:MAX_PROBLEMS]:
         # Pydantic marks a fault of a key itself with a part that is in no document.
         location = tuple(part for part in found["loc"][skip:] if part != "[key]")
         cause = found.get("ctx", {}).get("error")
@@ -129,7 +136,9 @@ def invalid_body(error: ValidationError | RequestValidationError, skip: int = 0)
         problems.append(FieldProblem(pointer_of(location), "No such field." if unknown else detail))
     known = [c for c in sorted(codes) if c in CODES and c != "invalid_request"]
     code = known[0] if len(codes) == 1 and known else "invalid_request"
-    return InvalidBody("The request is not valid; see errors.", *problems, code=code)
+    left_out = len(every) - len(problems)
+    detail = "The request is not valid; see errors." + (f" There are {left_out} more." if left_out else "")
+    return InvalidBody(detail, *problems, code=code)
 
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
@@ -201,6 +210,8 @@ def install(app: FastAPI, refuse: Refuse = _as_json) -> None:
     @app.exception_handler(HTTPException)
     def on_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
+        if isinstance(error.__cause__, ServiceError):  # FastAPI's, where a form could not be read
+            return answer(request, error.__cause__)
         code = _HTTP_CODES.get(error.status_code, "invalid_request")
         headers = {"Allow": _allowed(request)} if error.status_code == 405 else error.headers
         return answer(request, ServiceError(error.status_code, code, str(error.detail), headers=headers))

@@ -5,4 +5,8 @@ from __future__ import annotations
 
 def storable(text: str) -> bool:
     """PostgreSQL stores neither NUL nor lone surrogates."""
-    return "\0" not in text and not any("\ud800" <= c <= "\udfff" for c in text)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in text

@@ -31,6 +31,7 @@ def _forget_settings() -> None:
     from app import config, db, dispatch, storage
     from app.keys import service as keys
     from app.keys import tokens
+    from app.keys.wrong_keys import wrong_keys
 
     if db.get_engine.cache_info().currsize:
         db.get_engine().dispose()
@@ -38,6 +39,7 @@ def _forget_settings() -> None:
     dispatch.producer.cache_clear()
     tokens.pepper.cache_clear()
     keys.recent.clear()
+    wrong_keys.clear()
     keys.databases_with_keys.clear()
     storage.get_store.cache_clear()
     config.get_settings.cache_clear()

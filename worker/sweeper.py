@@ -7,19 +7,20 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import and_, delete, exists, or_, select, update
+from sqlalchemy import ColumnElement, and_, delete, exists, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, aliased
 
 from app.artifacts.blobs import forget, owned
 from app.config import get_settings
 from app.db import database_now, read_scope, session_scope, shrink
+from app.ids import first_id
 from app.jobs.removal import drop_job
 from app.jobs.states import TERMINAL, Status
-from app.models import Artifact, BlobRemoval, Job, Teacher, Upload, WebhookDelivery, WorkerBeat
+from app.models import Artifact, AuditEvent, BlobRemoval, Job, Teacher, Upload, WebhookDelivery, WorkerBeat
 from app.storage import get_store
 from app.teachers.service import drop_teacher
 from app.uploads.service import drop as drop_upload
@@ -84,6 +85,7 @@ def sweep() -> None:
     sweep_scratch()
     sweep_beats()
     sweep_deliveries()
+    sweep_audit()
     shrink()
 
 
@@ -203,14 +205,27 @@ def sweep_beats() -> None:
 
 def sweep_deliveries() -> int:
     """Cut the log of webhooks; how many lines. What a disabled webhook was owed goes with its time."""
+
+    def old(now: datetime) -> ColumnElement[bool]:
+        before = now - timedelta(days=get_settings().webhook_log_days)
+        return or_(WebhookDelivery.finished_at < before, WebhookDelivery.next_attempt_at < before)
+
+    return _cut(WebhookDelivery, old)
+
+
+def sweep_audit() -> int:
+    """Cut the audit; how many lines. Ids sort by time, and have an index."""
+    days = timedelta(days=get_settings().audit_days)
+    return _cut(AuditEvent, lambda now: AuditEvent.id < first_id("aud", now - days))
+
+
+def _cut(model: type[WebhookDelivery | AuditEvent], old: Callable[[datetime], ColumnElement[bool]]) -> int:
+    """Delete lines that are `old` now, a part at a time: on SQLite nobody else writes meanwhile."""
     gone = 0
     while True:
-        # A part at a time: on SQLite nobody else writes meanwhile.
         with session_scope() as session:
-            before = database_now(session) - timedelta(days=get_settings().webhook_log_days)
-            old = or_(WebhookDelivery.finished_at < before, WebhookDelivery.next_attempt_at < before)
-            some = select(WebhookDelivery.id).where(old).limit(LINES_AT_ONCE)
-            found = session.execute(delete(WebhookDelivery).where(WebhookDelivery.id.in_(some)))
+            some = select(model.id).where(old(database_now(session))).limit(LINES_AT_ONCE)
+            found = session.execute(delete(model).where(model.id.in_(some)))
         cut: int = found.rowcount  # type: ignore[attr-defined]
         gone += cut
         if cut < LINES_AT_ONCE:

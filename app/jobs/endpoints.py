@@ -12,21 +12,22 @@ from starlette.concurrency import run_in_threadpool
 from app import idempotency, quotas
 from app.db import read_scope
 from app.errors import FieldProblem, InvalidBody
+from app.ids import require_id
 from app.jobs import inputs, measurements, service
 from app.jobs.estimate import Estimate, check_deadline, check_memory, estimate
 from app.jobs.filters import labelled
 from app.jobs.lifecycle import is_terminal
 from app.jobs.news import Mark, progress_mark, wait_for
-from app.jobs.schemas import EvaluationReport, JobPatch, JobRequest, JobSpec, MeasurementRequest
+from app.jobs.schemas import MAX_LABELS, EvaluationReport, JobPatch, JobRequest, JobSpec, MeasurementRequest
 from app.jobs.states import Status
 from app.jobs.views import JobList, JobView, job_views
-from app.json_body import parse_json, parse_model
+from app.json_body import parse_json, parse_model, read_model
 from app.keys.service import check_open
 from app.models import Job, Teacher
 from app.openapi import json_body, multipart_body
 from app.pagination import After, Limit, page
 from app.parameters import IdempotencyKey, JobId, Prefer
-from app.reading import run_read
+from app.reading import run_parse, run_read
 from app.teachers.inspections import inspection_of
 from app.teachers.upload import content_type, read_upload, unsupported
 from app.uploads.service import completed_teacher
@@ -65,9 +66,8 @@ def _view(job_id: str, tenant_id: str) -> JobView:
         return job_views(session, [service.get_shown(session, job_id, tenant_id)])[0]
 
 
-async def _asked(request: Request) -> tuple[JobSpec, dict[str, Any], str]:
+def _asked(body: bytes) -> tuple[JobSpec, dict[str, Any], str]:
     """A JSON body: the spec, the spec as sent, and the id of a teacher or of an upload."""
-    body = await request.body()
     value = parse_json(body)
     if not _names_teacher(value):
         problem = FieldProblem("/teacher_id", "missing")
@@ -97,11 +97,11 @@ async def create_job(
     match content_type(request):
         case "multipart/form-data":
             async with read_upload(request, spec_required=True) as upload:
-                spec, asked = parse_model(upload.spec, JobSpec)
+                spec, asked = await read_model(upload.spec, JobSpec)
                 ask = service.Request(tenant_id, spec, asked, idempotency_key)
                 job_id = await run_in_threadpool(service.submit_upload, ask, upload)
         case "application/json":
-            spec, asked, source_id = await _asked(request)
+            spec, asked, source_id = await run_parse(_asked, await request.body())
             ask = service.Request(tenant_id, spec, asked, idempotency_key)
             job_id = await run_in_threadpool(_submit_known, ask, source_id)
         case _:
@@ -129,19 +129,29 @@ async def validate_job(request: Request, idempotency_key: IdempotencyKey = None)
     match content_type(request):
         case "multipart/form-data":
             async with read_upload(request, spec_required=True, dry_run=True) as upload:
-                spec, _ = parse_model(upload.spec, JobSpec)
+                spec, _ = await read_model(upload.spec, JobSpec)
         case "application/json":
-            body = await request.body()
-            if _names_teacher(parse_json(body)):
-                spec, _, source_id = await _asked(request)
+            spec, source_id = await run_parse(_asked_to_validate, await request.body())
+            if source_id is not None:
                 spec, inspection = await run_in_threadpool(_resolve, spec, source_id, request.state.tenant_id)
-            else:
-                spec, _ = parse_model(body, JobSpec)
         case _:
             raise unsupported("multipart/form-data, application/json")
+    validation = await run_parse(_validation, spec, inspection)
+    await run_in_threadpool(_check_inputs, spec, request.state.tenant_id)
+    return validation
+
+
+def _asked_to_validate(body: bytes) -> tuple[JobSpec, str | None]:
+    """A spec, and the id of a teacher or of an upload if there is one."""
+    if _names_teacher(parse_json(body)):
+        spec, _, source_id = _asked(body)
+        return spec, source_id
+    return parse_model(body, JobSpec)[0], None
+
+
+def _validation(spec: JobSpec, inspection: Inspection | None) -> Validation:
     check_memory(spec, inspection)
     check_deadline(spec, inspection)
-    await run_in_threadpool(_check_inputs, spec, request.state.tenant_id)
     return Validation(valid=True, resolved_spec=spec.resolved(), estimate=estimate(spec, inspection))
 
 
@@ -168,6 +178,21 @@ def _resolve(spec: JobSpec, source_id: str, tenant_id: str) -> tuple[JobSpec, In
         return resolved, inspection_of(teacher) if teacher else None
 
 
+def _wanted_metadata(request: Request) -> list[tuple[str, str]]:
+    """Pairs of `metadata[name]=value`. Raises InvalidBody for other parameters, and for too many."""
+    wanted = []
+    for name, value in request.query_params.multi_items():
+        if name.startswith("metadata[") and name.endswith("]"):
+            wanted.append((name[9:-1], value))
+        elif name not in ("limit", "after", "status"):
+            problem = FieldProblem(f"/{name[:64]}", "No such parameter.")
+            raise InvalidBody("The query has an unknown parameter.", problem, code="unknown_field")
+    if len(wanted) > MAX_LABELS:  # a database refuses a condition of hundreds
+        problem = FieldProblem("/metadata", f"more than {MAX_LABELS}, and no job has as many")
+        raise InvalidBody("The query has too many conditions.", problem)
+    return wanted
+
+
 @router.get("", openapi_extra=METADATA_FILTER)
 def list_jobs(
     request: Request,
@@ -180,13 +205,10 @@ def list_jobs(
     query = query.where(Job.tenant_id == request.state.tenant_id)
     if status is not None:
         query = query.where(Job.status == status)
+    wanted = _wanted_metadata(request)
     with read_scope() as session:
-        for name, value in request.query_params.multi_items():
-            if name.startswith("metadata[") and name.endswith("]"):
-                query = query.where(labelled(session, name[9:-1], value))
-            elif name not in ("limit", "after", "status"):
-                problem = FieldProblem(f"/{name[:64]}", "No such parameter.")
-                raise InvalidBody("The query has an unknown parameter.", problem, code="unknown_field")
+        for name, value in wanted:
+            query = query.where(labelled(session, name, value))
         rows, more = page(session, query, Job.id, prefix="job", after=after, limit=limit)
         data = job_views(session, [(job, teacher) for job, teacher in rows])
     first, last = (data[0].id, data[-1].id) if data else (None, None)
@@ -204,6 +226,7 @@ async def retrieve_job(request: Request, job_id: JobId, prefer: Prefer = None) -
     """One job; with `Prefer: wait=N` as soon as it changes."""
     tenant_id = request.state.tenant_id
     seconds = wanted_wait(prefer)
+    require_id(job_id, "job", "/job_id")
     # Marked before it is looked at: what happens in between counts as a change.
     before = await run_read(progress_mark, job_id) if seconds else None
     body, terminal = await run_read(_json, job_id, tenant_id)
@@ -219,7 +242,7 @@ async def patch_job(request: Request, job_id: JobId) -> JobView:
     """Replace the metadata, or say whether the job is kept; nothing else of it can be changed."""
     if content_type(request) != "application/json":
         raise unsupported("application/json")
-    changes, _ = parse_model(await request.body(), JobPatch)
+    changes, _ = await read_model(await request.body(), JobPatch)
     tenant_id = request.state.tenant_id
     await run_in_threadpool(service.patch, job_id, tenant_id, changes)
     return await run_in_threadpool(_view, job_id, tenant_id)
@@ -261,7 +284,7 @@ async def add_evaluation(request: Request, job_id: JobId) -> JobView:
     """Keep accuracy that was measured elsewhere; `result.evaluations` lists it, apart from `accuracy`."""
     if content_type(request) != "application/json":
         raise unsupported("application/json")
-    report, _ = parse_model(await request.body(), EvaluationReport)
+    report, _ = await read_model(await request.body(), EvaluationReport)
     tenant_id = request.state.tenant_id
     await run_in_threadpool(service.record_evaluation, job_id, tenant_id, report)
     return await run_in_threadpool(_view, job_id, tenant_id)
@@ -276,7 +299,7 @@ async def measure_job(request: Request, job_id: JobId) -> JobView:
     """
     if content_type(request) != "application/json":
         raise unsupported("application/json")
-    asked, _ = parse_model(await request.body(), MeasurementRequest)
+    asked, _ = await read_model(await request.body(), MeasurementRequest)
     tenant_id = request.state.tenant_id
     await run_in_threadpool(measurements.ask, job_id, tenant_id, asked.upload_id)
     return await run_in_threadpool(_view, job_id, tenant_id)

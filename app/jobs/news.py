@@ -19,6 +19,7 @@ from anyio import CapacityLimiter, to_thread
 from anyio.lowlevel import RunVar
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
+from sse_starlette import ServerSentEvent
 
 from app.config import get_settings
 from app.db import read_scope
@@ -54,13 +55,13 @@ class StreamEvent:
     """One event, written out once for all who get it."""
 
     seq: int
-    type: str
-    text: str
+    wire: bytes
 
 
 def stream_event(event: EventView) -> StreamEvent:
     """The event as a stream sends it."""
-    return StreamEvent(event.seq, event.type, event.model_dump_json())
+    written = ServerSentEvent(event.model_dump_json(), event=event.type, id=str(event.seq))
+    return StreamEvent(event.seq, written.encode())
 
 
 @dataclass

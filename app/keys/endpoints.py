@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app.db import database_now, read_scope, session_scope
 from app.errors import FieldProblem, InvalidBody
-from app.json_body import parse_model
+from app.json_body import read_model
 from app.keys import service
 from app.keys.principal import ANYONE, Principal
 from app.keys.schemas import KeyList, KeyRequest, KeyView, NewKeyView
@@ -42,7 +42,7 @@ async def create_key(request: Request, response: Response) -> NewKeyView:
     """
     if content_type(request) != "application/json":
         raise unsupported("application/json")
-    asked, _ = parse_model(await request.body(), KeyRequest)
+    asked, _ = await read_model(await request.body(), KeyRequest)
     made = await run_in_threadpool(_create, asked, request.state.principal)
     response.headers["Location"] = f"/keys/{made.id}"
     response.headers["Cache-Control"] = "no-store"

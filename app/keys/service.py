@@ -131,36 +131,60 @@ def _digest(authorization: str) -> bytes:
 recent = Recent()
 
 
-def authenticate(authorization: str, settings: Settings) -> Principal:
-    """Who comes with this Authorization header, for whichever tenant; see Recent. Raises ServiceError 401."""
-    principal = _look_up(authorization, settings)
-    recent.add(authorization, principal)
-    return principal
+def look_up(authorization: str, settings: Settings) -> tuple[Principal, bool]:
+    """Who comes with this Authorization header, for whichever tenant, and whether `note_use` has to follow.
+
+    It waits for no writer by itself. See Recent. Raises ServiceError 401.
+    """
+    found = _look_up(authorization, settings)
+    recent.add(authorization, found[0])
+    return found
 
 
-def _look_up(authorization: str, settings: Settings) -> Principal:
+def note_use(principal: Principal) -> None:
+    """Keep when the key was used last."""
+    with as_system(), session_scope() as session:
+        mine = update(ApiKey).where(ApiKey.id == principal.key_id)
+        session.execute(mine.values(last_used_at=database_now(session)))
+
+
+def _look_up(authorization: str, settings: Settings) -> tuple[Principal, bool]:
     """Who it is by the settings and the database.
 
     Without any key, in the settings or ever made in the database, everybody is the operator: the server
     listens on loopback alone then.
     """
-    scheme, _, token = authorization.partition(" ")
-    token = token.strip()
-    fixed = settings.api_key
     if not authorization:
         if is_open_to_all(settings):
-            return ANYONE
+            return ANYONE, False
         raise unauthorized()
-    if scheme.lower() != "bearer":
+    token = _token(authorization)
+    if token is None:
         raise unauthorized()
-    if fixed is not None and hmac.compare_digest(token.encode(), fixed.get_secret_value().encode()):
-        return OPERATOR
+    if _is_operators(token, settings):
+        return OPERATOR, False
     found = _find(token)
     if found is not None:
         return found
     if is_open_to_all(settings):
-        return ANYONE
+        return ANYONE, False
     raise unauthorized()
+
+
+def _token(authorization: str) -> str | None:
+    scheme, _, token = authorization.partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
+
+
+def _is_operators(token: str, settings: Settings) -> bool:
+    fixed = settings.api_key
+    return fixed is not None and hmac.compare_digest(token.encode(), fixed.get_secret_value().encode())
+
+
+def may_open(authorization: str, settings: Settings) -> bool:
+    """Whether it is worth looking the key up: it has the form of ours, or is the operator's."""
+    token = _token(authorization)
+    return token is not None and (parse(token) is not None or _is_operators(token, settings))
 
 
 def is_open_to_all(settings: Settings) -> bool:
@@ -187,8 +211,8 @@ def remember_keys() -> None:
     databases_with_keys.add(get_settings().resolved_database_url)
 
 
-def _find(token: str) -> Principal | None:
-    """Whose key it is: of all tenants' keys, for who asks is not known before."""
+def _find(token: str) -> tuple[Principal, bool] | None:
+    """Whose key it is, of all tenants' keys, for who asks is not known before; whether its use is unnoted."""
     parsed = parse(token)
     if parsed is None:
         return None
@@ -203,10 +227,8 @@ def _find(token: str) -> Principal | None:
     remember_keys()
     if key.expires_at is not None and key.expires_at <= now:
         return None
-    if key.last_used_at is None or now - key.last_used_at >= USED_EVERY:
-        with as_system(), session_scope() as session:
-            session.execute(update(ApiKey).where(ApiKey.id == key_id).values(last_used_at=now))
-    return Principal(key.tenant_id, frozenset(key.scopes), key_id, key.name)
+    unnoted = key.last_used_at is None or now - key.last_used_at >= USED_EVERY
+    return Principal(key.tenant_id, frozenset(key.scopes), key_id, key.name), unnoted
 
 
 def open_keys(names: Collection[str]) -> set[str]:

@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from app import idempotency, quotas
 from app.db import read_scope, session_scope
 from app.jobs.schemas import TeacherRequest, TeacherSpec
-from app.json_body import parse_model
+from app.json_body import read_model
 from app.models import Artifact, Teacher
 from app.openapi import multipart_body
 from app.pagination import After, Limit, page
@@ -39,10 +39,10 @@ async def create_teacher(
     match content_type(request):
         case "multipart/form-data":
             async with read_upload(request, spec_required=False) as upload:
-                _, spec = parse_model(upload.spec, TeacherSpec)
+                _, spec = await read_model(upload.spec, TeacherSpec)
                 made = await run_in_threadpool(_store, upload, spec, tenant_id, key)
         case "application/json":
-            asked, spec = parse_model(await request.body(), TeacherRequest)
+            asked, spec = await read_model(await request.body(), TeacherRequest)
             del spec["upload_id"]
             file = await run_in_threadpool(completed_teacher, asked.upload_id, tenant_id)
             made = await run_in_threadpool(_store, file, spec, tenant_id, key)

@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from app.artifacts.blobs import forget
 from app.errors import FieldProblem, InvalidBody
 from app.incoming import Incoming, receiving
-from app.json_body import parse_model
+from app.json_body import read_model
 from app.openapi import json_body
 from app.parameters import IdempotencyKey, UploadId
 from app.storage import Stored, Writer, get_store
@@ -46,7 +46,7 @@ async def create_upload(
     """Begin an upload in parts; the answer says how large each must be."""
     if content_type(request) != "application/json":
         raise unsupported("application/json")
-    asked, _ = parse_model(await request.body(), UploadRequest)
+    asked, _ = await read_model(await request.body(), UploadRequest)
     tenant_id = request.state.tenant_id
     upload_id = await run_in_threadpool(service.begin, tenant_id, asked, idempotency_key)
     response.headers["Location"] = f"/uploads/{upload_id}"

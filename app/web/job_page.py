@@ -11,6 +11,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.db import read_scope
+from app.ids import require_id
 from app.jobs import service
 from app.jobs.views import EventView, JobView, event_view, job_views
 from app.models import Artifact, JobEvent
@@ -74,6 +75,7 @@ def job_log(
 
 
 def _everything(request: Request, job_id: str) -> dict[str, Any]:
+    require_id(job_id, "job", "/job_id")
     with read_scope() as session:
         # Before the rest: what happens in between is heard of twice, and never missed.
         last = session.scalar(select(func.max(JobEvent.seq)).where(JobEvent.job_id == job_id)) or 0

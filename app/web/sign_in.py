@@ -18,7 +18,7 @@ from starlette.concurrency import run_in_threadpool
 from app.audit.service import record
 from app.config import get_settings
 from app.errors import ServiceError
-from app.keys.service import authenticate
+from app.keys.wrong_keys import principal_from
 from app.problems import database_away
 from app.tenancy import acting_for
 from app.web.rendering import page
@@ -65,17 +65,18 @@ async def sign_in(
 ) -> Response:
     """Keep a key that opens something, and go on to the page that was wanted."""
     next_page = return_address(next_page)
+    address = request.client.host if request.client else None
     try:
-        principal = await run_in_threadpool(authenticate, f"Bearer {key.strip()}", get_settings())
+        principal = await principal_from(address, f"Bearer {key.strip()}", get_settings())
     except (ServiceError, SQLAlchemyError) as error:
         refusal = error if isinstance(error, ServiceError) else database_away(error)
-        return page(
-            request, "sign_in.html", http_status=refusal.status, problem=refusal.detail, next_page=next_page
-        )
+        about = {"problem": refusal.detail, "next_page": next_page}
+        refused = page(request, "sign_in.html", http_status=refusal.status, **about)
+        refused.headers.update(refusal.headers)
+        return refused
     answer = RedirectResponse(next_page, 303)
     if principal.name:  # else the server has no keys, and anything is let in
         with acting_for(principal.tenant_id):
-            address = request.client.host if request.client else None
             request_id = request.state.request_id
             await run_in_threadpool(record, principal, f"POST {SIGN_IN}", 303, request_id, address)
         answer.set_cookie(

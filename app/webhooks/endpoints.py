@@ -9,7 +9,7 @@ from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 
 from app.db import read_scope
-from app.json_body import parse_model
+from app.json_body import read_model
 from app.models import Webhook, WebhookDelivery
 from app.openapi import json_body
 from app.pagination import After, Limit, page
@@ -39,7 +39,7 @@ async def create_webhook(
     """Be told of jobs by signed messages. The secret is in this answer and in no other."""
     if content_type(request) != "application/json":
         raise unsupported("application/json")
-    asked, _ = parse_model(await request.body(), WebhookRequest)
+    asked, _ = await read_model(await request.body(), WebhookRequest)
     tenant_id = request.state.tenant_id
     webhook_id = await run_in_threadpool(service.create, tenant_id, asked, idempotency_key)
     response.headers["Location"] = f"/webhooks/{webhook_id}"
@@ -69,7 +69,7 @@ async def patch_webhook(request: Request, webhook_id: WebhookId) -> WebhookView:
     """Change the URL, the events, the description or the metadata; disable or enable it."""
     if content_type(request) != "application/json":
         raise unsupported("application/json")
-    changes, _ = parse_model(await request.body(), WebhookPatch)
+    changes, _ = await read_model(await request.body(), WebhookPatch)
     tenant_id = request.state.tenant_id
     await run_in_threadpool(service.patch, webhook_id, tenant_id, changes)
     return await run_in_threadpool(service.view, webhook_id, tenant_id)

@@ -6,7 +6,7 @@ import time
 
 import anyio
 
-from app.reading import run_read
+from app.reading import run_look_up, run_read, start_in_turn
 from app.tenancy import acting_for
 
 
@@ -53,3 +53,46 @@ def test_who_gives_up_is_passed_over() -> None:
 
     anyio.run(all_of_them)
     assert done == [2, 3]
+
+
+def test_a_crowd_that_arrives_at_once_is_begun_one_by_one() -> None:
+    begun: list[str] = []
+
+    async def request(tenant_id: str) -> None:
+        await start_in_turn(tenant_id)
+        begun.append(tenant_id)
+
+    async def crowd() -> None:
+        async with anyio.create_task_group() as tasks:
+            for _ in range(500):
+                tasks.start_soon(request, "many")
+            tasks.start_soon(request, "few")
+
+    anyio.run(crowd)
+    assert len(begun) == 501
+    assert begun.index("few") < 5
+
+
+def test_keys_are_looked_up_a_few_at_a_time_and_the_sources_by_turns() -> None:
+    done: list[str] = []
+    at_once: list[int] = []
+    under_way = 0
+
+    def look_up(source: str) -> None:
+        nonlocal under_way
+        under_way += 1
+        at_once.append(under_way)
+        time.sleep(0.01)
+        under_way -= 1
+        done.append(source)
+
+    async def crowd() -> None:
+        async with anyio.create_task_group() as tasks:
+            for _ in range(100):
+                tasks.start_soon(run_look_up, "many", look_up, "many")
+            await anyio.sleep(0.05)
+            tasks.start_soon(run_look_up, "few", look_up, "few")
+
+    anyio.run(crowd)
+    assert 1 < max(at_once) <= 4
+    assert done.index("few") < 60

@@ -1,13 +1,16 @@
 """What killed processes left behind goes; what is in use stays."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from sqlalchemy import func, select, update
 
+from app.audit.service import record
 from app.db import database_now, read_scope, session_scope, shrink
+from app.ids import first_id
 from app.jobs import lifecycle
-from app.models import ArtifactChunk, BlobRemoval, Teacher, WorkerBeat
+from app.keys.principal import OPERATOR
+from app.models import ArtifactChunk, AuditEvent, BlobRemoval, Teacher, WorkerBeat
 from app.storage import database as database_store
 from app.storage import get_store
 from app.teachers.service import drop_teacher, remove_teacher
@@ -130,3 +133,19 @@ def test_the_file_of_sqlite_shrinks(database, stored_jobs):
     assert path.stat().st_size < 25 * 2**20
     log = path.with_name(path.name + "-wal")
     assert not log.exists() or log.stat().st_size == 0
+
+
+def test_the_audit_is_cut_a_part_at_a_time(each_database, monkeypatch):
+    monkeypatch.setattr(sweeper, "LINES_AT_ONCE", 10)
+    now = datetime.now(UTC)
+    about = {"tenant_id": "local", "action": "POST /jobs", "status": 201, "request_id": "req_1"}
+    with session_scope() as session:
+        for days in range(390, 425):
+            made = now - timedelta(days=days, minutes=1)
+            session.add(AuditEvent(id=first_id("aud", made) + "0" * 20, created_at=made, **about))
+    record(OPERATOR, "POST /jobs", 201, "req_2", None)
+    sweeper.sweep()
+    with read_scope() as session:
+        kept = list(session.scalars(select(AuditEvent.created_at)))
+    assert len(kept) == 11  # those of 390 to 399 days, and of now
+    assert min(kept) > now - timedelta(days=400)

@@ -67,7 +67,12 @@ def test_an_empty_key_is_no_key(home: object, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "said"), [("HOST", "0.0.0.0", "DFAD_API_KEY"), ("PORT", "none", "DFAD_PORT")]
+    ("name", "value", "said"),
+    [
+        ("HOST", "0.0.0.0", "DFAD_API_KEY"),
+        ("PORT", "none", "DFAD_PORT"),
+        ("AUDIT_DAYS", "1e9", "DFAD_AUDIT_DAYS"),
+    ],
 )
 def test_the_server_says_so_and_ends(home: object, name: str, value: str, said: str) -> None:
     ended = subprocess.run(

@@ -1,7 +1,10 @@
 """`python -m app` as a process of its own: streams, large bodies, broken connections, the end."""
 
+import contextlib
 import json
 import os
+import resource
+import shutil
 import signal
 import socket
 import subprocess
@@ -22,17 +25,23 @@ SPEC = json.dumps({"student": {"architecture": "mlp8"}, "budget": {"steps": 5}})
 MIB = 2**20
 
 
+def limited(max_files: int | None) -> list[str]:
+    """A command before another, which then has no more files open than this."""
+    return [] if max_files is None else ["prlimit", f"--nofile={max_files}:{max_files}"]
+
+
 class Server:
     """A running server and what is left of it."""
 
-    def __init__(self, home: Path, **settings: str) -> None:
+    def __init__(self, home: Path, max_files: int | None = None, **settings: str) -> None:
         self.port = free_port()
         self.home, self.url = home, f"http://127.0.0.1:{self.port}"
         self._log = home / "server.log"
         given = {f"DFAD_{name.upper()}": value for name, value in settings.items()}
         env = {**os.environ, **given, "DFAD_HOME": str(home), "DFAD_PORT": str(self.port)}
         with self._log.open("wb") as out:
-            self.process = subprocess.Popen([sys.executable, "-m", "app"], env=env, stdout=out, stderr=out)
+            command = [*limited(max_files), sys.executable, "-m", "app"]
+            self.process = subprocess.Popen(command, env=env, stdout=out, stderr=out)
         self._wait()
 
     def _wait(self) -> None:
@@ -53,9 +62,9 @@ class Server:
         files = {"teacher": ("t.pt", content), "spec": (None, SPEC)}
         return httpx.post(f"{self.url}/jobs", files=files, timeout=60, **options)
 
-    def raw(self, request: bytes) -> socket.socket:
+    def raw(self, request: bytes, address: str = "127.0.0.1") -> socket.socket:
         """A connection on which `request` has been sent, and nothing after it."""
-        connection = socket.create_connection(("127.0.0.1", self.port), timeout=30)
+        connection = socket.create_connection(("127.0.0.1", self.port), 30, source_address=(address, 0))
         connection.sendall(request)
         return connection
 
@@ -71,7 +80,7 @@ def serve(home: Path, database: str) -> Iterator[Callable[..., Server]]:
     """Starts servers over the test's database."""
     started: list[Server] = []
 
-    def start(**settings: str) -> Server:
+    def start(**settings: Any) -> Server:
         started.append(Server(home, **settings))
         return started[-1]
 
@@ -257,3 +266,37 @@ def test_an_upload_that_stalls_is_given_up(
     assert answer.startswith(b"HTTP/1.1 408")
     assert b'"code":"upload_stalled"' in answer
     assert stored() == {}
+
+
+def test_a_body_that_comes_byte_by_byte_is_given_up(serve: Callable[..., Server]) -> None:
+    server = serve(upload_stall_seconds="0.5")
+    head = b"POST /keys HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n"
+    connection = server.raw(head)
+    connection.settimeout(0.1)
+    answer = b""
+    for _ in range(300):  # never silent for half a second
+        with contextlib.suppress(OSError):
+            connection.sendall(b" ")
+            answer += connection.recv(4096)
+        if b"upload_stalled" in answer:
+            break
+    assert answer.startswith(b"HTTP/1.1 408")
+
+
+@pytest.mark.skipif(shutil.which("prlimit") is None, reason="prlimit is not installed on this machine")
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_heads_without_an_end_take_nobody_elses_files(serve: Callable[..., Server], processes: str) -> None:
+    server = serve(max_files=400, server_processes=processes)
+    unfinished = [server.raw(b"GET / HTTP/1.1\r\nHost: x\r\n", f"127.0.0.{2 + n % 8}") for n in range(800)]
+    for _ in range(20):
+        assert httpx.get(f"{server.url}/jobs", timeout=30).status_code == 200
+    for connection in unfinished:
+        connection.close()
+    assert "more connections" in server.log()
+    assert "Too many open files" not in server.log()
+
+
+def test_the_server_may_open_as_many_files_as_the_system_allows(serve: Callable[..., Server]) -> None:
+    server = serve()
+    soft, hard = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
+    assert soft == (65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536))

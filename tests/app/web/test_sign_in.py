@@ -103,12 +103,12 @@ def test_keys_of_all_tenants_sign_in(client: TestClient, make: Callable[..., str
 def test_who_asks_is_looked_up_among_all_tenants(client: TestClient, make: Callable[..., str]) -> None:
     """Whoever's rows a request may see, the key that it brings is found."""
     from app.config import get_settings
-    from app.keys.service import any_keys, authenticate
+    from app.keys.service import any_keys, look_up
     from app.tenancy import acting_for
 
     key = make("vision")
     with acting_for("audio"):
-        assert authenticate(f"Bearer {key}", get_settings()).tenant_id == "vision"
+        assert look_up(f"Bearer {key}", get_settings())[0].tenant_id == "vision"
         assert any_keys()
 
 
