@@ -10,9 +10,9 @@ from pydantic import BaseModel
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.db import database_now
 from app.health.service import live_workers
 from app.models import Job, Teacher, WorkerBeat
+from app.steady_clock import steady_now
 
 
 class WaitingFor(BaseModel):
@@ -30,7 +30,7 @@ def waiting_jobs(session: Session, jobs: Sequence[Job], places: dict[str, int]) 
     """By id, for queued jobs at their `places` in the tenant's queue, from 1; two more queries in all."""
     if not jobs:
         return {}
-    now, workers = database_now(session), live_workers(session)
+    now, workers = steady_now(session), live_workers(session)
     return {job.id: _job(job, places.get(job.id, 1), now, workers) for job in jobs}
 
 
@@ -51,7 +51,7 @@ def waiting_teachers(session: Session, teachers: Sequence[Teacher]) -> dict[str,
     """By id, for those of one tenant that are still to be inspected."""
     if not teachers:
         return {}
-    now, workers = database_now(session), live_workers(session)
+    now, workers = steady_now(session), live_workers(session)
     waiting = {}
     for teacher in teachers:
         if not workers:

@@ -136,7 +136,7 @@ def _store(settings: Settings) -> ArtifactStore:
 def _database(engine: Engine) -> States:
     """Of the database, and of the workers that it knows; on SQLite also whether anybody else can write."""
     try:
-        with Session(engine) as session:
+        with Session(engine, info={"read_only": True}) as session:
             if engine.dialect.name == "postgresql":
                 session.execute(text(f"SET LOCAL statement_timeout = {1000 * WAIT_SECONDS:.0f}"))
             problem = _revision_problem(session)
