@@ -7,9 +7,11 @@ announced again, and the worker says that it lives. Any number of these may run 
 from __future__ import annotations
 
 import logging
+import math
 import os
 import socket
 import threading
+import time
 from datetime import timedelta
 
 from celery.worker.state import active_requests
@@ -19,6 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.config import get_settings
 from app.db import read_scope, session_scope
 from app.dispatch import send, send_due
+from app.full import is_full
 from app.jobs.lifecycle import RUN_JOB, expire_leases, queue_of
 from app.jobs.states import Status
 from app.models import Job, WorkerBeat
@@ -44,10 +47,17 @@ class Reconciler(threading.Thread):
 
     def run(self) -> None:
         """Until the process ends."""
+        full_at = -math.inf
         while True:
             try:
-                reconcile()
+                # Without space no lease could be renewed and no job given back: time for that first.
+                if time.monotonic() - full_at < get_settings().lease_seconds:
+                    reconcile(reap=False)
+                else:
+                    reconcile()
             except SQLAlchemyError as error:
+                if is_full(error):
+                    full_at = time.monotonic()
                 logger.warning("the database is away (%s); next round as usual", type(error).__name__)
             except Exception:
                 # A round that fails must not end all rounds to come.
@@ -60,13 +70,14 @@ class Reconciler(threading.Thread):
         self._end.set()
 
 
-def reconcile() -> None:
-    """One round."""
+def reconcile(*, reap: bool = True) -> None:
+    """One round; without `reap` leases that have lapsed are left alone."""
     beat()
-    with session_scope() as session:
-        expired = expire_leases(session)
-    if expired:
-        logger.warning("leases expired: %s", ", ".join(expired))
+    if reap:
+        with session_scope() as session:
+            expired = expire_leases(session)
+        if expired:
+            logger.warning("leases expired: %s", ", ".join(expired))
     send_due()
     # A worker that is busy would come too late anyway, and messages that nobody takes pile up.
     if not active_requests:

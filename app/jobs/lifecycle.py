@@ -276,18 +276,27 @@ def back_off(attempt: int) -> float:
     return get_settings().retry_backoff_seconds * 2.0 ** max(attempt - 1, 0) * random.uniform(0.75, 1.25)
 
 
-def requeue(session: Session, claim: Claim, reason: str, *, delay: float, counts: bool = True) -> bool:
-    """running -> queued: the job will run again after `delay` seconds.
+def requeue(
+    session: Session, claim: Claim, reason: str, *, delay: float, counts: bool = True, **more: Any
+) -> bool:
+    """running -> queued: the job will run again after `delay` seconds; `more` columns change with it.
 
     `counts=False` gives the attempt back: a worker that was told to stop is not the job's fault.
     """
     return _requeue(
-        session, claim.job_id, claim.attempt, *_held(claim), reason=reason, delay=delay, counts=counts
+        session, claim.job_id, claim.attempt, *_held(claim), reason=reason, delay=delay, counts=counts, **more
     )
 
 
 def _requeue(
-    session: Session, job_id: str, attempt: int, *guards: Any, reason: str, delay: float, counts: bool = True
+    session: Session,
+    job_id: str,
+    attempt: int,
+    *guards: Any,
+    reason: str,
+    delay: float,
+    counts: bool = True,
+    **more: Any,
 ) -> bool:
     due = steady_now(session) + timedelta(seconds=delay)
     values: dict[str, Any] = {
@@ -298,6 +307,7 @@ def _requeue(
         "lease_owner": None,
         "lease_expires_at": None,
         "announced_at": None,
+        **more,
     }
     if not counts:
         values["attempt"] = Job.attempt - 1

@@ -122,11 +122,11 @@ def renew(claim: MeasurementClaim) -> bool:
         return _change(session, claim, _own(claim), measure_after=_expires(steady_now(session)))
 
 
-def give_back(claim: MeasurementClaim) -> None:
-    """Another worker may begin at once."""
+def give_back(claim: MeasurementClaim, pause_seconds: float = 0.0) -> None:
+    """Another worker may begin, after the pause."""
     with session_scope() as session:
-        now, attempt = steady_now(session), claim.attempt - 1
-        _change(session, claim, _own(claim), measure_after=now, measurer=None, measure_attempt=attempt)
+        after, attempt = steady_now(session) + timedelta(seconds=pause_seconds), claim.attempt - 1
+        _change(session, claim, _own(claim), measure_after=after, measurer=None, measure_attempt=attempt)
 
 
 def finish(claim: MeasurementClaim, accuracy: Accuracy, report: Artifact) -> bool:

@@ -56,12 +56,17 @@ def test_jumping_clocks_expire_nothing(
         assert 5 < (row.finished_at - row.started_at).total_seconds() < 60
 
 
-def test_a_machine_whose_clock_is_set_loses_no_attempt(database, workers, stored_jobs, tmp_path):
+def test_a_machine_whose_clock_is_set_loses_no_attempt(
+    database, short_leases, monkeypatch, workers, stored_jobs, tmp_path
+):
     """On SQLite there is no clock but the machine's, and it is set ahead, and back, while jobs run and wait.
 
     Guard: `steady_now`. Tried: with `database_now` in its place the reaper ends the first attempt, and the
     second job waits for hours.
     """
+    monkeypatch.setenv("DFAD_LEASE_SECONDS", "12")  # a busy machine must not be what ends an attempt
+    monkeypatch.setenv("DFAD_SELF_FENCE_SECONDS", "10")
+    get_settings.cache_clear()
     clock = tmp_path / "clock"
     clock.write_text("0")
     for _ in range(2):  # one works, and both look for leases that have lapsed
