@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import sys
-import tempfile
 from collections.abc import Callable
 
 import uvicorn
@@ -19,6 +18,7 @@ from app.keys.service import any_keys
 from app.keys.tokens import PepperDamaged, check_pepper
 from app.listener import Listener
 from app.startup import WRONG_SETTINGS, settings_or_exit
+from app.telemetry.counts_folder import counts_folder
 from app.telemetry.logs import logging_config
 
 STARTUP_FAILED = 3
@@ -85,15 +85,14 @@ def main() -> int:
         workers=settings.server_processes,
     )
     if settings.server_processes > 1:
-        # Read by `app.telemetry.requests` in each process; what earlier ones counted is not carried on.
-        shared = tempfile.TemporaryDirectory(prefix="counts-", dir=settings.scratch_folder)
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared.name
         try:
             listener = Listener(settings.host, settings.port)
         except OSError as error:
             print(f"cannot listen on {settings.host}:{settings.port}: {error.strerror}", file=sys.stderr)
             return STARTUP_FAILED
-        with shared:
+        with counts_folder(settings.scratch_folder) as folder:
+            # Read by `app.telemetry.requests` in each process; what earlier ones counted is not carried on.
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
             Multiprocess(config, sockets=[listener]).run()
         return 0
     # The signal comes again once all has ended; by itself it would end the process as if it had crashed.

@@ -18,6 +18,9 @@ from sqlalchemy.types import TypeDecorator
 
 from app.config import get_settings
 
+BUSY_SECONDS = 30.0
+"""How long SQLite waits for another writer."""
+
 
 class UtcDateTime(TypeDecorator[datetime]):
     """A timezone-aware UTC time on both databases (SQLite stores it naive)."""
@@ -39,17 +42,18 @@ class Base(DeclarativeBase):
     """Base of all tables."""
 
 
-def make_engine(url: str) -> Engine:
+def make_engine(url: str, *, wait_seconds: float = BUSY_SECONDS, **options: Any) -> Engine:
     """An engine with what each database needs to be safe. Its errors never tell the values of a statement.
+
+    `wait_seconds`: on SQLite, how long to wait for another writer. `options` as of `create_engine`.
 
     SQLite: WAL, full durability, foreign keys, and BEGIN IMMEDIATE for every transaction: a read
     that upgrades to a write fails at once with BUSY_SNAPSHOT whatever the timeout is.
     """
     if not url.startswith("sqlite"):
-        return _make_postgresql(url)
-    engine = create_engine(
-        url, connect_args={"timeout": 30, "check_same_thread": False}, hide_parameters=True
-    )
+        return _make_postgresql(url, **options)
+    arguments = {"timeout": wait_seconds, "check_same_thread": False}
+    engine = create_engine(url, connect_args=arguments, hide_parameters=True, **options)
 
     @event.listens_for(engine, "connect")
     def on_connect(connection: Any, _record: Any) -> None:
@@ -59,7 +63,7 @@ def make_engine(url: str) -> Engine:
             # For a file that is made anew, see `shrink`; at any other it would wait for the writer.
             cursor.execute("PRAGMA auto_vacuum=INCREMENTAL")
         cursor.execute(f"PRAGMA journal_size_limit={KEPT_LOG_BYTES}")
-        waiting = f"busy_timeout={BUSY_MILLISECONDS}"
+        waiting = f"busy_timeout={1000 * wait_seconds:.0f}"
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", waiting):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
@@ -73,7 +77,6 @@ def make_engine(url: str) -> Engine:
     return engine
 
 
-BUSY_MILLISECONDS = 30_000
 KEPT_LOG_BYTES = 64 * 2**20
 """To which SQLite cuts its write-ahead log when that begins anew."""
 PING_AFTER_SECONDS = 1.0
@@ -81,9 +84,10 @@ PING_AFTER_SECONDS = 1.0
 much as the read; one that died within the second fails its request, as those under way then do."""
 
 
-def _make_postgresql(url: str) -> Engine:
+def _make_postgresql(url: str, **options: Any) -> Engine:
     # As many as requests run at once, so that none is opened for a moment's crowd and closed again.
-    engine = create_engine(url, pool_size=16, max_overflow=16, pool_use_lifo=True, hide_parameters=True)
+    options = options or {"pool_size": 16, "max_overflow": 16, "pool_use_lifo": True}
+    engine = create_engine(url, hide_parameters=True, **options)
 
     @event.listens_for(engine, "checkin")
     def on_checkin(_connection: Any, record: Any) -> None:
@@ -186,7 +190,7 @@ def shrink() -> None:
         try:
             cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         finally:
-            cursor.execute(f"PRAGMA busy_timeout={BUSY_MILLISECONDS}")
+            cursor.execute(f"PRAGMA busy_timeout={1000 * BUSY_SECONDS:.0f}")
 
 
 def hold(session: Session, name: str) -> None:

@@ -11,8 +11,9 @@ from sqlalchemy import delete, select, update
 
 from app.broker import broker_settings
 from app.config import get_settings
-from app.db import database_now, read_scope, session_scope
+from app.db import read_scope, session_scope
 from app.models import Job, OutboxMessage
+from app.steady_clock import steady_now
 from app.tenancy import as_system
 
 logger = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ def send_due(limit: int = 100) -> int:
     Whoever dies between sending and deleting sends twice, which is harmless: a message is a hint.
     """
     with as_system(), read_scope() as session:
-        due = OutboxMessage.due_at <= database_now(session)
+        due = OutboxMessage.due_at <= steady_now(session)
         query = select(OutboxMessage).where(due).order_by(OutboxMessage.due_at).limit(limit)
         messages = list(session.execute(query).scalars())
     sent = []
@@ -56,7 +57,7 @@ def send_due(limit: int = 100) -> int:
             session.execute(
                 update(Job)
                 .where(Job.id.in_([m.subject_id for m in sent]))
-                .values(announced_at=database_now(session))
+                .values(announced_at=steady_now(session))
                 .execution_options(synchronize_session=False)
             )
     return len(sent)

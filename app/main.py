@@ -12,6 +12,7 @@ from app import openapi, problems
 from app.api import router
 from app.config import get_settings
 from app.edge import MAX_FIELDS, Edge
+from app.health.watcher import Watcher
 from app.telemetry import tracing
 from app.waiting import stop_with_the_server
 from app.web.refusals import refusal
@@ -19,13 +20,15 @@ from app.web.serving import install as install_pages
 
 
 @asynccontextmanager
-async def _life(_app: FastAPI) -> AsyncIterator[None]:
+async def _life(app: FastAPI) -> AsyncIterator[None]:
     stop_with_the_server()
     # What is there by now stays: going through it again and again stops every request for a while.
     gc.collect()
     gc.freeze()
     tracing.start(get_settings(), "dfad-server")
+    await app.state.watcher.start()
     yield
+    app.state.watcher.close()
     tracing.stop()
     gc.unfreeze()  # a process that goes on, as one of tests does, gets the memory back
 
@@ -47,6 +50,7 @@ def create_app() -> FastAPI:
         # Files come in the streamed bodies alone, which are read by `app.teachers.upload`.
         form_limits={"max_fields": MAX_FIELDS, "max_files": 0},
     )
+    app.state.watcher = Watcher(settings)
     problems.install(app, refusal)
     openapi.install(app)
     app.include_router(router)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import re
 from collections.abc import Callable, Mapping
@@ -17,6 +16,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
 from app.errors import FieldProblem, InvalidBody, ServiceError
+from app.full import is_full
 from dfad_core.contract.errors import ConfigError, DfadError
 
 logger = logging.getLogger(__name__)
@@ -69,7 +69,6 @@ CODES: Mapping[str, str] = {
 """Stable codes of refusals. Codes of failed jobs are listed with the worker."""
 
 MEDIA_TYPE = "application/problem+json"
-_POSTGRES_DISK_FULL = "53100"
 MAX_PROBLEMS = 20
 """Of one body, in its answer."""
 _HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 400: "malformed_multipart"}
@@ -139,15 +138,6 @@ def invalid_body(error: ValidationError | RequestValidationError, skip: int = 0)
     left_out = len(every) - len(problems)
     detail = "The request is not valid; see errors." + (f" There are {left_out} more." if left_out else "")
     return InvalidBody(detail, *problems, code=code)
-
-
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
-
-
-def _says_full(error: OperationalError) -> bool:
-    """Whether SQLite or PostgreSQL ran out of disk."""
-    state = getattr(error.orig, "sqlstate", None)
-    return state == _POSTGRES_DISK_FULL or "disk is full" in str(error.orig)
 
 
 def _full() -> ServiceError:
@@ -223,14 +213,12 @@ def install(app: FastAPI, refuse: Refuse = _as_json) -> None:
     @app.exception_handler(OSError)
     def on_system(request: Request, error: Exception) -> Response:
         assert isinstance(error, OSError)
-        return answer(request, _full() if error.errno in _NO_SPACE else _unexpected(request, error))
+        return answer(request, _full() if is_full(error) else _unexpected(request, error))
 
     @app.exception_handler(OperationalError)
     @app.exception_handler(PoolTimeout)
     def on_database(request: Request, error: Exception) -> Response:
-        if isinstance(error, OperationalError) and _says_full(error):
-            return answer(request, _full())
-        return answer(request, database_away(error))
+        return answer(request, _full() if is_full(error) else database_away(error))
 
     @app.exception_handler(Exception)
     def on_anything(request: Request, error: Exception) -> Response:

@@ -7,7 +7,9 @@ paused, requeued, or stale (another attempt has the job; nothing was published).
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,8 +20,10 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from app.artifacts.blobs import forget
 from app.config import get_settings
 from app.db import session_scope
+from app.full import is_full
 from app.jobs import lifecycle
 from app.jobs.lifecycle import Claim
+from app.jobs.no_space import put_off
 from app.jobs.schemas import TeacherSpec
 from app.models import Artifact
 from app.storage import IntegrityError
@@ -38,7 +42,7 @@ from worker.output import Output
 from worker.process import RunnerProcess
 from worker.protocol import Message
 from worker.publish import LeaseLost, Pending
-from worker.scratch import scratch_folder
+from worker.scratch import UNEXPLAINED, no_space_in, scratch_folder
 from worker.spans import PhaseSpans
 from worker.threads import runner_memory, runner_threads
 
@@ -58,12 +62,15 @@ _Out = TypeVar("_Out")
 def _patiently(keeper: LeaseKeeper, act: Callable[[_In], _Out], given: _In) -> _Out:
     """Do what needs the database, again and again while it is away, as long as the lease may be ours.
 
-    The runner waits meanwhile: its pipe fills up. Raises LeaseLost when the lease has lapsed.
+    The runner waits meanwhile: its pipe fills up. Raises LeaseLost when the lease has lapsed, and what says
+    that no space is left (`is_full`).
     """
     while True:
         try:
             return act(given)
         except (OperationalError, InterfaceError) as error:
+            if is_full(error):
+                raise
             logger.warning("the database is away (%s); trying again", type(error).__name__)
             if keeper.lost.wait(AWAY_SECONDS):
                 raise LeaseLost from error
@@ -102,7 +109,12 @@ class Attempt:
                 return self._supervise(folder, keeper)
         except LeaseLost:
             self._forget_bytes()
-            return "stale"
+            return self._put_off() if keeper.full else "stale"
+        except (OSError, DBAPIError) as error:
+            if not is_full(error):
+                raise
+            self._forget_bytes()
+            return self._put_off()
         finally:
             self._phases.close()
             keeper.close()
@@ -137,7 +149,34 @@ class Attempt:
             gauges.tell(0, None)
         if keeper.lost.is_set():
             raise LeaseLost
+        if self._died_of_space(folder):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return _patiently(keeper, self._conclude, code)
+
+    def _died_of_space(self, folder: Path) -> bool:
+        """Whether the runner's end, which it cannot explain, is that of a process without space to write."""
+        unexplained = self._last is None or self._last.data.get("code") in UNEXPLAINED
+        return unexplained and self._stop is None and self._killed_for is None and no_space_in(folder)
+
+    def _put_off(self) -> str:
+        """Give the job back until there is space. To say so may need some, too, and is tried again and again.
+
+        The lease may lapse meanwhile: the guard is the fence, and reapers leave some time.
+        """
+        logger.error("%s: no space is left; the job waits for it", self._claim.job_id)
+        while True:
+            try:
+                with session_scope() as session:
+                    ended = put_off(session, self._claim)
+                break
+            except (OperationalError, InterfaceError) as error:
+                logger.warning("no space, or the database is away (%s)", type(error).__name__)
+            if self._shutdown_asked():
+                return "stale"
+            time.sleep(AWAY_SECONDS)
+        if ended == "cancelled":
+            self._drop_checkpoints(unless_needed=True)
+        return ended
 
     def _forget_bytes(self) -> None:
         try:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +21,7 @@ from dfad_core.contract.serialization import JsonObject, from_json, to_json
 from worker import publish
 from worker.process import RunnerProcess
 from worker.protocol import Message
-from worker.scratch import scratch_folder
+from worker.scratch import UNEXPLAINED, no_space_in, scratch_folder
 from worker.shutdown import shutdown_asked
 from worker.threads import runner_threads
 
@@ -39,7 +41,8 @@ def inspect_teacher(
     A runner that dies may have been killed for no fault of the file's: only a file that ends as many as a
     job has attempts is rejected for it. The teacher stays `inspecting` where the worker shuts down, or no
     longer `holds_claim`. While `job_runs`, the file is read with one thread: two networks at work with as
-    many threads as there are processors slow each other many times over.
+    many threads as there are processors slow each other many times over. Raises OSError where the process
+    that reads it had no space to write.
     """
     settings = get_settings()
     found: Inspection | JobError | None
@@ -49,6 +52,8 @@ def inspect_teacher(
             spec = publish.fetch_teacher(teacher_id, path)
             for _ in range(settings.max_attempts):
                 found = _ask(folder, path, spec, holds_claim, job_runs)
+                if isinstance(found, JobError) and found.code in UNEXPLAINED and no_space_in(folder):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 if found != CRASHED:
                     break
     except IntegrityError:

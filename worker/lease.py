@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.config import get_settings
 from app.db import read_scope, session_scope
+from app.full import is_full
 from app.jobs.lifecycle import Claim, heartbeat
 from app.models import Job
 
@@ -35,6 +36,8 @@ class LeaseKeeper(threading.Thread):
         self._context = contextvars.copy_context()  # its log lines are the attempt's
         self.lost = threading.Event()
         self.stop_reason: str | None = None
+        self.full = False
+        """The last heartbeat did not come through as no space was left."""
 
     def run(self) -> None:
         """Beat until the end."""
@@ -56,11 +59,12 @@ class LeaseKeeper(threading.Thread):
                         logger.warning("%s is held by another attempt", self._claim.job_id)
                         self.lost.set()
                         return
-                    renewed = now
+                    renewed, self.full = now, False
                     self.stop_reason = beat.stop or self.stop_reason
                 else:
                     self._look()
             except SQLAlchemyError as error:
+                self.full = is_full(error)
                 logger.warning("no heartbeat for %s (%s)", self._claim.job_id, type(error).__name__)
             if time.monotonic() - renewed > settings.self_fence_seconds:
                 logger.error("%s: no heartbeat came through; its runner is stopped", self._claim.job_id)

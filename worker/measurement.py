@@ -6,7 +6,9 @@ beside whatever job the worker has.
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -32,7 +34,7 @@ from worker import publish
 from worker.kernel import resident_bytes
 from worker.process import RunnerProcess
 from worker.protocol import Message
-from worker.scratch import scratch_folder
+from worker.scratch import UNEXPLAINED, no_space_in, scratch_folder
 from worker.shutdown import shutdown_asked
 from worker.threads import runner_memory, runner_threads
 
@@ -64,7 +66,8 @@ class _Answers:
 def measure_job(claim: MeasurementClaim, holds_claim: Condition = lambda: True) -> str:
     """waiting -> succeeded or failed.
 
-    `waiting` where the worker shuts down, `stale` where the claim is lost by the end.
+    `waiting` where the worker shuts down, `stale` where the claim is lost by the end. Raises what says that
+    no space is left (`is_full`).
     """
     settings = get_settings()
     outcome: tuple[Accuracy, bytes] | JobError | None
@@ -74,6 +77,8 @@ def measure_job(claim: MeasurementClaim, holds_claim: Condition = lambda: True) 
             deadline = time.monotonic() + MEASUREMENT_SECONDS
             for _ in range(settings.max_attempts):
                 outcome = _ask(folder, start, deadline, holds_claim)
+                if isinstance(outcome, JobError) and outcome.code in UNEXPLAINED and no_space_in(folder):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 if outcome != CRASHED:
                     break
     except _ClaimLost:

@@ -5,6 +5,10 @@ from __future__ import annotations
 import logging
 from functools import partial
 
+from sqlalchemy.exc import DBAPIError
+
+from app.config import get_settings
+from app.full import is_full
 from app.jobs.measurements import claim_measurement, give_back, renew
 from app.telemetry.context import bound
 from worker.identity import owner
@@ -28,7 +32,12 @@ class Measurer(Rounds):
         if claim is None:
             return False
         with bound(job_id=claim.job_id, tenant_id=claim.tenant_id):
-            status = measure_job(claim, ClaimKeeper(partial(renew, claim), self._end))
+            try:
+                status = measure_job(claim, ClaimKeeper(partial(renew, claim), self._end))
+            except (OSError, DBAPIError) as error:
+                if is_full(error):  # no fault of the images: it does not count
+                    give_back(claim, get_settings().lease_seconds)
+                raise
             logger.info("the measurement: %s", status)
         if status == "waiting":
             give_back(claim)

@@ -7,22 +7,26 @@ announced again, and the worker says that it lives. Any number of these may run 
 from __future__ import annotations
 
 import logging
+import math
 import os
 import socket
 import threading
+import time
 from datetime import timedelta
 
 from celery.worker.state import active_requests
-from sqlalchemy import or_, select, update
+from sqlalchemy import and_, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.config import get_settings
-from app.db import database_now, read_scope, session_scope
+from app.db import read_scope, session_scope
 from app.dispatch import send, send_due
+from app.full import is_full
 from app.jobs.lifecycle import RUN_JOB, expire_leases, queue_of
 from app.jobs.states import Status
 from app.models import Job, WorkerBeat
 from app.models.worker_beat import WorkerReport
+from app.steady_clock import steady_now
 from dfad_core.contract.serialization import to_json
 from worker import gauges
 from worker.devices import worker_devices
@@ -43,10 +47,17 @@ class Reconciler(threading.Thread):
 
     def run(self) -> None:
         """Until the process ends."""
+        full_at = -math.inf
         while True:
             try:
-                reconcile()
+                # Without space no lease could be renewed and no job given back: time for that first.
+                if time.monotonic() - full_at < get_settings().lease_seconds:
+                    reconcile(reap=False)
+                else:
+                    reconcile()
             except SQLAlchemyError as error:
+                if is_full(error):
+                    full_at = time.monotonic()
                 logger.warning("the database is away (%s); next round as usual", type(error).__name__)
             except Exception:
                 # A round that fails must not end all rounds to come.
@@ -59,13 +70,14 @@ class Reconciler(threading.Thread):
         self._end.set()
 
 
-def reconcile() -> None:
-    """One round."""
+def reconcile(*, reap: bool = True) -> None:
+    """One round; without `reap` leases that have lapsed are left alone."""
     beat()
-    with session_scope() as session:
-        expired = expire_leases(session)
-    if expired:
-        logger.warning("leases expired: %s", ", ".join(expired))
+    if reap:
+        with session_scope() as session:
+            expired = expire_leases(session)
+        if expired:
+            logger.warning("leases expired: %s", ", ".join(expired))
     send_due()
     # A worker that is busy would come too late anyway, and messages that nobody takes pile up.
     if not active_requests:
@@ -86,24 +98,24 @@ def beat() -> None:
         gpu=gpu,
     )
     with session_scope() as session:
-        session.merge(WorkerBeat(id=owner(), seen_at=database_now(session), details=to_json(report)))
+        session.merge(WorkerBeat(id=owner(), seen_at=steady_now(session), details=to_json(report)))
 
 
 def announce_again() -> None:
     """Send the messages of queued jobs that nobody has come for."""
     with read_scope() as session:
-        now = database_now(session)
+        now = steady_now(session)
         before = now - timedelta(seconds=get_settings().republish_seconds)
         jobs = select(Job.id, Job.device).where(
             Job.status == Status.QUEUED,
             Job.run_after <= now,
             Job.device.in_(worker_devices(get_settings())),
-            or_(Job.announced_at.is_(None), Job.announced_at <= before),
-            Job.created_at <= before,
+            # What was never sent is still in the outbox, or should have left it long ago.
+            or_(and_(Job.announced_at.is_(None), Job.run_after <= before), Job.announced_at <= before),
         )
         found = session.execute(jobs.order_by(Job.id).limit(ANNOUNCED_AT_ONCE)).all()
     sent = [row.id for row in found if send(RUN_JOB, row.id, queue_of(row.device))]
     if sent:
         with session_scope() as session:
-            now = database_now(session)
+            now = steady_now(session)
             session.execute(update(Job).where(Job.id.in_(sent)).values(announced_at=now))

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.config import get_settings
+from app.full import is_full
 
 logger = logging.getLogger(__name__)
 
@@ -51,10 +52,13 @@ class Rounds(threading.Thread):
             except SQLAlchemyError as error:
                 logger.warning("the database is away (%s); the %s waits", type(error).__name__, self.name)
                 busy = False
-            except Exception:
+            except Exception as error:
                 # A round that fails must not end all rounds to come. The task's turn comes again when the
                 # claim is over.
-                logger.exception("a round of the %s failed", self.name)
+                if is_full(error):
+                    logger.error("no space is left; the %s waits", self.name)
+                else:
+                    logger.exception("a round of the %s failed", self.name)
                 busy = False
             if not busy:
                 self._end.wait(LOOK_SECONDS)

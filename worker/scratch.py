@@ -13,6 +13,9 @@ from pathlib import Path
 
 from app.config import get_settings
 
+NO_SPACE_BYTES = 2**20
+UNEXPLAINED = ("engine_error", "loader_crashed", "runner_crashed")
+"""Errors of a runner that may have had no space to write: it tells no more of what it did not expect."""
 YOUNG_SECONDS = 60.0
 """A folder is locked well within this time of being made."""
 
@@ -33,6 +36,12 @@ def scratch_folder(subject_id: str) -> Iterator[Path]:
             os.close(descriptor)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def no_space_in(folder: Path) -> bool:
+    """Whether so little is free there that what was written last may not have fitted."""
+    disk = os.statvfs(folder)
+    return disk.f_bavail * disk.f_frsize < NO_SPACE_BYTES or (disk.f_files > 0 and disk.f_favail == 0)
 
 
 def sweep_scratch() -> list[str]:

@@ -21,6 +21,7 @@ from app.ids import first_id
 from app.jobs.removal import drop_job
 from app.jobs.states import TERMINAL, Status
 from app.models import Artifact, AuditEvent, BlobRemoval, Job, Teacher, Upload, WebhookDelivery, WorkerBeat
+from app.steady_clock import steady_now
 from app.storage import get_store
 from app.teachers.service import drop_teacher
 from app.uploads.service import drop as drop_upload
@@ -199,7 +200,7 @@ class _Renewal:
 def sweep_beats() -> None:
     """Forget workers that have long been silent."""
     with session_scope() as session:
-        before = database_now(session) - timedelta(hours=ORPHAN_HOURS)
+        before = steady_now(session) - timedelta(hours=ORPHAN_HOURS)
         session.execute(delete(WorkerBeat).where(WorkerBeat.seen_at < before))
 
 

@@ -10,19 +10,21 @@ from pydantic import BaseModel
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.db import database_now
 from app.health.service import live_workers
+from app.jobs.no_space import STORAGE_FULL
 from app.models import Job, Teacher, WorkerBeat
+from app.steady_clock import steady_now
 
 
 class WaitingFor(BaseModel):
     """What holds it up.
 
     `worker`: none is alive that takes it. `turn`: others are before it, or no worker is free. `retry`: the
-    pause before the next attempt. `reading`: a worker has begun.
+    pause before the next attempt. `storage`: the same, as there was no space left. `reading`: a worker has
+    begun.
     """
 
-    code: Literal["worker", "turn", "retry", "reading"]
+    code: Literal["worker", "turn", "retry", "storage", "reading"]
     message: str
 
 
@@ -30,7 +32,7 @@ def waiting_jobs(session: Session, jobs: Sequence[Job], places: dict[str, int]) 
     """By id, for queued jobs at their `places` in the tenant's queue, from 1; two more queries in all."""
     if not jobs:
         return {}
-    now, workers = database_now(session), live_workers(session)
+    now, workers = steady_now(session), live_workers(session)
     return {job.id: _job(job, places.get(job.id, 1), now, workers) for job in jobs}
 
 
@@ -40,6 +42,9 @@ def _job(job: Job, place: int, now: datetime, workers: Sequence[WorkerBeat]) -> 
     if not any(job.device in _devices(worker) for worker in workers):
         text = f"Waiting for a worker that takes jobs of device {job.device}: none is alive."
         return WaitingFor(code="worker", message=text)
+    if job.run_after > now and job.waiting_reason == STORAGE_FULL:
+        text = "Waiting for space: none was left on a worker's disk, in the store or in the database."
+        return WaitingFor(code="storage", message=text)
     if job.run_after > now:
         return WaitingFor(code="retry", message="Waiting for the next attempt.")
     if place > 1:
@@ -51,7 +56,7 @@ def waiting_teachers(session: Session, teachers: Sequence[Teacher]) -> dict[str,
     """By id, for those of one tenant that are still to be inspected."""
     if not teachers:
         return {}
-    now, workers = database_now(session), live_workers(session)
+    now, workers = steady_now(session), live_workers(session)
     waiting = {}
     for teacher in teachers:
         if not workers:

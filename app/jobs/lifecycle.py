@@ -2,7 +2,8 @@
 
 The guard is in the UPDATE's WHERE, so of two writers exactly one wins, on SQLite and PostgreSQL
 alike. Writes of an attempt carry its fence: an attempt whose lease was given to another changes
-nothing and is told so. All times are the database's.
+nothing and is told so. What people read is the database's time; what is held or awaited counts on the
+steady clock (`app.steady_clock`).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from app.jobs.events import append_event
 from app.jobs.states import LEASED, TERMINAL, Status, sources
 from app.jobs.students import publish_student
 from app.models import Job, OutboxMessage
+from app.steady_clock import steady_now
 from app.telemetry import counters, tracing
 from dfad_core.contract.job_result import JobError, JobResult
 from dfad_core.contract.serialization import JsonObject, JsonValue, to_json
@@ -81,8 +83,8 @@ def owe_message(
 
 def submit(session: Session, job: Job) -> None:
     """nothing -> queued: store a new job, its first event and the message it owes."""
-    now = database_now(session)
-    job.status, job.created_at, job.run_after = Status.QUEUED, now, now
+    now = steady_now(session)
+    job.status, job.created_at, job.run_after = Status.QUEUED, database_now(session), now
     session.add(job)
     session.flush()
     with tracing.span("job submit", kind="producer", job_id=job.id):
@@ -127,7 +129,7 @@ def _count_end(session: Session, job_id: str, status: Status, data: Mapping[str,
 
 def claim(session: Session, job_id: str, owner: str) -> Claim | None:
     """queued -> running for one new attempt; None if it is not due, taken, or over."""
-    now = database_now(session)
+    now = steady_now(session)
     settings = get_settings()
     expires = now + timedelta(seconds=settings.lease_seconds)
     statement = (
@@ -141,6 +143,7 @@ def claim(session: Session, job_id: str, owner: str) -> Claim | None:
             fence=Job.fence + 1,
             lease_owner=owner,
             lease_expires_at=expires,
+            waiting_reason=None,
         )
         .execution_options(synchronize_session=False)
     )
@@ -150,9 +153,10 @@ def claim(session: Session, job_id: str, owner: str) -> Claim | None:
         select(Job).where(Job.id == job_id).execution_options(populate_existing=True)
     ).scalar_one()
     if job.started_at is None:
-        job.started_at = now
+        job.started_at, job.clock_started_at = database_now(session), now
         session.flush()
     append_event(session, job_id, "job.running", {"status": Status.RUNNING, "attempt": job.attempt})
+    begun = job.clock_started_at or job.started_at
     return Claim(
         job_id,
         job.tenant_id,
@@ -161,7 +165,7 @@ def claim(session: Session, job_id: str, owner: str) -> Claim | None:
         job.fence,
         owner,
         dict(job.resolved_spec),
-        seconds_before=(now - job.started_at).total_seconds() - job.paused_seconds,
+        seconds_before=max(0.0, (now - begun).total_seconds() - job.paused_seconds),
     )
 
 
@@ -172,7 +176,7 @@ def _held(claim: Claim) -> tuple[Any, ...]:
 
 def heartbeat(session: Session, claim: Claim) -> Beat:
     """Renew the lease if it is still ours and alive; learn whether the user wants a stop."""
-    now = database_now(session)
+    now = steady_now(session)
     expires = now + timedelta(seconds=get_settings().lease_seconds)
     statement = (
         update(Job)
@@ -263,7 +267,7 @@ def paused(session: Session, claim: Claim) -> bool:
 
 def _pause(session: Session, job_id: str, number: int, *guards: Any, **values: Any) -> bool:
     data: JsonObject = {"attempt": number, "reason": "asked for"}
-    values |= {"paused_at": database_now(session), **_RELEASED}
+    values |= {"paused_at": steady_now(session), **_RELEASED}
     return _move(session, job_id, Status.PAUSED, data, Job.status == Status.PAUSING, *guards, **values)
 
 
@@ -272,20 +276,29 @@ def back_off(attempt: int) -> float:
     return get_settings().retry_backoff_seconds * 2.0 ** max(attempt - 1, 0) * random.uniform(0.75, 1.25)
 
 
-def requeue(session: Session, claim: Claim, reason: str, *, delay: float, counts: bool = True) -> bool:
-    """running -> queued: the job will run again after `delay` seconds.
+def requeue(
+    session: Session, claim: Claim, reason: str, *, delay: float, counts: bool = True, **more: Any
+) -> bool:
+    """running -> queued: the job will run again after `delay` seconds; `more` columns change with it.
 
     `counts=False` gives the attempt back: a worker that was told to stop is not the job's fault.
     """
     return _requeue(
-        session, claim.job_id, claim.attempt, *_held(claim), reason=reason, delay=delay, counts=counts
+        session, claim.job_id, claim.attempt, *_held(claim), reason=reason, delay=delay, counts=counts, **more
     )
 
 
 def _requeue(
-    session: Session, job_id: str, attempt: int, *guards: Any, reason: str, delay: float, counts: bool = True
+    session: Session,
+    job_id: str,
+    attempt: int,
+    *guards: Any,
+    reason: str,
+    delay: float,
+    counts: bool = True,
+    **more: Any,
 ) -> bool:
-    due = database_now(session) + timedelta(seconds=delay)
+    due = steady_now(session) + timedelta(seconds=delay)
     values: dict[str, Any] = {
         "run_after": due,
         "phase": None,
@@ -294,6 +307,7 @@ def _requeue(
         "lease_owner": None,
         "lease_expires_at": None,
         "announced_at": None,
+        **more,
     }
     if not counts:
         values["attempt"] = Job.attempt - 1
@@ -351,7 +365,7 @@ def request_pause(session: Session, job_id: str, tenant_id: str) -> Job:
     job = locked(session, job_id, tenant_id)
     status = Status(job.status)
     if status == Status.QUEUED:
-        _move(session, job_id, Status.PAUSED, {"reason": "asked for"}, paused_at=database_now(session))
+        _move(session, job_id, Status.PAUSED, {"reason": "asked for"}, paused_at=steady_now(session))
     elif status == Status.RUNNING:
         _move(session, job_id, Status.PAUSING, {"reason": "asked for"}, stop_requested="pause")
     elif status not in (Status.PAUSING, Status.PAUSED):
@@ -365,7 +379,7 @@ def request_resume(session: Session, job_id: str, tenant_id: str) -> Job:
     job = locked(session, job_id, tenant_id)
     status = Status(job.status)
     if status == Status.PAUSED:
-        now = database_now(session)
+        now = steady_now(session)
         rested = (now - job.paused_at).total_seconds() if job.started_at and job.paused_at else 0.0
         values = {"run_after": now, "paused_at": None, "announced_at": None}
         data = {"reason": "resumed"}
@@ -382,7 +396,7 @@ def expire_leases(session: Session) -> list[str]:
 
     Returns the ids. Any number of reapers may run at once: the guard is the lapsed lease itself.
     """
-    now = database_now(session)
+    now = steady_now(session)
     lapsed = select(Job).where(Job.status.in_(LEASED), Job.lease_expires_at <= now).limit(100)
     changed = []
     data: JsonObject
@@ -390,7 +404,7 @@ def expire_leases(session: Session) -> list[str]:
         still = (Job.fence == job.fence, Job.lease_expires_at <= now)
         if job.status == Status.CANCELLING:
             data = {"attempt": job.attempt, "reason": "asked for; its worker is gone"}
-            done = _move(session, job.id, Status.CANCELLED, data, *still, **_over(now))
+            done = _move(session, job.id, Status.CANCELLED, data, *still, **_over(database_now(session)))
         elif job.status == Status.PAUSING:
             done = _pause(session, job.id, job.attempt, *still)
         elif job.attempt < get_settings().max_attempts:
@@ -401,7 +415,8 @@ def expire_leases(session: Session) -> list[str]:
         else:
             error = {"code": "worker_lost", "message": "Every attempt lost its worker."}
             data = {"attempt": job.attempt, "error": error}
-            done = _move(session, job.id, Status.FAILED, data, *still, error=error, **_over(now))
+            over = _over(database_now(session))
+            done = _move(session, job.id, Status.FAILED, data, *still, error=error, **over)
         if done:
             changed.append(job.id)
             counters.count(session, "dfad_leases_lost")

@@ -24,6 +24,7 @@ from app.jobs.lifecycle import is_terminal, locked
 from app.models import Artifact, Job, Teacher
 from app.models.artifact import LABELLED
 from app.models.job import Measurement
+from app.steady_clock import steady_now
 from dfad_core.contract.job_result import Accuracy, JobError
 from dfad_core.contract.serialization import JsonObject, to_json
 
@@ -62,17 +63,16 @@ def ask(job_id: str, tenant_id: str, upload_id: str) -> None:
         if before is not None and before["status"] == "waiting":
             text = f"{before['filename']} is being measured; send other images when that is over."
             raise ServiceError(409, "measurement_waits", text)
-        now = database_now(session)
         inputs.share(session, job, source, LABELLED, published=False)
         job.measurement = Measurement(
             status="waiting",
             filename=source.filename,
             sha256=source.sha256,
-            asked_at=now.isoformat(),
+            asked_at=database_now(session).isoformat(),
             finished_at=None,
             error=None,
         )
-        job.measure_after, job.measurer, job.measure_attempt = now, None, 0
+        job.measure_after, job.measurer, job.measure_attempt = steady_now(session), None, 0
 
 
 def _check(session: Session, job: Job) -> None:
@@ -94,10 +94,10 @@ def claim_measurement(owner: str) -> MeasurementClaim | None:
     A measurement whose workers went away `max_attempts` times has failed.
     """
     with read_scope() as session:
-        if session.scalar(select(Job.id).where(Job.measure_after <= database_now(session)).limit(1)) is None:
+        if session.scalar(select(Job.id).where(Job.measure_after <= steady_now(session)).limit(1)) is None:
             return None
     with session_scope() as session:
-        now = database_now(session)
+        now = steady_now(session)
         query = select(Job).where(Job.measure_after <= now).order_by(Job.measure_after, Job.id).limit(1)
         job = session.scalar(query.with_for_update(skip_locked=True))
         if job is None:
@@ -119,14 +119,14 @@ def claim_measurement(owner: str) -> MeasurementClaim | None:
 def renew(claim: MeasurementClaim) -> bool:
     """False: it is over, its job is deleted, or it is another worker's."""
     with session_scope() as session:
-        return _change(session, claim, _own(claim), measure_after=_expires(database_now(session)))
+        return _change(session, claim, _own(claim), measure_after=_expires(steady_now(session)))
 
 
-def give_back(claim: MeasurementClaim) -> None:
-    """Another worker may begin at once."""
+def give_back(claim: MeasurementClaim, pause_seconds: float = 0.0) -> None:
+    """Another worker may begin, after the pause."""
     with session_scope() as session:
-        now, attempt = database_now(session), claim.attempt - 1
-        _change(session, claim, _own(claim), measure_after=now, measurer=None, measure_attempt=attempt)
+        after, attempt = steady_now(session) + timedelta(seconds=pause_seconds), claim.attempt - 1
+        _change(session, claim, _own(claim), measure_after=after, measurer=None, measure_attempt=attempt)
 
 
 def finish(claim: MeasurementClaim, accuracy: Accuracy, report: Artifact) -> bool:

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
-from app.db import database_now, hold
+from app.db import hold
 from app.jobs.lifecycle import Claim, claim
 from app.jobs.states import LEASED, Status
 from app.models import Job
 from app.quotas import running_limits
+from app.steady_clock import steady_now
 
 
 def claim_next(session: Session, owner: str, devices: Sequence[str]) -> Claim | None:
@@ -59,7 +60,7 @@ def next_waiting(session: Session, devices: Sequence[str]) -> tuple[str, str] | 
 
 
 def _due(session: Session, devices: Sequence[str]) -> tuple[ColumnElement[bool], ...]:
-    now = database_now(session)
+    now = steady_now(session)
     return (Job.status == Status.QUEUED, Job.run_after <= now, Job.device.in_(devices))
 
 

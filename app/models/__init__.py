@@ -8,6 +8,7 @@ from app.models.job import Job
 from app.models.job_event import JobEvent
 from app.models.job_metric import JobMetric
 from app.models.outbox import OutboxMessage
+from app.models.steady_clock import SteadyClock
 from app.models.teacher import Teacher
 from app.models.upload import Upload, UploadPart
 from app.models.webhook import Webhook
@@ -25,6 +26,7 @@ __all__ = [
     "JobEvent",
     "JobMetric",
     "OutboxMessage",
+    "SteadyClock",
     "Teacher",
     "Upload",
     "UploadPart",

@@ -65,6 +65,8 @@ class Job(Base):
     lease_expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     #: Not claimed before this time (back-off).
     run_after: Mapped[datetime] = mapped_column(UtcDateTime)
+    #: What it waits for until then, if not for its turn: storage_full.
+    waiting_reason: Mapped[str | None] = mapped_column(String(32))
     #: When its message was last sent; the reconciler sends again what nobody claims.
     announced_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     #: None, "cancel" or "pause": what the user asked of a running job.
@@ -78,7 +80,10 @@ class Job(Base):
     priority: Mapped[int] = mapped_column(default=0)
     #: auto, cpu or cuda: which workers may take it.
     device: Mapped[str] = mapped_column(String(8), default="auto")
-    #: Since when it is paused, and for how long it was before: its deadline stands still meanwhile.
+    #: When its first attempt began, on the steady clock: deadlines count from there.
+    clock_started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    #: Since when it is paused, on that clock, and for how long it was before: its deadline stands still
+    #: meanwhile.
     paused_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     paused_seconds: Mapped[float] = mapped_column(default=0.0)
     step: Mapped[int] = mapped_column(BigInteger, default=0)

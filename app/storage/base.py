@@ -101,6 +101,9 @@ class ArtifactStore(ABC):
         self.delete(artifact_id)
         return True
 
+    def check(self) -> None:  # noqa: B027  (nothing to do where the bytes lie in the database)
+        """Raise whatever says that the store cannot be reached. Nothing is written."""
+
     @abstractmethod
     def kept(self) -> Iterator[tuple[str, datetime]]:
         """Ids of everything that is kept, and since when: for sweeping up what nobody owns."""

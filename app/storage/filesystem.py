@@ -76,6 +76,12 @@ class FilesystemStore(ArtifactStore):
         """See ArtifactStore."""
         self._path(artifact_id).unlink(missing_ok=True)
 
+    def check(self) -> None:
+        """See ArtifactStore."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(self._folder, os.W_OK | os.X_OK):
+            raise PermissionError("the folder of artifacts cannot be written")
+
     def kept(self) -> Iterator[tuple[str, datetime]]:
         """See ArtifactStore."""
         for folder in self._folder.glob("*/"):

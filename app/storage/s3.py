@@ -84,6 +84,13 @@ class ObjectsStore(ArtifactStore):
         except FileNotFoundError:
             return
 
+    def check(self) -> None:
+        """See ArtifactStore."""
+        try:
+            obstore.head(self._store, "nothing-of-this-name")
+        except FileNotFoundError:  # what is asked for is not there, but somebody answered
+            return
+
     def kept(self) -> Iterator[tuple[str, datetime]]:
         """See ArtifactStore."""
         for page in obstore.list(self._store, chunk_size=1000):

@@ -14,8 +14,9 @@ from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session
 
 from app.config import get_settings
-from app.db import database_now, read_scope, session_scope
+from app.db import read_scope, session_scope
 from app.models import Teacher
+from app.steady_clock import steady_now
 from dfad_core.contract.inspection import Inspection
 from dfad_core.contract.serialization import from_json
 
@@ -43,10 +44,10 @@ def _due(now: datetime) -> tuple[ColumnElement[bool], ...]:
 def claim_inspection(owner: str) -> InspectionClaim | None:
     """Claim the teacher that waits the longest; None if none waits."""
     with read_scope() as session:
-        if session.scalar(select(Teacher.id).where(*_due(database_now(session))).limit(1)) is None:
+        if session.scalar(select(Teacher.id).where(*_due(steady_now(session))).limit(1)) is None:
             return None
     with session_scope() as session:
-        now = database_now(session)
+        now = steady_now(session)
         query = select(Teacher).where(*_due(now)).order_by(Teacher.inspect_after, Teacher.id).limit(1)
         teacher = session.scalar(query.with_for_update(skip_locked=True))
         if teacher is None:
@@ -60,14 +61,14 @@ def renew(claim: InspectionClaim) -> bool:
     """False: it is inspected or deleted by now, or another's."""
     with session_scope() as session:
         own = Teacher.inspector == claim.owner
-        return _change(session, claim, own, inspect_after=_expires(database_now(session)))
+        return _change(session, claim, own, inspect_after=_expires(steady_now(session)))
 
 
 def give_back(claim: InspectionClaim) -> None:
     """Another worker may begin at once."""
     with session_scope() as session:
         own = Teacher.inspector == claim.owner
-        _change(session, claim, own, inspect_after=database_now(session), inspector=None)
+        _change(session, claim, own, inspect_after=steady_now(session), inspector=None)
 
 
 def _expires(now: datetime) -> datetime:

@@ -15,6 +15,7 @@ from app.errors import NotFound, ServiceError
 from app.ids import new_id, require_id
 from app.jobs.states import TERMINAL
 from app.models import Artifact, Job, Teacher
+from app.steady_clock import steady_now
 from app.teachers.files import TeacherFile
 
 
@@ -61,7 +62,7 @@ def add_teacher(
         filename=file.filename,
         status="inspecting",
         spec=spec,
-        inspect_after=now + inspect_in,
+        inspect_after=steady_now(session) + inspect_in,
         idempotency_key=idempotency_key,
         idempotency_hash=idempotency_hash,
         created_at=now,

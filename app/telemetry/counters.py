@@ -37,7 +37,9 @@ class Family:
 
 
 ENDS = ("succeeded", "failed", "cancelled")
-REASONS = ("lease_expired", "its_worker_shut_down", "the_runner_died", "out_of_memory", "hung")
+REASONS = (
+    "lease_expired", "its_worker_shut_down", "the_runner_died", "out_of_memory", "hung", "storage_full",
+)  # fmt: skip
 CODES = ("worker_lost", "runner_crashed", "out_of_memory", "hung", "deadline_exceeded", "engine_error")
 """Those of the service itself; the engine's come as they come."""
 SECONDS = (1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 43200.0, 86400.0)

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from app.db import database_now, read_scope
 from app.jobs.states import LEASED, Status
 from app.models import Artifact, Job, JobMetric, OutboxMessage
+from app.steady_clock import steady_now
 from app.telemetry import counters
 from app.tenancy import as_system
 
@@ -97,7 +98,8 @@ def _retries(session: Session) -> Metric:
 
 def _queue(session: Session) -> Iterator[Metric]:
     now = database_now(session)
-    due = (Job.status == Status.QUEUED, Job.run_after <= now)
+    steady = steady_now(session)
+    due = (Job.status == Status.QUEUED, Job.run_after <= steady)
     query = select(Job.device, func.count(), func.min(Job.created_at)).where(*due).group_by(Job.device)
     depth, ages = dict.fromkeys(DEVICES, 0), dict.fromkeys(DEVICES, 0.0)
     for device, number, oldest in session.execute(query):
@@ -107,7 +109,7 @@ def _queue(session: Session) -> Iterator[Metric]:
     yield age
     yield _by("dfad_device_queue_depth", "Jobs that could start now, by device asked for.", "device", depth)
     yield _by("dfad_device_queue_age_seconds", "Age of the oldest of them.", "device", ages)
-    late = select(func.count()).where(OutboxMessage.due_at <= now).select_from(OutboxMessage)
+    late = select(func.count()).where(OutboxMessage.due_at <= steady).select_from(OutboxMessage)
     outbox = GaugeMetricFamily("dfad_outbox_messages", "Messages that are due and not with the broker yet.")
     outbox.add_metric((), session.scalar(late) or 0)
     yield outbox

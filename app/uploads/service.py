@@ -20,6 +20,7 @@ from app.db import database_now, read_scope, session_scope
 from app.errors import FieldProblem, InvalidBody, NotFound, ServiceError
 from app.ids import new_id, require_id
 from app.models import Artifact, Upload, UploadPart
+from app.steady_clock import steady_now
 from app.storage import IntegrityError, Stored, get_store
 from app.teachers.files import TeacherFile, check_container, display_name
 from app.turns import busy
@@ -182,20 +183,20 @@ def _claim(upload_id: str, tenant_id: str) -> tuple[str, list[UploadPart]] | Non
             problem = FieldProblem(f"/parts/{missing[0]}", "missing")
             text = f"{len(missing)} parts are missing."
             raise ServiceError(409, "upload_incomplete", text, errors=(problem,))
-        upload.completing_until = database_now(session) + COMPLETING
+        upload.completing_until = steady_now(session) + COMPLETING
         return upload.sha256, parts
 
 
 def _check_claim(session: Session, upload: Upload) -> None:
     """Raise ServiceError 409 while a request makes one file of the parts."""
-    if upload.completing_until is not None and upload.completing_until > database_now(session):
+    if upload.completing_until is not None and upload.completing_until > steady_now(session):
         raise busy("The upload is being completed.")
 
 
 def _set_claim(upload_id: str, lasting: timedelta | None) -> bool:
     """Renew the claim, or give it up; whether the upload is there and open."""
     with session_scope() as session:
-        until = None if lasting is None else database_now(session) + lasting
+        until = None if lasting is None else steady_now(session) + lasting
         mine = update(Upload).where(Upload.id == upload_id, Upload.status == "open")
         return session.execute(mine.values(completing_until=until)).rowcount == 1  # type: ignore[attr-defined, no-any-return]
 

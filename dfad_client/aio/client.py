@@ -71,7 +71,7 @@ class AsyncClient:
         return body
 
     async def readiness(self) -> dict[str, str]:
-        """`ok` or what is wrong, for each of database, broker and worker; asked once, not again."""
+        """`ok` or what is wrong, for each of database, broker, storage and worker; asked once, not again."""
         answer = await self._transport.look("/readyz")
         try:
             return {str(name): str(state) for name, state in answer.json()["checks"].items()}

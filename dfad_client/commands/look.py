@@ -17,7 +17,7 @@ from dfad_client.errors import ApiError, ConnectionFailed
 MEGABYTES = 10**6
 ROOM_MEGABYTES = 1000
 #: What the server tells of; it is not known while there is none.
-PARTS = ("database", "broker", "worker", "gpu")
+PARTS = ("database", "worker", "broker", "storage", "gpu")
 UNKNOWN = "unknown"
 PATIENCE_SECONDS = 10.0
 ADVICE = {
@@ -26,6 +26,7 @@ ADVICE = {
     "database": "Start PostgreSQL, or look at DFAD_DATABASE_URL; then `python -m app.migrate`.",
     "broker": "Start Redis, or look at DFAD_BROKER_URL. No job is lost meanwhile: it is sent again.",
     "worker": "Start one with `python -m worker`, with the server's DFAD_DATABASE_URL and DFAD_BROKER_URL.",
+    "storage": "Look at DFAD_ARTIFACT_STORE and what it names: the server cannot reach it or write to it.",
     "gpu": "Jobs run on processors. For a GPU, start a worker where torch sees one.",
     "disk": "Make room: students and checkpoints are written there.",
 }

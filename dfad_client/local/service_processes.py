@@ -14,9 +14,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
-_RESTART_WINDOW_SECONDS = 120.0
-_MAX_RESTARTS = 5
 _FIRST_PAUSE_SECONDS = 0.5
+_LONGEST_PAUSE_SECONDS = 60.0
+_STEADY_SECONDS = 60.0
+"""A process that has lived this long is started again after the first pause, whatever was before."""
+_WORDS_AT_DEATH = 6
+_OF_THE_SERVER = ("DFAD_API_KEY", "DFAD_API_KEY_FILE", "DFAD_KEY_PEPPER", "DFAD_KEY_PEPPER_FILE")
 
 
 def dies_with_parent(with_signal: int) -> Callable[[], None]:
@@ -60,6 +63,14 @@ def environment(**settings: str) -> dict[str, str]:
     return {**os.environ, **settings, "PYTHONPATH": os.pathsep.join(path), "PYTHONUNBUFFERED": "1"}
 
 
+def without_server_secrets(env: dict[str, str]) -> dict[str, str]:
+    """The environment without the API key and the pepper of keys, which only the server needs.
+
+    A worker's processes read files of people unknown.
+    """
+    return {name: value for name, value in env.items() if name not in _OF_THE_SERVER}
+
+
 def module_command(*arguments: str) -> list[str]:
     """`python -m …` that does not look for modules in the current folder, whatever lies there."""
     return [sys.executable, "-P", "-m", *arguments]
@@ -75,8 +86,8 @@ class ServiceProcess:
         self.log = log
         self._command, self._env, self._orphan_signal = command, env, orphan_signal
         self._process: subprocess.Popen[bytes] | None = None
-        self._restarts: list[float] = []
-        self._start_at = 0.0
+        self._pause = _FIRST_PAUSE_SECONDS
+        self._start_at = self._started_at = 0.0
         if log.exists():
             log.replace(log.with_suffix(".log.old"))
 
@@ -91,7 +102,11 @@ class ServiceProcess:
         return self._process.poll() if self._process is not None else None
 
     def start(self) -> None:
-        """Start it; from the main thread, for its death is the one that the kernel looks at."""
+        """Start it; from the main thread, for its death is the one that the kernel looks at.
+
+        Raises OSError if the system has no room for it.
+        """
+        self._started_at = time.monotonic()
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 self._command,
@@ -104,27 +119,39 @@ class ServiceProcess:
             )
 
     def keep_alive(self) -> str | None:
-        """Start it again when it has died, after a growing pause. Returns a line on what happened.
+        """Start it again when it has died, after a pause that doubles up to a minute.
 
-        Raises RuntimeError when it keeps dying.
+        Returns a line on what happened, with the end of its log. It is tried for ever: what keeps it from
+        living, such as a full disk, may go away.
         """
         now = time.monotonic()
         if self._process is None:
-            if now >= self._start_at:
-                self.start()
-            return None
+            return self._try_again() if now >= self._start_at else None
         code = self._process.poll()
         if code is None:
             return None
         self.kill()
         self._process = None
-        self._restarts = [t for t in self._restarts if now - t < _RESTART_WINDOW_SECONDS]
-        if len(self._restarts) >= _MAX_RESTARTS:
-            raise RuntimeError(f"{self.name} keeps dying (exit code {code})")
-        pause = _FIRST_PAUSE_SECONDS * 2.0 ** len(self._restarts)
-        self._restarts.append(now)
-        self._start_at = now + pause
-        return f"{self.name} died (exit code {code}); starting it again in {pause:g} s"
+        if now - self._started_at >= _STEADY_SECONDS:
+            self._pause = _FIRST_PAUSE_SECONDS
+        text = f"{self.name} died (exit code {code}); starting it again in {self._put_off():g} s"
+        words = self.last_words(_WORDS_AT_DEATH)
+        return f"{text}; the end of {self.log}:\n{words}" if words else text
+
+    def _try_again(self) -> str | None:
+        try:
+            self.start()
+        except OSError as error:  # too many processes, no memory
+            reason = error.strerror or type(error).__name__
+            return f"{self.name} cannot be started ({reason}); trying again in {self._put_off():g} s"
+        return None
+
+    def _put_off(self) -> float:
+        """Seconds until the next start; the pause after that will be longer."""
+        pause = self._pause
+        self._start_at = time.monotonic() + pause
+        self._pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+        return pause
 
     def terminate(self) -> None:
         """Ask it to end."""

@@ -24,6 +24,7 @@ from dfad_client.local.service_processes import (
     environment,
     missing_packages,
     module_command,
+    without_server_secrets,
 )
 
 READY_SECONDS = 120.0
@@ -134,7 +135,8 @@ class Up:
             DFAD_LOCAL_WORKERS=str(self._workers),
             DFAD_LOG_FORMAT=os.environ.get("DFAD_LOG_FORMAT") or "text",  # read by a person, on this machine
         )
-        self._migrate(env)
+        keyless = without_server_secrets(env)
+        self._migrate(keyless)
         logs = self._home / "logs"
         # An API left alone has nothing to save; a worker left alone saves its job first.
         api = ServiceProcess("api", module_command("app"), env, logs / "api.log", signal.SIGKILL)
@@ -142,7 +144,9 @@ class Up:
         for number in range(1, self._workers + 1):
             name = f"worker-{number}"
             log = logs / f"{name}.log"
-            self._children.append(ServiceProcess(name, module_command("worker"), env, log, signal.SIGTERM))
+            self._children.append(
+                ServiceProcess(name, module_command("worker"), keyless, log, signal.SIGTERM)
+            )
         for child in self._children:
             child.start()
         self._await_ready()
@@ -211,12 +215,7 @@ class Up:
     def _keep(self) -> None:
         while not self._stop.wait(_LOOK_SECONDS):
             for child in self._children:
-                try:
-                    news = child.keep_alive()
-                except RuntimeError as error:
-                    text = f"{error}; the end of {child.log}:\n{child.last_words()}"
-                    raise CannotStart("keeps_dying", text) from None
-                if news:
+                if news := child.keep_alive():
                     typer.echo(news, err=True)
 
     def _end(self) -> None:

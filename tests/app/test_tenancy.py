@@ -8,7 +8,7 @@ from app.jobs.events import append_event
 from app.models import Artifact, Job, JobEvent, JobMetric, Teacher
 from app.tenancy import acting_for, as_system, owned_models
 
-COMMON = {"blob_removals", "artifact_chunks", "counters", "outbox", "worker_beats"}
+COMMON = {"blob_removals", "artifact_chunks", "counters", "outbox", "steady_clock", "worker_beats"}
 """Tables of the service itself: nothing in them is shown to anybody by a query of its own."""
 
 

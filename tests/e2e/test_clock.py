@@ -13,6 +13,7 @@ import pytest
 from app.config import get_settings
 from app.dispatch import send_due
 
+HOUR = 3600
 LIGHT = "benchmarks.chaos_worker"
 LIBRARIES = ("/usr/lib/*/faketime/libfaketimeMT.so.1", "/usr/lib/faketime/libfaketimeMT.so.1")
 
@@ -53,3 +54,32 @@ def test_jumping_clocks_expire_nothing(
     assert [(row.status, row.attempt) for row in rows] == [("succeeded", 1)] * 2
     for row in rows:
         assert 5 < (row.finished_at - row.started_at).total_seconds() < 60
+
+
+def test_a_machine_whose_clock_is_set_loses_no_attempt(
+    database, short_leases, monkeypatch, workers, stored_jobs, tmp_path
+):
+    """On SQLite there is no clock but the machine's, and it is set ahead, and back, while jobs run and wait.
+
+    Guard: `steady_now`. Tried: with `database_now` in its place the reaper ends the first attempt, and the
+    second job waits for hours.
+    """
+    monkeypatch.setenv("DFAD_LEASE_SECONDS", "12")  # a busy machine must not be what ends an attempt
+    monkeypatch.setenv("DFAD_SELF_FENCE_SECONDS", "10")
+    get_settings.cache_clear()
+    clock = tmp_path / "clock"
+    clock.write_text("0")
+    for _ in range(2):  # one works, and both look for leases that have lapsed
+        workers.start("tests.e2e.shifted_worker", CLOCK_FILE=str(clock))
+    first = stored_jobs.submit(metadata={"pause": "8"})
+    send_due()
+    stored_jobs.wait(first, lambda row: row.phase == "distilling", 60)
+    for ahead in (5 * HOUR, -3 * HOUR, 50 * HOUR):
+        clock.write_text(str(ahead))
+        time.sleep(1.5)
+    clock.write_text(str(-9 * HOUR))
+    second = stored_jobs.submit(metadata={"pause": "0"})  # by a clock that is hours ahead of the workers'
+    send_due()
+    jobs = (first, second)
+    rows = [stored_jobs.wait(job_id, lambda row: row.finished_at is not None, 60) for job_id in jobs]
+    assert [(row.status, row.attempt) for row in rows] == [("succeeded", 1)] * 2

@@ -18,12 +18,12 @@ import pytest
 from tests.e2e.running_service import ROOT, clean_environment
 
 
-def start(home: Path, *arguments: str) -> subprocess.Popen[str]:
+def start(home: Path, *arguments: str, **settings: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "dfad_client", "up", "--home", str(home), "--json", *arguments]
     pipe = subprocess.PIPE
     return subprocess.Popen(
         command,
-        env=clean_environment(),
+        env=clean_environment(**settings),
         stdout=pipe,
         stderr=pipe,
         text=True,
@@ -119,6 +119,27 @@ def test_the_dead_come_back_and_nothing_outlives_it(running: Any) -> None:
     process.kill()
     process.wait()
     wait_for(lambda: in_sessions(everyone) == [])
+
+
+def test_the_operators_key_is_the_servers_alone(tmp_path: Path) -> None:
+    key = "a-key-that-nobody-guesses"
+    process = start(tmp_path / "home", "--port", "0", DFAD_API_KEY=key, DFAD_KEY_PEPPER="p" * 16)
+    try:
+        assert process.stdout is not None
+        pids = json.loads(process.stdout.readline())["processes"]
+        assert key.encode() in environ(pids["api"])
+        of_the_worker = in_sessions([pids["worker-1"]])
+        assert len(of_the_worker) >= 2  # with what it started
+        for pid in of_the_worker:
+            assert b"DFAD_API_KEY" not in environ(pid), Path(f"/proc/{pid}/cmdline").read_bytes()
+            assert b"DFAD_KEY_PEPPER" not in environ(pid)
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
+
+
+def environ(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/environ").read_bytes()
 
 
 def dfad(url: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

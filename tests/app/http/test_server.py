@@ -167,6 +167,27 @@ def test_many_streams_hold_no_thread_and_end_with_the_server(
     assert "Traceback" not in server.log()
 
 
+def test_a_killed_server_leaves_no_counts_to_the_next(serve: Callable[..., Server]) -> None:
+    def folders(server: Server) -> set[Path]:
+        return set((server.home / "scratch").glob("counts-*"))
+
+    killed = serve(server_processes="2")
+    (left,) = folders(killed)
+    httpx.get(f"{killed.url}/jobs")
+    children = Path(f"/proc/{killed.process.pid}/task/{killed.process.pid}/children").read_text().split()
+    killed.process.kill()
+    killed.process.wait()
+    for child in children:  # what nobody asks any more
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(child), signal.SIGKILL)
+    living = serve(server_processes="2")
+    (own,) = folders(living)
+    assert own != left
+    other = serve(server_processes="2")
+    assert own in folders(other), "that of a server that lives stays"
+    assert httpx.get(f"{living.url}/jobs").status_code == 200
+
+
 def test_a_large_upload_is_not_held_in_memory(serve: Callable[..., Server]) -> None:
     server = serve()
     server.submit()

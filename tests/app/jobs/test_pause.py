@@ -53,7 +53,7 @@ def test_the_deadline_stands_still_meanwhile(jobs):
     claim = paused(jobs)
     with session_scope() as session:
         hour = database_now(session) - timedelta(hours=1)
-        moved = {"started_at": hour - timedelta(seconds=30), "paused_at": hour}
+        moved = {"clock_started_at": hour - timedelta(seconds=30), "paused_at": hour}
         session.execute(update(Job).where(Job.id == claim.job_id).values(**moved))
     jobs.do(lifecycle.request_resume, claim.job_id, jobs.tenant)
     assert 30 <= jobs.claim(claim.job_id).seconds_before < 60

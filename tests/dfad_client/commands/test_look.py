@@ -10,7 +10,7 @@ from typing import Any
 import httpx2
 import pytest
 
-OK = {"database": "ok", "broker": "ok", "worker": "ok"}
+OK = {"database": "ok", "broker": "ok", "worker": "ok", "storage": "ok"}
 
 
 def ready(server: Any, devices: list[str], **changes: str) -> None:
@@ -26,7 +26,7 @@ def test_all_is_well(run: Any, server: Any, tmp_path: Path) -> None:
     done = run("doctor", "--home", str(tmp_path / "not" / "there"), "--json")
     told = json.loads(done.stdout)
     assert (done.exit_code, told["advice"]) == (0, {})
-    assert set(told["checks"]) == {"server", "database", "broker", "worker", "gpu", "disk"}
+    assert set(told["checks"]) == {"server", "database", "broker", "worker", "storage", "gpu", "disk"}
 
 
 def test_a_fault_is_told_once_with_what_to_do(run: Any, server: Any, tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -85,23 +87,59 @@ def alive(pid: int) -> bool:
         return False
 
 
-def test_the_dead_are_started_again_until_it_is_too_often(
+def pauses(news: list[str]) -> list[float]:
+    """Seconds before each new start, as the lines say them."""
+    return [float(found) for line in news for found in re.findall(r"again in (\S+) s", line)]
+
+
+def test_the_dead_are_started_again_for_ever_after_longer_pauses(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service_processes, "_FIRST_PAUSE_SECONDS", 0.001)
-    child = process(tmp_path, "print('so long')")
+    monkeypatch.setattr(service_processes, "_LONGEST_PAUSE_SECONDS", 0.008)
+    child = process(tmp_path, "print('no space left'); exit(7)")
     child.start()
     news: list[str] = []
+    while len(news) < 8:
+        news.extend(filter(None, [child.keep_alive()]))
+        time.sleep(0.01)
+    assert pauses(news) == [0.001, 0.002, 0.004, *[0.008] * 5]
+    assert all(line.startswith("it died (exit code 7)") and "no space left" in line for line in news)
 
-    def look_until_it_gives_up() -> None:
-        while True:
-            news.extend(filter(None, [child.keep_alive()]))
-            time.sleep(0.02)
 
-    with pytest.raises(RuntimeError, match="keeps dying"):
-        look_until_it_gives_up()
-    assert len(news) == 5
-    assert child.last_words() == "\n".join(["so long"] * 6)
+def test_a_process_that_lived_a_while_is_started_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service_processes, "_FIRST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(service_processes, "_STEADY_SECONDS", 0.0)
+    child = process(tmp_path, "")
+    child.start()
+    news: list[str] = []
+    while len(news) < 3:
+        news.extend(filter(None, [child.keep_alive()]))
+        time.sleep(0.01)
+    assert pauses(news) == [0.001] * 3
+
+
+def test_a_machine_without_room_for_a_process_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service_processes, "_FIRST_PAUSE_SECONDS", 0.001)
+    child = process(tmp_path, "import time; time.sleep(60)")
+    full = OSError(errno.EAGAIN, "Resource temporarily unavailable")
+    with monkeypatch.context() as patch:
+        patch.setattr(service_processes.subprocess, "Popen", raising(full))
+        assert "cannot be started (Resource temporarily unavailable)" in str(child.keep_alive())
+    wait_for(lambda: child.keep_alive() is None and child.pid is not None)
+    assert child.exit_code is None
+    child.kill()
+
+
+def raising(error: Exception) -> Any:
+    def act(*_: Any, **__: Any) -> None:
+        raise error
+
+    return act
 
 
 def test_a_start_keeps_the_log_of_the_one_before(tmp_path: Path) -> None:
