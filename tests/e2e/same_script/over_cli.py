@@ -56,7 +56,7 @@ class CommandLine:
 
     def readiness(self) -> Json:
         found = self._json("doctor")["checks"]
-        return {name: found[name] for name in ("database", "broker", "worker")}
+        return {name: found[name] for name in ("database", "broker", "storage", "worker")}
 
     def create_key(self, name: str, tenant: str) -> Json:
         return dict(self._json("keys", "create", name, "--tenant", tenant))
