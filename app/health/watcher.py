@@ -94,16 +94,15 @@ class Watcher:
     """The server process's watcher of everything that it needs."""
 
     def __init__(self, settings: Settings) -> None:
-        # Made when they are first looked at: what cannot be made is away.
-        engine, store = cache(partial(_engine, settings)), cache(partial(_store, settings))
-        self._looks = (
-            _Look(("database", "worker"), lambda: _database(engine())),
-            _Look(("broker",), lambda: _broker(settings)),
-            _Look(("storage",), lambda: _storage(store())),
-        )
+        self._settings = settings
+        self._looks = _looks(settings)
 
     async def start(self) -> None:
-        """Begin to look; a moment is left to the first looks, so that the first answers tell something."""
+        """Begin to look, again after `close`.
+
+        A moment is left to the first looks, so that the first answers tell something.
+        """
+        self._looks = _looks(self._settings)
         for look in self._looks:
             look.start()
         with anyio.move_on_after(FIRST_SECONDS):
@@ -118,6 +117,16 @@ class Watcher:
         """End; a look that hangs is left to itself."""
         for look in self._looks:
             look.close()
+
+
+def _looks(settings: Settings) -> tuple[_Look, ...]:
+    # Made when they are first looked at: what cannot be made is away.
+    engine, store = cache(partial(_engine, settings)), cache(partial(_store, settings))
+    return (
+        _Look(("database", "worker"), lambda: _database(engine())),
+        _Look(("broker",), lambda: _broker(settings)),
+        _Look(("storage",), lambda: _storage(store())),
+    )
 
 
 def _engine(settings: Settings) -> Engine:
