@@ -20,7 +20,7 @@ Model = TypeVar("Model", bound=BaseModel)
 MAX_DEPTH = 64
 """Far above any spec; Python's own limit differs from version to version."""
 MAX_VALUES = 50_000
-"""Fields and items of one body, with the commas in its texts; names of 21,843 classes are the most known."""
+"""Fields and items of one body, and commas in its texts. A spec may name the 21,843 classes of ImageNet."""
 MAX_FIELDS = 256
 """Of one object. Each that does not exist is a fault by itself, which costs more than to read it."""
 FREE = "transformers"

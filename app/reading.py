@@ -21,10 +21,10 @@ from anyio.lowlevel import RunVar
 
 from app.tenancy import current_tenant
 
-PARSE_SHARE = 4
-"""Bodies are parsed in one part of so many of the time: a thread that computes keeps others waiting."""
+PARSE_PAUSE = 3.0
+"""The pause after a body, as a multiple of its own time: a thread that computes slows all others."""
 MAX_PAUSE_SECONDS = 0.25
-"""Between two bodies."""
+"""The longest pause between two bodies."""
 LOOK_UPS_AT_ONCE = 4
 """Of keys: nobody is served before, and a database that is far away takes its time."""
 _Out = TypeVar("_Out")
@@ -96,7 +96,7 @@ async def run_parse(function: Callable[[Unpack[_In]], _Out], *args: *_In) -> _Ou
     try:
         return await to_thread.run_sync(function, *args, limiter=line.threads)
     finally:
-        pause = min(MAX_PAUSE_SECONDS, (PARSE_SHARE - 1) * (time.monotonic() - begun))
+        pause = min(MAX_PAUSE_SECONDS, PARSE_PAUSE * (time.monotonic() - begun))
         asyncio.get_running_loop().call_later(pause, line.leave)
 
 

@@ -156,8 +156,7 @@ class _Log:
 
     def close(self) -> None:
         """After the reader's end."""
-        if self.take() and self._said:  # what was left in the pipe, at most its size
-            self.take()
+        self.take()  # what was left in the pipe, which holds no more than one piece
         os.close(self._descriptor)
         for line in self._said.decode(errors="replace").splitlines():
             print(f"reader: {''.join(c if c.isprintable() else '?' for c in line)}", file=sys.stderr)

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from app.config import get_settings
+from app.locked_folders import delete_unlocked
 
 NO_SPACE_BYTES = 2**20
 UNEXPLAINED = ("engine_error", "loader_crashed", "runner_crashed")
@@ -49,7 +50,7 @@ def sweep_scratch() -> list[str]:
     parent = get_settings().scratch_folder
     if not parent.is_dir():
         return []
-    return sorted(folder.name for folder in parent.iterdir() if _is_old(folder) and _delete_unlocked(folder))
+    return sorted(folder.name for folder in parent.iterdir() if _is_old(folder) and delete_unlocked(folder))
 
 
 def _is_old(folder: Path) -> bool:
@@ -59,20 +60,3 @@ def _is_old(folder: Path) -> bool:
     except FileNotFoundError:  # another sweeper has just deleted it
         return False
     return old and folder.name.startswith(("job_", "tch_"))
-
-
-def _delete_unlocked(folder: Path) -> bool:
-    """Delete it unless the process that made it lives; whether it is gone."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    else:
-        shutil.rmtree(folder, ignore_errors=True)
-        return True
-    finally:
-        os.close(descriptor)

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from app.locked_folders import delete_unlocked
+
 PREFIX = "counts-"
 
 
@@ -22,7 +24,7 @@ def counts_folder(parent: Path) -> Iterator[Path]:
     """
     with _locked(parent):
         for left in parent.glob(f"{PREFIX}*"):
-            _delete_unlocked(left)
+            delete_unlocked(left)
         folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
         held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         fcntl.flock(held, fcntl.LOCK_EX)
@@ -39,19 +41,5 @@ def _locked(folder: Path) -> Iterator[None]:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
-    finally:
-        os.close(descriptor)
-
-
-def _delete_unlocked(folder: Path) -> None:
-    try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    except OSError:  # no folder, or another's
-        return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        shutil.rmtree(folder, ignore_errors=True)
-    except BlockingIOError:
-        return
     finally:
         os.close(descriptor)

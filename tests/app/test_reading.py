@@ -6,7 +6,7 @@ import time
 
 import anyio
 
-from app.reading import run_look_up, run_read, start_in_turn
+from app.reading import PARSE_PAUSE, run_look_up, run_parse, run_read, start_in_turn
 from app.tenancy import acting_for
 
 
@@ -53,6 +53,26 @@ def test_who_gives_up_is_passed_over() -> None:
 
     anyio.run(all_of_them)
     assert done == [2, 3]
+
+
+def test_after_a_body_there_is_a_pause_and_its_request_does_not_wait_for_it() -> None:
+    """Guard tried: without the pause the second begins 0.05 s after the first."""
+    seconds = 0.05
+    begun: list[float] = []
+
+    def parse() -> None:
+        begun.append(time.monotonic())
+        time.sleep(seconds)
+
+    async def two() -> float:
+        with acting_for("one"):
+            await run_parse(parse)
+            answered = time.monotonic()
+            await run_parse(parse)
+        return answered
+
+    answered = anyio.run(two)
+    assert begun[1] - answered >= 0.9 * PARSE_PAUSE * seconds
 
 
 def test_a_crowd_that_arrives_at_once_is_begun_one_by_one() -> None:
