@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from uvicorn.supervisors import Multiprocess
 
 from app.config import Settings
-from app.connections import Connection, allow_many_files
+from app.connections import WAITING_CONNECTIONS, Connection, allow_many_files
 from app.keys.service import any_keys
 from app.keys.tokens import PepperDamaged, check_pepper
 from app.listener import Listener
@@ -74,6 +74,7 @@ def main() -> int:
         "app.main:create_app",
         factory=True,
         http=Connection,
+        backlog=WAITING_CONNECTIONS,
         ws="none",  # such a connection would leave the bounds of this one
         host=settings.host,
         port=settings.port,

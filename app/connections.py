@@ -33,6 +33,13 @@ MAX_PIPELINED = 32
 BODY_SHARE = 16
 """A chunk of one byte is framed by five: what arrives beside a body is bounded by this times the body."""
 
+WAITING_CONNECTIONS = 4096
+"""That the kernel has accepted and the server not yet; as many as Linux allows by itself.
+
+Of more the kernel drops the first packet, which a client sends again only after a second: whoever opens
+thousands at once would delay everybody by so much.
+"""
+
 MAX_FILES = 65_536
 """Open at once in one process; as many as the system allows, where that is less."""
 MAX_CONNECTIONS = 8192

@@ -321,3 +321,25 @@ def test_the_server_may_open_as_many_files_as_the_system_allows(serve: Callable[
     server = serve()
     soft, hard = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
     assert soft == (65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536))
+
+
+def test_thousands_of_connections_wait_while_the_server_is_busy(serve: Callable[..., Server]) -> None:
+    wanted = 3000
+    allowed = int(Path("/proc/sys/net/core/somaxconn").read_text())
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if min(allowed, hard) < wanted + 500:
+        pytest.skip("this machine allows too few connections or files")
+    server = serve()
+    opened: list[socket.socket] = []
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    server.process.send_signal(signal.SIGSTOP)
+    try:
+        for _ in range(wanted):
+            # One that is dropped would be tried again after a second, and then again.
+            opened.append(socket.create_connection(("127.0.0.1", server.port), timeout=0.9))
+    finally:
+        server.process.send_signal(signal.SIGCONT)
+        for connection in opened:
+            connection.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert httpx.get(f"{server.url}/healthz").status_code == 200
