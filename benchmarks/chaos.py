@@ -6,10 +6,11 @@
 The real stack (API, workers, and Redis with PostgreSQL or the embedded pair) is given jobs over HTTP while
 runners, workers, the API, Redis and PostgreSQL die, hang and forget. When all faults are injected and every
 job has ended it is counted: `lost` are jobs that were accepted and have no student, `doubled` those with more
-than one end or student, or more jobs than were asked for. Exit code 1 unless both are 0.
+than one end or student, or more jobs than were asked for. `left` are folders, files, processes, and stored
+bytes of no job that remain once the sweepers have been there. Exit code 1 unless all three are 0.
 
-`--short`: leases of seconds, for a short run. Without it the service's default numbers. Recovery is the time
-from a kill that hit a running job to that job's next start.
+`--short`: leases of seconds, for a short run, which does not wait for sweepers: `left` is 0. Without it the
+service's default numbers. Recovery is the time from a kill that hit a running job to that job's next start.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from typing import Any
 import httpx
 import torch
 
+from benchmarks.chaos_leftovers import left_behind
 from benchmarks.chaos_stack import Stack, below, is_runner, wait_until_ready
 from benchmarks.record import RESULTS, append
 from benchmarks.services import ServiceMissing
@@ -346,12 +348,15 @@ def play(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
             if complete and injecting and options.kills is not None:
                 break  # nothing is left that a kill could hit; the count says how many there were
         wait_for_database()
+        seconds = round(time.monotonic() - begun, 1)
         found = counted(submitter.ids, faults.hit)
+        left = {} if options.short else left_behind(stack)
         return {
             **found,
+            "left_behind": left,
             "kills": faults.kills,
             "faults": faults.count,
-            "seconds": round(time.monotonic() - begun, 1),
+            "seconds": seconds,
         }
     finally:
         stack.close()
@@ -385,7 +390,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run, print, append; 1 if anything was lost or doubled."""
+    """Run, print, append; 1 if anything was lost, doubled or left behind."""
     options = parse(arguments)
     with tempfile.TemporaryDirectory(prefix="dfad-chaos-") as folder:
         try:
@@ -399,13 +404,17 @@ def main(arguments: list[str] | None = None) -> int:
             "settings": {k: v for k, v in vars(options).items() if k != "no_record"},
         }
         append(FILE, {**about, **found}, torch.device("cpu"))
+    kept_a_day = found["left_behind"].pop("young_blobs", 0)
+    left = sum(found["left_behind"].values())
+    print(f"left behind: {found['left_behind']}, and {kept_a_day} files whose row may come within a day")
     print(
         f"CHAOS submitted={found['submitted']} finished={found['finished']} lost={found['lost']} "
-        f"doubled={found['doubled']} kills={found['kills']} "
+        f"doubled={found['doubled']} left={left} kills={found['kills']} "
         f"recovery_p50_seconds={found['recovery_p50_seconds']} "
         f"recovery_p99_seconds={found['recovery_p99_seconds']}"
     )
-    return int(found["lost"] > 0 or found["doubled"] > 0 or found["submitted"] != options.jobs)
+    wrong = found["lost"] or found["doubled"] or left
+    return int(wrong > 0 or found["submitted"] != options.jobs)
 
 
 if __name__ == "__main__":

@@ -42,6 +42,9 @@ class Stack:
         more: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.folder, self.redis, self.postgres = folder, None, None
+        #: For temporary files of its processes.
+        self.temporary = folder / "tmp"
+        self.temporary.mkdir()
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         settings = {"DFAD_HOME": str(folder / "home"), "DFAD_MAX_ATTEMPTS": "30", **(SHORT if short else {})}
@@ -54,7 +57,7 @@ class Stack:
             del os.environ[name]
         os.environ.update(settings)  # for this process too: it looks into the database
         _forget_settings()
-        self._environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        self._environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(self.temporary)}
         subprocess.run(
             [sys.executable, "-m", "app.migrate"], cwd=ROOT, env=self._environment, check=True, timeout=120
         )

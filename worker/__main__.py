@@ -27,6 +27,7 @@ from worker.kernel import die_with_parent
 from worker.measurer import Measurer
 from worker.process import RunnerProcess
 from worker.reconciler import Reconciler
+from worker.scratch import own_temporary_folder
 from worker.shutdown import ask_shutdown
 from worker.sweeper import Sweeper
 from worker.threads import runner_threads
@@ -84,12 +85,13 @@ def main() -> None:
     configure(settings_or_exit(), "worker")
     from worker.celery_app import celery_app  # reads the settings as it is made
 
-    celery_app.worker_main(
-        ["--quiet",
-         "worker", "--pool", "prefork", "--concurrency", "1", "--loglevel", "INFO", "--without-gossip",
-         "--without-mingle", "--hostname", f"dfad-{os.getpid()}@%h",
-         "--queues", ",".join(map(queue_of, worker_devices(get_settings()))), *sys.argv[1:]]
-    )  # fmt: skip
+    with own_temporary_folder():
+        celery_app.worker_main(
+            ["--quiet",
+             "worker", "--pool", "prefork", "--concurrency", "1", "--loglevel", "INFO", "--without-gossip",
+             "--without-mingle", "--hostname", f"dfad-{os.getpid()}@%h",
+             "--queues", ",".join(map(queue_of, worker_devices(get_settings()))), *sys.argv[1:]]
+        )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -17,13 +18,18 @@ from app.locked_folders import delete_unlocked
 NO_SPACE_BYTES = 2**20
 UNEXPLAINED = ("engine_error", "loader_crashed", "runner_crashed")
 """Errors of a runner that may have had no space to write: it tells no more of what it did not expect."""
+WORKER = "worker"
+PREFIXES = ("job_", "tch_", f"{WORKER}-")
 YOUNG_SECONDS = 60.0
 """A folder is locked well within this time of being made."""
 
 
 @contextmanager
 def scratch_folder(subject_id: str) -> Iterator[Path]:
-    """A folder for work on the job or teacher `subject_id`; it is deleted at the end of the block."""
+    """A folder for work on the job or teacher `subject_id`; it is deleted at the end of the block.
+
+    OSError where it cannot be made.
+    """
     parent = get_settings().scratch_folder
     parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f"{subject_id}-", dir=parent))
@@ -37,6 +43,20 @@ def scratch_folder(subject_id: str) -> Iterator[Path]:
             os.close(descriptor)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def own_temporary_folder() -> Iterator[None]:
+    """This process's temporary files lie in a scratch folder: the pool of processes makes some.
+
+    Where there is no space for it, they lie where the system has them.
+    """
+    with contextlib.ExitStack() as closing:
+        with contextlib.suppress(OSError):
+            folder = closing.enter_context(scratch_folder(WORKER))
+            closing.callback(setattr, tempfile, "tempdir", tempfile.tempdir)
+            tempfile.tempdir = str(folder)
+        yield
 
 
 def no_space_in(folder: Path) -> bool:
@@ -59,4 +79,4 @@ def _is_old(folder: Path) -> bool:
         old = folder.stat().st_mtime < time.time() - YOUNG_SECONDS
     except FileNotFoundError:  # another sweeper has just deleted it
         return False
-    return old and folder.name.startswith(("job_", "tch_"))
+    return old and folder.name.startswith(PREFIXES)

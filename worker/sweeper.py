@@ -90,10 +90,10 @@ def sweep() -> None:
     shrink()
 
 
-def sweep_orphans() -> list[str]:
-    """Delete stored bytes that no artifact came to own; returns their ids."""
+def sweep_orphans(hours: float = ORPHAN_HOURS) -> list[str]:
+    """Delete stored bytes so old that no artifact came to own; returns their ids."""
     with read_scope() as session:
-        before = database_now(session) - timedelta(hours=ORPHAN_HOURS)
+        before = database_now(session) - timedelta(hours=hours)
     store, orphans = get_store(), []
     store.sweep_unfinished(before)
     old = (artifact_id for artifact_id, since in store.kept() if since < before)
