@@ -109,7 +109,7 @@ class Faults:
         self.count: dict[str, int] = {}
         self._halted: list[tuple[float, int]] = []
         faults: list[tuple[int, Callable[[], bool]]] = [
-            (10, self.runner), (4, self.child), (4, self.worker), (2, self.api), (1, self.halt),
+            (10, self.runner), (6, self.worker), (2, self.api), (1, self.halt),
         ]  # fmt: skip
         if stack.redis is not None:
             faults += [(1, self.redis), (1, self.flush), (1, self.database)]
@@ -135,10 +135,10 @@ class Faults:
                 os.kill(item[1], signal.SIGCONT)
 
     def _kill(self, pid: int) -> bool:
-        holders = {pid, *below(pid)}
+        holders = {worker for worker in self._stack.workers if pid in (worker, *below(worker))}
         with contextlib.suppress(ProcessLookupError):
             with contextlib.suppress(Exception):  # the database may be down just now
-                held = held_by(holders | parents(pid))
+                held = held_by(holders)
                 self.hit += [(datetime.now(UTC), job_id) for job_id in held]
             os.kill(pid, signal.SIGKILL)
             return True
@@ -150,10 +150,6 @@ class Faults:
     def runner(self) -> bool:
         """A runner dies."""
         return self._one([pid for worker in self._stack.workers for pid in below(worker) if is_runner(pid)])
-
-    def child(self) -> bool:
-        """A worker's child dies, and its runner with it."""
-        return self._one([pid for worker in self._stack.workers for pid in below(worker)[:1]])
 
     def worker(self) -> bool:
         """A whole worker dies."""
@@ -196,13 +192,6 @@ class Faults:
         self._stack.postgres.kill()
         self._stack.postgres.start()
         return True
-
-
-def parents(pid: int) -> set[int]:
-    """The process that started `pid`: for a runner, the one that holds the lease."""
-    with contextlib.suppress(OSError):
-        return {int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])}
-    return set()
 
 
 def held_by(pids: set[int]) -> list[str]:

@@ -1,50 +1,53 @@
-"""`python -m worker`: one supervisor. On a machine with several GPUs, start one for each."""
+"""`python -m worker`: one supervisor. On a machine with several GPUs, start one for each.
+
+Celery takes the messages in the main thread and runs the task, which only watches a runner, in another. The
+engine and whatever else may crash are in processes of their own.
+"""
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from typing import Any
 
 import celery.apps.worker
-from celery.signals import (
-    setup_logging,
-    worker_process_init,
-    worker_process_shutdown,
-    worker_ready,
-    worker_shutting_down,
-)
+from celery.signals import celeryd_after_setup, setup_logging, worker_ready, worker_shutting_down
 
 from app.config import get_settings
-from app.db import dispose_engine
 from app.jobs.lifecycle import queue_of
 from app.startup import settings_or_exit
 from app.telemetry import tracing
 from app.telemetry.logs import configure
 from worker.devices import worker_devices
 from worker.inspector import Inspector
-from worker.kernel import die_with_parent
 from worker.measurer import Measurer
 from worker.process import RunnerProcess
 from worker.reconciler import Reconciler
-from worker.scratch import own_temporary_folder
 from worker.shutdown import ask_shutdown
 from worker.sweeper import Sweeper
 from worker.threads import runner_threads
 from worker.webhook_sender import WebhookSender
 
 _inspector, _measurer = Inspector(), Measurer()
-"""Made here, and begun by the child."""
 
 
 @setup_logging.connect
 def _our_logs(**_: Any) -> None:
-    # That somebody listens keeps Celery from setting up logs of its own, here and in the child.
+    # That somebody listens keeps Celery from setting up logs of its own.
     configure(get_settings(), "worker")
 
 
 # Otherwise Celery writes a bare "Warm shutdown" past the loggers.
 celery.apps.worker.safe_say = lambda *_, **__: None
+
+
+@celeryd_after_setup.connect
+def _start_beside_jobs(**_: Any) -> None:
+    # In the main thread: the kernel ends the processes that a thread started together with that thread.
+    RunnerProcess.warm_up(runner_threads(get_settings()))
+    _inspector.start()
+    _measurer.start()
 
 
 @worker_ready.connect
@@ -53,31 +56,17 @@ def _start_reconciler(**_: Any) -> None:
     Sweeper().start()
     if get_settings().webhook_senders:
         WebhookSender().start()
+    # Celery's own would wait for the thread of the attempt.
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 @worker_shutting_down.connect
-def _tell_child(**_: Any) -> None:
+def _end_attempt(**_: Any) -> None:
     # SIGTERM and Ctrl-C begin Celery's warm shutdown, which waits for the running task and sends this
-    # signal first: the attempt saves itself and ends within the grace time. The soft shutdown is not
-    # used: it sends the signal when its time is over, and sleeps for all of it.
+    # signal first: the attempt saves itself and ends within the grace time. A second Ctrl-C ends the
+    # worker at once, and the kernel its runner; the lease lapses and the job goes on elsewhere.
     ask_shutdown()
-
-
-@worker_process_init.connect
-def _in_child(**_: Any) -> None:
-    die_with_parent()
-    dispose_engine()  # connections must not be shared over a fork
-    tracing.start(get_settings(), "dfad-worker")
-    RunnerProcess.warm_up(runner_threads(get_settings()))
-    _inspector.start()
-    _measurer.start()
-
-
-@worker_process_shutdown.connect
-def _child_ends(**_: Any) -> None:
-    _inspector.close()
-    _measurer.close()
-    tracing.stop()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def main() -> None:
@@ -85,13 +74,19 @@ def main() -> None:
     configure(settings_or_exit(), "worker")
     from worker.celery_app import celery_app  # reads the settings as it is made
 
-    with own_temporary_folder():
+    settings = get_settings()
+    tracing.start(settings, "dfad-worker")
+    try:
         celery_app.worker_main(
             ["--quiet",
-             "worker", "--pool", "prefork", "--concurrency", "1", "--loglevel", "INFO", "--without-gossip",
+             "worker", "--pool", "threads", "--concurrency", "1", "--loglevel", "INFO", "--without-gossip",
              "--without-mingle", "--hostname", f"dfad-{os.getpid()}@%h",
-             "--queues", ",".join(map(queue_of, worker_devices(get_settings()))), *sys.argv[1:]]
+             "--queues", ",".join(map(queue_of, worker_devices(settings))), *sys.argv[1:]]
         )  # fmt: skip
+    finally:
+        _inspector.close()
+        _measurer.close()
+        tracing.stop()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Inspects uploaded teachers: a thread beside the job in the worker's child. No upload waits for a job.
+"""Inspects uploaded teachers: a thread of the worker, beside its job's. No upload waits for a job.
 
 Its runners come from the same nursery as the job's: no further process keeps torch loaded. Where the nursery
 has died, this thread may start the next one, and to the kernel its parent is the thread: it must not end

@@ -1,4 +1,4 @@
-"""Measures finished jobs on labelled images: a thread beside the job in the worker's child."""
+"""Measures finished jobs on labelled images: a thread of the worker, beside its job's."""
 
 from __future__ import annotations
 

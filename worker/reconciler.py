@@ -1,4 +1,4 @@
-"""What makes lost messages and lost workers harmless. A thread in every worker's main process.
+"""What makes lost messages and lost workers harmless. A thread of every worker.
 
 Each round: jobs whose lease has lapsed are run again, owed messages are sent, what nobody claimed is
 announced again, and the worker says that it lives. Any number of these may run at once.

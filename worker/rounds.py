@@ -1,4 +1,4 @@
-"""A thread beside the job in the worker's child that does small tasks one after the other."""
+"""A thread of the worker, beside that of its job, that does small tasks one after the other."""
 
 from __future__ import annotations
 
@@ -66,7 +66,8 @@ class Rounds(threading.Thread):
     def close(self) -> None:
         """End; a task that is under way is given up, and its runner is gone."""
         self._end.set()
-        self.join(CLOSE_SECONDS)
+        if self.is_alive():
+            self.join(CLOSE_SECONDS)
 
     def _round(self) -> bool:
         """Do one task; False if none waits, or the worker shuts down."""

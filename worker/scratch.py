@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 import shutil
@@ -18,8 +17,6 @@ from app.locked_folders import delete_unlocked
 NO_SPACE_BYTES = 2**20
 UNEXPLAINED = ("engine_error", "loader_crashed", "runner_crashed")
 """Errors of a runner that may have had no space to write: it tells no more of what it did not expect."""
-WORKER = "worker"
-PREFIXES = ("job_", "tch_", f"{WORKER}-")
 YOUNG_SECONDS = 60.0
 """A folder is locked well within this time of being made."""
 
@@ -45,20 +42,6 @@ def scratch_folder(subject_id: str) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@contextmanager
-def own_temporary_folder() -> Iterator[None]:
-    """This process's temporary files lie in a scratch folder: the pool of processes makes some.
-
-    Where there is no space for it, they lie where the system has them.
-    """
-    with contextlib.ExitStack() as closing:
-        with contextlib.suppress(OSError):
-            folder = closing.enter_context(scratch_folder(WORKER))
-            closing.callback(setattr, tempfile, "tempdir", tempfile.tempdir)
-            tempfile.tempdir = str(folder)
-        yield
-
-
 def no_space_in(folder: Path) -> bool:
     """Whether so little is free there that what was written last may not have fitted."""
     disk = os.statvfs(folder)
@@ -79,4 +62,4 @@ def _is_old(folder: Path) -> bool:
         old = folder.stat().st_mtime < time.time() - YOUNG_SECONDS
     except FileNotFoundError:  # another sweeper has just deleted it
         return False
-    return old and folder.name.startswith(PREFIXES)
+    return old and folder.name.startswith(("job_", "tch_"))

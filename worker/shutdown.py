@@ -1,18 +1,17 @@
-"""One byte shared by the worker's main process and its child: "the worker shuts down"."""
+"""Whether the worker shuts down: set by its signal handler, read by whatever goes on in other threads."""
 
 from __future__ import annotations
 
-import mmap
+import threading
 
-# Anonymous shared memory, made before the fork: the child sees what the main process writes.
-_FLAG = mmap.mmap(-1, 1)
+_asked = threading.Event()
 
 
 def ask_shutdown() -> None:
-    """Called in the main process; safe in a signal handler."""
-    _FLAG[0] = 1
+    """From now on nothing new begins, and what is under way ends. Safe in a signal handler."""
+    _asked.set()
 
 
 def shutdown_asked() -> bool:
-    """Looked at by the attempt that runs in the child."""
-    return _FLAG[0] == 1
+    """Whether `ask_shutdown` was called."""
+    return _asked.is_set()

@@ -1,4 +1,4 @@
-"""Sends what webhooks are owed. A thread in every worker's main process, and one for each message under way.
+"""Sends what webhooks are owed. A thread of every worker, and one for each message under way.
 
 Beside the reconciler and not in it: a receiver that hangs must not hold up the reaper. The threads die with
 the process; what they were at is sent again by others once its lease is over.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -97,22 +98,34 @@ def slow_reader(workers, tmp_path):
 
 
 @pytest.mark.usefixtures("database")
-@pytest.mark.parametrize("whom", ["all of it", "the child"])
-def test_a_worker_that_is_killed_leaves_it_to_another(workers, stored_jobs, slow_reader, whom):
+def test_a_worker_that_is_killed_leaves_it_to_another(workers, stored_jobs, slow_reader):
     start, begun = slow_reader
     teacher_id = stored_jobs.teacher()
     worker = start()
     assert wait_until(begun.exists, 60)
     assert teacher(teacher_id).status == "inspecting"
     reader = int(begun.read_text())
-    if whom == "all of it":
-        workers.kill(worker)
-        start()
-    else:
-        parent = int(Path(f"/proc/{reader}/stat").read_text().rsplit(")", 1)[1].split()[1])
-        os.kill(parent, signal.SIGKILL)
+    workers.kill(worker)
+    start()
     assert wait_until(lambda: not Path(f"/proc/{reader}").exists()), "the reader outlived its worker"
     assert wait_until(lambda: teacher(teacher_id).status == "ready", 60)
+
+
+@pytest.mark.usefixtures("database")
+def test_a_second_ctrl_c_ends_a_worker_whose_runner_hears_nothing(workers, stored_jobs, slow_reader):
+    start, begun = slow_reader
+    job_id = stored_jobs.submit()
+    send_due()
+    worker = start()
+    assert wait_until(begun.exists, 60)
+    runner = int(begun.read_text())
+    stored_jobs.wait(job_id, lambda row: row.status == "running", 60)
+    worker.send_signal(signal.SIGINT)
+    time.sleep(1)
+    assert worker.poll() is None  # it waits for the runner to save itself
+    worker.send_signal(signal.SIGINT)
+    assert worker.wait(timeout=10) == -signal.SIGINT
+    assert wait_until(lambda: not Path(f"/proc/{runner}").exists()), "the runner outlived its worker"
 
 
 @pytest.mark.usefixtures("database")

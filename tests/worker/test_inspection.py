@@ -11,7 +11,7 @@ from app.models import Teacher
 from worker import inspection
 from worker.inspection import inspect_teacher
 from worker.process import RunnerProcess
-from worker.shutdown import _FLAG, ask_shutdown
+from worker.shutdown import _asked, ask_shutdown
 
 
 def teacher(teacher_id):
@@ -104,7 +104,7 @@ def test_a_worker_that_shuts_down_leaves_it_waiting(database, stored_jobs, tmp_p
     try:
         assert inspect_teacher(teacher_id) == "inspecting"
     finally:
-        _FLAG[0] = 0
+        _asked.clear()
     assert teacher(teacher_id).status == "inspecting"
 
 

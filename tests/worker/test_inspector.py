@@ -11,7 +11,7 @@ from app.models import Teacher
 from worker.inspector import Inspector
 from worker.process import RunnerProcess
 from worker.rounds import job_running
-from worker.shutdown import _FLAG, ask_shutdown
+from worker.shutdown import _asked, ask_shutdown
 
 RUNNER = """
 import os, sys, time
@@ -96,7 +96,7 @@ def test_a_worker_that_shuts_down_gives_it_back_at_once(inspector, reader, store
         assert until(lambda: teacher(teacher_id).inspector is None)
     finally:
         inspector.close()
-        _FLAG[0] = 0
+        _asked.clear()
     assert teacher(teacher_id).status == "inspecting"
     assert list((home / "scratch").iterdir()) == []
 

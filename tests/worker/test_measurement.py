@@ -19,7 +19,7 @@ from worker import measurement
 from worker.measurement import measure_job
 from worker.measurer import Measurer
 from worker.process import RunnerProcess
-from worker.shutdown import _FLAG, ask_shutdown
+from worker.shutdown import _asked, ask_shutdown
 
 RUNNER = """
 import os, sys, time
@@ -148,7 +148,7 @@ def test_a_worker_that_shuts_down_leaves_it_waiting(quickly_ended, tmp_path, mon
     try:
         assert measure_job(claimed) == "waiting"
     finally:
-        _FLAG[0] = 0
+        _asked.clear()
     measurements.give_back(claimed)
     assert measurements.claim_measurement("another") is not None
 

@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from app.telemetry.context import bound, ids
-from dfad_core.contract.machine import GpuMemory
-from worker import gauges, output
+from worker import output
 
 
 def lines_of(code: str, caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -57,18 +56,6 @@ def test_lines_have_the_ids_of_who_started_it() -> None:
     made.close()
     logger.removeHandler(handler)
     assert seen == [{"job_id": "job_1", "attempt": 2}]
-
-
-def test_memory_passes_to_the_main_process() -> None:
-    gpu = GpuMemory("NVIDIA H100 80GB HBM3", used_bytes=5 * 2**30, total_bytes=80 * 2**30)
-    child = os.fork()
-    if child == 0:
-        gauges.tell(7 * 2**30, gpu)
-        os._exit(0)
-    os.waitpid(child, 0)
-    assert gauges.told() == (7 * 2**30, gpu)
-    gauges.tell(0, None)
-    assert gauges.told() == (0, None)
 
 
 def test_a_process_without_a_gpu_tells_of_none() -> None:

@@ -4,12 +4,11 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 from app.config import get_settings
-from worker.scratch import YOUNG_SECONDS, own_temporary_folder, scratch_folder, sweep_scratch
+from worker.scratch import YOUNG_SECONDS, scratch_folder, sweep_scratch
 
 PROGRAM = """
 import sys, time
@@ -17,16 +16,6 @@ from worker.scratch import scratch_folder
 with scratch_folder(sys.argv[1]) as folder:
     (folder / "teacher.bin").write_bytes(b"x")
     print(folder, flush=True)
-    time.sleep(60)
-"""
-
-
-POOL = """
-import tempfile, time
-from multiprocessing.util import get_temp_dir
-from worker.scratch import own_temporary_folder
-with own_temporary_folder():
-    print(get_temp_dir(), flush=True)
     time.sleep(60)
 """
 
@@ -62,25 +51,6 @@ def test_young_folders_and_those_of_others_stay(home):
     aged(parent / "counts-of-a-server")
     assert sweep_scratch() == []
     assert len(list(parent.iterdir())) == 2
-
-
-def test_temporary_files_of_a_worker_that_was_killed_go(home):
-    worker = subprocess.Popen([sys.executable, "-c", POOL], stdout=subprocess.PIPE, text=True)
-    made = Path(worker.stdout.readline().strip())
-    worker.send_signal(signal.SIGKILL)
-    worker.wait()
-    worker.stdout.close()
-    assert made.is_dir()
-    folder = aged(made.parent)
-    assert sweep_scratch() == [folder.name]
-
-
-def test_a_worker_starts_where_its_temporary_folder_cannot_be_made(home):
-    home.mkdir(exist_ok=True)
-    get_settings().scratch_folder.write_text("no folder")
-    before = tempfile.gettempdir()
-    with own_temporary_folder():
-        assert tempfile.gettempdir() == before
 
 
 def test_a_sweep_without_a_folder(home):
