@@ -75,8 +75,10 @@ def test_every_route(tenants: Any, finished: Callable[..., None]) -> None:
             walked += 1
             if filled != path:
                 assert (answer.status_code, answer.json()["code"]) == (404, "not_found"), (method, path)
-            if path == "/audit":  # their own requests, with the ids they tried
-                assert {event["tenant_id"] for event in answer.json()["data"]} <= {"theirs"}
+            if path.startswith("/audit"):  # their own requests, with the ids they tried
+                lines = [json.loads(line) for line in answer.text.splitlines()]
+                events = lines[0]["data"] if path == "/audit" else lines
+                assert {event["tenant_id"] for event in events} == {"theirs"}
                 continue
             text = answer.text.replace(filled, "")
             assert not any(value in text for value in (*secrets, "sesame")), (method, path)
