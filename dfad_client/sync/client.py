@@ -31,6 +31,9 @@ class Client:
     idempotent request that is still in work, or one with Retry-After; others, such as `invalid_transition`,
     are raised at once. Methods raise ApiError when the server refuses and ConnectionFailed when it does not
     answer. `on_wait` is told of every pause between two tries.
+
+    `tenant` is for the operator: calls then act for the tenant of that name; with `*` they see what all
+    tenants have, and those that change something are refused.
     """
 
     def __init__(
@@ -39,6 +42,7 @@ class Client:
         api_key: str | None = None,
         *,
         profile: str | None = None,
+        tenant: str | None = None,
         timeout_seconds: float = 60.0,
         retries: int = 4,
         backoff_seconds: float = 0.5,
@@ -49,6 +53,7 @@ class Client:
         self._transport = Transport(
             server.base_url,
             server.api_key,
+            tenant=tenant,
             timeout_seconds=timeout_seconds,
             retries=retries,
             backoff_seconds=backoff_seconds,
