@@ -8,6 +8,7 @@ from typing import Self
 import httpx2
 
 from dfad_client import profiles
+from dfad_client.aio.audit import AsyncAudit
 from dfad_client.aio.jobs import AsyncJobs
 from dfad_client.aio.keys import AsyncKeys
 from dfad_client.aio.teachers import AsyncTeachers
@@ -64,6 +65,7 @@ class AsyncClient:
         self.uploads = AsyncUploads(self._transport)
         self.keys = AsyncKeys(self._transport)
         self.webhooks = AsyncWebhooks(self._transport)
+        self.audit = AsyncAudit(self._transport)
 
     @property
     def base_url(self) -> str:

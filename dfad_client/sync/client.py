@@ -12,6 +12,7 @@ from dfad_client import profiles
 from dfad_client.answers import Capabilities
 from dfad_client.errors import ConnectionFailed
 from dfad_client.retrying import OnWait
+from dfad_client.sync.audit import Audit
 from dfad_client.sync.jobs import Jobs
 from dfad_client.sync.keys import Keys
 from dfad_client.sync.teachers import Teachers
@@ -65,6 +66,7 @@ class Client:
         self.uploads = Uploads(self._transport)
         self.keys = Keys(self._transport)
         self.webhooks = Webhooks(self._transport)
+        self.audit = Audit(self._transport)
 
     @property
     def base_url(self) -> str:

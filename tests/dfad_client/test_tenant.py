@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import httpx2
@@ -81,3 +82,61 @@ def test_what_no_header_can_say_is_the_servers_to_refuse(run: Any, server: Any, 
     done = run("list", "--tenant", "zürich")
     assert (done.exit_code, "422 invalid_request" in done.stderr) == (3, True)
     assert headers(server) == ["z?rich"]
+
+
+LINE = {
+    "id": "aud_1",
+    "tenant_id": "vision",
+    "key_id": "key_1",
+    "operator": False,
+    "action": "POST /jobs",
+    "subject_id": "job_1",
+    "status": 201,
+    "request_id": "req_1",
+    "address": None,
+    "created_at": "2026-01-02T03:04:05Z",
+}
+LINES = (
+    LINE,
+    LINE | {"id": "aud_2", "key_id": None, "operator": True, "action": "DELETE /jobs/job_1", "status": 204},
+    LINE
+    | {"id": "aud_3", "tenant_id": None, "key_id": None, "subject_id": None, "action": "GET /\u2028\x85"},
+)
+
+
+def test_the_audit(run: Any, server: Any) -> None:
+    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in LINES)
+    kind = {"content-type": "application/x-ndjson"}
+    server.on("GET", "/audit/export", httpx2.Response(200, headers=kind, content=text.encode()))
+    shown = run("audit", "--tenant", "*", "--since", "2026-01-01T00:00:00+01:00")
+    assert [line.split()[1:] for line in shown.stdout.rstrip().split("\n")] == [
+        ["vision", "key_1", "201", "POST", "/jobs", "job_1"],
+        ["vision", "operator", "204", "DELETE", "/jobs/job_1", "job_1"],
+        ["-", "nobody", "201", "GET", "/", "\\x85"],
+    ]
+    assert headers(server) == ["*"]
+    assert dict(server.requests[0].url.params) == {"since": "2026-01-01T00:00:00+01:00"}
+    as_json = [json.loads(line) for line in run("audit", "--json").stdout.rstrip().split("\n")]
+    assert as_json == list(LINES)
+
+
+def test_an_audit_that_breaks_off_or_is_refused(run: Any, server: Any, fake: Any) -> None:
+    def broken() -> Iterator[bytes]:
+        yield json.dumps(LINE).encode() + b"\n"
+        raise httpx2.ReadError("gone")
+
+    server.on("GET", "/audit/export", lambda _: httpx2.Response(200, stream=Stream(broken())))
+    done = run("audit", "--quiet")
+    assert (done.exit_code, done.stdout) == (4, "aud_1\n")
+    server.on("GET", "/audit/export", fake.problem(403, "forbidden"))
+    assert run("audit").exit_code == 3
+
+
+class Stream(httpx2.SyncByteStream):
+    """A body that breaks."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._pieces
