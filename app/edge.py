@@ -244,14 +244,8 @@ def _record(scope: Scope, principal: Principal, watched: Watched, location: str 
     if 0 < watched.status < 400:
         subjects = scope["state"].get("subject_ids") or [subject_of(path, location)]
     action = f"{scope['method']} {path}"
-    record(
-        principal,
-        action,
-        status=watched.status,
-        request_id=watched.request_id,
-        address=_client(scope),
-        subject_ids=subjects,
-    )
+    about = (action, watched.status, watched.request_id, _client(scope))
+    record(principal, *about, subject_ids=subjects)
 
 
 async def _refused(scope: Scope, refusal: ServiceError, request_id: str) -> Response:

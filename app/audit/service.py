@@ -25,10 +25,10 @@ _ID = re.compile(r"[a-z]{2,4}_[0-9a-f]{32}")
 def record(
     principal: Principal | None,
     action: str,
-    *,
     status: int,
     request_id: str,
     address: str | None,
+    *,
     subject_ids: Sequence[str | None] = (None,),
 ) -> None:
     """A line of the audit for each thing that was made or changed.

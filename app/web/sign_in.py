@@ -88,8 +88,8 @@ async def sign_in(
 
 
 async def _record(request: Request, principal: Principal | None, status: int, address: str | None) -> None:
-    about = {"status": status, "request_id": request.state.request_id, "address": address}
-    await run_in_threadpool(record, principal, f"POST {SIGN_IN}", **about)
+    request_id = request.state.request_id
+    await run_in_threadpool(record, principal, f"POST {SIGN_IN}", status, request_id, address)
 
 
 async def _record_failure(request: Request, refusal: ServiceError, address: str | None) -> None:
