@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated
 
 from fastapi import Query
@@ -25,10 +25,8 @@ def in_span(since: datetime | None, until: datetime | None) -> Select[AuditEvent
     """Lines from `since` on and before `until`; None: no bound."""
     bounds: list[ColumnElement[bool]] = []
     if since is not None:
-        since = _utc(since)
         bounds += [AuditEvent.created_at >= since, AuditEvent.id >= first_id("aud", _moved(since, -1))]
     if until is not None:
-        until = _utc(until)
         bounds += [AuditEvent.created_at < until, AuditEvent.id < first_id("aud", _moved(until, 1))]
     return select(AuditEvent).where(*bounds)
 
@@ -40,14 +38,6 @@ def next_lines(
     if last_id is not None:
         query = query.where(AuditEvent.id > last_id)
     return list(session.scalars(query.order_by(AuditEvent.id).limit(limit)))
-
-
-def _utc(at: datetime) -> datetime:
-    """In UTC, as far as that has such a year."""
-    try:
-        return at.astimezone(UTC)
-    except OverflowError:
-        return (datetime.max if at.year > 1 else datetime.min).replace(tzinfo=UTC)
 
 
 def _moved(at: datetime, direction: int) -> datetime:
