@@ -22,6 +22,11 @@ BUSY_SECONDS = 30.0
 """How long SQLite waits for another writer."""
 
 
+FIRST_TIME = datetime(1, 1, 3, tzinfo=UTC)
+LAST_TIME = datetime(9999, 12, 29, tzinfo=UTC)
+"""What is earlier or later is kept as these: every time zone has a date for them, a database's too."""
+
+
 class UtcDateTime(TypeDecorator[datetime]):
     """A timezone-aware UTC time on both databases (SQLite stores it naive)."""
 
@@ -31,7 +36,10 @@ class UtcDateTime(TypeDecorator[datetime]):
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         if value is None:
             return None
-        value = value.astimezone(UTC)
+        try:
+            value = min(max(value.astimezone(UTC), FIRST_TIME), LAST_TIME)
+        except OverflowError:  # a time of that zone for which UTC has no year
+            value = FIRST_TIME if value.year == FIRST_TIME.year else LAST_TIME
         return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:

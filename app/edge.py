@@ -18,11 +18,12 @@ from starlette.requests import Request, cookie_parser
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.audit.service import record
+from app.audit.service import record, subject_of
 from app.client_address import source_of
 from app.config import Settings
 from app.errors import InvalidBody, ServiceError
-from app.keys.principal import ANYONE, Principal, needed
+from app.keys.acting import CHOICE_PATH, KEY_COOKIE, acting, check_change
+from app.keys.principal import ANYONE, OPEN_PATHS, Principal, needed
 from app.keys.wrong_keys import principal_from
 from app.problems import database_away
 from app.rate_limit import RateLimit
@@ -34,7 +35,6 @@ from app.web.refusals import refusal as refused
 from app.web.sign_in import sign_in_address
 from app.webhooks.addresses import literal
 
-OPEN_PATHS = frozenset({"/healthz", "/readyz", "/ui/sign-in", "/ui/sign-out"})
 OPEN_FILES = "/static/"
 FILE_PATHS = frozenset({"/teachers", "/jobs", "/jobs/validate"})
 """Those that take a file in a form; a form of any other is no larger than JSON may be."""
@@ -70,19 +70,26 @@ class Edge:
     async def _answer(self, scope: Scope, receive: Receive, send: Send, watched: Watched) -> None:
         request_id, headers = watched.request_id, watched.headers
 
+        location: str | None = None
+
         async def send_with_id(message: Message) -> None:
+            nonlocal location
             if message["type"] == "http.response.start":
                 watched.status = message["status"]
-                MutableHeaders(scope=message)["X-Request-Id"] = request_id
+                answered = MutableHeaders(scope=message)
+                answered["X-Request-Id"], location = request_id, answered.get("location")
             await send(message)
 
         await arrive_in_turn(source_of(_client(scope)))
         limit = self._limit(scope["path"], headers)
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id
         try:
-            principal = await self._principal(scope, headers)
             # Before anything else is refused: a page that says so says to whom, too.
-            state = {"request_id": request_id, "principal": principal, "tenant_id": principal.tenant_id}
-            scope.setdefault("state", {}).update(state)
+            state["principal"] = principal = await self._principal(scope, headers)
+            if not _is_open(scope["path"]):
+                state["principal"] = principal = acting(principal, scope["path"], headers)
+            state["tenant_id"] = principal.tenant_id
             await self._check_allowed(principal, scope["method"], scope["path"], headers)
             _check_length(headers, limit)
             _check_query(scope["query_string"])
@@ -90,7 +97,7 @@ class Edge:
             if refusal.code in NO_KEY and _wants_page(scope["method"], scope["path"]):
                 answer: Response = RedirectResponse(sign_in_address(_address(scope)), 303)
             else:
-                answer = refused(Request(scope), refusal, request_id)
+                answer = await _refused(scope, refusal, request_id)
             await answer(scope, receive, send_with_id)
             return
         await start_in_turn(principal.tenant_id)
@@ -99,14 +106,9 @@ class Edge:
             try:
                 await self._app(scope, self._counted(receive, limit, scope), send_with_id)
             finally:
-                # Paths that need no key change nothing, and anybody could fill the audit through them.
-                if scope["method"] not in UNCHANGING and not _is_open(scope["path"]):
-                    action = f"{scope['method']} {scope['path']}"
-                    address = _client(scope)
+                if _is_audited(scope):
                     with anyio.CancelScope(shield=True):
-                        await run_in_threadpool(
-                            record, principal, action, watched.status, request_id, address
-                        )
+                        await run_in_threadpool(_record, scope, principal, watched, location)
 
     async def _principal(self, scope: Scope, headers: Headers) -> Principal:
         """Who asks. Raises ServiceError for a key that is missing or unknown, or for another site's page."""
@@ -128,6 +130,8 @@ class Edge:
         scope = needed(method, path)
         if not principal.may(scope):
             raise ServiceError(403, "forbidden", f"The key does not have the scope {scope}. {MAKERS}")
+        if method not in UNCHANGING:
+            check_change(principal, headers)
         await self._rate.hit(principal.tenant_id)
 
     def _counted(self, receive: Receive, limit: int, scope: Scope) -> Receive:
@@ -181,7 +185,7 @@ def _client(scope: Scope) -> str | None:
 
 def _from_cookie(headers: Headers) -> str:
     """The key that a browser keeps (see `app.web.sign_in`)."""
-    key = cookie_parser(headers.get("cookie", "")).get("dfad_key")
+    key = cookie_parser(headers.get("cookie", "")).get(KEY_COOKIE)
     return f"Bearer {key}" if key else ""
 
 
@@ -222,6 +226,35 @@ def _place(origin: str) -> str:
 def _is_open(path: str) -> bool:
     """Whether no key is needed."""
     return path in OPEN_PATHS or path.startswith(OPEN_FILES)
+
+
+def _is_audited(scope: Scope) -> bool:
+    """Whether the request may have changed something.
+
+    Paths that need no key change nothing, and anybody could fill the audit through them; nor does the choice
+    of what to look at.
+    """
+    path = scope["path"]
+    return scope["method"] not in UNCHANGING and not _is_open(path) and path != CHOICE_PATH
+
+
+def _record(scope: Scope, principal: Principal, watched: Watched, location: str | None) -> None:
+    """Write it into the audit: a line for each of several things that the handler says it changed."""
+    path, subjects = scope["path"], [None]
+    if 0 < watched.status < 400:
+        subjects = scope["state"].get("subject_ids") or [subject_of(path, location)]
+    action = f"{scope['method']} {path}"
+    about = (action, watched.status, watched.request_id, _client(scope))
+    record(principal, *about, subject_ids=subjects)
+
+
+async def _refused(scope: Scope, refusal: ServiceError, request_id: str) -> Response:
+    """The answer for who is refused here."""
+    principal: Principal | None = scope["state"].get("principal")
+    if principal is not None and principal.operator and principal.name:
+        # Their page lists the tenants, which is a look into the database.
+        return await run_in_threadpool(refused, Request(scope), refusal, request_id)
+    return refused(Request(scope), refusal, request_id)
 
 
 def _address(scope: Scope) -> str:

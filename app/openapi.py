@@ -17,6 +17,8 @@ from app.jobs.schemas import (
     TeacherRequest,
     TeacherSpec,
 )
+from app.keys.acting import PARAMETER
+from app.keys.principal import OPEN_PATHS
 from app.keys.schemas import KeyRequest
 from app.problems import CODES, Problem
 from app.uploads.schemas import UploadRequest
@@ -111,6 +113,7 @@ def _complete(schema: dict[str, Any]) -> None:
         schemas[name] = definition
     for name in ("HTTPValidationError", "ValidationError"):
         components["schemas"].pop(name, None)
+    components["parameters"] = {"Tenant": PARAMETER}
     components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
     schema["security"] = [{"key": []}, {}]
     codes = ", ".join(f"`{code}`" for code in sorted(CODES))
@@ -118,7 +121,9 @@ def _complete(schema: dict[str, Any]) -> None:
         "description": f"A refusal. Codes: {codes}.",
         "content": {"application/problem+json": {"schema": _ref("Problem")}},
     }
-    for operations in schema["paths"].values():
+    for path, operations in schema["paths"].items():
         for operation in operations.values():
+            if path not in OPEN_PATHS:
+                operation.setdefault("parameters", []).append({"$ref": "#/components/parameters/Tenant"})
             operation["responses"].pop("422", None)
             operation["responses"]["default"] = problem

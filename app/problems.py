@@ -54,6 +54,7 @@ CODES: Mapping[str, str] = {
     "teacher_deleted": "The job's teacher was deleted.",
     "teacher_in_use": "A job that has not ended needs the teacher.",
     "teacher_rejected": "The teacher was inspected and rejected.",
+    "tenant_required": "`DFAD-Tenant: *` looks at all tenants; name one to change something.",
     "too_many_wrong_keys": "Too many wrong keys came from that address; try again later.",
     "unauthorized": "The API key is missing or unknown.",
     "unavailable": "A part of the service is away; try again.",

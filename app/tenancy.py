@@ -1,8 +1,9 @@
 """The one place that keeps tenants apart.
 
 While a request is served, every SELECT, UPDATE and DELETE of the ORM sees the rows of its tenant alone,
-whatever its own WHERE says, and nothing can be added for another. Workers, and what the service does on
-its own account (`as_system`), see all rows.
+whatever its own WHERE says, and nothing can be added for another. For the operator who looks at all tenants
+(`ALL_TENANTS`) there are the rows of all, and none can be changed. Workers, and what the service does on its
+own account (`as_system`), see and change all rows.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any, TypeVar
 
-from sqlalchemy import Executable, event, select
+from sqlalchemy import ColumnElement, Executable, event, select, true
 from sqlalchemy.orm import ORMExecuteState, Session, UOWTransaction, with_loader_criteria
 
 from app.db import Base
+from app.keys.principal import ALL_TENANTS
 from app.models import Job
 
 _tenant: ContextVar[str | None] = ContextVar("tenant", default=None)
@@ -24,7 +26,10 @@ _tenant: ContextVar[str | None] = ContextVar("tenant", default=None)
 
 @contextmanager
 def acting_for(tenant_id: str) -> Iterator[None]:
-    """For the block (and the threads and tasks it starts) only this tenant's rows exist."""
+    """For the block (and the threads and tasks it starts) only this tenant's rows exist.
+
+    With ALL_TENANTS all rows exist, and a change of any raises RuntimeError.
+    """
     token = _tenant.set(tenant_id)
     try:
         yield
@@ -43,8 +48,16 @@ def as_system() -> Iterator[None]:
 
 
 def current_tenant() -> str | None:
-    """Whose rows exist now; None where all do."""
+    """Whose rows exist now, ALL_TENANTS included; None for the service itself."""
     return _tenant.get()
+
+
+def owned_by(model: Any, tenant_id: str) -> ColumnElement[bool]:
+    """Rows of `model` that belong to the tenant; every row for ALL_TENANTS."""
+    if tenant_id == ALL_TENANTS:
+        return true()
+    owned: ColumnElement[bool] = model.tenant_id == tenant_id
+    return owned
 
 
 def owned_models() -> tuple[list[Any], list[Any]]:
@@ -60,12 +73,17 @@ def _only_its_own(state: ORMExecuteState) -> None:
     tenant_id = _tenant.get()
     if tenant_id is None or not (state.is_select or state.is_update or state.is_delete):
         return
+    if tenant_id == ALL_TENANTS:
+        if not state.is_select:
+            raise RuntimeError(_NO_CHANGE)
+        return
     if state.statement in _standing:
         state.statement = _ruled(state.statement, tenant_id)
     else:
         state.statement = state.statement.options(*_rules(tenant_id))
 
 
+_NO_CHANGE = "a change while the rows of all tenants are looked at"
 _standing: set[Any] = set()
 _Made = TypeVar("_Made", bound=Executable)
 
@@ -96,6 +114,8 @@ def _nothing_for_another(session: Session, _context: UOWTransaction, _instances:
     tenant_id = _tenant.get()
     if tenant_id is None:
         return
+    if tenant_id == ALL_TENANTS and (session.new or session.dirty or session.deleted):
+        raise RuntimeError(_NO_CHANGE)
     for row in session.new:
         if getattr(row, "tenant_id", tenant_id) != tenant_id:
             raise RuntimeError(f"a {type(row).__name__} of another tenant")

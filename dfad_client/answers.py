@@ -194,6 +194,8 @@ class Job:
     resolved_spec: Json
     metadata: dict[str, str]
     raw: Json = field(repr=False, compare=False)
+    tenant_id: str | None = None
+    """Whose it is; None from servers of earlier versions."""
 
     @classmethod
     def of(cls, raw: Json) -> Job:
@@ -218,6 +220,7 @@ class Job:
             resolved_spec=raw.get("resolved_spec") or {},
             metadata=raw.get("metadata") or {},
             raw=raw,
+            tenant_id=raw.get("tenant_id"),
         )
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from dfad_client.commands import download, engine, follow, inspect, jobs, look, measure, submit, up
+from dfad_client.commands import audit, download, engine, follow, inspect, jobs, look, measure, submit, up
 from dfad_client.commands.keys import keys
 from dfad_client.commands.shared import Group, register
 
@@ -38,6 +38,7 @@ register(app, measure.measure)
 register(app, download.download)
 register(app, inspect.inspect)
 app.add_typer(keys, name="keys")
+register(app, audit.audit)
 register(app, look.doctor)
 register(app, engine.distill, local=True)
 register(app, engine.export, local=True)

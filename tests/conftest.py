@@ -31,7 +31,7 @@ def _forget_settings() -> None:
     from app import config, db, dispatch, storage
     from app.keys import service as keys
     from app.keys import tokens
-    from app.keys.wrong_keys import wrong_keys
+    from app.keys.wrong_keys import audited_failures, wrong_keys
 
     if db.get_engine.cache_info().currsize:
         db.get_engine().dispose()
@@ -40,6 +40,7 @@ def _forget_settings() -> None:
     tokens.pepper.cache_clear()
     keys.recent.clear()
     wrong_keys.clear()
+    audited_failures.clear()
     keys.databases_with_keys.clear()
     storage.get_store.cache_clear()
     config.get_settings.cache_clear()

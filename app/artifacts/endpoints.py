@@ -13,6 +13,7 @@ from app.errors import NotFound
 from app.ids import require_id
 from app.models import Artifact
 from app.parameters import ArtifactId
+from app.tenancy import owned_by
 
 router = APIRouter(prefix="/artifacts", tags=["artifacts"])
 
@@ -57,7 +58,7 @@ PARTS_OF_BYTES = {
 def download_artifact(request: Request, artifact_id: ArtifactId) -> Response:
     """An artifact's bytes, whole or a range of them."""
     require_id(artifact_id, "art", "/artifact_id")
-    owned = (Artifact.id == artifact_id, Artifact.tenant_id == request.state.tenant_id)
+    owned = (Artifact.id == artifact_id, owned_by(Artifact, request.state.tenant_id))
     with read_scope() as session:
         query = select(Artifact).where(*owned, Artifact.published_at.is_not(None))
         artifact = session.scalars(query).one_or_none()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import re
+from collections.abc import Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -11,17 +14,32 @@ from app.db import database_now, session_scope
 from app.ids import new_id
 from app.keys.principal import Principal
 from app.models import AuditEvent
+from app.tenancy import as_system
 
 logger = logging.getLogger(__name__)
 MAX_ACTION_CHARACTERS = 200
 MAX_ADDRESS_CHARACTERS = 64
+_ID = re.compile(r"[a-z]{2,4}_[0-9a-f]{32}")
 
 
-def record(principal: Principal, action: str, status: int, request_id: str, address: str | None) -> None:
-    """One line of the audit. Where the database is away, the log has it."""
+def record(
+    principal: Principal | None,
+    action: str,
+    status: int,
+    request_id: str,
+    address: str | None,
+    *,
+    subject_ids: Sequence[str | None] = (None,),
+) -> None:
+    """A line of the audit for each thing that was made or changed.
+
+    Where the database is away, the log has it. `principal`: None where nobody is known to have done it, as at
+    a sign-in that failed.
+    """
     about: dict[str, Any] = {
-        "tenant_id": principal.tenant_id,
-        "key_id": principal.key_id,
+        "tenant_id": None if principal is None else principal.tenant_id,
+        "key_id": None if principal is None else principal.key_id,
+        "operator": principal is not None and principal.operator,
         "action": _kept(action, MAX_ACTION_CHARACTERS),
         "status": status,
         "request_id": request_id,
@@ -29,10 +47,20 @@ def record(principal: Principal, action: str, status: int, request_id: str, addr
         "address": None if address is None else _kept(address, MAX_ADDRESS_CHARACTERS),
     }
     try:
-        with session_scope() as session:
-            session.add(AuditEvent(id=new_id("aud"), created_at=database_now(session), **about))
+        with as_system(), session_scope() as session:
+            now = database_now(session)
+            for subject_id in subject_ids:
+                line = AuditEvent(id=new_id("aud", now), created_at=now, subject_id=subject_id, **about)
+                session.add(line)
     except SQLAlchemyError as error:
         logger.error("audit: %s (%s)", about, type(error).__name__)
+
+
+def subject_of(path: str, location: str | None) -> str | None:
+    """The id of what a successful request to `path` made, as its `Location` says, or else changed."""
+    changed = _ID.findall(path)
+    made = [one for one in _ID.findall(urlsplit(location or "").path) if one not in changed]
+    return next(iter([*made[-1:], *changed[-1:]]), None)
 
 
 def _kept(text: str, most: int) -> str:

@@ -53,7 +53,7 @@ def _job(job: Job, place: int, now: datetime, workers: Sequence[WorkerBeat]) -> 
 
 
 def waiting_teachers(session: Session, teachers: Sequence[Teacher]) -> dict[str, WaitingFor]:
-    """By id, for those of one tenant that are still to be inspected."""
+    """By id, for those that are still to be inspected; each waits for files of its own tenant alone."""
     if not teachers:
         return {}
     now, workers = steady_now(session), live_workers(session)

@@ -30,6 +30,7 @@ from app.parameters import IdempotencyKey, JobId, Prefer
 from app.reading import run_parse, run_read
 from app.teachers.inspections import inspection_of
 from app.teachers.upload import content_type, read_upload, unsupported
+from app.tenancy import owned_by
 from app.uploads.service import completed_teacher
 from app.waiting import wanted_wait
 from dfad_core.contract.inspection import Inspection
@@ -202,7 +203,7 @@ def list_jobs(
 ) -> JobList:
     """The tenant's jobs, newest first; `metadata[key]=value` filters by metadata."""
     query = select(Job, Teacher).join(Teacher, Teacher.id == Job.teacher_id)
-    query = query.where(Job.tenant_id == request.state.tenant_id)
+    query = query.where(owned_by(Job, request.state.tenant_id))
     if status is not None:
         query = query.where(Job.status == status)
     wanted = _wanted_metadata(request)

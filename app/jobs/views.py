@@ -66,6 +66,7 @@ class JobView(BaseModel):
 
     id: str
     object: str = "job"
+    tenant_id: str
     status: Status
     phase: str | None
     terminal: bool
@@ -176,6 +177,7 @@ def _view(
 ) -> JobView:
     return JobView(
         id=job.id,
+        tenant_id=job.tenant_id,
         status=Status(job.status),
         phase=job.phase,
         terminal=is_terminal(job.status),

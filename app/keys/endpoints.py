@@ -12,7 +12,7 @@ from app.db import database_now, read_scope, session_scope
 from app.errors import FieldProblem, InvalidBody
 from app.json_body import read_model
 from app.keys import service
-from app.keys.principal import ANYONE, Principal
+from app.keys.principal import Principal
 from app.keys.schemas import KeyList, KeyRequest, KeyView, NewKeyView
 from app.models import ApiKey
 from app.openapi import json_body
@@ -25,8 +25,8 @@ router = APIRouter(prefix="/keys", tags=["keys"])
 
 
 def _reach(principal: Principal) -> AbstractContextManager[None]:
-    """The operator manages the keys of all tenants, everybody else those of their own."""
-    return as_system() if principal.operator else nullcontext()
+    """The operator manages the keys of all tenants, or of the one that was named; others their own."""
+    return as_system() if principal.manages_all_keys else nullcontext()
 
 
 def _view(key: ApiKey) -> KeyView:
@@ -51,9 +51,10 @@ async def create_key(request: Request, response: Response) -> NewKeyView:
 
 def _create(asked: KeyRequest, principal: Principal) -> NewKeyView:
     tenant_id = asked.tenant_id or principal.tenant_id
-    if tenant_id != principal.tenant_id and not principal.operator:
+    if tenant_id != principal.tenant_id and not principal.manages_all_keys:
+        whose = "another than DFAD-Tenant names" if principal.operator else "not yours"
         raise InvalidBody(
-            "Keys of another tenant are the operator's to make.", FieldProblem("/tenant_id", "not yours")
+            "Keys of another tenant are the operator's to make.", FieldProblem("/tenant_id", whose)
         )
     with _reach(principal), session_scope() as session:
         if asked.expires_at is not None and asked.expires_at <= database_now(session):
@@ -70,7 +71,7 @@ def _create(asked: KeyRequest, principal: Principal) -> NewKeyView:
         )
     service.remember_keys()
     service.recent.clear()
-    return NewKeyView(**_view(key).model_dump(), key=token, first=principal == ANYONE)
+    return NewKeyView(**_view(key).model_dump(), key=token, first=principal.anonymous)
 
 
 @router.get("")

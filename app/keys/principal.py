@@ -9,6 +9,11 @@ Scope = Literal["read", "write", "admin"]
 SCOPES: tuple[Scope, ...] = ("read", "write", "admin")
 
 LOCAL_TENANT = "local"
+ALL_TENANTS = "*"
+"""In place of a tenant's name: the rows of all tenants, to be looked at and not changed."""
+TENANT_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
+OPEN_PATHS = frozenset({"/healthz", "/readyz", "/ui/sign-in", "/ui/sign-out"})
+"""Those that need no key."""
 ADMIN_PATHS = ("/keys", "/audit")
 
 
@@ -22,11 +27,28 @@ class Principal:
     """None for the operator: the key of the settings, or anyone where no key was ever made."""
     name: str = ""
     """Name of the key; empty where none was needed."""
+    named_tenant: bool = False
+    """Whether the operator named the tenant, instead of acting for their own."""
 
     @property
     def operator(self) -> bool:
-        """Whether it may manage the keys of all tenants."""
+        """Whether it may manage the keys of all tenants, and act for each."""
         return self.key_id is None
+
+    @property
+    def anonymous(self) -> bool:
+        """Whether it came without a key, as everybody does to a server without any."""
+        return self.key_id is None and not self.name
+
+    @property
+    def sees_all(self) -> bool:
+        """Whether it looks at the rows of all tenants, and changes none."""
+        return self.tenant_id == ALL_TENANTS
+
+    @property
+    def manages_all_keys(self) -> bool:
+        """Whether keys of all tenants are there for it: where the operator named none."""
+        return self.operator and not self.named_tenant
 
     @property
     def listed_scopes(self) -> list[str]:

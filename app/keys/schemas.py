@@ -8,9 +8,9 @@ from typing import Annotated
 from pydantic import AwareDatetime, BaseModel, Field, StringConstraints
 
 from app.jobs.schemas import Strict
-from app.keys.principal import Scope
+from app.keys.principal import TENANT_PATTERN, Scope
 
-Tenant = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+Tenant = Annotated[str, StringConstraints(pattern=TENANT_PATTERN)]
 
 
 class KeyRequest(Strict):

@@ -53,8 +53,10 @@ def create_key(
     server has no key yet and this one could not manage the others, since it would lock its owner out.
     """
     hold(session, KEYS_LOCK)
-    if principal == ANYONE:
-        if session.scalar(select(ApiKey.id).limit(1)) is not None:
+    if principal.anonymous:
+        with as_system():
+            known = session.scalar(select(ApiKey.id).limit(1))
+        if known is not None:
             raise unauthorized()  # somebody else made the first one meanwhile
         if "admin" not in scopes or tenant_id != LOCAL_TENANT or expires_at is not None:
             raise ServiceError(409, "first_key_must_be_admin", FIRST_KEY)

@@ -49,15 +49,14 @@ class WrongKeys:
         behind = self._free_at.get(source, 0.0) - time.monotonic()
         return max(0.0, behind - (BURST - 1) * SECONDS_EACH)
 
-    def add(self, source: str) -> None:
-        """Count one."""
+    def add(self, source: str) -> bool:
+        """Count one; whether it was the last that the address had free."""
         now, waited = time.monotonic(), self.wait_seconds(source)
         free_at = max(now, self._free_at.pop(source, 0.0)) + SECONDS_EACH
         self._free_at[source] = min(free_at, now + BURST * SECONDS_EACH)  # those under way were all let in
         while len(self._free_at) > ADDRESSES:
             self._free_at.popitem(last=False)
-        if not waited and self.wait_seconds(source):
-            logger.warning("many wrong keys came from %s", source)
+        return not waited and self.wait_seconds(source) > 0
 
     def clear(self) -> None:
         """Forget all."""
@@ -66,6 +65,8 @@ class WrongKeys:
 
 wrong_keys = WrongKeys()
 """Of this process."""
+audited_failures = WrongKeys()
+"""Those of sign-ins that are in the audit: an address has no more lines there than wrong keys free."""
 
 
 async def principal_from(address: str | None, authorization: str, settings: Settings) -> Principal:
@@ -82,8 +83,8 @@ async def principal_from(address: str | None, authorization: str, settings: Sett
         try:
             return await _looked_up(source, authorization, settings)
         except ServiceError:
-            if authorization:
-                wrong_keys.add(source)
+            if authorization and wrong_keys.add(source):
+                logger.warning("many wrong keys came from %s", source)
             raise
     if may_open(authorization, settings):
         with contextlib.suppress(ServiceError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Index, String
+from sqlalchemy import Index, String, false
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db import Base, UtcDateTime
@@ -17,11 +17,16 @@ class AuditEvent(Base):
     __table_args__ = (Index("ix_audit_events_tenant_id_id", "tenant_id", "id"),)
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
-    tenant_id: Mapped[str] = mapped_column(String(64))
-    #: The key it came with; None for the operator's own.
+    #: The tenant it was done for; None where nobody signed in.
+    tenant_id: Mapped[str | None] = mapped_column(String(64))
+    #: The key it came with; None for the operator's own, and where there was no right one.
     key_id: Mapped[str | None] = mapped_column(String(40))
+    #: Whether the operator did it.
+    operator: Mapped[bool] = mapped_column(default=False, server_default=false())
     #: `POST /jobs/job_…/cancel`
     action: Mapped[str] = mapped_column(String(200))
+    #: Id of what was made or changed, if that was one thing with an id.
+    subject_id: Mapped[str | None] = mapped_column(String(40))
     #: HTTP status of the answer.
     status: Mapped[int] = mapped_column()
     request_id: Mapped[str] = mapped_column(String(40))

@@ -45,6 +45,7 @@ class Job(Base):
         UniqueConstraint("tenant_id", "idempotency_key"),
         Index("ix_jobs_tenant_id_id", "tenant_id", "id"),
         Index("ix_jobs_tenant_id_status_id", "tenant_id", "status", "id"),
+        Index("ix_jobs_status_id", "status", "id"),
         Index("ix_jobs_status_run_after", "status", "run_after"),
         Index("ix_jobs_status_lease", "status", "lease_expires_at"),
         Index("ix_jobs_tenant_id_started_at", "tenant_id", "started_at"),

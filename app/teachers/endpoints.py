@@ -21,6 +21,7 @@ from app.teachers.files import TeacherFile
 from app.teachers.service import add_teacher, get_teacher, remove_teacher
 from app.teachers.upload import content_type, read_upload, unsupported
 from app.teachers.views import TeacherList, TeacherView, teacher_views
+from app.tenancy import owned_by
 from app.uploads.service import completed_teacher
 
 router = APIRouter(prefix="/teachers", tags=["teachers"])
@@ -85,7 +86,7 @@ def list_teachers(request: Request, limit: Limit = 20, after: After = None) -> T
         query = (
             select(Teacher, Artifact)
             .join(Artifact, Artifact.id == Teacher.artifact_id)
-            .where(Teacher.tenant_id == request.state.tenant_id)
+            .where(owned_by(Teacher, request.state.tenant_id))
         )
         rows, more = page(session, query, Teacher.id, prefix="tch", after=after, limit=limit)
         data = teacher_views(session, [(teacher, artifact) for teacher, artifact in rows])

@@ -17,6 +17,7 @@ from app.jobs.states import TERMINAL
 from app.models import Artifact, Job, Teacher
 from app.steady_clock import steady_now
 from app.teachers.files import TeacherFile
+from app.tenancy import owned_by
 
 
 def add_teacher(
@@ -83,7 +84,7 @@ def get_teacher(
     query = select(Teacher, Artifact).join(Artifact, Artifact.id == Teacher.artifact_id)
     if lock:
         query = query.with_for_update(of=Teacher)
-    row = session.execute(query.where(Teacher.id == teacher_id, Teacher.tenant_id == tenant_id)).first()
+    row = session.execute(query.where(Teacher.id == teacher_id, owned_by(Teacher, tenant_id))).first()
     if row is None:
         raise NotFound("teacher")
     return row[0], row[1]

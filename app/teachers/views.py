@@ -22,6 +22,7 @@ class TeacherView(BaseModel):
 
     id: str
     object: str = "teacher"
+    tenant_id: str
     status: Literal["inspecting", "ready", "rejected"]
     waiting_for: WaitingFor | None
     filename: str
@@ -43,7 +44,7 @@ class TeacherList(BaseModel):
 
 
 def teacher_views(session: Session, rows: Sequence[tuple[Teacher, Artifact]]) -> list[TeacherView]:
-    """The views of one tenant's teachers with their files."""
+    """The views of teachers with their files."""
     waiting = waiting_teachers(session, [teacher for teacher, _ in rows if teacher.status == "inspecting"])
     return [_view(teacher, artifact, waiting.get(teacher.id)) for teacher, artifact in rows]
 
@@ -52,6 +53,7 @@ def _view(teacher: Teacher, artifact: Artifact, waiting_for: WaitingFor | None) 
     return TeacherView.model_validate(
         {
             "id": teacher.id,
+            "tenant_id": teacher.tenant_id,
             "status": teacher.status,
             "waiting_for": waiting_for,
             "filename": teacher.filename,

@@ -32,6 +32,7 @@ class UploadView(BaseModel):
 
     id: str
     object: str = "upload"
+    tenant_id: str
     status: Literal["open", "completed"]
     filename: str
     bytes: int

@@ -23,6 +23,7 @@ from app.models import Artifact, Upload, UploadPart
 from app.steady_clock import steady_now
 from app.storage import IntegrityError, Stored, get_store
 from app.teachers.files import TeacherFile, check_container, display_name
+from app.tenancy import owned_by
 from app.turns import busy
 from app.uploads.schemas import PartView, UploadRequest, UploadView
 from dfad_core.contract.containers import HEAD_BYTES
@@ -30,7 +31,7 @@ from dfad_core.contract.containers import HEAD_BYTES
 MAX_PARTS = 10_000
 COMPLETING = timedelta(seconds=30)
 """How long the claim of a request that makes one file of the parts lasts; it is renewed meanwhile."""
-SHOWN = ("id", "status", "filename", "bytes", "sha256", "part_bytes", "created_at", "expires_at")
+SHOWN = ("id", "tenant_id", "status", "filename", "bytes", "sha256", "part_bytes", "created_at", "expires_at")
 
 
 def part_bytes_of(size: int) -> int:
@@ -77,7 +78,7 @@ def _later(now: datetime) -> datetime:
 def get_upload(session: Session, upload_id: str, tenant_id: str, *, lock: bool = False) -> Upload:
     """The tenant's upload. Raises NotFound, also for an expired one, or InvalidBody for what is no id."""
     require_id(upload_id, "upl", "/upload_id")
-    query = select(Upload).where(Upload.id == upload_id, Upload.tenant_id == tenant_id)
+    query = select(Upload).where(Upload.id == upload_id, owned_by(Upload, tenant_id))
     query = query.where(Upload.expires_at > database_now(session))
     upload = session.scalar(query.with_for_update() if lock else query)
     if upload is None:

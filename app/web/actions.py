@@ -46,17 +46,18 @@ def act_on_several(
     """The same for all ticked jobs; what is refused of one does not keep it from the others."""
     if action not in ACTIONS:
         raise ServiceError(404, "not_found", "There is no such action.")
-    done, refused = 0, []
+    changed, refused = [], []
     for one in _chosen(job):
         try:
             ACTIONS[action](one, request.state.tenant_id)
-            done += 1
+            changed.append(one)
         except ServiceError as refusal:
             refused.append(f"…{one[-8:]}: {refusal.detail}")
     if not job:
         refused.append("No job was ticked.")
+    request.state.subject_ids = changed
     answer = RedirectResponse("/", 303)
-    tell(answer, action, done, refused)
+    tell(answer, action, len(changed), refused)
     return answer
 
 

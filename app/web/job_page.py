@@ -14,6 +14,7 @@ from app.db import read_scope
 from app.ids import require_id
 from app.jobs import service
 from app.jobs.views import EventView, JobView, event_view, job_views
+from app.keys.acting import KEY_COOKIE
 from app.models import Artifact, JobEvent
 from app.parameters import JobId
 from app.web.commands import commands
@@ -45,7 +46,8 @@ def job_page(request: Request, job_id: JobId) -> Response:
     """The whole page."""
     found = _everything(request, job_id)
     job, url = found["job"], str(request.base_url).rstrip("/")
-    with_key = request.cookies.get("dfad_key") is not None
+    with_key = request.cookies.get(KEY_COOKIE) is not None
+    tenant = job.tenant_id if request.state.principal.named_tenant else None
     return page(
         request,
         "job.html",
@@ -53,7 +55,7 @@ def job_page(request: Request, job_id: JobId) -> Response:
         **_log(job_id, None, ""),
         figures=ONE_JOB,
         undrawn=UNDRAWN,
-        commands=commands(url, job, with_key=with_key),
+        commands=commands(url, job, with_key=with_key, tenant=tenant),
         spec=json.dumps(job.spec, indent=2, ensure_ascii=False),
     )
 

@@ -15,6 +15,7 @@ from app.jobs.states import Status
 from app.jobs.views import job_views
 from app.models import Job, Teacher
 from app.pagination import page as page_of
+from app.tenancy import owned_by
 from app.web.rendering import page
 
 router = APIRouter(include_in_schema=False)
@@ -36,9 +37,8 @@ def jobs_rows(request: Request, status: str = "", label: str = "", after: str | 
 
 
 def _listed(request: Request, status: str, label: str, after: str | None) -> dict[str, Any]:
-    tenant_id = request.state.tenant_id
     query = select(Job, Teacher).join(Teacher, Teacher.id == Job.teacher_id)
-    query = query.where(Job.tenant_id == tenant_id)
+    query = query.where(owned_by(Job, request.state.tenant_id))
     if status in {s.value for s in Status}:
         query = query.where(Job.status == status)
     problem = None

@@ -14,6 +14,7 @@ from app.models import Teacher
 from app.parameters import TeacherId
 from app.teachers.service import get_teacher
 from app.teachers.views import teacher_views
+from app.tenancy import owned_by
 from app.web.offers import offers
 from app.web.rendering import page
 from dfad_core.contract.architectures import ARCHITECTURES, Architecture
@@ -30,7 +31,7 @@ def new_page(request: Request, teacher: str | None = None) -> Response:
     """A teacher to upload, or with `teacher` one that is there, and all that follows from it."""
     about = _about(request, teacher) if teacher else {}
     with read_scope() as session:
-        query = select(Teacher).where(Teacher.tenant_id == request.state.tenant_id)
+        query = select(Teacher).where(owned_by(Teacher, request.state.tenant_id))
         query = query.where(Teacher.status == "ready").order_by(Teacher.id.desc()).limit(KNOWN_TEACHERS)
         known = list(session.scalars(query))
     limit = get_settings().max_upload_bytes

@@ -11,7 +11,12 @@ from urllib.parse import quote
 from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import ChainableUndefined, Environment, PackageLoader, select_autoescape
+from sqlalchemy.exc import SQLAlchemyError
 
+from app.db import read_scope
+from app.keys.acting import KEY_COOKIE
+from app.keys.principal import ALL_TENANTS, Principal
+from app.keys.tenants import tenant_names
 from app.web import told_cookie, words
 
 STATIC = Path(__file__).with_name("static")
@@ -63,9 +68,13 @@ def static(name: str) -> str:
 def page(request: Request, template: str, *, http_status: int = 200, **values: Any) -> HTMLResponse:
     """A template as an answer; one that is a whole page also says what the last button did."""
     principal = getattr(request.state, "principal", None)
-    values["closed"] = request.cookies.get("dfad_key") is not None
-    values["signed_in"] = principal if principal is not None and principal.name else None
-    values["may_write"] = principal is None or principal.may("write")
+    values["closed"] = request.cookies.get(KEY_COOKIE) is not None
+    values["signed_in"] = signed_in = principal if principal is not None and principal.name else None
+    values["look_only"] = "" if principal is None else _look_only(principal)
+    values["may_write"] = not values["look_only"]
+    values["all_tenants"] = principal is not None and principal.sees_all
+    if signed_in is not None and signed_in.operator and not template.startswith("_"):
+        values["tenants"] = _tenants(signed_in)
     told = None if template.startswith("_") else request.cookies.get(told_cookie.NAME)
     values["told"] = told_cookie.read(told)
     content = environment().get_template(template).render(request=request, **values)
@@ -73,6 +82,24 @@ def page(request: Request, template: str, *, http_status: int = 200, **values: A
     if told is not None:
         answer.delete_cookie(told_cookie.NAME)
     return answer
+
+
+def _look_only(principal: Principal) -> str:
+    """Why nothing can be changed; empty where it can."""
+    if principal.sees_all:
+        return "All tenants are shown: to change something, choose one of them at the top of the page."
+    return "" if principal.may("write") else "This key may look, and change nothing."
+
+
+def _tenants(operator: Principal) -> list[tuple[str, str]]:
+    """What the operator may choose to look at, with its title; the chosen one if the database is away."""
+    names = {operator.tenant_id} - {ALL_TENANTS}
+    try:
+        with read_scope() as session:
+            names.update(tenant_names(session))
+    except SQLAlchemyError:
+        pass
+    return [(ALL_TENANTS, "All tenants"), *((name, name) for name in sorted(names))]
 
 
 def mark(text: str) -> str:

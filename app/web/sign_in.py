@@ -16,16 +16,17 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
 from app.audit.service import record
+from app.client_address import source_of
 from app.config import get_settings
 from app.errors import ServiceError
-from app.keys.wrong_keys import principal_from
+from app.keys.acting import KEY_COOKIE, TENANT_COOKIE
+from app.keys.principal import Principal
+from app.keys.wrong_keys import audited_failures, principal_from
 from app.problems import database_away
-from app.tenancy import acting_for
 from app.web.rendering import page
 
 router = APIRouter(include_in_schema=False)
 
-COOKIE = "dfad_key"
 KEPT_SECONDS = 12 * 3600
 SIGN_IN = "/ui/sign-in"
 NO_DESTINATIONS = (SIGN_IN, "/ui/sign-out")
@@ -70,25 +71,39 @@ async def sign_in(
         principal = await principal_from(address, f"Bearer {key.strip()}", get_settings())
     except (ServiceError, SQLAlchemyError) as error:
         refusal = error if isinstance(error, ServiceError) else database_away(error)
+        await _record_failure(request, refusal, address)
         about = {"problem": refusal.detail, "next_page": next_page}
         refused = page(request, "sign_in.html", http_status=refusal.status, **about)
         refused.headers.update(refusal.headers)
         return refused
     answer = RedirectResponse(next_page, 303)
     if principal.name:  # else the server has no keys, and anything is let in
-        with acting_for(principal.tenant_id):
-            request_id = request.state.request_id
-            await run_in_threadpool(record, principal, f"POST {SIGN_IN}", 303, request_id, address)
+        await _record(request, principal, 303, address)
+        answer.delete_cookie(TENANT_COOKIE)
         answer.set_cookie(
-            COOKIE, key.strip(), max_age=KEPT_SECONDS, httponly=True, samesite="strict",
+            KEY_COOKIE, key.strip(), max_age=KEPT_SECONDS, httponly=True, samesite="strict",
             secure=request.url.scheme == "https",
         )  # fmt: skip
     return answer
+
+
+async def _record(request: Request, principal: Principal | None, status: int, address: str | None) -> None:
+    request_id = request.state.request_id
+    await run_in_threadpool(record, principal, f"POST {SIGN_IN}", status, request_id, address)
+
+
+async def _record_failure(request: Request, refusal: ServiceError, address: str | None) -> None:
+    """Write down a wrong key. Those who try many may not fill the audit: the log tells of them."""
+    source = source_of(address)
+    if refusal.status == 401 and not audited_failures.wait_seconds(source):
+        audited_failures.add(source)
+        await _record(request, None, refusal.status, address)
 
 
 @router.post("/ui/sign-out")
 def sign_out() -> Response:
     """Forget the key."""
     answer = RedirectResponse(SIGN_IN, 303)
-    answer.delete_cookie(COOKIE)
+    answer.delete_cookie(KEY_COOKIE)
+    answer.delete_cookie(TENANT_COOKIE)
     return answer

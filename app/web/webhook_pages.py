@@ -21,6 +21,7 @@ from app.models import Webhook, WebhookDelivery
 from app.pagination import page as page_of
 from app.parameters import DeliveryId, WebhookId
 from app.problems import invalid_body
+from app.tenancy import owned_by
 from app.web.rendering import page
 from app.webhooks import service
 from app.webhooks.owing import EventName
@@ -53,9 +54,7 @@ def webhooks_page(request: Request) -> Response:
 
 def _listed(request: Request, given: dict[str, Any], faults: dict[str, str], status: int = 200) -> Response:
     with read_scope() as session:
-        query = (
-            select(Webhook).where(Webhook.tenant_id == request.state.tenant_id).order_by(Webhook.id.desc())
-        )
+        query = select(Webhook).where(owned_by(Webhook, request.state.tenant_id)).order_by(Webhook.id.desc())
         found = [service.shown(webhook) for webhook in session.scalars(query)]
     key = given.get("key") or secrets.token_hex(16)
     values = {"webhooks": found, "events": EVENTS, "given": {**given, "key": key}, "faults": faults}
@@ -80,7 +79,9 @@ def add(
         return _listed(request, {**given, "key": key}, _at_fields(refusal.errors), refusal.status)
     except ServiceError as refusal:
         return _listed(request, given, {"": refusal.detail}, refusal.status)
-    return page(request, "webhook_secret.html", http_status=201, webhook=webhook, rotated=False)
+    answer = page(request, "webhook_secret.html", http_status=201, webhook=webhook, rotated=False)
+    answer.headers["Location"] = f"/ui/webhooks/{made}"
+    return answer
 
 
 def _at_fields(problems: tuple[FieldProblem, ...]) -> dict[str, str]:

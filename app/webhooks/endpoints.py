@@ -15,6 +15,7 @@ from app.openapi import json_body
 from app.pagination import After, Limit, page
 from app.parameters import DeliveryId, IdempotencyKey, WebhookId
 from app.teachers.upload import content_type, unsupported
+from app.tenancy import owned_by
 from app.webhooks import service
 from app.webhooks.schemas import (
     DeliveryList,
@@ -50,7 +51,7 @@ async def create_webhook(
 @router.get("")
 def list_webhooks(request: Request, limit: Limit = 20, after: After = None) -> WebhookList:
     """The tenant's webhooks, newest first; never their secrets."""
-    query = select(Webhook).where(Webhook.tenant_id == request.state.tenant_id)
+    query = select(Webhook).where(owned_by(Webhook, request.state.tenant_id))
     with read_scope() as session:
         rows, more = page(session, query, Webhook.id, prefix="whk", after=after, limit=limit)
         data = [service.shown(row[0]) for row in rows]

@@ -61,6 +61,7 @@ class WebhookView(BaseModel):
 
     id: str
     object: str = "webhook"
+    tenant_id: str
     url: str
     events: list[str]
     description: str

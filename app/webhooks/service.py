@@ -14,6 +14,7 @@ from app.db import database_now, read_scope, session_scope
 from app.errors import NotFound, ServiceError
 from app.ids import new_id, require_id
 from app.models import Webhook, WebhookDelivery
+from app.tenancy import owned_by
 from app.webhooks.delivery import redo as send_again
 from app.webhooks.owing import TEST, body_of, new_delivery
 from app.webhooks.schemas import DeliveryView, NewWebhookView, WebhookPatch, WebhookRequest, WebhookView
@@ -63,7 +64,7 @@ def create(tenant_id: str, asked: WebhookRequest, key: str | None) -> str:
 def get_webhook(session: Session, webhook_id: str, tenant_id: str, *, lock: bool = False) -> Webhook:
     """The tenant's webhook. Raises NotFound, or InvalidBody for what is no id."""
     require_id(webhook_id, "whk", "/webhook_id")
-    query = select(Webhook).where(Webhook.id == webhook_id, Webhook.tenant_id == tenant_id)
+    query = select(Webhook).where(Webhook.id == webhook_id, owned_by(Webhook, tenant_id))
     webhook = session.scalar(query.with_for_update() if lock else query)
     if webhook is None:
         raise NotFound("webhook")

@@ -8,6 +8,7 @@ from typing import Self
 import httpx2
 
 from dfad_client import profiles
+from dfad_client.aio.audit import AsyncAudit
 from dfad_client.aio.jobs import AsyncJobs
 from dfad_client.aio.keys import AsyncKeys
 from dfad_client.aio.teachers import AsyncTeachers
@@ -30,6 +31,9 @@ class AsyncClient:
     idempotent request that is still in work, or one with Retry-After; others, such as `invalid_transition`,
     are raised at once. Methods raise ApiError when the server refuses and ConnectionFailed when it does not
     answer. `on_wait` is told of every pause between two tries.
+
+    `tenant` is for the operator: calls then act for the tenant of that name; with `*` they see what all
+    tenants have, and those that change something are refused.
     """
 
     def __init__(
@@ -38,6 +42,7 @@ class AsyncClient:
         api_key: str | None = None,
         *,
         profile: str | None = None,
+        tenant: str | None = None,
         timeout_seconds: float = 60.0,
         retries: int = 4,
         backoff_seconds: float = 0.5,
@@ -48,6 +53,7 @@ class AsyncClient:
         self._transport = AsyncTransport(
             server.base_url,
             server.api_key,
+            tenant=tenant,
             timeout_seconds=timeout_seconds,
             retries=retries,
             backoff_seconds=backoff_seconds,
@@ -59,6 +65,7 @@ class AsyncClient:
         self.uploads = AsyncUploads(self._transport)
         self.keys = AsyncKeys(self._transport)
         self.webhooks = AsyncWebhooks(self._transport)
+        self.audit = AsyncAudit(self._transport)
 
     @property
     def base_url(self) -> str:

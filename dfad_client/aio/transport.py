@@ -52,6 +52,7 @@ class AsyncTransport:
         base_url: str,
         api_key: str | None,
         *,
+        tenant: str | None = None,
         timeout_seconds: float = 60.0,
         retries: int = 4,
         backoff_seconds: float = 0.5,
@@ -66,6 +67,9 @@ class AsyncTransport:
         headers = {"User-Agent": "dfad-client", "Accept": "application/json"}
         if api_key:
             headers["Authorization"] = f"Bearer {api_key}"
+        if tenant is not None:
+            # The server refuses what is no tenant's name; a header has to be ASCII to get there.
+            headers["DFAD-Tenant"] = tenant.encode("ascii", "replace").decode()
         # No proxy can reach this machine's own loopback, whatever HTTP_PROXY says.
         direct = addresses.is_loopback(url.host)
         self._way = "" if direct else environment.way_to(url)

@@ -29,7 +29,7 @@ def follow(session: Session, job_id: str, *, every_event: bool) -> NoReturn:
 
     A connection that breaks is taken up again where it was, for as long as a server takes to start again.
     """
-    with session.explained(f"The job goes on; see it again with: dfad watch {job_id}"):
+    with session.explained(f"The job goes on; see it again with: dfad watch {job_id}{session.tenant_option}"):
         with (
             Watch(quiet=session.as_json or session.quiet) as shown,
             session.connected(patient=True, on_wait=shown.waiting) as client,

@@ -11,10 +11,11 @@ import typer
 from dfad_client.answers import Job
 from dfad_client.commands import manifests
 from dfad_client.commands.shared import Exit, Session
-from dfad_client.commands.spec import pairs
+from dfad_client.commands.spec import UsageError, pairs
 from dfad_client.terminal import display
 from dfad_client.terminal.completion import complete_job
 
+ALL_TENANTS = "*"
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id.", autocompletion=complete_job)]
 
 
@@ -25,10 +26,16 @@ def list_jobs(
     metadata: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="Only with this; several are allowed.")
     ] = None,
+    all_tenants: Annotated[
+        bool, typer.Option("--all-tenants", help="For the operator: of all tenants, as --tenant '*'.")
+    ] = False,
 ) -> None:
     """List jobs, newest first."""
+    if all_tenants and session.tenant not in (None, ALL_TENANTS):
+        raise UsageError("Give either --tenant or --all-tenants.")
+    all_tenants = all_tenants or session.tenant == ALL_TENANTS
     labels = pairs(metadata or [], "--metadata")
-    with session.connected() as client:
+    with session.connected(tenant=ALL_TENANTS if all_tenants else None) as client:
         found = client.jobs.list(status=status, metadata=labels, page_size=min(limit, 100))
         jobs = list(itertools.islice(found, limit))
     if not jobs:
@@ -36,7 +43,7 @@ def list_jobs(
     session.tell(
         {"data": [job.raw for job in jobs]},
         essential="\n".join(job.id for job in jobs),
-        human="\n".join(display.table(jobs)) if jobs else "",
+        human="\n".join(display.table(jobs, tenants=all_tenants)) if jobs else "",
     )
 
 

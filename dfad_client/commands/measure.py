@@ -27,7 +27,9 @@ def measure(
     wait: Annotated[bool, typer.Option("--wait", help="Until the figures are there.")] = False,
 ) -> None:
     """Measure accuracy after a job's end: of its teacher, its student and each export, on your images."""
-    with session.explained(f"The measurement goes on; see it with: dfad show {job_id}"):
+    with session.explained(
+        f"The measurement goes on; see it with: dfad show {job_id}{session.tenant_option}"
+    ):
         with session.connected(patient=wait) as client:
             job = client.jobs.measure(job_id, upload_id=send(client, data, session))
             if wait:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import json
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -48,6 +49,14 @@ Profile = Annotated[
         autocompletion=complete_profile,
     ),
 ]
+Tenant = Annotated[
+    str | None,
+    typer.Option(
+        "--tenant",
+        metavar="NAME",
+        help="For the operator: act for this tenant; '*' looks at all. [default: the key's]",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable JSON on standard output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only the essential: an id, a path, a status.")]
 
@@ -58,6 +67,7 @@ class Session:
 
     url: str | None = None
     profile: str | None = None
+    tenant: str | None = None
     as_json: bool = False
     quiet: bool = False
 
@@ -67,16 +77,26 @@ class Session:
         patient: bool = False,
         on_wait: Callable[[str, float], None] | None = None,
         timeout_seconds: float = 60.0,
+        tenant: str | None = None,
     ) -> Client:
-        """A client that gives up within a few seconds; `patient` ones survive a restart of the server."""
+        """A client that gives up within a few seconds; `patient` ones survive a restart of the server.
+
+        It acts for `tenant`, or else the session's.
+        """
         return Client(
             self.url,
             profile=self.profile,
+            tenant=tenant if tenant is not None else self.tenant,
             timeout_seconds=timeout_seconds,
             retries=7 if patient else 3,
             backoff_seconds=0.5 if patient else 0.3,
             on_wait=on_wait,
         )
+
+    @property
+    def tenant_option(self) -> str:
+        """The option that another command of the same tenant needs, or ""."""
+        return "" if self.tenant is None else f" --tenant {shlex.quote(self.tenant)}"
 
     def tell(self, raw: Any, *, essential: str, human: str) -> None:
         """The result on standard output, in the form that was asked for; "" is not printed."""
@@ -133,7 +153,10 @@ def register(app: typer.Typer, function: Command, *, name: str | None = None, lo
     """
     shared: dict[str, Any] = {"as_json": AsJson, "quiet": Quiet}
     if not local:
-        shared = {"url": Url, "profile": Profile, **shared}
+        shared = {"url": Url, "profile": Profile, "tenant": Tenant, **shared}
+    # `keys create` has a --tenant of its own.
+    parameters = inspect.signature(function, eval_str=True).parameters
+    shared = {option: kind for option, kind in shared.items() if option not in parameters}
 
     @functools.wraps(function)
     def run(**given: Any) -> None:
@@ -141,7 +164,7 @@ def register(app: typer.Typer, function: Command, *, name: str | None = None, lo
         with session.explained():
             function(session, **given)
 
-    own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
+    own = list(parameters.values())[1:]
     more = [
         inspect.Parameter(option, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=_default(option))
         for option, kind in shared.items()
@@ -154,7 +177,7 @@ def register(app: typer.Typer, function: Command, *, name: str | None = None, lo
 
 
 def _default(option: str) -> Any:
-    return None if option in ("url", "profile") else False
+    return None if option in ("url", "profile", "tenant") else False
 
 
 class Group(TyperGroup):

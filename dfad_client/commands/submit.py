@@ -98,7 +98,7 @@ def submit(
         session.note(f"Submitted {job.id}.")
         follow(session, job.id, every_event=False)
     session.tell(job.raw, essential=job.id, human=job.id)
-    session.note(f"Submitted. Follow it with: dfad watch {job.id}")
+    session.note(f"Submitted. Follow it with: dfad watch {job.id}{session.tenant_option}")
 
 
 def _as_file(teacher: str, known: bool) -> AbstractContextManager[str | Path]:

@@ -12,6 +12,7 @@ from dfad_client import profiles
 from dfad_client.answers import Capabilities
 from dfad_client.errors import ConnectionFailed
 from dfad_client.retrying import OnWait
+from dfad_client.sync.audit import Audit
 from dfad_client.sync.jobs import Jobs
 from dfad_client.sync.keys import Keys
 from dfad_client.sync.teachers import Teachers
@@ -31,6 +32,9 @@ class Client:
     idempotent request that is still in work, or one with Retry-After; others, such as `invalid_transition`,
     are raised at once. Methods raise ApiError when the server refuses and ConnectionFailed when it does not
     answer. `on_wait` is told of every pause between two tries.
+
+    `tenant` is for the operator: calls then act for the tenant of that name; with `*` they see what all
+    tenants have, and those that change something are refused.
     """
 
     def __init__(
@@ -39,6 +43,7 @@ class Client:
         api_key: str | None = None,
         *,
         profile: str | None = None,
+        tenant: str | None = None,
         timeout_seconds: float = 60.0,
         retries: int = 4,
         backoff_seconds: float = 0.5,
@@ -49,6 +54,7 @@ class Client:
         self._transport = Transport(
             server.base_url,
             server.api_key,
+            tenant=tenant,
             timeout_seconds=timeout_seconds,
             retries=retries,
             backoff_seconds=backoff_seconds,
@@ -60,6 +66,7 @@ class Client:
         self.uploads = Uploads(self._transport)
         self.keys = Keys(self._transport)
         self.webhooks = Webhooks(self._transport)
+        self.audit = Audit(self._transport)
 
     @property
     def base_url(self) -> str:

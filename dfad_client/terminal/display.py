@@ -166,14 +166,17 @@ def _student_name(student: Json) -> str:
     return str(student.get("architecture") or asked)
 
 
-def table(jobs: list[Job]) -> list[str]:
-    """Jobs in columns, never cut: ids are there to be copied."""
-    rows = [("JOB", "STATUS", "PROGRESS", "STUDENT", "CREATED")]
+def table(jobs: list[Job], *, tenants: bool = False) -> list[str]:
+    """Jobs in columns, never cut: ids are there to be copied. `tenants`: whose they are, too."""
+    rows: list[tuple[str, ...]] = [("JOB", "STATUS", "PROGRESS", "STUDENT", "CREATED")]
     for job in jobs:
         student = job.resolved_spec.get("student") or job.spec.get("student") or {}
         created = (job.created_at or "")[:19].replace("T", " ")
         percent = f"{job.progress.percent:.0f} %"
         rows.append((job.id, job.status, percent, _student_name(student), created))
+    if tenants:
+        whose = ["TENANT", *(job.tenant_id or "?" for job in jobs)]
+        rows = [(row[0], tenant, *row[1:]) for row, tenant in zip(rows, whose, strict=True)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
 

@@ -11,7 +11,7 @@ import app.models  # noqa: F401  (registers the tables)
 from app.db import Base, get_engine, read_scope, session_scope
 from app.jobs import lifecycle
 from app.migrate import downgrade, upgrade
-from app.models import Artifact, Job, JobEvent, Teacher
+from app.models import Artifact, AuditEvent, Job, JobEvent, Teacher
 from app.storage import get_store
 from dfad_core.contract.job_result import JobResult
 from dfad_core.contract.serialization import from_json
@@ -51,7 +51,7 @@ def test_back_and_forward_with_rows(each_database, stored_jobs):
         artifact_id = session.get_one(Teacher, first).artifact_id
         session.delete(session.get_one(Artifact, artifact_id))
     before = rows(JobEvent, "job_id", "seq", "type"), rows(Job, "id", "teacher_id", "status", "attempt")
-    for revision in ("0011", "0010", "0007", "0006", "0005", "0004", "0003", "0002", "0001"):
+    for revision in ("0012", "0011", "0010", "0007", "0006", "0005", "0004", "0003", "0002", "0001"):
         downgrade(revision)
         with get_engine().connect() as connection:
             assert connection.scalar(text("SELECT count(*) FROM jobs")) == 4
@@ -69,6 +69,36 @@ def test_back_and_forward_with_rows(each_database, stored_jobs):
         assert lifecycle.claim(session, queued, "w")
     downgrade("base")
     assert set(inspect(get_engine()).get_table_names()) == {"alembic_version"}
+    upgrade()
+
+
+def test_sign_ins_that_failed_were_nobodys(each_database):
+    """Earlier versions filed them, as all that came without a tenant's key, under the operator's tenant."""
+    downgrade("0012")
+    rows_before = [
+        ("a", "local", None, "POST /ui/sign-in", 401),
+        ("b", "local", None, "POST /ui/sign-in", 303),
+        ("c", "vision", "key_1", "POST /jobs", 201),
+        ("d", "local", None, "POST /keys", 409),
+    ]
+    insert = (
+        "INSERT INTO audit_events (id, tenant_id, key_id, action, status, request_id, created_at) "
+        "VALUES (:id, :tenant, :key, :action, :status, 'r', '2026-01-01')"
+    )
+    names = ("id", "tenant", "key", "action", "status")
+    with get_engine().begin() as connection:
+        connection.execute(text(insert), [dict(zip(names, row, strict=True)) for row in rows_before])
+    upgrade()
+    assert rows(AuditEvent, "id", "tenant_id", "operator") == [
+        ("a", None, False),
+        ("b", "local", True),
+        ("c", "vision", False),
+        ("d", "local", True),
+    ]
+    downgrade("0012")
+    with get_engine().connect() as connection:
+        kept = connection.execute(text("SELECT id, tenant_id, key_id, action, status FROM audit_events"))
+        assert sorted(tuple(row) for row in kept) == rows_before
     upgrade()
 
 

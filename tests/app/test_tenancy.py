@@ -1,10 +1,13 @@
 """No query sees another tenant's rows, also one that forgot to ask whose they are."""
 
+from functools import partial
+
 import pytest
 from sqlalchemy import delete, func, select, update
 
 from app.db import Base, database_now, read_scope, session_scope
 from app.jobs.events import append_event
+from app.keys.principal import ALL_TENANTS
 from app.models import Artifact, Job, JobEvent, JobMetric, Teacher
 from app.tenancy import acting_for, as_system, owned_models
 
@@ -71,6 +74,25 @@ def test_nothing_can_be_added_for_another(theirs):
         add()
     with acting_for("local"):
         add()
+
+
+def test_who_looks_at_all_tenants_changes_none(theirs):
+    refused = partial(pytest.raises, RuntimeError, match="all tenants")
+    changes = (update(Job).values(priority=9), delete(JobEvent), delete(Job).where(Job.id == theirs))
+    for change in changes:
+        with acting_for(ALL_TENANTS), refused(), session_scope() as session:
+            session.execute(change)
+    for act in (
+        lambda session: setattr(session.get_one(Job, theirs), "priority", 9),
+        lambda session: session.delete(session.get_one(Job, theirs)),
+        lambda session: append_event(session, theirs, "warning", {}),
+        lambda session: session.add(JobMetric(job_id=theirs, step=2, seconds=1.0, series={})),
+    ):
+        with acting_for(ALL_TENANTS), refused(), session_scope() as session:
+            act(session)
+    with acting_for(ALL_TENANTS), read_scope() as session:
+        assert session.get_one(Job, theirs).priority == 0
+        assert len(session.scalars(select(JobEvent)).all()) == 2
 
 
 def test_the_owner_and_the_service_see_it(theirs):

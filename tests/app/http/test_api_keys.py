@@ -109,6 +109,7 @@ def test_an_expired_key_opens_nothing(client: TestClient, make: Any) -> None:
         {"name": "k", "scopes": []},
         {"name": "k", "scopes": ["root"]},
         {"name": "k", "expires_at": "2020-01-01T00:00:00Z"},
+        {"name": "k", "expires_at": "0001-01-01T00:00:00+23:59"},
         {"name": "k", "expires_at": "2090-01-01T00:00:00"},
         {"name": "k", "tenant_id": "../x"},
         {"name": "k", "more": 1},
@@ -118,6 +119,17 @@ def test_refused_requests(client: TestClient, body: dict[str, Any]) -> None:
     answer = client.post("/keys", json=body)
     assert answer.status_code == 422
     assert client.get("/jobs").status_code == 200
+
+
+@pytest.mark.parametrize("expires_at", ["9999-12-31T23:59:59-23:59", "9999-12-31T23:59:59Z"])
+def test_a_key_for_ever(client: TestClient, make: Any, expires_at: str) -> None:
+    """Until a time for which UTC has no year: the last that every time zone can show."""
+    admin = bearer(make(scopes=["admin"]))
+    made = client.post("/keys", json={"name": "k", "expires_at": expires_at}, headers=admin)
+    assert made.status_code == 201
+    (kept, _) = client.get("/keys", headers=admin).json()["data"]
+    assert kept["expires_at"] == "9999-12-29T00:00:00Z"
+    assert client.get("/jobs", headers=bearer(made.json())).status_code == 200
 
 
 def test_guessed_keys(client: TestClient, make: Any) -> None:

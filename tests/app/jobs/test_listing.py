@@ -2,13 +2,17 @@
 
 import json
 
-from sqlalchemy import event, insert, select, text
+import pytest
+from sqlalchemy import event, insert, select, text, update
 
 from app.db import database_now, get_engine, read_scope, session_scope
 from app.jobs.states import Status
 from app.jobs.views import job_views
+from app.keys.principal import ALL_TENANTS
+from app.keys.tenants import tenant_names
 from app.models import Artifact, Job, Teacher
-from app.tenancy import acting_for
+from app.pagination import page
+from app.tenancy import acting_for, owned_by
 
 JOBS, KINDS = 2000, ("student", "report", "manifest", "samples")
 PAGE = 20
@@ -70,3 +74,62 @@ def test_a_page_reads_the_artifacts_of_its_own_jobs_alone(jobs):
         connection.execute(text("ANALYZE"))
         (found,) = plan(connection, statement, parameters)
         assert rows_visited(found["Plan"]) <= 4 * PAGE * len(KINDS)
+
+
+@pytest.mark.parametrize("status", [None, Status.SUCCEEDED, Status.FAILED])
+def test_a_page_of_all_tenants_reads_its_own_rows_alone(jobs, status):
+    """Also of those in one state, of which there may be few or none."""
+    fill(jobs)
+    with session_scope() as session:
+        some = select(Job.id).order_by(Job.id).limit(30)
+        session.execute(update(Job).where(Job.id.in_(some)).values(status=Status.FAILED))
+        session.execute(update(Job).where(Job.id.in_(some.limit(10))).values(tenant_id="another"))
+    asked = []
+
+    def note(_connection, _cursor, statement, parameters, *_):
+        asked.append((statement, parameters))
+
+    query = select(Job, Teacher).join(Teacher, Teacher.id == Job.teacher_id)
+    query = query.where(owned_by(Job, ALL_TENANTS))
+    if status is not None:
+        query = query.where(Job.status == status)
+    event.listen(get_engine(), "before_cursor_execute", note)
+    with acting_for(ALL_TENANTS), read_scope() as session:
+        rows, _ = page(session, query, Job.id, prefix="job", after=None, limit=PAGE)
+    event.remove(get_engine(), "before_cursor_execute", note)
+    assert len(rows) == PAGE
+    statement, parameters = asked[-1]
+    with get_engine().connect() as connection:
+        if connection.dialect.name == "sqlite":
+            steps = plan(connection, statement, parameters)
+            assert not any("TEMP B-TREE" in step for step in steps), steps
+            assert status is None or any("ix_jobs_status_id (status=?)" in step for step in steps), steps
+            return
+        connection.execute(text("ANALYZE"))
+        (found,) = plan(connection, statement, parameters)
+        assert rows_visited(found["Plan"]) <= 8 * PAGE
+
+
+def test_tenants_are_found_with_a_look_for_each(jobs):
+    fill(jobs)
+    with session_scope() as session:
+        first = select(Job.id).order_by(Job.id).limit(1)
+        session.execute(update(Job).where(Job.id.in_(first)).values(tenant_id="another"))
+    asked = []
+
+    def note(_connection, _cursor, statement, parameters, *_):
+        asked.append((statement, parameters))
+
+    event.listen(get_engine(), "before_cursor_execute", note)
+    with acting_for("local"), read_scope() as session:
+        assert tenant_names(session) == sorted({"another", jobs.tenant, "local"})
+    event.remove(get_engine(), "before_cursor_execute", note)
+    statement, parameters = asked[-1]
+    with get_engine().connect() as connection:
+        if connection.dialect.name == "sqlite":
+            steps = plan(connection, statement, parameters)
+            assert not any("SCAN jobs" in step and "INDEX" not in step for step in steps), steps
+            return
+        connection.execute(text("ANALYZE"))
+        (found,) = plan(connection, statement, parameters)
+        assert rows_visited(found["Plan"]) <= 50

@@ -142,3 +142,32 @@ def test_long_names_on_a_telephone(closed: Service, browser: Browser, tmp_path: 
         check(page)
         page.set_viewport_size({"width": 360, "height": 740})
         shot(page, "long-names", tmp_path)
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+def test_the_operator_chooses_whose_jobs_are_shown(
+    closed: Service, browser: Browser, tmp_path: Path, scripts: bool
+) -> None:
+    job = submit(closed, make(closed, "speech")["key"])
+    with opened(browser, closed, java_script_enabled=scripts) as page:
+        page.goto("/")
+        enter(page, OPERATOR)
+        page.get_by_label("Tenant").select_option("All tenants")
+        page.get_by_role("button", name="Show", exact=True).click()
+        page.get_by_text("All tenants are shown").wait_for()
+        row = page.locator(".jobs tbody tr", has=page.locator(f"a[href='/ui/jobs/{job}']"))
+        assert row.locator("td[data-label=Tenant]").inner_text() == "speech"
+        assert page.get_by_role("button", name="Cancel").count() == 0
+        if scripts:
+            check(page)
+            shot(page, "all-tenants", tmp_path)
+            page.set_viewport_size({"width": 360, "height": 740})
+            assert page.evaluate("document.documentElement.scrollWidth") == 360
+            shot(page, "all-tenants-narrow", tmp_path)
+        page.get_by_label("Tenant").select_option("speech")
+        page.get_by_role("button", name="Show", exact=True).click()
+        page.get_by_text("speech · operator").wait_for()
+        page.locator(f"a[href='/ui/jobs/{job}']").first.click()
+        assert "--tenant speech" in page.inner_text("main")
+        page.get_by_role("button", name="Cancel").click()
+        page.get_by_text("cancelled").first.wait_for()

@@ -280,6 +280,29 @@ def a_client_call(text: str) -> bool:
     return True
 
 
+def a_client_of_ours(text: str) -> bool:
+    """`Client(tenant="…")`: it can be made so."""
+    found = re.fullmatch(r"Client\((\w+)=[^,()]+\)", text)
+    if found is None:
+        return False
+    assert found.group(1) in inspect.signature(dfad_client.Client).parameters, text
+    return True
+
+
+def a_header(text: str) -> bool:
+    """`Name: value`: a header that the description has, with a value that it takes."""
+    found = re.fullmatch(r"([A-Z]\w+(?:-\w+)+): (\S+)", text)
+    if found is None:
+        return False
+    from app.main import create_app
+
+    described = create_app().openapi()["components"]["parameters"].values()
+    schemas = [one["schema"] for one in described if (one["name"], one["in"]) == (found.group(1), "header")]
+    value = "name" if found.group(2) == "NAME" else found.group(2)
+    assert any(re.search(schema["pattern"], value) for schema in schemas), text
+    return True
+
+
 def a_container_command(text: str) -> bool:
     """`sh FILE && docker compose up …`: file and service are there; tests/deploy holds what they do."""
     found = re.fullmatch(r"sh (\S+) && docker compose up [\w -]*--scale (\w+)=\d+", text)
@@ -335,6 +358,8 @@ CHECKERS: tuple[Callable[[str], bool], ...] = (
     json_text,
     a_name_of_the_engine,
     a_client_call,
+    a_client_of_ours,
+    a_header,
     a_container_command,
     a_file_at_home,
     an_endpoint,
