@@ -9,7 +9,7 @@ Scope = Literal["read", "write", "admin"]
 SCOPES: tuple[Scope, ...] = ("read", "write", "admin")
 
 LOCAL_TENANT = "local"
-ADMIN_PATHS = ("/keys", "/audit")
+ADMIN_PATHS = ("/keys", "/audit", "/quotas")
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from pydantic import AwareDatetime, BaseModel, Field, StringConstraints
 from app.jobs.schemas import Strict
 from app.keys.principal import Scope
 
-Tenant = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+TENANT = r"^[a-z0-9][a-z0-9._-]{0,63}$"
+Tenant = Annotated[str, StringConstraints(pattern=TENANT)]
 
 
 class KeyRequest(Strict):
