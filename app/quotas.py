@@ -27,9 +27,9 @@ def exceeded(what: str, limit: int, *, retry_seconds: float = RETRY_SECONDS) -> 
     return _refusal(f"No more than {limit} {what} at a time.", retry_seconds)
 
 
-def used_up(quota: str, allows: str, use: str, *, retry_seconds: float = RETRY_SECONDS) -> ServiceError:
-    """The refusal of what is past a tenant's quota: its name, what it allows, and what is in use."""
-    return _refusal(f"The quota {quota} allows {allows}; {use} {WHERE_SEEN}", retry_seconds)
+def used_up(quota: str, use: str, advice: str, *, retry_seconds: float = RETRY_SECONDS) -> ServiceError:
+    """The refusal of what is past a tenant's quota: its name, its use and limit, and what to do."""
+    return _refusal(f"The quota {quota} has no room: {use}. {advice} {WHERE_SEEN}", retry_seconds)
 
 
 def _refusal(text: str, retry_seconds: float) -> ServiceError:
@@ -57,14 +57,17 @@ def check_queued(session: Session, tenant_id: str) -> None:
     waiting = (Job.tenant_id == tenant_id, Job.status.in_(WAITING))
     number = session.scalar(select(func.count()).select_from(Job).where(*waiting)) or 0
     if number >= limit:
-        use = f"queued or paused now: {number}. Wait for one to start, or cancel one."
-        raise used_up("queued_jobs", f"{limit} jobs that wait", use)
+        use = f"{number} of {limit} in use, by queued and paused jobs"
+        raise used_up("queued_jobs", use, "Wait for one to start, or cancel one.")
 
 
 def no_room(limit: int, stored: int, *, retry_seconds: float = FULL_RETRY_SECONDS) -> ServiceError:
     """The refusal of bytes that pass the quota, or of work for a tenant that is past it."""
-    use = f"stored now: {stored}, and the rest has no room. To make some, delete jobs, teachers or uploads."
-    return used_up("stored_bytes", f"{limit} stored bytes", use, retry_seconds=retry_seconds)
+    use, advice = (
+        f"{stored} of {limit} stored bytes in use",
+        "To make some, delete jobs, teachers or uploads.",
+    )
+    return used_up("stored_bytes", use, advice, retry_seconds=retry_seconds)
 
 
 def check_bytes(session: Session, tenant_id: str, more: int = 0) -> None:

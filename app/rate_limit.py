@@ -55,5 +55,6 @@ class RateLimit:
             return
         window = await limiter.get_window_stats(item, "dfad", tenant_id)
         wait = max(1, math.ceil(window.reset_time - time.time()))
-        use = f"all of them were made within the last minute. There is room again in {wait} s."
-        raise used_up("requests_per_minute", f"{limit} requests a minute", use, retry_seconds=wait)
+        use = f"{limit} of {limit} in use, by requests of the last minute"
+        advice = f"There is room again in {wait} s."
+        raise used_up("requests_per_minute", use, advice, retry_seconds=wait)
