@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.config import Quota, get_settings
-from app.db import database_now
+from app.db import database_now, read_scope, session_scope
 from app.jobs.states import LEASED, WAITING
 from app.models import Artifact, Job, MonthlyUsage, StoredQuota, UploadPart
 from app.usage import quota_store
-from app.usage.counts import month_of
+from app.usage.counts import measure, month_of
 from app.usage.quota_store import EVERYBODY
 from app.usage.schemas import DeviceSeconds, MonthlyUsageView, QuotaView, TenantUsageView, Use
 
@@ -123,3 +123,18 @@ def _view(tenant_id: str, updated_at: datetime | None, stored: Mapping[str, Quot
         configured=get_settings().quotas.get(tenant_id),
         updated_at=updated_at,
     )
+
+
+def measure_stored_bytes(every: timedelta) -> bool:
+    """Raise this month's peaks to what tenants keep now; False where that was done less than `every` ago.
+
+    Any number of workers may look; two that look at the same moment both measure, which does no harm.
+    """
+    with read_scope() as session:
+        last = session.scalar(select(func.max(MonthlyUsage.measured_at)))
+        if last is not None and database_now(session) - last < every:
+            return False
+        stored = {tenant_id: size for tenant_id, size in stored_by_tenant(session).items() if size}
+    with session_scope() as session:
+        measure(session, stored)
+    return True

@@ -156,6 +156,22 @@ def test_the_peak_of_stored_bytes_never_falls(jobs):
     assert (used("a").peak_stored_bytes, used("b").peak_stored_bytes) == (10, 7)
 
 
+def test_what_is_kept_is_measured_now_and_then(jobs, stored_jobs):
+    from app.usage.service import measure_stored_bytes
+
+    every = timedelta(minutes=10)
+    assert measure_stored_bytes(every)  # nobody keeps anything: there is nothing to write down
+    for _ in range(2):  # equal files are kept once
+        stored_jobs.teacher(b"PK\x03\x04" + b"x" * 96)
+    assert measure_stored_bytes(every)
+    assert used().peak_stored_bytes == 100
+    stored_jobs.teacher(b"PK\x03\x04" + b"y" * 96)
+    assert not measure_stored_bytes(every)
+    assert used().peak_stored_bytes == 100
+    assert measure_stored_bytes(timedelta())
+    assert used().peak_stored_bytes == 200
+
+
 def test_random_lives_count_each_success_and_each_second_once(jobs):
     """Attempts that end in every way while reapers run beside them: the sums are those of the events."""
     chance = random.Random(1)
