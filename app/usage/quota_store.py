@@ -39,21 +39,30 @@ def read(session: Session) -> dict[str, Quota]:
 
 
 class _Known:
-    """The rows as this process read them last."""
+    """The rows as this process read them last, and what followed from them: every request asks."""
 
     def __init__(self) -> None:
-        self._read: tuple[Settings | None, Mapping[str, Quota]] = (None, {})
         self._reading = threading.Lock()
+        #: Replaced as a whole, so that no thread sees rows of one read with what followed from another.
+        self._state: tuple[Settings | None, Mapping[str, Quota], dict[str, Quota]] = (None, {}, {})
 
     def refresh(self, session: Session) -> None:
         """Read them again; one read after the other, so that an older one never replaces a newer one."""
         with self._reading:
-            self._read = get_settings(), read(session)
+            self._set(get_settings(), read(session))
 
-    def rows(self) -> Mapping[str, Quota]:
-        """None of another database's."""
-        settings, rows = self._read
-        return rows if settings is get_settings() else {}
+    def _set(self, settings: Settings, rows: Mapping[str, Quota]) -> None:
+        if settings is not self._state[0] or rows != self._state[1]:
+            self._state = settings, rows, {}
+
+    def quota_of(self, tenant_id: str) -> Quota:
+        """What holds for the tenant; by the settings alone where no row has been read yet."""
+        if self._state[0] is not get_settings():  # another database's rows
+            self._set(get_settings(), {})
+        _, rows, holds = self._state
+        if tenant_id not in holds:
+            holds[tenant_id] = _merged(tenant_id, rows)
+        return holds[tenant_id]
 
 
 _known = _Known()
@@ -69,11 +78,14 @@ def quota_of(tenant_id: str, stored: Mapping[str, Quota] | None = None) -> Quota
 
     `stored`: the rows of the database; as this process read them last, if they are not given.
     """
-    rows, configured = _known.rows() if stored is None else stored, get_settings().quotas
-    values: dict[str, int | None] = {}
+    return _known.quota_of(tenant_id) if stored is None else _merged(tenant_id, stored)
+
+
+def _merged(tenant_id: str, stored: Mapping[str, Quota]) -> Quota:
+    configured, values = get_settings().quotas, dict[str, int | None]()
     for name in (EVERYBODY, tenant_id):
         values |= configured.get(name, Quota()).model_dump(exclude_unset=True)
-        values |= rows.get(name, Quota()).model_dump(exclude_none=True)
+        values |= stored.get(name, Quota()).model_dump(exclude_none=True)
     return Quota(**values)
 
 

@@ -265,7 +265,7 @@ def a_name_of_the_engine(text: str) -> bool:
 
 
 def a_client_call(text: str) -> bool:
-    """`AsyncClient`, `client.usage()` or `client.jobs.wait(…)`: it is there and takes these, in both forms."""
+    """`Client`, `client.usage()` or `client.jobs.wait(…)`: it is there and takes these, in both forms."""
     if re.fullmatch(r"[A-Z]\w+", text) and text in dfad_client.__all__:
         return True
     found = re.fullmatch(r"client\.([\w.]+)\((.*)\)", text)
