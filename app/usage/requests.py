@@ -19,7 +19,7 @@ class RequestCounts:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock, self._writing = threading.Lock(), threading.Lock()
         self._by_tenant: dict[str, int] = {}
 
     def add(self, tenant_id: str, number: int = 1) -> None:
@@ -29,15 +29,19 @@ class RequestCounts:
 
     @contextmanager
     def taken(self) -> Iterator[Mapping[str, int]]:
-        """Those counted so far, by tenant, for whoever writes them down in the block; kept if that fails."""
-        with self._lock:
-            taken, self._by_tenant = self._by_tenant, {}
-        try:
-            yield taken
-        except BaseException:
-            for tenant_id, number in taken.items():
-                self.add(tenant_id, number)
-            raise
+        """Those counted so far, by tenant, for whoever writes them down in the block; kept if that fails.
+
+        One block after the other: whoever comes last, at the end of the process, leaves nothing behind.
+        """
+        with self._writing:
+            with self._lock:
+                taken, self._by_tenant = self._by_tenant, {}
+            try:
+                yield taken
+            except BaseException:
+                for tenant_id, number in taken.items():
+                    self.add(tenant_id, number)
+                raise
 
 
 def add_requests(session: Session, requests: Mapping[str, int]) -> None:
