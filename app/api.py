@@ -12,6 +12,7 @@ from app.keys.endpoints import router as keys
 from app.teachers.endpoints import router as teachers
 from app.telemetry.endpoints import router as telemetry
 from app.uploads.endpoints import router as uploads
+from app.usage.endpoints import router as usage
 from app.webhooks.endpoints import router as webhooks
 
 router = APIRouter()
@@ -22,6 +23,7 @@ for part in (
     uploads,
     artifacts,
     webhooks,
+    usage,
     keys,
     audit,
     capabilities,

@@ -18,7 +18,9 @@ from app.webhooks.addresses import parse_allowed
 
 Seconds = Annotated[float, Field(gt=0)]
 Days = Annotated[float, Field(gt=0, le=36_500)]
-Count = Annotated[int, Field(ge=0)]
+MOST = 2**63 - 1
+"""What a database's integer holds."""
+Count = Annotated[int, Field(ge=0, le=MOST)]
 
 
 class Quota(BaseModel, extra="forbid", frozen=True):
@@ -28,7 +30,7 @@ class Quota(BaseModel, extra="forbid", frozen=True):
     running_jobs: Count | None = None
     stored_bytes: Count | None = None
     """Teachers, uploads, also while they arrive, and what jobs make, which is never refused itself."""
-    requests_per_minute: Annotated[int, Field(ge=1)] | None = None
+    requests_per_minute: Annotated[int, Field(ge=1, le=MOST)] | None = None
 
 
 class Settings(BaseSettings):
@@ -65,7 +67,8 @@ class Settings(BaseSettings):
     key_pepper: Annotated[SecretStr, Field(min_length=16)] | None = None
     """What keys of the database are hashed with; the same for all servers. None: made once, under `home`."""
     quotas: dict[str, Quota] = {}
-    """By tenant, as JSON, `*` for everybody: `{"*": {"queued_jobs": 100}, "acme": {"running_jobs": 4}}`."""
+    """By tenant, as JSON, `*` for everybody: `{"*": {"queued_jobs": 100}, "acme": {"running_jobs": 4}}`.
+    Those that are set while the service runs (`PUT /quotas/{tenant_id}`) go before."""
 
     artifact_store: Literal["database", "filesystem", "s3"] = "database"
     """Where bytes are kept: beside the jobs, which needs nothing else; in files; or in an object store."""

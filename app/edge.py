@@ -31,6 +31,7 @@ from app.reading import arrive_in_turn, start_in_turn
 from app.telemetry.requests import Watched
 from app.tenancy import acting_for
 from app.uploads.service import part_bytes_of
+from app.usage.requests import RequestCounts
 from app.web.refusals import refusal as refused
 from app.web.sign_in import sign_in_address
 from app.webhooks.addresses import literal
@@ -54,8 +55,9 @@ OPEN_STALL_SECONDS = 10.0
 class Edge:
     """ASGI middleware."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, settings: Settings, requests: RequestCounts) -> None:
+        """`requests`: counts those that are let in with a key, or on a server that needs none."""
+        self._app, self._requests = app, requests
         self._settings = settings
         self._rate = RateLimit(settings)
 
@@ -102,6 +104,8 @@ class Edge:
             return
         await start_in_turn(principal.tenant_id)
         watched.belongs_to(principal.tenant_id)
+        if not _is_open(scope["path"]) and not principal.sees_all:
+            self._requests.add(principal.tenant_id)
         with acting_for(principal.tenant_id):
             try:
                 await self._app(scope, self._counted(receive, limit, scope), send_with_id)

@@ -19,7 +19,8 @@ from starlette.concurrency import run_in_threadpool
 from app.db import read_scope
 from app.ids import new_id
 from app.models import BlobRemoval
-from app.quotas import FULL_RETRY_SECONDS, RETRY_SECONDS, no_room, quota_of, stored_bytes
+from app.quotas import FULL_RETRY_SECONDS, RETRY_SECONDS, no_room, stored_bytes
+from app.usage.quota_store import quota_of
 
 KEPT_SECONDS = 1.0
 """For which a figure of what the tenant keeps is good enough for the bytes that fit."""

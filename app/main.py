@@ -14,6 +14,7 @@ from app.config import get_settings
 from app.edge import MAX_FIELDS, Edge
 from app.health.watcher import Watcher
 from app.telemetry import tracing
+from app.usage.requests import RequestCounts
 from app.waiting import stop_with_the_server
 from app.web.refusals import refusal
 from app.web.serving import install as install_pages
@@ -50,10 +51,11 @@ def create_app() -> FastAPI:
         # Files come in the streamed bodies alone, which are read by `app.teachers.upload`.
         form_limits={"max_fields": MAX_FIELDS, "max_files": 0},
     )
-    app.state.watcher = Watcher(settings)
+    requests = RequestCounts()
+    app.state.watcher = Watcher(settings, requests)
     problems.install(app, refusal)
     openapi.install(app)
     app.include_router(router)
     install_pages(app)
-    app.add_middleware(Edge, settings=settings)
+    app.add_middleware(Edge, settings=settings, requests=requests)
     return app

@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
+from app.config import Quota
 from app.jobs.schemas import (
     EvaluationReport,
     JobPatch,
@@ -37,6 +38,7 @@ BODIES = (
     UploadRequest,
     WebhookRequest,
     WebhookPatch,
+    Quota,
 )
 
 EXAMPLES: dict[str, dict[str, Any]] = {
@@ -55,6 +57,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "UploadRequest": {"filename": "teacher.safetensors", "bytes": 94_000_000, "sha256": "0" * 64},
     "WebhookRequest": {"url": "https://hooks.example.com/jobs", "events": ["job.succeeded", "job.failed"]},
     "WebhookPatch": {"enabled": False},
+    "Quota": {"queued_jobs": 100, "running_jobs": 4},
 }
 """Bodies as they are sent; ids are those of nothing."""
 

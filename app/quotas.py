@@ -8,37 +8,32 @@ from collections.abc import Collection
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.config import Quota, get_settings
 from app.db import hold as hold_name
 from app.errors import ServiceError
-from app.jobs.states import Status
+from app.jobs.states import WAITING
 from app.models import Artifact, Job, UploadPart
+from app.usage.quota_store import quota_of
 
 RETRY_SECONDS = 30
 FULL_RETRY_SECONDS = 300
 """Where time alone gives no room: clients that wait for a minute or less say so at once."""
 
 
-def quota_of(tenant_id: str) -> Quota:
-    """The tenant's own quota over everybody's (`*`); None stands for no limit."""
-    quotas = get_settings().quotas
-    common = quotas.get("*", Quota())
-    own = quotas.get(tenant_id, Quota()).model_dump(exclude_unset=True)
-    return common.model_copy(update=own)
+WHERE_SEEN = "`GET /usage` and `dfad usage` show quotas and use."
 
 
-def running_limits() -> tuple[int | None, dict[str, int | None]]:
-    """How many jobs of a tenant may run at once: everybody's number, and those of tenants with their own."""
-    quotas = get_settings().quotas
-    return quota_of("*").running_jobs, {t: quota_of(t).running_jobs for t in quotas if t != "*"}
+def exceeded(what: str, limit: int, *, retry_seconds: float = RETRY_SECONDS) -> ServiceError:
+    """The refusal of what is past a limit that is the same for everybody."""
+    return _refusal(f"No more than {limit} {what} at a time.", retry_seconds)
 
 
-def exceeded(
-    what: str, limit: int, *, retry_seconds: float = RETRY_SECONDS, advice: str = ""
-) -> ServiceError:
-    """The refusal."""
+def used_up(quota: str, use: str, advice: str, *, retry_seconds: float = RETRY_SECONDS) -> ServiceError:
+    """The refusal of what is past a tenant's quota: its name, its use and limit, and what to do."""
+    return _refusal(f"The quota {quota} has no room: {use}. {advice} {WHERE_SEEN}", retry_seconds)
+
+
+def _refusal(text: str, retry_seconds: float) -> ServiceError:
     headers = {"Retry-After": str(max(1, math.ceil(retry_seconds)))}
-    text = f"No more than {limit} {what} at a time.{advice}"
     return ServiceError(429, "quota_exceeded", text, headers=headers)
 
 
@@ -59,15 +54,20 @@ def check_queued(session: Session, tenant_id: str) -> None:
     limit = quota_of(tenant_id).queued_jobs
     if limit is None:
         return
-    waiting = (Job.tenant_id == tenant_id, Job.status.in_((Status.QUEUED, Status.PAUSED)))
-    if (session.scalar(select(func.count()).select_from(Job).where(*waiting)) or 0) >= limit:
-        raise exceeded("waiting jobs", limit)
+    waiting = (Job.tenant_id == tenant_id, Job.status.in_(WAITING))
+    number = session.scalar(select(func.count()).select_from(Job).where(*waiting)) or 0
+    if number >= limit:
+        use = f"{number} of {limit} in use, by queued and paused jobs"
+        raise used_up("queued_jobs", use, "Wait for one to start, or cancel one.")
 
 
 def no_room(limit: int, stored: int, *, retry_seconds: float = FULL_RETRY_SECONDS) -> ServiceError:
     """The refusal of bytes that pass the quota, or of work for a tenant that is past it."""
-    advice = f" {stored} are stored: delete jobs, teachers or uploads to make room."
-    return exceeded("stored bytes", limit, retry_seconds=retry_seconds, advice=advice)
+    use, advice = (
+        f"{stored} of {limit} stored bytes in use",
+        "To make some, delete jobs, teachers or uploads.",
+    )
+    return used_up("stored_bytes", use, advice, retry_seconds=retry_seconds)
 
 
 def check_bytes(session: Session, tenant_id: str, more: int = 0) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 
 from limits import RateLimitItemPerMinute
@@ -12,7 +13,8 @@ from limits.storage import storage_from_string
 from redis.exceptions import RedisError
 
 from app.config import Settings
-from app.quotas import exceeded, quota_of
+from app.quotas import used_up
+from app.usage.quota_store import quota_of
 
 logger = logging.getLogger(__name__)
 
@@ -52,4 +54,7 @@ class RateLimit:
         if await limiter.hit(item, "dfad", tenant_id):
             return
         window = await limiter.get_window_stats(item, "dfad", tenant_id)
-        raise exceeded("requests a minute", limit, retry_seconds=window.reset_time - time.time())
+        wait = max(1, math.ceil(window.reset_time - time.time()))
+        use = f"{limit} of {limit} in use, by requests of the last minute"
+        advice = f"There is room again in {wait} s."
+        raise used_up("requests_per_minute", use, advice, retry_seconds=wait)

@@ -11,7 +11,18 @@ with Client() as dfad:
 """
 
 from dfad_client.aio.client import AsyncClient
-from dfad_client.answers import Artifact, Capabilities, Event, Job, JobError, Metrics, Progress, Teacher
+from dfad_client.answers import (
+    Artifact,
+    Capabilities,
+    Event,
+    Job,
+    JobError,
+    Metrics,
+    Progress,
+    Quota,
+    Teacher,
+    TenantUsage,
+)
 from dfad_client.errors import ApiError, ConnectionFailed, DfadClientError, DownloadCorrupt, FieldProblem
 from dfad_client.profiles import ProfileError
 from dfad_client.results import Inspection, JobResult
@@ -35,5 +46,7 @@ __all__ = [
     "Metrics",
     "ProfileError",
     "Progress",
+    "Quota",
     "Teacher",
+    "TenantUsage",
 ]

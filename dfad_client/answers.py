@@ -88,6 +88,58 @@ class Capabilities(TypedDict, total=False):
     spec_schema: Json
 
 
+class Limits(TypedDict, total=False):
+    """What one tenant may have at a time; None: no limit."""
+
+    queued_jobs: int | None
+    running_jobs: int | None
+    stored_bytes: int | None
+    requests_per_minute: int | None
+
+
+class Quota(TypedDict, total=False):
+    """A tenant's quota, or everybody's (`*`)."""
+
+    tenant_id: str
+    holds: Limits
+    """What holds."""
+    stored: Limits | None
+    """What was set while the service ran; None: nothing."""
+    configured: Limits | None
+    """What DFAD_QUOTAS of the server has for it; None: nothing."""
+    updated_at: str | None
+
+
+class Use(TypedDict, total=False):
+    """What a tenant has at this moment, by the names of the limits."""
+
+    queued_jobs: int
+    running_jobs: int
+    stored_bytes: int
+
+
+class MonthlyUsage(TypedDict, total=False):
+    """What one tenant used in one month."""
+
+    month: str
+    """Of UTC, as in `2026-11`."""
+    jobs_submitted: int
+    jobs_succeeded: int
+    device_seconds: dict[str, float]
+    """By kind of device, `cpu` and `cuda`: for how long attempts held a worker."""
+    requests: int
+    peak_stored_bytes: int
+
+
+class TenantUsage(TypedDict, total=False):
+    """A tenant's quota, what it has now, and what it used in each month, the latest first."""
+
+    tenant_id: str
+    quota: Limits
+    in_use: Use
+    months: list[MonthlyUsage]
+
+
 class Metrics(TypedDict):
     """The series of a training: points with `step`, `seconds` and a value for each name."""
 

@@ -7,6 +7,7 @@ import typer
 from dfad_client.commands import audit, download, engine, follow, inspect, jobs, look, measure, submit, up
 from dfad_client.commands.keys import keys
 from dfad_client.commands.shared import Group, register
+from dfad_client.commands.usage import quotas, usage
 
 EPILOG = (
     "Exit codes: 0 all well (with `submit --wait`, `watch` and `distill`: the job succeeded); 1 the job "
@@ -39,6 +40,8 @@ register(app, download.download)
 register(app, inspect.inspect)
 app.add_typer(keys, name="keys")
 register(app, audit.audit)
+register(app, usage)
+app.add_typer(quotas, name="quotas")
 register(app, look.doctor)
 register(app, engine.distill, local=True)
 register(app, engine.export, local=True)

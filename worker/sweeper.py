@@ -1,4 +1,4 @@
-"""Clearing up after processes that were killed: what nobody owns any more."""
+"""Clearing up after processes that were killed: what nobody owns any more; and measuring what is kept."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from app.steady_clock import steady_now
 from app.storage import get_store
 from app.teachers.service import drop_teacher
 from app.uploads.service import drop as drop_upload
+from app.usage.service import measure_stored_bytes
 from worker.publish import drop_checkpoints
 from worker.scratch import sweep_scratch
 
@@ -42,6 +43,8 @@ Drop = Callable[[Session, Any], list[str]]
 LOOK_SECONDS = 10.0
 """Between two looks for what a process left behind that died, and for large files to be deleted."""
 REMOVAL_LEASE = timedelta(seconds=60)
+MEASURED_EVERY = timedelta(minutes=10)
+"""By one of the workers: what tenants keep, for the peak of the month."""
 
 
 class Sweeper(threading.Thread):
@@ -63,6 +66,7 @@ class Sweeper(threading.Thread):
                     sweep()
                 elif removed:
                     shrink()
+                measure_stored_bytes(MEASURED_EVERY)
             except SQLAlchemyError as error:
                 logger.warning("the database is away (%s); clearing up waits", type(error).__name__)
             except Exception:

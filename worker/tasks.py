@@ -12,6 +12,7 @@ from app.dispatch import send, send_due
 from app.jobs.lifecycle import RUN_JOB, queue_of
 from app.jobs.queue import claim_next, next_waiting
 from app.telemetry.context import bound
+from dfad_core.contract.machine import has_gpu
 from worker.attempt_runner import Attempt
 from worker.celery_app import celery_app
 from worker.devices import worker_devices
@@ -39,7 +40,7 @@ def run_job(job_id: str) -> None:
             return
         woken = datetime.now(UTC)
         with session_scope() as session:
-            taken = claim_next(session, owner(), devices)
+            taken = claim_next(session, owner(), devices, gpu=has_gpu())
         if taken is None:
             logger.info("woken up by %s: nothing waits", job_id)
             return

@@ -1,7 +1,8 @@
 """Threads that look at database, broker and storage, so that `/readyz` can answer at once.
 
 A request that looked for itself would wait with all others for a database that is locked. Each part has a
-thread, connections and time limits of its own: one that does not answer ages alone.
+thread, connections and time limits of its own: one that does not answer ages alone. The thread of the
+database also reads the quotas that were set meanwhile, and writes down how many requests each tenant made.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any, cast
 import anyio
 from kombu.connection import Connection
 from sqlalchemy import Engine, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
@@ -26,6 +27,8 @@ from app.config import Settings
 from app.db import make_engine
 from app.health.service import live_workers
 from app.storage import ArtifactStore, make_store
+from app.usage import quota_store
+from app.usage.requests import RequestCounts, add_requests
 
 logger = logging.getLogger(__name__)
 
@@ -93,16 +96,17 @@ class _Look(threading.Thread):
 class Watcher:
     """The server process's watcher of everything that it needs."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._looks = _looks(settings)
+    def __init__(self, settings: Settings, requests: RequestCounts) -> None:
+        """`requests` is written down with each look at the database, and at the end."""
+        self._settings, self._requests = settings, requests
+        self._looks = _looks(settings, requests)
 
     async def start(self) -> None:
         """Begin to look, again after `close`.
 
         A moment is left to the first looks, so that the first answers tell something.
         """
-        self._looks = _looks(self._settings)
+        self._looks = _looks(self._settings, self._requests)
         for look in self._looks:
             look.start()
         with anyio.move_on_after(FIRST_SECONDS):
@@ -117,13 +121,17 @@ class Watcher:
         """End; a look that hangs is left to itself."""
         for look in self._looks:
             look.close()
+        try:
+            _write(_engine(self._settings), self._requests)
+        except SQLAlchemyError as error:
+            logger.warning("the last requests are not counted (%s)", type(error).__name__)
 
 
-def _looks(settings: Settings) -> tuple[_Look, ...]:
+def _looks(settings: Settings, requests: RequestCounts) -> tuple[_Look, ...]:
     # Made when they are first looked at: what cannot be made is away.
     engine, store = cache(partial(_engine, settings)), cache(partial(_store, settings))
     return (
-        _Look(("database", "worker"), lambda: _database(engine())),
+        _Look(("database", "worker"), lambda: _served(engine(), requests)),
         _Look(("broker",), lambda: _broker(settings)),
         _Look(("storage",), lambda: _storage(store())),
     )
@@ -142,12 +150,39 @@ def _store(settings: Settings) -> ArtifactStore:
     return make_store(settings, wait_seconds=WAIT_SECONDS)
 
 
+def _served(engine: Engine, requests: RequestCounts) -> States:
+    """States of the database, once it was given what is to be written down and asked what has changed."""
+    states = _database(engine)
+    if states["database"] == OK:
+        try:
+            with Session(engine, info={"read_only": True}) as session:
+                _bound(session)
+                quota_store.refresh(session)
+            _write(engine, requests)
+        except SQLAlchemyError as error:
+            logger.warning("quotas and requests wait for the next look (%s)", type(error).__name__)
+    return states
+
+
+def _write(engine: Engine, requests: RequestCounts) -> None:
+    with requests.taken() as taken:
+        if taken:
+            with Session(engine) as session, session.begin():
+                _bound(session)
+                add_requests(session, taken)
+
+
+def _bound(session: Session) -> None:
+    """Wait no longer than WAIT_SECONDS for what is locked; SQLite's connections have that from the start."""
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(text(f"SET LOCAL statement_timeout = {1000 * WAIT_SECONDS:.0f}"))
+
+
 def _database(engine: Engine) -> States:
     """Of the database, and of the workers that it knows; on SQLite also whether anybody else can write."""
     try:
         with Session(engine, info={"read_only": True}) as session:
-            if engine.dialect.name == "postgresql":
-                session.execute(text(f"SET LOCAL statement_timeout = {1000 * WAIT_SECONDS:.0f}"))
+            _bound(session)
             problem = _revision_problem(session)
             if problem is not None:
                 return {"database": problem, "worker": "unknown"}

@@ -27,6 +27,7 @@ from app.jobs.students import publish_student
 from app.models import Job, OutboxMessage
 from app.steady_clock import steady_now
 from app.telemetry import counters, tracing
+from app.usage.counts import note, note_attempt
 from dfad_core.contract.job_result import JobError, JobResult
 from dfad_core.contract.serialization import JsonObject, JsonValue, to_json
 
@@ -91,20 +92,36 @@ def submit(session: Session, job: Job) -> None:
         data = {"status": Status.QUEUED, "reason": "submitted", **tracing.traceparent()}
         append_event(session, job.id, "job.queued", data)
         owe_message(session, RUN_JOB, job.id, now, queue=queue_of(job.device))
+    note(session, job.tenant_id, jobs_submitted=1)
 
 
 def _move(
-    session: Session, job_id: str, target: Status, data: Mapping[str, JsonValue], *guards: Any, **values: Any
+    session: Session,
+    job_id: str,
+    target: Status,
+    data: Mapping[str, JsonValue],
+    *guards: Any,
+    attempt_end: datetime | None = None,
+    **values: Any,
 ) -> bool:
-    """The one place where `status` changes. False when the guards did not hold."""
+    """The one place where `status` changes but for `claim`. False when the guards did not hold.
+
+    `attempt_end`: when the attempt ended, on the steady clock, if the move ends one.
+    """
     statement = (
         update(Job)
         .where(Job.id == job_id, Job.status.in_(sources(target)), *guards)
         .values(status=target, **values)
+        .returning(Job.tenant_id, Job.attempt_device, Job.attempt_started_at)
         .execution_options(synchronize_session=False)
     )
-    if session.execute(statement).rowcount != 1:  # type: ignore[attr-defined]
+    row = session.execute(statement).first()
+    if row is None:
         return False
+    if attempt_end is not None:
+        note_attempt(session, row.tenant_id, row.attempt_device, row.attempt_started_at, attempt_end)
+    if target == Status.SUCCEEDED:
+        note(session, row.tenant_id, jobs_succeeded=1)
     if target in TERMINAL:
         known = publish_student(session, job_id, target, values)
         data = {name: known.get(name, value) for name, value in data.items()}
@@ -127,8 +144,11 @@ def _count_end(session: Session, job_id: str, status: Status, data: Mapping[str,
         counters.observe(session, "dfad_job_wait_seconds", (started - created).total_seconds())
 
 
-def claim(session: Session, job_id: str, owner: str) -> Claim | None:
-    """queued -> running for one new attempt; None if it is not due, taken, or over."""
+def claim(session: Session, job_id: str, owner: str, *, gpu: bool = False) -> Claim | None:
+    """queued -> running for one new attempt; None if it is not due, taken, or over.
+
+    `gpu`: the worker has one, which jobs that take any device run on.
+    """
     now = steady_now(session)
     settings = get_settings()
     expires = now + timedelta(seconds=settings.lease_seconds)
@@ -144,6 +164,8 @@ def claim(session: Session, job_id: str, owner: str) -> Claim | None:
             lease_owner=owner,
             lease_expires_at=expires,
             waiting_reason=None,
+            attempt_started_at=now,
+            attempt_device=case((Job.device == "auto", "cuda" if gpu else "cpu"), else_=Job.device),
         )
         .execution_options(synchronize_session=False)
     )
@@ -236,7 +258,7 @@ def succeed(session: Session, claim: Claim, result: JobResult) -> bool:
     data = {"attempt": claim.attempt}
     return _move(
         session, claim.job_id, Status.SUCCEEDED, data, unasked, *_held(claim),
-        result=to_json(result), **_over(now),
+        attempt_end=steady_now(session), result=to_json(result), **_over(now),
     )  # fmt: skip
 
 
@@ -245,7 +267,8 @@ def fail(session: Session, claim: Claim, error: JobError, result: JobResult | No
     now = database_now(session)
     data: JsonObject = {"attempt": claim.attempt, "error": to_json(error)}
     values = {"error": to_json(error), "result": _json(result), **_over(now)}
-    return _move(session, claim.job_id, Status.FAILED, data, *_held(claim), **values)
+    ended = steady_now(session)
+    return _move(session, claim.job_id, Status.FAILED, data, *_held(claim), attempt_end=ended, **values)
 
 
 def cancelled(session: Session, claim: Claim, result: JobResult | None = None) -> bool:
@@ -253,7 +276,8 @@ def cancelled(session: Session, claim: Claim, result: JobResult | None = None) -
     now = database_now(session)
     data: JsonObject = {"attempt": claim.attempt, "reason": "asked for"}
     values = {"result": _json(result), **_over(now)}
-    return _move(session, claim.job_id, Status.CANCELLED, data, *_held(claim), **values)
+    ended = steady_now(session)
+    return _move(session, claim.job_id, Status.CANCELLED, data, *_held(claim), attempt_end=ended, **values)
 
 
 def _json(result: JobResult | None) -> JsonObject | None:
@@ -265,9 +289,18 @@ def paused(session: Session, claim: Claim) -> bool:
     return _pause(session, claim.job_id, claim.attempt, *_held(claim), attempt=Job.attempt - 1)
 
 
-def _pause(session: Session, job_id: str, number: int, *guards: Any, **values: Any) -> bool:
+def _pause(
+    session: Session,
+    job_id: str,
+    number: int,
+    *guards: Any,
+    attempt_end: datetime | None = None,
+    **values: Any,
+) -> bool:
+    """`attempt_end`: as of `_move`; now, if it is not given."""
+    now = steady_now(session)
     data: JsonObject = {"attempt": number, "reason": "asked for"}
-    values |= {"paused_at": steady_now(session), **_RELEASED}
+    values |= {"paused_at": now, **_RELEASED, "attempt_end": attempt_end or now}
     return _move(session, job_id, Status.PAUSED, data, Job.status == Status.PAUSING, *guards, **values)
 
 
@@ -296,10 +329,13 @@ def _requeue(
     reason: str,
     delay: float,
     counts: bool = True,
+    attempt_end: datetime | None = None,
     **more: Any,
 ) -> bool:
-    due = steady_now(session) + timedelta(seconds=delay)
+    now = steady_now(session)
+    due = now + timedelta(seconds=delay)
     values: dict[str, Any] = {
+        "attempt_end": attempt_end or now,
         "run_after": due,
         "phase": None,
         "phase_progress": None,
@@ -394,7 +430,8 @@ def request_resume(session: Session, job_id: str, tenant_id: str) -> Job:
 def expire_leases(session: Session) -> list[str]:
     """The reaper: a job whose lease has lapsed is run again, failed, or ended as the user asked.
 
-    Returns the ids. Any number of reapers may run at once: the guard is the lapsed lease itself.
+    Returns the ids. Any number of reapers may run at once: the guard is the lapsed lease itself. A lost
+    attempt ended, as far as anybody knows, when its worker was last heard of.
     """
     now = steady_now(session)
     lapsed = select(Job).where(Job.status.in_(LEASED), Job.lease_expires_at <= now).limit(100)
@@ -402,21 +439,30 @@ def expire_leases(session: Session) -> list[str]:
     data: JsonObject
     for job in session.execute(lapsed.with_for_update(skip_locked=True)).scalars():
         still = (Job.fence == job.fence, Job.lease_expires_at <= now)
+        heard = _last_heard(job)
         if job.status == Status.CANCELLING:
             data = {"attempt": job.attempt, "reason": "asked for; its worker is gone"}
-            done = _move(session, job.id, Status.CANCELLED, data, *still, **_over(database_now(session)))
+            over = {"attempt_end": heard, **_over(database_now(session))}
+            done = _move(session, job.id, Status.CANCELLED, data, *still, **over)
         elif job.status == Status.PAUSING:
-            done = _pause(session, job.id, job.attempt, *still)
+            done = _pause(session, job.id, job.attempt, *still, attempt_end=heard)
         elif job.attempt < get_settings().max_attempts:
             # The wait for the lease is a part of the back-off: a lost worker need not cost more than that.
-            silent = (now - _last_heard(job)).total_seconds()
-            delay = max(0.0, back_off(job.attempt) - silent)
-            done = _requeue(session, job.id, job.attempt, *still, reason="lease expired", delay=delay)
+            delay = max(0.0, back_off(job.attempt) - (now - heard).total_seconds())
+            done = _requeue(
+                session,
+                job.id,
+                job.attempt,
+                *still,
+                reason="lease expired",
+                delay=delay,
+                attempt_end=heard,
+            )
         else:
             error = {"code": "worker_lost", "message": "Every attempt lost its worker."}
             data = {"attempt": job.attempt, "error": error}
-            over = _over(database_now(session))
-            done = _move(session, job.id, Status.FAILED, data, *still, error=error, **over)
+            over = {"attempt_end": heard, "error": error, **_over(database_now(session))}
+            done = _move(session, job.id, Status.FAILED, data, *still, **over)
         if done:
             changed.append(job.id)
             counters.count(session, "dfad_leases_lost")

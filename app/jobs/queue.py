@@ -11,12 +11,14 @@ from app.db import hold
 from app.jobs.lifecycle import Claim, claim
 from app.jobs.states import LEASED, Status
 from app.models import Job
-from app.quotas import running_limits
 from app.steady_clock import steady_now
+from app.usage.quota_store import running_limits
 
 
-def claim_next(session: Session, owner: str, devices: Sequence[str]) -> Claim | None:
+def claim_next(session: Session, owner: str, devices: Sequence[str], *, gpu: bool = False) -> Claim | None:
     """Claim the job whose turn it is among those that ask for one of `devices`; None if there is none.
+
+    `gpu`: the worker has one.
 
     The turn is that of the tenant with the fewest running jobs; of several, of the one who was served
     the longest ago. A tenant's own jobs go by priority, then by age. So a thousand jobs of one tenant
@@ -33,7 +35,7 @@ def claim_next(session: Session, owner: str, devices: Sequence[str]) -> Claim | 
             found = session.scalar(
                 first.order_by(Job.priority.desc(), Job.id).limit(1).with_for_update(skip_locked=True)
             )
-            taken = claim(session, found, owner) if found is not None else None
+            taken = claim(session, found, owner, gpu=gpu) if found is not None else None
             if taken is not None:
                 return taken
         attempt.rollback()
@@ -81,7 +83,7 @@ def _tenants_in_turn(session: Session, due: tuple[ColumnElement[bool], ...]) -> 
     )
     running = func.coalesce(busy.c.jobs, 0)
     query = select(waiting.c.tenant_id, running).outerjoin(busy, busy.c.tenant_id == waiting.c.tenant_id)
-    everybodys, own = running_limits()
+    everybodys, own = running_limits(session)
     tenants: list[tuple[str, int | None]] = []
     for tenant_id, jobs in session.execute(query.order_by(running, served.nulls_first())):
         limit = own.get(tenant_id, everybodys)

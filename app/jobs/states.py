@@ -25,6 +25,9 @@ TERMINAL = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELLED})
 #: An attempt holds a lease in these.
 LEASED = frozenset({Status.RUNNING, Status.PAUSING, Status.CANCELLING})
 
+#: What a quota counts as queued.
+WAITING = frozenset({Status.QUEUED, Status.PAUSED})
+
 #: Every move that exists. What is not here cannot happen.
 MOVES: Mapping[Status, frozenset[Status]] = {
     Status.QUEUED: frozenset({Status.RUNNING, Status.PAUSED, Status.CANCELLED}),

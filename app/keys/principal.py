@@ -14,7 +14,7 @@ ALL_TENANTS = "*"
 TENANT_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/ui/sign-in", "/ui/sign-out"})
 """Those that need no key."""
-ADMIN_PATHS = ("/keys", "/audit")
+ADMIN_PATHS = ("/keys", "/audit", "/quotas")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,9 @@ from app.models.counter import Counter
 from app.models.job import Job
 from app.models.job_event import JobEvent
 from app.models.job_metric import JobMetric
+from app.models.monthly_usage import MonthlyUsage
 from app.models.outbox import OutboxMessage
+from app.models.quota import StoredQuota
 from app.models.steady_clock import SteadyClock
 from app.models.teacher import Teacher
 from app.models.upload import Upload, UploadPart
@@ -25,8 +27,10 @@ __all__ = [
     "Job",
     "JobEvent",
     "JobMetric",
+    "MonthlyUsage",
     "OutboxMessage",
     "SteadyClock",
+    "StoredQuota",
     "Teacher",
     "Upload",
     "UploadPart",

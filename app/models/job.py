@@ -64,6 +64,9 @@ class Job(Base):
     fence: Mapped[int] = mapped_column(default=0)
     lease_owner: Mapped[str | None] = mapped_column(String(128))
     lease_expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    #: When the latest attempt was claimed, on the steady clock, and the device that it runs on: cpu or cuda.
+    attempt_started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    attempt_device: Mapped[str | None] = mapped_column(String(8))
     #: Not claimed before this time (back-off).
     run_after: Mapped[datetime] = mapped_column(UtcDateTime)
     #: What it waits for until then, if not for its turn: storage_full.

@@ -8,6 +8,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from app.errors import ServiceError
 from app.telemetry import requests
 from app.telemetry.jobs import JobCollector
+from app.telemetry.tenants import TenantCollector
 from app.telemetry.webhooks import WebhookCollector
 from app.telemetry.workers import WorkerCollector
 
@@ -15,6 +16,7 @@ router = APIRouter(tags=["health"])
 
 _kept = CollectorRegistry()
 _kept.register(JobCollector())
+_kept.register(TenantCollector())
 _kept.register(WorkerCollector())
 _kept.register(WebhookCollector())
 
@@ -25,7 +27,7 @@ _kept.register(WebhookCollector())
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
 )
 def metrics(request: Request) -> Response:
-    """Requests, jobs, queue, workers and webhooks in Prometheus' text format; needs the operator's key."""
+    """Requests, jobs, tenants, workers and webhooks in Prometheus' text format; needs the operator's key."""
     if not request.state.principal.operator:
         raise ServiceError(403, "forbidden", "The metrics are the operator's.")
     content = generate_latest(requests.registry()) + generate_latest(_kept)

@@ -11,11 +11,12 @@ from dfad_client import profiles
 from dfad_client.aio.audit import AsyncAudit
 from dfad_client.aio.jobs import AsyncJobs
 from dfad_client.aio.keys import AsyncKeys
+from dfad_client.aio.quotas import AsyncQuotas
 from dfad_client.aio.teachers import AsyncTeachers
 from dfad_client.aio.transport import AsyncTransport
 from dfad_client.aio.uploads import AsyncUploads
 from dfad_client.aio.webhooks import AsyncWebhooks
-from dfad_client.answers import Capabilities
+from dfad_client.answers import Capabilities, TenantUsage
 from dfad_client.errors import ConnectionFailed
 from dfad_client.retrying import OnWait
 
@@ -66,6 +67,7 @@ class AsyncClient:
         self.keys = AsyncKeys(self._transport)
         self.webhooks = AsyncWebhooks(self._transport)
         self.audit = AsyncAudit(self._transport)
+        self.quotas = AsyncQuotas(self._transport)
 
     @property
     def base_url(self) -> str:
@@ -76,6 +78,22 @@ class AsyncClient:
         """Methods with the JSON Schema of their parameters, architectures, formats, devices, limits."""
         body: Capabilities = await self._transport.json("GET", "/capabilities")
         return body
+
+    async def usage(self, *, month: str | None = None, since_month: str | None = None) -> list[TenantUsage]:
+        """One's quota, what is in use now and what was used by month; to the operator, of all tenants.
+
+        `month` is one as `2026-11` (UTC), `since_month` the first of several; else it is the last twelve.
+        """
+        query: dict[str, str | int] = {"limit": 100}
+        asked = {"month": month, "since_month": since_month}
+        query |= {name: value for name, value in asked.items() if value is not None}
+        found: list[TenantUsage] = []
+        while True:
+            page = await self._transport.json("GET", "/usage", params=query)
+            found += page["data"]
+            if not page["has_more"]:
+                return found
+            query["after"] = page["last_id"]
 
     async def readiness(self) -> dict[str, str]:
         """`ok` or what is wrong, for each of database, broker, storage and worker; asked once, not again."""

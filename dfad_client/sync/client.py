@@ -9,12 +9,13 @@ from typing import Self
 import httpx2
 
 from dfad_client import profiles
-from dfad_client.answers import Capabilities
+from dfad_client.answers import Capabilities, TenantUsage
 from dfad_client.errors import ConnectionFailed
 from dfad_client.retrying import OnWait
 from dfad_client.sync.audit import Audit
 from dfad_client.sync.jobs import Jobs
 from dfad_client.sync.keys import Keys
+from dfad_client.sync.quotas import Quotas
 from dfad_client.sync.teachers import Teachers
 from dfad_client.sync.transport import Transport
 from dfad_client.sync.uploads import Uploads
@@ -67,6 +68,7 @@ class Client:
         self.keys = Keys(self._transport)
         self.webhooks = Webhooks(self._transport)
         self.audit = Audit(self._transport)
+        self.quotas = Quotas(self._transport)
 
     @property
     def base_url(self) -> str:
@@ -77,6 +79,22 @@ class Client:
         """Methods with the JSON Schema of their parameters, architectures, formats, devices, limits."""
         body: Capabilities = self._transport.json("GET", "/capabilities")
         return body
+
+    def usage(self, *, month: str | None = None, since_month: str | None = None) -> list[TenantUsage]:
+        """One's quota, what is in use now and what was used by month; to the operator, of all tenants.
+
+        `month` is one as `2026-11` (UTC), `since_month` the first of several; else it is the last twelve.
+        """
+        query: dict[str, str | int] = {"limit": 100}
+        asked = {"month": month, "since_month": since_month}
+        query |= {name: value for name, value in asked.items() if value is not None}
+        found: list[TenantUsage] = []
+        while True:
+            page = self._transport.json("GET", "/usage", params=query)
+            found += page["data"]
+            if not page["has_more"]:
+                return found
+            query["after"] = page["last_id"]
 
     def readiness(self) -> dict[str, str]:
         """`ok` or what is wrong, for each of database, broker, storage and worker; asked once, not again."""

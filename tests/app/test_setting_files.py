@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_origin
 
 import pytest
 from kombu.utils.url import parse_url
@@ -148,3 +149,46 @@ def test_every_program_says_what_is_wrong_and_no_more(tmp_path, module, in_file)
     assert wrong[0] in ran.stderr
     assert SECRET not in ran.stderr + ran.stdout
     assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "told"),
+    [
+        ("DFAD_QUOTAS", "{oops", ["not JSON", "an object", "character 2"]),
+        ("DFAD_QUOTAS", "[]", ["valid dictionary"]),
+        ("DFAD_QUOTAS", '{"acme": 3}', ["acme", "Quota"]),
+        ("DFAD_QUOTAS", '{"acme": {"gpus": 1}}', ["acme.gpus", "no such entry"]),
+        (
+            "DFAD_QUOTAS",
+            '{"acme": {"running_jobs": -1}}',
+            ["acme.running_jobs", "greater than or equal to 0"],
+        ),
+        ("DFAD_QUOTAS", '{"*": {"requests_per_minute": 0}}', ["*.requests_per_minute", "or equal to 1"]),
+        ("DFAD_WORKER_DEVICES", "cuda", ["not JSON", "a list"]),
+        ("DFAD_WORKER_DEVICES", '["cuda", "gpu"]', ["1: ", "'auto', 'cpu' or 'cuda'"]),
+        ("DFAD_WEBHOOK_ALLOW", "hooks.internal", ["not JSON", "a list"]),
+        ("DFAD_WEBHOOK_ALLOW", "[1]", ["0: ", "valid string"]),
+        ("DFAD_WEBHOOK_RETRY_SECONDS", "5,300", ["not JSON", "a list"]),
+        ("DFAD_WEBHOOK_RETRY_SECONDS", "[5, -1]", ["1: ", "greater than 0"]),
+    ],
+)
+def test_settings_of_json_name_themselves_and_the_place(home, monkeypatch, capsys, variable, value, told):
+    from app.startup import WRONG_SETTINGS, settings_or_exit
+
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SystemExit) as ended:
+        settings_or_exit()
+    assert ended.value.code == WRONG_SETTINGS
+    said = capsys.readouterr().err
+    assert said.startswith(f"{variable}: ")
+    assert len(said.splitlines()) == 1
+    assert "EnvSettingsSource" not in said
+    for part in told:
+        assert part in said
+
+
+def test_every_setting_of_json_is_known_by_its_form():
+    complex_ones = {
+        name for name, field in Settings.model_fields.items() if get_origin(field.annotation) in (dict, tuple)
+    }
+    assert complex_ones == {"quotas", "webhook_allow", "webhook_retry_seconds", "worker_devices"}

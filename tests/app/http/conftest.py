@@ -71,7 +71,7 @@ def finished() -> Callable[..., Any]:
     return finish
 
 
-ALWAYS_THERE = {"audit_events", "counters", "steady_clock"}
+ALWAYS_THERE = {"audit_events", "counters", "monthly_usage", "steady_clock"}
 
 
 @pytest.fixture

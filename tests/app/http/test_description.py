@@ -32,6 +32,9 @@ OTHERS = (
     "/keys",
     "/audit",
     "/audit/export",
+    "/usage",
+    "/quotas",
+    "/quotas/{tenant_id}",
     "/webhooks",
     "/webhooks/{webhook_id}",
     "/webhooks/{webhook_id}/deliveries",
@@ -48,10 +51,10 @@ ROUTES = {
         "/webhooks/{webhook_id}/deliveries/{delivery_id}/redeliver",
     ],
     "patch": ["/jobs/{job_id}", "/webhooks/{webhook_id}"],
-    "put": ["/uploads/{upload_id}/parts/{number}"],
+    "put": ["/uploads/{upload_id}/parts/{number}", "/quotas/{tenant_id}"],
     "delete": [
         *("/jobs/{job_id}", "/keys/{key_id}", "/teachers/{teacher_id}", "/uploads/{upload_id}"),
-        "/webhooks/{webhook_id}",
+        *("/webhooks/{webhook_id}", "/quotas/{tenant_id}"),
     ],
 }
 
@@ -122,6 +125,9 @@ def test_answers_are_as_described(client: TestClient, submit: Any, finished: Any
         *(client.get(p) for p in ("/jobs", "/teachers", "/capabilities", "/healthz", "/readyz")),
         *(client.get(p) for p in ("/jobs?limit=0", "/jobs?x=1", "/teachers?after=x", "/artifacts/x")),
         client.get(f"/teachers/{teacher}"),
+        client.put("/quotas/vision", json={"queued_jobs": 1}),
+        *(client.get(p) for p in ("/quotas", "/quotas/*", "/quotas/X", "/usage", "/usage?month=1")),
+        client.delete("/quotas/vision"),
         client.get(artifact["url"]),
         client.get(artifact["url"], headers={"Range": "bytes=0-1"}),
         client.get(artifact["url"], headers={"Range": "bytes=99-"}),
@@ -162,7 +168,8 @@ def test_shown_bodies_are_taken(client: TestClient) -> None:
         for method, operation in methods.items():
             content = operation.get("requestBody", {}).get("content", {}).get("application/json")
             if content:
-                address = path.format(job_id=f"job_{'0' * 32}", webhook_id=f"whk_{'0' * 32}")
+                ids = {"job_id": f"job_{'0' * 32}", "webhook_id": f"whk_{'0' * 32}", "tenant_id": "vision"}
+                address = path.format(**ids)
                 answer = client.request(method, address, json=content["example"])
                 assert answer.status_code in (200, 201, 404), (path, answer.text)
 

@@ -60,10 +60,13 @@ QUERIES: list[tuple[str, dict[str, Any]]] = [
     ("/ui/compare", {"job": ["\0"] * 200}),
     ("/ui/delete", {"job": ["\0"] * 200}),
     ("/ui/sign-in", {"next": "\0"}),
+    ("/usage", {"month": "\0"}),
+    ("/usage", {"month": "0000-01"}),
+    ("/usage", {"since_month": "9999-12", "after": "\0"}),
 ]
 PATHS = [
     "/jobs/{}", "/jobs/{}/events", "/jobs/{}/students/{}", "/jobs/{}/samples", "/teachers/{}", "/uploads/{}",
-    "/artifacts/{}", "/webhooks/{}", "/webhooks/{}/deliveries", "/keys/{}", "/ui/jobs/{}",
+    "/artifacts/{}", "/webhooks/{}", "/webhooks/{}/deliveries", "/keys/{}", "/quotas/{}", "/ui/jobs/{}",
     "/ui/jobs/{}/live", "/ui/jobs/{}/log", "/ui/webhooks/{}", "/ui/teachers/{}",
 ]  # fmt: skip
 ODD_PARTS = ["%00", "job_%00", "%ED%A0%80", "9" * 5000]

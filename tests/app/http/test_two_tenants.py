@@ -64,6 +64,7 @@ def things(tenants: Any, finished: Callable[..., None]) -> Ids:
         "teacher_id": job["teacher"]["id"],
         "artifact_id": artifact,
         "key_id": keys[0],
+        "tenant_id": "ours",
     }
 
 
@@ -90,12 +91,14 @@ def send(client: Any, method: str, path: str, filled: str, headers: dict[str, st
 def test_every_route(tenants: Any, things: Ids) -> None:
     client, ours, theirs, _ = tenants
     ids = things
-    secrets = [value for value in ids.values() if value != "1"]
+    secrets = [value for name, value in ids.items() if name not in ("number", "tenant_id")]
     walked = 0
     for method, path, filled in routes(client, ids):
         answer = send(client, method, path, filled, theirs)
         walked += 1
-        if filled != path:
+        if path.startswith("/quotas"):  # of names that an operator gives: nothing tells whether they exist
+            assert (answer.status_code, answer.json()["code"]) == (403, "forbidden"), (method, path)
+        elif filled != path:
             assert (answer.status_code, answer.json()["code"]) == (404, "not_found"), (method, path)
         if path.startswith("/audit"):  # their own requests, with the ids they tried
             lines = [json.loads(line) for line in answer.text.splitlines()]

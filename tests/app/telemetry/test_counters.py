@@ -76,8 +76,8 @@ def test_lost_leases_outlive_their_jobs(each_database: str, stored_jobs: Any) ->
         session.execute(update(Job).values(device="cpu"))
     for attempt in range(3):
         with session_scope() as session:
-            now = database_now(session)
-            session.execute(update(Job).values(run_after=now))
+            past = database_now(session) - timedelta(seconds=1)  # the steady clock may be a little behind
+            session.execute(update(Job).values(run_after=past))
         with session_scope() as session:
             assert lifecycle.claim(session, job_id, f"w{attempt}")
         assert told()["dfad_device_running_jobs", "cpu"] == 1

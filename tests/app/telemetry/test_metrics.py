@@ -91,3 +91,34 @@ def test_the_operator_alone_hears_it(database: str, monkeypatch: pytest.MonkeyPa
         made = client.post("/keys", json=asked, headers=operator).json()
         other = {"Authorization": f"Bearer {made['key']}"}
         assert client.get("/metrics", headers=other).status_code == 403
+
+
+def test_tenants_are_named_up_to_a_bound_and_no_counter_falls(
+    each_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from app.main import create_app
+    from app.telemetry import tenants
+    from app.usage import counts
+
+    monkeypatch.setattr(tenants, "NAMED", 3)
+    with TestClient(create_app()) as client:
+        job_id = submit(client)
+        assert told(client)["dfad_tenant_jobs", "local", "queued"] == 1
+        with session_scope() as session:
+            assert lifecycle.claim(session, job_id, "w", gpu=True)
+            counts.note(session, "acme", cuda_seconds=40.0)
+        for tenant, seconds in (("zebra", 1.0), ("bees", 10.0), ("other", 100.0), ("ants", 1000.0)):
+            with session_scope() as session:
+                counts.note(session, tenant, cuda_seconds=seconds)
+        found = told(client)
+        assert found["dfad_tenant_jobs", "local", "running"] == 1
+        name = "dfad_tenant_device_seconds_total"
+        assert (found[name, "acme", "cuda"], found[name, "cuda", "zebra"]) == (40, 1)
+        assert found[name, "cuda", "other"] == 1110
+        named = {key[-1] for key in found if key[0] == "dfad_tenant_requests_total"}
+        assert named <= {"local", "acme", "zebra", "other"}
+        with session_scope() as session:
+            for tenant in ("aaaa", "zebra"):
+                counts.note(session, tenant, cuda_seconds=5.0)
+        after = told(client)
+        assert all(after[key] >= found[key] for key in found if key[0].startswith("dfad_tenant_device"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,17 @@ KEY = {
     "revoked_at": None,
     "expires_at": None,
 }
+
+LIMITS = {"queued_jobs": 5, "running_jobs": None, "stored_bytes": 10**9, "requests_per_minute": None}
+QUOTA = {"tenant_id": "vision", "holds": LIMITS, "stored": None, "configured": None, "updated_at": None}
+MONTH = {
+    "month": "2026-11", "jobs_submitted": 3, "jobs_succeeded": 2, "requests": 1234,
+    "device_seconds": {"cpu": 61.0, "cuda": 7200.4}, "peak_stored_bytes": 2048,
+}  # fmt: skip
+USAGE = {
+    "tenant_id": "vision", "quota": LIMITS, "months": [MONTH],
+    "in_use": {"queued_jobs": 1, "running_jobs": 2, "stored_bytes": 1024},
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -37,6 +49,11 @@ def ready(server: Any, fake: Any) -> Any:
     server.on("GET", "/keys", httpx2.Response(200, json={**page, "data": [KEY]}))
     server.on("POST", "/keys", httpx2.Response(201, json={**KEY, "key": "dfad_secret"}))
     server.on("DELETE", "/keys/key_1", httpx2.Response(204))
+    server.on("GET", "/usage", httpx2.Response(200, json={**page, "data": [USAGE]}))
+    server.on("GET", "/quotas", httpx2.Response(200, json={"data": [QUOTA]}))
+    server.on("GET", "/quotas/vision", httpx2.Response(200, json=QUOTA))
+    server.on("PUT", "/quotas/vision", httpx2.Response(200, json=QUOTA))
+    server.on("DELETE", "/quotas/vision", httpx2.Response(204))
     server.on("GET", "/readyz", httpx2.Response(200, json={"checks": {"worker": "gone"}}))
     server.on("GET", "/capabilities", httpx2.Response(200, json={"devices": []}))
     return server
@@ -59,6 +76,11 @@ def ready(server: Any, fake: Any) -> Any:
         ("keys create ci", "dfad_secret", 0),
         ("keys list", "key_1", 0),
         ("keys revoke key_1", "key_1", 0),
+        ("usage", "vision 2026-11", 0),
+        ("quotas", "vision", 0),
+        ("quotas list", "vision", 0),
+        ("quotas set vision --running-jobs 4", "vision", 0),
+        ("quotas unset vision", "vision", 0),
         ("doctor", "worker", 5),
     ],
 )
@@ -132,3 +154,30 @@ def test_what_others_name_steers_no_terminal(run: Any, server: Any, fake: Any) -
     told = run("show", "job_1").output
     assert "\x1b" not in told
     assert r"unexpected: \x1b]0;mine\x07" in told
+
+
+def test_usage_is_a_table(run: Any, ready: Any) -> None:
+    done = run("usage", "--since", "2026-01")
+    assert ready.requests[0].url.params["since_month"] == "2026-01"
+    lines = [re.split(r" {2,}", line) for line in done.stdout.splitlines()]
+    assert lines[1] == ["vision", "1 of 5", "2", "1,024 of 1,000,000,000", "no limit"]
+    assert lines[4] == ["2026-11", "vision", "3", "2", "1 min 1 s", "2 h 0 min", "1,234", "2,048"]
+
+
+def test_a_limit_is_set_beside_those_that_were_set_before(run: Any, ready: Any) -> None:
+    stored = {"queued_jobs": 9, "running_jobs": 1, "stored_bytes": None, "requests_per_minute": None}
+    ready.on("GET", "/quotas/*", httpx2.Response(200, json={**QUOTA, "tenant_id": "*", "stored": stored}))
+    ready.on("PUT", "/quotas/*", httpx2.Response(200, json={**QUOTA, "tenant_id": "*"}))
+    assert run("quotas", "set", "*", "--running-jobs", "none", "--stored-bytes", "77").exit_code == 0
+    (sent,) = ready.sent("PUT", "/quotas/*")
+    assert json.loads(sent.content) == {**stored, "running_jobs": None, "stored_bytes": 77}
+    assert run("quotas", "unset", "vision").exit_code == 0
+    assert ready.sent("DELETE", "/quotas/vision")
+
+
+@pytest.mark.parametrize("more", [[], ["--running-jobs", "four"], ["--running-jobs", "-1"]])
+def test_a_quota_that_is_none_is_wrong_usage(run: Any, ready: Any, more: list[str]) -> None:
+    done = run("quotas", "set", "vision", *more)
+    assert done.exit_code == 2
+    assert "--running-jobs" in done.stderr
+    assert not ready.sent("PUT", "/quotas/vision")

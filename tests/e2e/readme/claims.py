@@ -16,6 +16,7 @@ import tomllib
 from collections.abc import Callable, Iterator
 from functools import cache
 from itertools import pairwise
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -264,15 +265,15 @@ def a_name_of_the_engine(text: str) -> bool:
 
 
 def a_client_call(text: str) -> bool:
-    """`AsyncClient`, or `client.jobs.wait(…)`: it is there and takes these, in both forms."""
+    """`Client`, `client.usage()` or `client.jobs.wait(…)`: it is there and takes these, in both forms."""
     if re.fullmatch(r"[A-Z]\w+", text) and text in dfad_client.__all__:
         return True
-    found = re.fullmatch(r"client\.(\w+)\.(\w+)\((.*)\)", text)
+    found = re.fullmatch(r"client\.([\w.]+)\((.*)\)", text)
     if found is None:
         return False
-    resource, method, given = found.groups()
+    path, given = found.groups()
     for form in (dfad_client.Client("http://127.0.0.1:1"), dfad_client.AsyncClient("http://127.0.0.1:1")):
-        there = getattr(getattr(form, resource), method)
+        there = attrgetter(path)(form)
         call = ast.parse(f"f({given})", mode="eval").body
         assert isinstance(call, ast.Call)
         named = {keyword.arg: None for keyword in call.keywords if keyword.arg}
