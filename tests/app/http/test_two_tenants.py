@@ -144,7 +144,7 @@ def test_the_operator_with_a_tenants_name_gets_what_it_gets(tenants: Any, things
     operator = {"Authorization": "Bearer the-operators"}
     seen = 0
     for method, path, filled in routes(client, things):
-        if path in ("/healthz", "/readyz", "/metrics"):
+        if path in ("/healthz", "/readyz", "/metrics") or path.startswith("/quotas"):  # no tenant's
             continue
         if filled != path:  # nothing of ours is there for who acts for another
             answer = send(client, method, path, filled, operator | {"DFAD-Tenant": "theirs"})

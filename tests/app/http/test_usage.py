@@ -76,6 +76,17 @@ def test_a_tenant_sees_its_own(service: TestClient, key: Any, finished: Any) -> 
     assert other["quota"]["running_jobs"] is None
 
 
+def test_the_operator_who_names_a_tenant_sees_that_one(service: TestClient) -> None:
+    with session_scope() as session:
+        for tenant in ("a", "b"):
+            counts.note(session, tenant, jobs_submitted=1)
+    for name, seen in (("b", {"b"}), ("*", {"a", "b"})):
+        shown = usage(service, OPERATOR | {"DFAD-Tenant": name})
+        assert {one["tenant_id"] for one in shown} >= seen
+        assert name == "*" or len(shown) == 1
+    assert "*" not in {one["tenant_id"] for one in usage(service, OPERATOR)}
+
+
 def test_the_operator_sees_all_a_page_at_a_time(service: TestClient, key: Any) -> None:
     with session_scope() as session:
         for tenant in ("a", "b", "c"):
