@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from typing import Any
@@ -18,10 +19,11 @@ from celery.signals import (
 from app.config import get_settings
 from app.db import dispose_engine
 from app.jobs.lifecycle import queue_of
-from app.startup import settings_or_exit
+from app.startup import settings_or_exit, warn_of_unknown_variables
 from app.telemetry import tracing
 from app.telemetry.logs import configure
 from worker.devices import worker_devices
+from worker.heartbeat import Heartbeat
 from worker.inspector import Inspector
 from worker.kernel import die_with_parent
 from worker.measurer import Measurer
@@ -30,11 +32,11 @@ from worker.reconciler import Reconciler
 from worker.scratch import own_temporary_folder
 from worker.shutdown import ask_shutdown
 from worker.sweeper import Sweeper
-from worker.threads import runner_threads
 from worker.webhook_sender import WebhookSender
 
 _inspector, _measurer = Inspector(), Measurer()
 """Made here, and begun by the child."""
+_heartbeat = Heartbeat()
 
 
 @setup_logging.connect
@@ -48,7 +50,8 @@ celery.apps.worker.safe_say = lambda *_, **__: None
 
 
 @worker_ready.connect
-def _start_reconciler(**_: Any) -> None:
+def _start_threads(**_: Any) -> None:
+    _heartbeat.start()
     Reconciler().start()
     Sweeper().start()
     if get_settings().webhook_senders:
@@ -68,7 +71,7 @@ def _in_child(**_: Any) -> None:
     die_with_parent()
     dispose_engine()  # connections must not be shared over a fork
     tracing.start(get_settings(), "dfad-worker")
-    RunnerProcess.warm_up(runner_threads(get_settings()))
+    RunnerProcess.warm_up()
     _inspector.start()
     _measurer.start()
 
@@ -83,9 +86,10 @@ def _child_ends(**_: Any) -> None:
 def main() -> None:
     """Run until told to stop."""
     configure(settings_or_exit(), "worker")
+    warn_of_unknown_variables()
     from worker.celery_app import celery_app  # reads the settings as it is made
 
-    with own_temporary_folder():
+    with own_temporary_folder(), contextlib.closing(_heartbeat):
         celery_app.worker_main(
             ["--quiet",
              "worker", "--pool", "prefork", "--concurrency", "1", "--loglevel", "INFO", "--without-gossip",

@@ -125,12 +125,13 @@ class Attempt:
         except IntegrityError:
             text = "The stored teacher is damaged; upload it again."
             return self._finish_failed(JobError("corrupt_file", text))
+        threads = runner_threads(self._settings)
         # What the engine writes goes to the worker's own log: for operators, never for clients.
         output = Output("worker.runner")
         try:
             runner = RunnerProcess(
                 folder,
-                runner_threads(self._settings),
+                threads,
                 log=output.descriptor,
                 warm=True,
                 kept=self._runner_keeps,
@@ -139,7 +140,7 @@ class Attempt:
             output.handed_over()
         self._heard = time.monotonic()
         try:
-            runner.send("start", start)
+            runner.send("start", {**start, "threads": threads})
             while (message := self._next(runner, keeper)) is not None:
                 _patiently(keeper, self._take, message)
             code = runner.wait(timeout=10)

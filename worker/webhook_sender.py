@@ -16,9 +16,12 @@ from app.webhooks.delivery import Owed, claim_due, deliver
 
 logger = logging.getLogger(__name__)
 
+POLL_SECONDS = 1.0
+"""Between two looks for messages that are due."""
+
 
 class WebhookSender(threading.Thread):
-    """Looks for due messages every `webhook_poll_seconds`, and at once while there are more."""
+    """Looks for due messages every POLL_SECONDS, and at once while there are more."""
 
     def __init__(self) -> None:
         super().__init__(name="webhook-sender", daemon=True)
@@ -39,7 +42,7 @@ class WebhookSender(threading.Thread):
                 logger.exception("a round of the webhook sender failed")
                 found = 0
             if not found:
-                self._end.wait(get_settings().webhook_poll_seconds)
+                self._end.wait(POLL_SECONDS)
 
     def close(self) -> None:
         """End after the present round."""
@@ -48,7 +51,7 @@ class WebhookSender(threading.Thread):
     def _round(self) -> int:
         """Claim as many messages as there are free threads; how many that were."""
         with self._changed:
-            self._changed.wait_for(lambda: self._free > 0, timeout=get_settings().webhook_poll_seconds)
+            self._changed.wait_for(lambda: self._free > 0, timeout=POLL_SECONDS)
             room = self._free
         if not room:
             return 0

@@ -32,6 +32,8 @@ from dfad_core.contract.serialization import JsonObject, JsonValue, to_json
 
 RUN_JOB = "dfad.run_job"
 QUEUE = "dfad"
+MAX_DOUBLINGS = 10
+"""Of the pause before an attempt."""
 
 
 def queue_of(device: str) -> str:
@@ -273,7 +275,8 @@ def _pause(session: Session, job_id: str, number: int, *guards: Any, **values: A
 
 def back_off(attempt: int) -> float:
     """Seconds before the attempt after `attempt`: doubling, with jitter so that crowds spread."""
-    return get_settings().retry_backoff_seconds * 2.0 ** max(attempt - 1, 0) * random.uniform(0.75, 1.25)
+    doublings = min(max(attempt - 1, 0), MAX_DOUBLINGS)
+    return get_settings().retry_backoff_seconds * 2.0**doublings * random.uniform(0.75, 1.25)
 
 
 def requeue(

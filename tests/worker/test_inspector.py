@@ -102,10 +102,9 @@ def test_a_worker_that_shuts_down_gives_it_back_at_once(inspector, reader, store
 
 
 def test_a_job_that_has_read_it_meanwhile_ends_the_inspection(
-    inspector, reader, stored_jobs, until, monkeypatch, home
+    inspector, reader, stored_jobs, until, fast_beats, home
 ):
-    monkeypatch.setenv("DFAD_HEARTBEAT_SECONDS", "0.1")
-    get_settings.cache_clear()
+    fast_beats()
     threads = reader(hangs=2)
     inspector.start()
     teacher_id, runs = stored_jobs.teacher(), lambda: list((home / "scratch").iterdir())
