@@ -68,8 +68,8 @@ def reconcile(*, reap: bool = True) -> None:
     if reap:
         with session_scope() as session:
             expired = expire_leases(session)
-        if expired:
-            logger.warning("leases expired: %s", ", ".join(expired))
+        for job_id in expired:
+            logger.warning("the lease of the job expired", extra={"job_id": job_id})
     send_due()
     # A worker that is busy would come too late anyway, and messages that nobody takes pile up.
     if not active_requests:

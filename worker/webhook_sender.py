@@ -67,7 +67,7 @@ class WebhookSender(threading.Thread):
             threading.Thread(target=self._deliver, args=(owed,), name=owed.id, daemon=True).start()
         except RuntimeError as error:
             # The machine has no thread to give just now. Its place must not be lost as well.
-            logger.warning("%s: %s; it is sent when its lease is over", owed.id, error)
+            logger.warning("%s; the message is sent when its lease is over", error, extra=_ids(owed))
             with self._changed:
                 self._free += 1
 
@@ -76,12 +76,18 @@ class WebhookSender(threading.Thread):
             outcome = deliver(owed)
         except SQLAlchemyError as error:
             # It is sent again, under the same id, when its lease is over.
-            logger.warning("%s: the database is away (%s)", owed.id, type(error).__name__)
+            logger.warning("the database is away (%s)", type(error).__name__, extra=_ids(owed))
         except Exception:
-            logger.exception("%s: the webhook sender failed", owed.id)
+            logger.exception("the webhook sender failed", extra=_ids(owed))
         else:
-            logger.info("%s: try %d: %s", owed.id, owed.attempt, outcome.error or "delivered")
+            said = outcome.error or "delivered"
+            logger.info("try %d: %s", owed.attempt, said, extra=_ids(owed))
         finally:
             with self._changed:
                 self._free += 1
                 self._changed.notify()
+
+
+def _ids(owed: Owed) -> dict[str, str]:
+    """What log lines about it carry."""
+    return {"webhook_id": owed.webhook_id, "delivery_id": owed.id}

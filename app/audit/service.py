@@ -32,7 +32,7 @@ def record(principal: Principal, action: str, status: int, request_id: str, addr
         with session_scope() as session:
             session.add(AuditEvent(id=new_id("aud"), created_at=database_now(session), **about))
     except SQLAlchemyError as error:
-        logger.error("audit: %s (%s)", about, type(error).__name__)
+        logger.error("a line of the audit is not kept (%s)", type(error).__name__, extra=about)
 
 
 def _kept(text: str, most: int) -> str:

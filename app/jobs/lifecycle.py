@@ -78,7 +78,6 @@ def owe_message(
             queue=queue,
             subject_id=subject_id,
             due_at=due_at,
-            created_at=database_now(session),
         )
     )
 

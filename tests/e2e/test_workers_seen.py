@@ -26,7 +26,7 @@ def alive() -> set[int | None]:
 
 
 def test_workers_come_end_and_are_killed(database: str, workers: Workers) -> None:
-    """Two on one machine find each other. One that ends in order is gone at once, a killed one falls silent."""
+    """Two on a machine find each other. One that ends in order is gone at once, a killed one falls silent."""
     first = workers.start(LIGHT, DFAD_RUNNER_THREADS="")
     second = workers.start(LIGHT, DFAD_RUNNER_THREADS="")
     assert wait_until(lambda: alive() == {first.pid, second.pid}, 60), workers.log()

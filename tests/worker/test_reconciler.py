@@ -55,7 +55,7 @@ def test_a_lost_message_is_sent_again_after_a_while(database, stored_jobs):
 
 
 @pytest.mark.parametrize("back_off", [0, 3600])
-def test_a_lapsed_lease_brings_the_job_back(database, stored_jobs, monkeypatch, back_off):
+def test_a_lapsed_lease_brings_the_job_back(database, stored_jobs, monkeypatch, caplog, back_off):
     monkeypatch.setenv("DFAD_RETRY_BACKOFF_SECONDS", str(back_off))
     get_settings.cache_clear()
     job_id = stored_jobs.submit()
@@ -65,6 +65,8 @@ def test_a_lapsed_lease_brings_the_job_back(database, stored_jobs, monkeypatch, 
         assert lifecycle.claim(session, job_id, "gone")
     age(Job, job_id, lease_expires_at=1)
     reconcile()
+    (line,) = [record for record in caplog.records if "expired" in record.getMessage()]
+    assert line.job_id == job_id
     row = stored_jobs.row(job_id)
     assert (row.status, row.attempt) == ("queued", 1)
     assert sent() == ([] if back_off else [("dfad.run_job", job_id)])
