@@ -1,5 +1,7 @@
 """The thread that inspects: beside a job, one teacher after the other, and gone when the worker goes."""
 
+import json
+import logging
 import sys
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import pytest
 from app.config import get_settings
 from app.db import read_scope, session_scope
 from app.models import Teacher
+from app.telemetry.logs import make_formatter
 from worker.inspector import Inspector
 from worker.process import RunnerProcess
 from worker.rounds import job_running
@@ -133,3 +136,26 @@ def test_a_round_that_fails_does_not_end_the_rounds(inspector, reader, stored_jo
     teacher_id = stored_jobs.teacher()
     assert until(lambda: teacher(teacher_id).status == "ready")
     assert len(failed) == 2
+
+
+def test_a_failure_is_logged_with_its_teacher(inspector, reader, stored_jobs, until, monkeypatch, caplog):
+    lines = []
+
+    def fail(*_given, **_more):
+        raise RuntimeError("a fault")
+
+    class Kept(logging.Handler):
+        def emit(self, record):
+            lines.append(json.loads(make_formatter("json", "worker").format(record)))
+
+    handler = Kept(level=logging.ERROR)
+    logging.getLogger("worker").addHandler(handler)
+    try:
+        monkeypatch.setattr(sys.modules["worker.inspector"], "inspect_teacher", fail)
+        inspector.start()
+        teacher_id = stored_jobs.teacher()
+        assert until(lambda: lines)
+    finally:
+        logging.getLogger("worker").removeHandler(handler)
+    assert lines[0]["teacher_id"] == teacher_id
+    assert "a fault" in lines[0]["exception"]
