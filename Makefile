@@ -48,11 +48,12 @@ test-vision: $(STAMP) ## compare the catalogue's networks with those of torchvis
 		--target $(VENV)/vision torchvision timm
 	DFAD_REQUIRE_VISION=1 PYTHONPATH=$(abspath $(VENV))/vision $(BIN)/python -m pytest tests/vision
 
-format: $(STAMP) ## let ruff put the files into shape, and make the client's synchronous twin and its types of results
+format: $(STAMP) ## let ruff put the files into shape, and write what is made from others: client, settings page
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/python tools/sync_twin.py
 	$(BIN)/python tools/client_answers.py
+	$(BIN)/python tools/settings_page.py
 
 # The extra `ship`, apart from what the tests run with. Without a way to an index it stays away, and the tools say so.
 SHIP := $(VENV)/ship

@@ -17,7 +17,7 @@ from app.connections import WAITING_CONNECTIONS, Connection, allow_many_files
 from app.keys.service import any_keys
 from app.keys.tokens import PepperDamaged, check_pepper
 from app.listener import Listener
-from app.startup import WRONG_SETTINGS, settings_or_exit
+from app.startup import WRONG_SETTINGS, settings_or_exit, warn_of_unknown_variables
 from app.telemetry.counts_folder import counts_folder
 from app.telemetry.logs import logging_config
 
@@ -84,7 +84,8 @@ def main() -> int:
         forwarded_allow_ips=settings.trusted_proxies,
         log_config=logging_config(settings, "server"),  # in each server process
         workers=settings.server_processes,
-    )
+    )  # from here on there are logs
+    warn_of_unknown_variables()
     if settings.server_processes > 1:
         try:
             listener = Listener(settings.host, settings.port)

@@ -32,7 +32,8 @@ def send(task: str, subject_id: str, queue: str) -> bool:
     try:
         producer().send_task(task, args=[subject_id], queue=queue, retry=False)
     except (OperationalError, OSError) as error:
-        logger.warning("the broker is away; %s waits in the outbox (%s)", subject_id, type(error).__name__)
+        text = "the broker is away (%s); the message waits in the outbox"
+        logger.warning(text, type(error).__name__, extra={"job_id": subject_id})
         return False
     return True
 

@@ -15,7 +15,7 @@ from alembic.config import Config
 from sqlalchemy import text
 
 from app.db import get_engine
-from app.startup import settings_or_exit
+from app.startup import settings_or_exit, warn_of_unknown_variables
 from app.telemetry.logs import configure
 
 #: Any fixed number: all migrating processes must choose the same.
@@ -54,6 +54,7 @@ def main() -> None:
     parser.add_argument("--down-to", metavar="REVISION", help="take back what came after it instead")
     options = parser.parse_args()
     configure(settings_or_exit(), "migrate")
+    warn_of_unknown_variables()
     if options.down_to is None:
         upgrade()
     else:

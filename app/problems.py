@@ -154,7 +154,8 @@ def database_away(error: Exception) -> ServiceError:
 
 def _unexpected(request: Request, error: Exception) -> ServiceError:
     request_id = getattr(request.state, "request_id", None)
-    logger.error("%s: %s %s failed", request_id, request.method, request.url.path, exc_info=error)
+    ids = {"request_id": request_id} if request_id else {}
+    logger.error("%s %s failed", request.method, request.url.path, exc_info=error, extra=ids)
     return ServiceError(500, "internal_error", "Something went wrong on our side.")
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
+import logging
+import os
 import re
 import sys
+from collections.abc import Mapping, Sequence
 from json import JSONDecodeError
 from typing import get_origin
 
@@ -11,11 +15,25 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import SettingsError
 
-from app.config import Settings, get_settings
-from app.setting_files import SettingFileError
+from app.config import PREFIX, Settings, get_settings
+from app.setting_files import SUFFIX, SettingFileError
+
+logger = logging.getLogger(__name__)
 
 WRONG_SETTINGS = 2
 """The exit code, for all programs."""
+OF_THE_CLIENT = {"DFAD_BASE_URL", "DFAD_CONFIG", "DFAD_PROFILE"}
+"""Variables of the command line, which `dfad up` hands on to the service."""
+NO_SETTINGS = {
+    "DFAD_HEARTBEAT_SECONDS": "it follows from DFAD_LEASE_SECONDS",
+    "DFAD_SELF_FENCE_SECONDS": "it follows from DFAD_LEASE_SECONDS",
+    "DFAD_REAPER_SECONDS": "it follows from DFAD_LEASE_SECONDS",
+    "DFAD_LOCAL_WORKERS": "the workers of a machine find each other",
+    "DFAD_SSE_POLL_SECONDS": "it is fixed",
+    "DFAD_WEBHOOK_POLL_SECONDS": "it is fixed",
+    "DFAD_OTLP_ENDPOINT": "did you mean OTEL_EXPORTER_OTLP_ENDPOINT",
+}
+"""Settings of earlier versions, and what is called differently; what to do about them."""
 
 
 def settings_or_exit() -> Settings:
@@ -57,3 +75,28 @@ def _not_json(error: SettingsError) -> str:
     form = 'an object: {"…": …}' if get_origin(field.annotation) is dict else "a list: […, …]"
     where = f"; {cause.msg} at character {cause.pos + 1}" if isinstance(cause, JSONDecodeError) else ""
     return f"DFAD_{name[1].upper()}: not JSON. It must be {form}{where}"
+
+
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """A sentence for each variable `DFAD_*` that is set and that nothing reads, with the nearest name.
+
+    No value is in them.
+    """
+    fields = [name for name, field in Settings.model_fields.items() if field.validation_alias is None]
+    known = [f"{PREFIX}{name.upper()}{end}" for name in fields for end in ("", SUFFIX)]
+    set_names = {name.upper() for name, value in environment.items() if value}
+    unknown = {name for name in set_names if name.startswith(PREFIX)} - {*known, *OF_THE_CLIENT}
+    return [f"{name} is no setting and is ignored: {_advice(name, known)}." for name in sorted(unknown)]
+
+
+def _advice(name: str, known: Sequence[str]) -> str:
+    if name in NO_SETTINGS:
+        return NO_SETTINGS[name]
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
+    return f"did you mean {near[0]}" if near else "docs/settings.md lists all"
+
+
+def warn_of_unknown_variables() -> None:
+    """Name in the log what is set in vain: a name with a typing error, or of an earlier version."""
+    for line in unknown_variables(os.environ):
+        logger.warning("%s", line)

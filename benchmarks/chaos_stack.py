@@ -17,9 +17,6 @@ from benchmarks.services import Postgres, Redis, free_port
 ROOT = Path(__file__).resolve().parents[1]
 SHORT = {
     "DFAD_LEASE_SECONDS": "3",
-    "DFAD_HEARTBEAT_SECONDS": "0.5",
-    "DFAD_SELF_FENCE_SECONDS": "2",
-    "DFAD_REAPER_SECONDS": "0.5",
     "DFAD_REPUBLISH_SECONDS": "2",
     "DFAD_RETRY_BACKOFF_SECONDS": "0.1",
     "DFAD_CHECKPOINT_SECONDS": "0.3",

@@ -74,6 +74,24 @@ class FileFormat(TypedDict, total=False):
     """The field of a job's `student` that it takes; None: a student of any kind."""
 
 
+class Worker(TypedDict, total=False):
+    """A worker that is alive or was within the last hour."""
+
+    name: str | None
+    """Host and process. None for all but the operator, as are version and revision."""
+    alive: bool
+    seen_seconds_ago: float
+    """Age of its last sign of life."""
+    devices: list[str]
+    """Devices that it computes on."""
+    takes: list[str]
+    """Devices of the jobs that it takes."""
+    threads: int | None
+    """CPU threads of a job that begins now."""
+    version: str | None
+    revision: str | None
+
+
 class Capabilities(TypedDict, total=False):
     """What a job may name, and the limits."""
 
@@ -84,6 +102,10 @@ class Capabilities(TypedDict, total=False):
     file_formats: list[FileFormat]
     devices: list[str]
     """Of the workers that are alive: `cpu`, `cuda`."""
+    workers: list[Worker]
+    """Those that are alive, then those that fell silent within the last hour."""
+    waiting_without_worker: dict[str, int]
+    """Number of queued jobs by their device, for devices that no living worker takes."""
     limits: dict[str, float]
     spec_schema: Json
 

@@ -16,20 +16,21 @@ from celery.signals import celeryd_after_setup, setup_logging, worker_ready, wor
 
 from app.config import get_settings
 from app.jobs.lifecycle import queue_of
-from app.startup import settings_or_exit
+from app.startup import settings_or_exit, warn_of_unknown_variables
 from app.telemetry import tracing
 from app.telemetry.logs import configure
 from worker.devices import worker_devices
+from worker.heartbeat import Heartbeat
 from worker.inspector import Inspector
 from worker.measurer import Measurer
 from worker.process import RunnerProcess
 from worker.reconciler import Reconciler
 from worker.shutdown import ask_shutdown
 from worker.sweeper import Sweeper
-from worker.threads import runner_threads
 from worker.webhook_sender import WebhookSender
 
 _inspector, _measurer = Inspector(), Measurer()
+_heartbeat = Heartbeat()
 
 
 @setup_logging.connect
@@ -45,33 +46,43 @@ celery.apps.worker.safe_say = lambda *_, **__: None
 @celeryd_after_setup.connect
 def _start_beside_jobs(**_: Any) -> None:
     # In the main thread: the kernel ends the processes that a thread started together with that thread.
-    RunnerProcess.warm_up(runner_threads(get_settings()))
+    RunnerProcess.warm_up()
     _inspector.start()
     _measurer.start()
 
 
 @worker_ready.connect
-def _start_reconciler(**_: Any) -> None:
+def _start_threads(**_: Any) -> None:
+    _heartbeat.start()
     Reconciler().start()
     Sweeper().start()
     if get_settings().webhook_senders:
         WebhookSender().start()
-    # Celery's own would wait for the thread of the attempt.
-    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+    signal.signal(signal.SIGQUIT, _end_at_once)
+
+
+def _end_at_once(number: int, _frame: object) -> None:
+    """Take leave and end: Celery's own handler would wait for the attempt, whose thread nothing interrupts.
+
+    The kernel ends the runner; the lease lapses and the job goes on elsewhere.
+    """
+    signal.signal(number, signal.SIG_DFL)
+    _heartbeat.close()
+    os.kill(os.getpid(), number)
 
 
 @worker_shutting_down.connect
 def _end_attempt(**_: Any) -> None:
     # SIGTERM and Ctrl-C begin Celery's warm shutdown, which waits for the running task and sends this
-    # signal first: the attempt saves itself and ends within the grace time. A second Ctrl-C ends the
-    # worker at once, and the kernel its runner; the lease lapses and the job goes on elsewhere.
+    # signal first: the attempt saves itself and ends within the grace time.
     ask_shutdown()
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, _end_at_once)
 
 
 def main() -> None:
     """Run until told to stop."""
     configure(settings_or_exit(), "worker")
+    warn_of_unknown_variables()
     from worker.celery_app import celery_app  # reads the settings as it is made
 
     settings = get_settings()
@@ -86,6 +97,7 @@ def main() -> None:
     finally:
         _inspector.close()
         _measurer.close()
+        _heartbeat.close()
         tracing.stop()
 
 

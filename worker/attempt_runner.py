@@ -84,6 +84,7 @@ class Attempt:
     ) -> None:
         """`runner_keeps`: descriptors that the runner shall hold while it lives, such as a device's lock."""
         self._claim = claim
+        self._ids = {"job_id": claim.job_id, "attempt": claim.attempt}
         self._runner_keeps = tuple(runner_keeps)
         self._shutdown_asked = shutdown_asked
         self._settings = get_settings()
@@ -125,12 +126,13 @@ class Attempt:
         except IntegrityError:
             text = "The stored teacher is damaged; upload it again."
             return self._finish_failed(JobError("corrupt_file", text))
+        threads = runner_threads(self._settings)
         # What the engine writes goes to the worker's own log: for operators, never for clients.
         output = Output("worker.runner")
         try:
             runner = RunnerProcess(
                 folder,
-                runner_threads(self._settings),
+                threads,
                 log=output.descriptor,
                 warm=True,
                 kept=self._runner_keeps,
@@ -139,7 +141,7 @@ class Attempt:
             output.handed_over()
         self._heard = time.monotonic()
         try:
-            runner.send("start", start)
+            runner.send("start", {**start, "threads": threads})
             while (message := self._next(runner, keeper)) is not None:
                 _patiently(keeper, self._take, message)
             code = runner.wait(timeout=10)
@@ -163,7 +165,7 @@ class Attempt:
 
         The lease may lapse meanwhile: the guard is the fence, and reapers leave some time.
         """
-        logger.error("%s: no space is left; the job waits for it", self._claim.job_id)
+        logger.error("no space is left; the job waits for it", extra=self._ids)
         while True:
             try:
                 with session_scope() as session:
@@ -182,7 +184,7 @@ class Attempt:
         try:
             self._pending.discard()
         except DBAPIError:
-            logger.warning("%s: its bytes stay until they are swept", self._claim.job_id)
+            logger.warning("its bytes stay until they are swept", extra=self._ids)
 
     def _drop_checkpoints(self, *, unless_needed: bool = False) -> None:
         """The job has ended; what is not deleted now is swept later.
@@ -193,7 +195,7 @@ class Attempt:
             if not unless_needed or publish.has_student(self._claim.job_id):
                 publish.drop_checkpoints(self._claim.job_id, keep=0)
         except DBAPIError:
-            logger.warning("%s: its checkpoints stay until they are swept", self._claim.job_id)
+            logger.warning("its checkpoints stay until they are swept", extra=self._ids)
 
     def _prepare(self, folder: Path) -> JsonObject:
         """Teacher and checkpoint into the runner's folder; the `start` command."""
@@ -244,7 +246,7 @@ class Attempt:
             return
         fault = self._fault(runner.pid, now)
         if fault is not None and self._killed_for is None:
-            logger.warning("%s is killed: %s", self._claim.job_id, fault.message)
+            logger.warning("the runner is killed: %s", fault.message, extra=self._ids)
             self._killed_for = fault
             runner.kill()
         if self._stop is None:
@@ -258,7 +260,7 @@ class Attempt:
                 runner.send("stop", {"reason": self._stop})
                 self._kill_at = now + self._settings.stop_grace_seconds
         elif self._kill_at is not None and now > self._kill_at:
-            logger.warning("%s did not stop in time and is killed", self._claim.job_id)
+            logger.warning("the runner did not stop in time and is killed", extra=self._ids)
             runner.kill()
 
     def _fault(self, pid: int, now: float) -> JobError | None:

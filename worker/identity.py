@@ -1,4 +1,4 @@
-"""Who holds a lease."""
+"""Who holds a lease, and which worker this is."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import os
 import socket
 from functools import cache
 from uuid import uuid4
+
+WORKER_PID = os.getpid()
+"""Process id of the worker: of its main process, in its forked child as well."""
 
 
 @cache

@@ -11,7 +11,6 @@ import logging
 from functools import partial
 
 from app.teachers.inspections import claim_inspection, give_back, renew
-from app.telemetry.context import bound
 from worker.identity import owner
 from worker.inspection import inspect_teacher
 from worker.rounds import ClaimKeeper, Rounds, job_runs
@@ -32,7 +31,7 @@ class Inspector(Rounds):
         claim = claim_inspection(owner())
         if claim is None:
             return False
-        with bound(teacher_id=claim.teacher_id, tenant_id=claim.tenant_id):
+        with self._task(teacher_id=claim.teacher_id, tenant_id=claim.tenant_id):
             keeper = ClaimKeeper(partial(renew, claim), self._end)
             status = inspect_teacher(claim.teacher_id, holds_claim=keeper, job_runs=job_runs)
             logger.info("the teacher is %s", status)

@@ -32,6 +32,7 @@ class LeaseKeeper(threading.Thread):
     def __init__(self, claim: Claim) -> None:
         super().__init__(name="lease-keeper", daemon=True)
         self._claim = claim
+        self._ids = {"job_id": claim.job_id, "attempt": claim.attempt}
         self._end = threading.Event()
         self._context = contextvars.copy_context()  # its log lines are the attempt's
         self.lost = threading.Event()
@@ -56,7 +57,7 @@ class LeaseKeeper(threading.Thread):
                     with session_scope() as session:
                         beat = heartbeat(session, self._claim)
                     if not beat.alive:
-                        logger.warning("%s is held by another attempt", self._claim.job_id)
+                        logger.warning("the job is held by another attempt", extra=self._ids)
                         self.lost.set()
                         return
                     renewed, self.full = now, False
@@ -65,9 +66,9 @@ class LeaseKeeper(threading.Thread):
                     self._look()
             except SQLAlchemyError as error:
                 self.full = is_full(error)
-                logger.warning("no heartbeat for %s (%s)", self._claim.job_id, type(error).__name__)
+                logger.warning("no heartbeat (%s)", type(error).__name__, extra=self._ids)
             if time.monotonic() - renewed > settings.self_fence_seconds:
-                logger.error("%s: no heartbeat came through; its runner is stopped", self._claim.job_id)
+                logger.error("no heartbeat came through; the runner is stopped", extra=self._ids)
                 self.lost.set()
 
     def _look(self) -> None:

@@ -166,13 +166,13 @@ def _ask(
     folder: Path, start: JsonObject, deadline: float, holds_claim: Condition
 ) -> tuple[Accuracy, bytes] | JobError | None:
     """Accuracy and report, or why there are none; None where the worker shuts down or the claim is lost."""
-    threads = runner_threads(get_settings())
-    runner = RunnerProcess(folder, threads, log=2, mode="measure", warm=True)
+    memory = runner_memory(get_settings())
+    runner = RunnerProcess(folder, runner_threads(get_settings()), log=2, mode="measure", warm=True)
     answers = _Answers()
     try:
         runner.send("start", start)
         while not shutdown_asked() and holds_claim():
-            if (fault := _fault(runner.pid, answers.heard, deadline)) is not None:
+            if (fault := _fault(runner.pid, answers.heard, deadline, memory)) is not None:
                 return fault
             try:
                 message = runner.receive(LOOK_SECONDS)
@@ -190,7 +190,7 @@ def _ask(
         runner.close()
 
 
-def _fault(pid: int, heard: float, deadline: float) -> JobError | None:
+def _fault(pid: int, heard: float, deadline: float, memory: int | None) -> JobError | None:
     """Why the runner must not go on, if so."""
     now, patience = time.monotonic(), get_settings().watchdog_seconds
     if now > deadline:
@@ -198,8 +198,7 @@ def _fault(pid: int, heard: float, deadline: float) -> JobError | None:
         return JobError("measurement_timeout", text)
     if now - heard > patience:
         return JobError("hung", f"Measuring made no progress for {patience:g} s.")
-    limit = runner_memory(get_settings())
-    if limit is not None and resident_bytes(pid) > limit:
+    if memory is not None and resident_bytes(pid) > memory:
         return JobError("out_of_memory", "Measuring needs more memory than there is; send fewer images.")
     return None
 

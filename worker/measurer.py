@@ -10,7 +10,6 @@ from sqlalchemy.exc import DBAPIError
 from app.config import get_settings
 from app.full import is_full
 from app.jobs.measurements import claim_measurement, give_back, renew
-from app.telemetry.context import bound
 from worker.identity import owner
 from worker.measurement import measure_job
 from worker.rounds import ClaimKeeper, Rounds
@@ -31,7 +30,7 @@ class Measurer(Rounds):
         claim = claim_measurement(owner())
         if claim is None:
             return False
-        with bound(job_id=claim.job_id, tenant_id=claim.tenant_id):
+        with self._task(job_id=claim.job_id, tenant_id=claim.tenant_id):
             try:
                 status = measure_job(claim, ClaimKeeper(partial(renew, claim), self._end))
             except (OSError, DBAPIError) as error:

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import BinaryIO, ClassVar
 
+from dfad_core.contract.machine import usable_processors
 from worker.child import Child, FreshChild, NurseryHandle
 from worker.frames import Conversation, Mode
 from worker.protocol import Message, ProtocolError, read_message, write_message
@@ -43,9 +44,9 @@ def runner_environment(folder: Path, threads: int) -> dict[str, str]:
 
 
 @cache
-def nursery(threads: int) -> NurseryHandle:
-    """This process's nursery for runners of so many threads, which libraries fix when they are loaded."""
-    return NurseryHandle(runner_environment(Path("/"), threads))
+def nursery() -> NurseryHandle:
+    """This process's nursery. Its runners are told how many threads to take: other workers come and go."""
+    return NurseryHandle(runner_environment(Path("/"), usable_processors()))
 
 
 class RunnerProcess:
@@ -91,16 +92,16 @@ class RunnerProcess:
         self._reader.start()
 
     @classmethod
-    def warm_up(cls, threads: int) -> None:
+    def warm_up(cls) -> None:
         """Begin to load what runners need, so that the first job does not wait for it."""
         if cls.program == DEFAULT_PROGRAM:
-            nursery(threads).start()
+            nursery().start()
 
     def _make(self, folder: Path, threads: int, descriptors: Sequence[int], *, warm: bool) -> Child:
         environment = runner_environment(folder, threads)
         if warm and self.program == DEFAULT_PROGRAM:
             try:
-                return nursery(threads).fork(folder, environment, descriptors)
+                return nursery().fork(folder, environment, descriptors)
             except OSError as error:
                 logger.warning("no runner from the nursery (%s); starting one afresh", error)
         return FreshChild(self.program, folder, environment, descriptors)

@@ -1,15 +1,13 @@
 """What makes lost messages and lost workers harmless. A thread of every worker.
 
 Each round: jobs whose lease has lapsed are run again, owed messages are sent, what nobody claimed is
-announced again, and the worker says that it lives. Any number of these may run at once.
+announced again. Any number of these may run at once.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-import os
-import socket
 import threading
 import time
 from datetime import timedelta
@@ -24,14 +22,9 @@ from app.dispatch import send, send_due
 from app.full import is_full
 from app.jobs.lifecycle import RUN_JOB, expire_leases, queue_of
 from app.jobs.states import Status
-from app.models import Job, WorkerBeat
-from app.models.worker_beat import WorkerReport
+from app.models import Job
 from app.steady_clock import steady_now
-from dfad_core.contract.serialization import to_json
-from worker import gauges
 from worker.devices import worker_devices
-from worker.identity import owner
-from worker.threads import runner_threads
 
 logger = logging.getLogger(__name__)
 
@@ -72,33 +65,15 @@ class Reconciler(threading.Thread):
 
 def reconcile(*, reap: bool = True) -> None:
     """One round; without `reap` leases that have lapsed are left alone."""
-    beat()
     if reap:
         with session_scope() as session:
             expired = expire_leases(session)
-        if expired:
-            logger.warning("leases expired: %s", ", ".join(expired))
+        for job_id in expired:
+            logger.warning("the lease of the job expired", extra={"job_id": job_id})
     send_due()
     # A worker that is busy would come too late anyway, and messages that nobody takes pile up.
     if not active_requests:
         announce_again()
-
-
-def beat() -> None:
-    """Say that this worker lives."""
-    settings = get_settings()
-    takes, (runner_bytes, gpu) = worker_devices(settings), gauges.told()
-    report = WorkerReport(
-        devices=tuple(device for device in takes if device != "auto"),
-        takes=tuple(takes),
-        threads=runner_threads(settings),
-        host=socket.gethostname(),
-        pid=os.getpid(),
-        runner_bytes=runner_bytes,
-        gpu=gpu,
-    )
-    with session_scope() as session:
-        session.merge(WorkerBeat(id=owner(), seen_at=steady_now(session), details=to_json(report)))
 
 
 def announce_again() -> None:

@@ -6,12 +6,13 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.config import get_settings
 from app.full import is_full
+from app.telemetry.context import bound
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +38,10 @@ def job_runs() -> bool:
     return _job_runs.is_set()
 
 
+class _RoundFailed(Exception):
+    """The log says why."""
+
+
 class Rounds(threading.Thread):
     """Looks every LOOK_SECONDS, and at once while there are more."""
 
@@ -47,19 +52,11 @@ class Rounds(threading.Thread):
     def run(self) -> None:
         """Until the process ends."""
         while not self._end.is_set():
-            try:
+            busy = False
+            # A round that fails must not end all rounds to come. The task's turn comes again when the claim
+            # is over.
+            with suppress(_RoundFailed), self._logged():
                 busy = self._round()
-            except SQLAlchemyError as error:
-                logger.warning("the database is away (%s); the %s waits", type(error).__name__, self.name)
-                busy = False
-            except Exception as error:
-                # A round that fails must not end all rounds to come. The task's turn comes again when the
-                # claim is over.
-                if is_full(error):
-                    logger.error("no space is left; the %s waits", self.name)
-                else:
-                    logger.exception("a round of the %s failed", self.name)
-                busy = False
             if not busy:
                 self._end.wait(LOOK_SECONDS)
 
@@ -68,6 +65,28 @@ class Rounds(threading.Thread):
         self._end.set()
         if self.is_alive():
             self.join(CLOSE_SECONDS)
+
+    @contextmanager
+    def _task(self, **ids: str) -> Iterator[None]:
+        """For the block log lines carry these ids; so does that of its failure, which ends the round."""
+        with bound(**ids), self._logged():
+            yield
+
+    @contextmanager
+    def _logged(self) -> Iterator[None]:
+        try:
+            yield
+        except _RoundFailed:
+            raise
+        except SQLAlchemyError as error:
+            logger.warning("the database is away (%s); the %s waits", type(error).__name__, self.name)
+            raise _RoundFailed from error
+        except Exception as error:
+            if is_full(error):
+                logger.error("no space is left; the %s waits", self.name)
+            else:
+                logger.exception("a round of the %s failed", self.name)
+            raise _RoundFailed from error
 
     def _round(self) -> bool:
         """Do one task; False if none waits, or the worker shuts down."""

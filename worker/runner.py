@@ -39,14 +39,19 @@ def _convert(channel: Any, data: dict[str, Any]) -> Any:
 
 def _start(channel: Any, hooks: Any, data: dict[str, Any], converted: Any) -> None:
     """Carry out the `start` command with the converted files."""
+    import torch
+
     from worker import engine_job
 
     if data["mode"] == "inspect":
         channel.send("result", {"inspection": to_json(converted.inspection)})
         return
+    # A runner that was forked has loaded its libraries for all processors.
+    torch.set_num_threads(data["threads"])
     if data["mode"] == "measure":
         _measure(channel, hooks, data, converted)
         return
+    torch.set_num_threads(data["threads"])
     hooks.inspection(converted.inspection)
     resume = Path(data["resume_path"]).read_bytes() if data.get("resume_path") else None
     outcome = engine_job.run(
@@ -70,13 +75,10 @@ def _start(channel: Any, hooks: Any, data: dict[str, Any], converted: Any) -> No
 
 def _measure(channel: Any, hooks: Any, data: dict[str, Any], converted: Any) -> None:
     """Measure a finished job on the converted images with its own files."""
-    import torch
-
     from dfad_core.contract.job_result import JobResult
     from dfad_core.report.later_accuracy import FinishedJob
     from worker import engine_job
 
-    torch.set_num_threads(data["threads"])
     job = FinishedJob(
         from_json(JobResult, data["result"]),
         {name: Path(path) for name, path in data["students"].items()},

@@ -42,7 +42,7 @@ def run_job(job_id: str) -> None:
         with session_scope() as session:
             taken = claim_next(session, owner(), devices, gpu=has_gpu())
         if taken is None:
-            logger.info("woken up by %s: nothing waits", job_id)
+            logger.info("a message woke the worker, and nothing waits", extra={"job_id": job_id})
             return
         names = {"job_id": taken.job_id, "attempt": taken.attempt, "tenant_id": taken.tenant_id}
         with bound(**names), attempt_span(taken, woken) as span:

@@ -16,9 +16,12 @@ from app.webhooks.delivery import Owed, claim_due, deliver
 
 logger = logging.getLogger(__name__)
 
+POLL_SECONDS = 1.0
+"""Between two looks for messages that are due."""
+
 
 class WebhookSender(threading.Thread):
-    """Looks for due messages every `webhook_poll_seconds`, and at once while there are more."""
+    """Looks for due messages every POLL_SECONDS, and at once while there are more."""
 
     def __init__(self) -> None:
         super().__init__(name="webhook-sender", daemon=True)
@@ -39,7 +42,7 @@ class WebhookSender(threading.Thread):
                 logger.exception("a round of the webhook sender failed")
                 found = 0
             if not found:
-                self._end.wait(get_settings().webhook_poll_seconds)
+                self._end.wait(POLL_SECONDS)
 
     def close(self) -> None:
         """End after the present round."""
@@ -48,7 +51,7 @@ class WebhookSender(threading.Thread):
     def _round(self) -> int:
         """Claim as many messages as there are free threads; how many that were."""
         with self._changed:
-            self._changed.wait_for(lambda: self._free > 0, timeout=get_settings().webhook_poll_seconds)
+            self._changed.wait_for(lambda: self._free > 0, timeout=POLL_SECONDS)
             room = self._free
         if not room:
             return 0
@@ -64,7 +67,7 @@ class WebhookSender(threading.Thread):
             threading.Thread(target=self._deliver, args=(owed,), name=owed.id, daemon=True).start()
         except RuntimeError as error:
             # The machine has no thread to give just now. Its place must not be lost as well.
-            logger.warning("%s: %s; it is sent when its lease is over", owed.id, error)
+            logger.warning("%s; the message is sent when its lease is over", error, extra=_ids(owed))
             with self._changed:
                 self._free += 1
 
@@ -73,12 +76,18 @@ class WebhookSender(threading.Thread):
             outcome = deliver(owed)
         except SQLAlchemyError as error:
             # It is sent again, under the same id, when its lease is over.
-            logger.warning("%s: the database is away (%s)", owed.id, type(error).__name__)
+            logger.warning("the database is away (%s)", type(error).__name__, extra=_ids(owed))
         except Exception:
-            logger.exception("%s: the webhook sender failed", owed.id)
+            logger.exception("the webhook sender failed", extra=_ids(owed))
         else:
-            logger.info("%s: try %d: %s", owed.id, owed.attempt, outcome.error or "delivered")
+            said = outcome.error or "delivered"
+            logger.info("try %d: %s", owed.attempt, said, extra=_ids(owed))
         finally:
             with self._changed:
                 self._free += 1
                 self._changed.notify()
+
+
+def _ids(owed: Owed) -> dict[str, str]:
+    """What log lines about it carry."""
+    return {"webhook_id": owed.webhook_id, "delivery_id": owed.id}

@@ -53,7 +53,7 @@ def record(
                 line = AuditEvent(id=new_id("aud", now), created_at=now, subject_id=subject_id, **about)
                 session.add(line)
     except SQLAlchemyError as error:
-        logger.error("audit: %s (%s)", about, type(error).__name__)
+        logger.error("a line of the audit is not kept (%s)", type(error).__name__, extra=about)
 
 
 def subject_of(path: str, location: str | None) -> str | None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import nullcontext
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
 from app.config import get_settings
-from app.health.service import live_workers
+from app.db import read_scope
+from app.health.service import SeenWorker, seen_workers, waiting_without_worker
 from app.jobs.schemas import MAX_LABELS, JobSpec
+from app.keys.principal import Principal
+from app.tenancy import as_system
 from dfad_core.contract.architectures import ARCHITECTURES
 from dfad_core.contract.formats import FORMATS, STUDENT_FORMATS, TEACHER_FORMATS
 from dfad_core.contract.methods import METHODS, Method
@@ -73,6 +77,25 @@ class FormatView(BaseModel):
     """The field of a job's `student` that it takes; null: a student of any kind."""
 
 
+class WorkerView(BaseModel):
+    """A worker that is alive or was within the last hour."""
+
+    name: str | None
+    """Host and process, as `gpu-1:4711`. Null for all but the operator, as are version and revision."""
+    alive: bool
+    seen_seconds_ago: float
+    """Age of its last sign of life; two that are missed make it silent."""
+    devices: list[str]
+    """Devices that it computes on."""
+    takes: list[str]
+    """Devices of the jobs that it takes."""
+    threads: int | None
+    """CPU threads of a job that begins now."""
+    version: str | None
+    revision: str | None
+    """Of its sources."""
+
+
 class Capabilities(BaseModel):
     """Everything that a job may name, and the limits."""
 
@@ -82,6 +105,12 @@ class Capabilities(BaseModel):
     """Names, of `teacher` and `student`."""
     file_formats: list[FormatView]
     devices: list[str]
+    """Of the workers that are alive."""
+    workers: list[WorkerView]
+    """Those that are alive, then those that fell silent within the last hour."""
+    waiting_without_worker: dict[str, int]
+    """Number of queued jobs by their device, for devices that no living worker takes: the tenant's own, for
+    the operator all."""
     limits: dict[str, float]
     spec_schema: dict[str, Any]
 
@@ -99,13 +128,35 @@ def _method_view(row: Method, parameters: dict[str, Any]) -> MethodView:
     )
 
 
+def _worker_view(worker: SeenWorker, principal: Principal) -> WorkerView:
+    report, shown = worker.row.report, principal.operator
+    return WorkerView(
+        name=f"{report.host}:{'?' if report.pid is None else report.pid}" if shown else None,
+        alive=worker.alive,
+        seen_seconds_ago=round(worker.seconds_ago, 1),
+        devices=list(report.devices),
+        takes=list(report.takes),
+        threads=report.threads,
+        version=report.version if shown else None,
+        revision=report.revision if shown else None,
+    )
+
+
+def _workers(principal: Principal) -> tuple[list[SeenWorker], dict[str, int]]:
+    with as_system() if principal.operator else nullcontext(), read_scope() as session:
+        workers = seen_workers(session)
+        return workers, waiting_without_worker(session, [worker.row for worker in workers if worker.alive])
+
+
 @router.get("/capabilities")
-def capabilities() -> Capabilities:
+def capabilities(request: Request) -> Capabilities:
     """Methods with the schema of their parameters, architectures, formats, devices, limits."""
     settings = get_settings()
     schema = JobSpec.model_json_schema()
     parameters = schema["$defs"]["MethodConfig"]
-    devices = {device for worker in live_workers() for device in worker.report.devices}
+    principal: Principal = request.state.principal
+    workers, waiting = _workers(principal)
+    devices = {device for worker in workers if worker.alive for device in worker.row.report.devices}
     return Capabilities(
         methods=[_method_view(row, parameters) for row in METHODS.values()],
         architectures=[ArchitectureView(**dataclasses.asdict(row)) for row in ARCHITECTURES.values()],
@@ -115,6 +166,8 @@ def capabilities() -> Capabilities:
         },
         file_formats=[FormatView(**dataclasses.asdict(row)) for row in FORMATS.values()],
         devices=sorted(devices),
+        workers=[_worker_view(worker, principal) for worker in workers],
+        waiting_without_worker=waiting,
         limits={
             "upload_bytes": settings.max_upload_bytes,
             "json_bytes": settings.max_json_bytes,

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.health.service import live_workers
+from app.health.service import live_workers, taken_devices
 from app.jobs.no_space import STORAGE_FULL
 from app.models import Job, Teacher, WorkerBeat
 from app.steady_clock import steady_now
@@ -39,7 +39,7 @@ def waiting_jobs(session: Session, jobs: Sequence[Job], places: dict[str, int]) 
 def _job(job: Job, place: int, now: datetime, workers: Sequence[WorkerBeat]) -> WaitingFor:
     if not workers:
         return _NONE_ALIVE
-    if not any(job.device in _devices(worker) for worker in workers):
+    if job.device not in taken_devices(workers):
         text = f"Waiting for a worker that takes jobs of device {job.device}: none is alive."
         return WaitingFor(code="worker", message=text)
     if job.run_after > now and job.waiting_reason == STORAGE_FULL:
@@ -83,9 +83,3 @@ _NONE_ALIVE = WaitingFor(code="worker", message="Waiting for a worker: none is a
 
 def _before(number: int, noun: str) -> str:
     return f"1 {noun} is" if number == 1 else f"{number} {noun}s are"
-
-
-def _devices(worker: WorkerBeat) -> Sequence[str]:
-    """The devices of jobs that it takes."""
-    report = worker.report
-    return report.takes or ("auto", *report.devices)

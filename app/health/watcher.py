@@ -186,7 +186,7 @@ def _database(engine: Engine) -> States:
             problem = _revision_problem(session)
             if problem is not None:
                 return {"database": problem, "worker": "unknown"}
-            alive = OK if live_workers(session) else "no worker has been heard of lately"
+            alive = OK if live_workers(session) else "none is alive"
             return {"database": OK, "worker": alive}
     except OperationalError as error:
         locked = "database is locked" in str(error.orig)

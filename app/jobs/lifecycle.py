@@ -33,6 +33,8 @@ from dfad_core.contract.serialization import JsonObject, JsonValue, to_json
 
 RUN_JOB = "dfad.run_job"
 QUEUE = "dfad"
+MAX_DOUBLINGS = 10
+"""Of the pause before an attempt."""
 
 
 def queue_of(device: str) -> str:
@@ -77,7 +79,6 @@ def owe_message(
             queue=queue,
             subject_id=subject_id,
             due_at=due_at,
-            created_at=database_now(session),
         )
     )
 
@@ -306,7 +307,8 @@ def _pause(
 
 def back_off(attempt: int) -> float:
     """Seconds before the attempt after `attempt`: doubling, with jitter so that crowds spread."""
-    return get_settings().retry_backoff_seconds * 2.0 ** max(attempt - 1, 0) * random.uniform(0.75, 1.25)
+    doublings = min(max(attempt - 1, 0), MAX_DOUBLINGS)
+    return get_settings().retry_backoff_seconds * 2.0**doublings * random.uniform(0.75, 1.25)
 
 
 def requeue(

@@ -21,7 +21,6 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from sse_starlette import ServerSentEvent
 
-from app.config import get_settings
 from app.db import read_scope
 from app.jobs.lifecycle import is_terminal
 from app.jobs.views import EventView, event_view
@@ -175,7 +174,7 @@ class News:
             except Exception:
                 # A look that fails must not end all looks to come.
                 logger.exception("a look for news failed")
-            await anyio.sleep(min(LOOK_SECONDS, get_settings().sse_poll_seconds))
+            await anyio.sleep(LOOK_SECONDS)
             if stopping.is_set():
                 for job in list(self._jobs.values()):
                     job.wake()

@@ -25,4 +25,3 @@ class OutboxMessage(Base):
     subject_id: Mapped[str] = mapped_column(String(40))
     #: Not sent before (back-off of a retried job).
     due_at: Mapped[datetime] = mapped_column(UtcDateTime)
-    created_at: Mapped[datetime] = mapped_column(UtcDateTime)

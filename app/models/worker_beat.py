@@ -22,8 +22,16 @@ class WorkerReport:
     takes: tuple[str, ...] = ()
     """Devices of jobs that it takes: those and auto."""
     threads: int | None = None
+    """CPU threads of a job that begins now."""
     host: str = "?"
     pid: int | None = None
+    version: str | None = None
+    revision: str | None = None
+    """Revision of its sources."""
+    processors_id: str | None = None
+    memory_id: str | None = None
+    """Processors and memory that it may use, equal for workers that share them; see
+    `dfad_core.contract.machine`."""
     runner_bytes: int = 0
     """Memory that its runner holds; 0: none runs."""
     gpu: GpuMemory | None = None
@@ -31,7 +39,7 @@ class WorkerReport:
 
 
 class WorkerBeat(Base):
-    """One row a worker, refreshed on every round of its reconciler."""
+    """One row a worker, renewed by its heartbeat and deleted as it ends."""
 
     __tablename__ = "worker_beats"
 

@@ -12,7 +12,7 @@ from app.health.service import live_workers
 
 
 class WorkerCollector(Collector):
-    """As each worker's last beat has it, which is some seconds old (DFAD_REAPER_SECONDS)."""
+    """As each worker's last beat has it, which is some seconds old."""
 
     def collect(self) -> Iterator[Metric]:
         """One short read. A machine without a GPU, or whose GPU is idle, has no series of one."""

@@ -132,7 +132,6 @@ class Up:
             DFAD_HOME=str(self._home),
             DFAD_HOST=self._host,
             DFAD_PORT=str(self._port),
-            DFAD_LOCAL_WORKERS=str(self._workers),
             DFAD_LOG_FORMAT=os.environ.get("DFAD_LOG_FORMAT") or "text",  # read by a person, on this machine
         )
         keyless = without_server_secrets(env)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
+import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,8 @@ CGROUP_OF_SELF = Path("/proc/self/cgroup")
 CPUINFO = Path("/proc/cpuinfo")
 MEMINFO = Path("/proc/meminfo")
 STATM = Path("/proc/self/statm")
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+CGROUP_NAMESPACE = Path("/proc/self/ns/cgroup")
 NO_LIMIT = 2**60
 """Version 1 of control groups writes a number near 2^63 where no limit is set."""
 
@@ -39,6 +43,40 @@ def usable_processors() -> int:
 def processor_quota() -> float | None:
     """Number of CPUs that the strictest control group of this process allows; None: no limit is set."""
     return min(_cgroup_values("cpu", _quota_v2, _quota_v1), default=None)
+
+
+def processors_id() -> str:
+    """Identifies the processors that this process may use: equal for all processes that share them.
+
+    They are those of one machine, one affinity mask and one control group, where its CPU quota is the
+    strictest. Containers with a quota of their own share with nobody; those without share with the machine.
+    """
+    mask = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    return _machine_part(mask, _cgroup_limits("cpu", _quota_v2, _quota_v1))
+
+
+def memory_id() -> str:
+    """Identifies the memory that `total_memory` tells the size of, in the same way."""
+    return _machine_part(None, _cgroup_limits("memory", _limit_v2, _limit_v1))
+
+
+def _machine_part(part: object, limits: Iterator[tuple[float, Path]]) -> str:
+    """A short name for this machine, the part of it, and the control group with the lowest of the limits."""
+    try:
+        machine = BOOT_ID.read_text().strip()  # the same in its containers, whose host names differ
+    except OSError:
+        machine = socket.gethostname()
+    lowest = min(limits, default=None)
+    # Paths of control groups are equal in different containers.
+    group = None if lowest is None else (str(lowest[1]), _link(CGROUP_NAMESPACE))
+    return hashlib.sha256(repr((machine, part, group)).encode()).hexdigest()[:16]
+
+
+def _link(path: Path) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""
 
 
 def processor_name() -> str | None:
@@ -94,6 +132,11 @@ def _resident_memory() -> int:
 
 def _cgroup_values(controller: str, read_v2: Reader, read_v1: Reader) -> Iterator[float]:
     """What the control groups of this process say, from its own to the root, as far as they say it."""
+    return (value for value, _ in _cgroup_limits(controller, read_v2, read_v1))
+
+
+def _cgroup_limits(controller: str, read_v2: Reader, read_v1: Reader) -> Iterator[tuple[float, Path]]:
+    """The same, with the folder of each group."""
     try:
         lines = CGROUP_OF_SELF.read_text().splitlines()
     except OSError:
@@ -110,7 +153,7 @@ def _cgroup_values(controller: str, read_v2: Reader, read_v1: Reader) -> Iterato
                 break
             value = (read_v2 if version_2 else read_v1)(group)
             if value is not None:
-                yield value
+                yield value, group
 
 
 def _memory_v2(group: Path) -> int | None:

@@ -51,7 +51,20 @@ def test_back_and_forward_with_rows(each_database, stored_jobs):
         artifact_id = session.get_one(Teacher, first).artifact_id
         session.delete(session.get_one(Artifact, artifact_id))
     before = rows(JobEvent, "job_id", "seq", "type"), rows(Job, "id", "teacher_id", "status", "attempt")
-    for revision in ("0013", "0012", "0011", "0010", "0007", "0006", "0005", "0004", "0003", "0002", "0001"):
+    for revision in (
+        "0014",
+        "0013",
+        "0012",
+        "0011",
+        "0010",
+        "0007",
+        "0006",
+        "0005",
+        "0004",
+        "0003",
+        "0002",
+        "0001",
+    ):
         downgrade(revision)
         with get_engine().connect() as connection:
             assert connection.scalar(text("SELECT count(*) FROM jobs")) == 4

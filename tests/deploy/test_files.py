@@ -105,11 +105,8 @@ def test_workers_scale(tmp_path):
     assert {volume["type"]: volume.get("source") for volume in worker["volumes"]} == {"volume": None}
     # Longer than a job is given to save itself.
     assert int(worker["stop_grace_period"].removesuffix("s")) > 20
-    bounded = compose(DFAD_WORKER_CPUS="2.5", DFAD_WORKER_MEMORY="6g", DFAD_LOCAL_WORKERS="4")["services"][
-        "worker"
-    ]
+    bounded = compose(DFAD_WORKER_CPUS="2.5", DFAD_WORKER_MEMORY="6g")["services"]["worker"]
     assert (bounded["cpus"], bounded["mem_limit"]) == (2.5, str(6 * 2**30))
-    assert bounded["environment"]["DFAD_LOCAL_WORKERS"] == "4"
     assert "cpus" not in worker
 
 

@@ -15,9 +15,6 @@ ROOT = Path(__file__).resolve().parents[2]
 #: A dead worker's job is taken up again within seconds instead of a minute and a half.
 SHORT = {
     "DFAD_LEASE_SECONDS": "3",
-    "DFAD_HEARTBEAT_SECONDS": "0.5",
-    "DFAD_SELF_FENCE_SECONDS": "2",
-    "DFAD_REAPER_SECONDS": "0.5",
     "DFAD_REPUBLISH_SECONDS": "2",
     "DFAD_RETRY_BACKOFF_SECONDS": "0.1",
     "DFAD_CHECKPOINT_SECONDS": "0.3",

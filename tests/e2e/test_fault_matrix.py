@@ -167,7 +167,6 @@ def test_sqlite_is_locked_for_longer_than_a_beat(database, workers, stored_jobs,
     With a busy timeout of 0 and no patience the attempt breaks on the first write.
     """
     monkeypatch.setenv("DFAD_LEASE_SECONDS", "30")
-    monkeypatch.setenv("DFAD_SELF_FENCE_SECONDS", "20")
     get_settings.cache_clear()
     job_id = stored_jobs.submit(**light(2))
     send_due()

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
+from app.config import Settings
 from app.db import read_scope, session_scope
 from app.jobs import lifecycle
 from app.models import Artifact, ArtifactChunk
@@ -26,12 +27,23 @@ def attempt():
 
 
 @pytest.fixture
-def scripted(database, monkeypatch, stored_jobs):
+def fast_beats(monkeypatch):
+    """Leases are renewed every 0.1 s; without a renewal a supervisor stops its runner after `fence` s."""
+
+    def beat(fence=40):
+        monkeypatch.setattr(Settings, "heartbeat_seconds", 0.1)
+        monkeypatch.setattr(Settings, "self_fence_seconds", fence)
+
+    return beat
+
+
+@pytest.fixture
+def scripted(database, monkeypatch, stored_jobs, fast_beats):
     """Runners do what the job's `act` says; leases and grace are short. Makes such jobs."""
     script = str(Path(__file__).with_name("scripted_runner.py"))
     monkeypatch.setattr(RunnerProcess, "program", (script,))
     monkeypatch.setenv("DFAD_STOP_GRACE_SECONDS", "1")
-    monkeypatch.setenv("DFAD_HEARTBEAT_SECONDS", "0.1")
+    fast_beats()
     monkeypatch.setenv("DFAD_RETRY_BACKOFF_SECONDS", "0")
     return lambda act, **spec: stored_jobs.submit(metadata={"act": act}, **spec)
 

@@ -22,6 +22,7 @@ def test_a_job_from_claim_to_student(database, home, stored_jobs, attempt, tmp_p
     row = stored_jobs.row(job_id)
     assert (row.status, row.attempt, row.step, row.total_steps) == ("succeeded", 1, 10, 10)
     assert row.result["student"]["architecture"] == "mlp8"
+    assert row.result["training"]["threads"] == 1, "as set, though its process was forked from one for more"
     assert row.result["compression"] > 1
     assert row.result["fidelity"]
     assert row.result["accuracy"] is None

@@ -9,7 +9,7 @@ import pytest
 from app.db import database_now, dispose_engine, session_scope
 from app.models import WorkerBeat
 from worker import healthy
-from worker.reconciler import beat
+from worker.heartbeat import beat
 
 
 @pytest.fixture

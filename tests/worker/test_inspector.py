@@ -1,5 +1,7 @@
 """The thread that inspects: beside a job, one teacher after the other, and gone when the worker goes."""
 
+import json
+import logging
 import sys
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import pytest
 from app.config import get_settings
 from app.db import read_scope, session_scope
 from app.models import Teacher
+from app.telemetry.logs import make_formatter
 from worker.inspector import Inspector
 from worker.process import RunnerProcess
 from worker.rounds import job_running
@@ -102,10 +105,9 @@ def test_a_worker_that_shuts_down_gives_it_back_at_once(inspector, reader, store
 
 
 def test_a_job_that_has_read_it_meanwhile_ends_the_inspection(
-    inspector, reader, stored_jobs, until, monkeypatch, home
+    inspector, reader, stored_jobs, until, fast_beats, home
 ):
-    monkeypatch.setenv("DFAD_HEARTBEAT_SECONDS", "0.1")
-    get_settings.cache_clear()
+    fast_beats()
     threads = reader(hangs=2)
     inspector.start()
     teacher_id, runs = stored_jobs.teacher(), lambda: list((home / "scratch").iterdir())
@@ -134,3 +136,26 @@ def test_a_round_that_fails_does_not_end_the_rounds(inspector, reader, stored_jo
     teacher_id = stored_jobs.teacher()
     assert until(lambda: teacher(teacher_id).status == "ready")
     assert len(failed) == 2
+
+
+def test_a_failure_is_logged_with_its_teacher(inspector, reader, stored_jobs, until, monkeypatch, caplog):
+    lines = []
+
+    def fail(*_given, **_more):
+        raise RuntimeError("a fault")
+
+    class Kept(logging.Handler):
+        def emit(self, record):
+            lines.append(json.loads(make_formatter("json", "worker").format(record)))
+
+    handler = Kept(level=logging.ERROR)
+    logging.getLogger("worker").addHandler(handler)
+    try:
+        monkeypatch.setattr(sys.modules["worker.inspector"], "inspect_teacher", fail)
+        inspector.start()
+        teacher_id = stored_jobs.teacher()
+        assert until(lambda: lines)
+    finally:
+        logging.getLogger("worker").removeHandler(handler)
+    assert lines[0]["teacher_id"] == teacher_id
+    assert "a fault" in lines[0]["exception"]

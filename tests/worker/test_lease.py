@@ -14,10 +14,9 @@ from worker.lease import LeaseKeeper
 
 
 @pytest.fixture
-def keeper(database, monkeypatch, stored_jobs):
+def keeper(database, fast_beats, stored_jobs):
     """A keeper of a claimed job, with fast beats; not yet started."""
-    monkeypatch.setenv("DFAD_HEARTBEAT_SECONDS", "0.1")
-    monkeypatch.setenv("DFAD_SELF_FENCE_SECONDS", "0.4")
+    fast_beats(fence=0.4)
     job_id = stored_jobs.submit()
     with session_scope() as session:
         claim = lifecycle.claim(session, job_id, "w1")
@@ -67,7 +66,7 @@ def test_a_database_that_stays_away_fences_the_attempt(keeper, monkeypatch):
     assert keeper.lost.wait(10)
 
 
-def test_a_database_that_comes_back_does_not(keeper, monkeypatch):
+def test_a_database_that_comes_back_does_not(keeper, monkeypatch, fast_beats):
     beats = []
 
     def rarely(session, claim):
@@ -75,8 +74,7 @@ def test_a_database_that_comes_back_does_not(keeper, monkeypatch):
         return lifecycle.heartbeat(session, claim) if len(beats) % 2 == 0 else _away()
 
     monkeypatch.setattr(lease, "heartbeat", rarely)
-    monkeypatch.setenv("DFAD_SELF_FENCE_SECONDS", "5")
-    lease.get_settings.cache_clear()
+    fast_beats(fence=5)
     keeper.start()
     assert soon(lambda: len(beats) >= 6)
     assert not keeper.lost.is_set()

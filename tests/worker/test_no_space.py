@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from app.config import get_settings
+from app.config import Settings
 from app.db import session_scope
 from app.jobs import lifecycle
 from app.models import Teacher
@@ -49,10 +49,9 @@ def test_an_attempt_without_space_is_put_off(
 
 
 def test_a_heartbeat_without_space_is_no_lost_lease(
-    scripted: Any, attempt: Any, stored_jobs: Any, monkeypatch: pytest.MonkeyPatch
+    scripted: Any, attempt: Any, stored_jobs: Any, monkeypatch: pytest.MonkeyPatch, fast_beats: Any
 ) -> None:
-    monkeypatch.setenv("DFAD_SELF_FENCE_SECONDS", "0.5")
-    get_settings.cache_clear()
+    fast_beats(fence=0.5)
     monkeypatch.setattr(lease, "heartbeat", raising(DATABASE_FULL))
     assert attempt(job_id := scripted("hang")) == "requeued"
     assert stored_jobs.row(job_id).waiting_reason == "storage_full"
@@ -99,8 +98,7 @@ def test_a_file_that_had_no_space_to_be_read_in_is_not_rejected(
 def test_a_reaper_leaves_time_after_a_full_disk(
     database: str, stored_jobs: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("DFAD_REAPER_SECONDS", "0.05")
-    get_settings.cache_clear()
+    monkeypatch.setattr(Settings, "reaper_seconds", 0.05)
     rounds: list[bool] = []
 
     def one(*, reap: bool = True) -> None:

@@ -46,7 +46,7 @@ def make(request, tmp_path):
 @pytest.fixture(autouse=True, scope="module")
 def _no_nursery_stays():
     yield
-    nursery(1).close()
+    nursery().close()
 
 
 def test_the_process_really_has_that_environment_and_folder(make, tmp_path, monkeypatch):

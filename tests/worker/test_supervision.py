@@ -338,8 +338,10 @@ def test_a_commit_whose_answer_is_lost_is_not_undone(scripted, attempt, stored_j
     assert content(student) == b"a student"
 
 
-def test_a_database_that_stays_away_ends_the_attempt_as_stale(scripted, attempt, stored_jobs, monkeypatch):
-    monkeypatch.setenv("DFAD_SELF_FENCE_SECONDS", "0.5")
+def test_a_database_that_stays_away_ends_the_attempt_as_stale(
+    scripted, attempt, stored_jobs, monkeypatch, fast_beats
+):
+    fast_beats(fence=0.5)
     monkeypatch.setattr(attempt_runner, "AWAY_SECONDS", 0.05)
     job_id = scripted("finish")
     monkeypatch.setattr(publish, "record_event", _away)

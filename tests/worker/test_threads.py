@@ -1,12 +1,21 @@
 """Threads of a runner: no more than there are processors, or a container's share of them."""
 
 import os
+import socket
+import subprocess
+from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 
-from app.config import Settings
+from app.config import Settings, get_settings
+from app.db import dispose_engine, session_scope
+from app.models import WorkerBeat
+from app.steady_clock import steady_now
 from dfad_core.contract import machine
 from worker import threads
+from worker.heartbeat import beat
+from worker.identity import WORKER_PID
 
 V1 = "4:cpu,cpuacct:/docker/x\n"
 
@@ -25,9 +34,8 @@ V1 = "4:cpu,cpuacct:/docker/x\n"
         (V1, {"cpu/cpu.cfs_quota_us": "300000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 3),
     ],
 )
-def test_share_of_a_container(tmp_path, monkeypatch, group, files, expected):
-    for name in [n for n in os.environ if n.startswith("DFAD_")]:
-        monkeypatch.delenv(name)
+def test_share_of_a_container(tmp_path, monkeypatch, database, group, files, expected):
+    monkeypatch.delenv("DFAD_RUNNER_THREADS")
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
@@ -36,12 +44,76 @@ def test_share_of_a_container(tmp_path, monkeypatch, group, files, expected):
     monkeypatch.setattr(machine, "CGROUP_OF_SELF", tmp_path / "self")
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
     assert threads.runner_threads(Settings()) == expected
-    assert threads.runner_threads(Settings(local_workers=2)) == max(1, expected // 2)
     assert threads.runner_threads(Settings(runner_threads=5)) == 5
 
 
-def test_memory_as_set_or_a_share_of_the_machine(monkeypatch):
+@pytest.fixture
+def large(database, monkeypatch):
+    """A machine of 8 processors and 1000 bytes, whoever runs the test."""
+    monkeypatch.delenv("DFAD_RUNNER_THREADS")
+    get_settings.cache_clear()
+    monkeypatch.setattr(threads, "usable_processors", lambda: 8)
     monkeypatch.setattr(threads, "total_memory", lambda: 1000)
-    assert threads.runner_memory(Settings()) is None
-    assert threads.runner_memory(Settings(local_workers=4)) == 250
-    assert threads.runner_memory(Settings(local_workers=4, runner_memory_bytes=700)) == 700
+
+
+def another(seconds_ago=0.0, **changes):
+    """A row of a worker of this machine that lives, unless the changes say otherwise."""
+    here = {"host": "a-container", "pid": 1, "processors_id": machine.processors_id()}
+    about = {**here, "memory_id": machine.memory_id(), **changes}
+    with session_scope() as session:
+        seen = steady_now(session) - timedelta(seconds=seconds_ago)
+        session.add(WorkerBeat(id=f"w{uuid4().hex}", seen_at=seen, details=about))
+
+
+def test_workers_of_a_machine_share_its_processors_and_memory(large):
+    settings = get_settings()
+    beat()
+    assert (threads.runner_threads(settings), threads.runner_memory(settings)) == (8, None)
+    another()
+    assert (threads.runner_threads(settings), threads.runner_memory(settings)) == (4, 500)
+    another(pid=os.getppid(), host=socket.gethostname())
+    assert (threads.runner_threads(settings), threads.runner_memory(settings)) == (2, 333)
+    assert threads.runner_memory(settings.model_copy(update={"runner_memory_bytes": 700})) == 700
+
+
+def test_workers_that_share_nothing_are_not_counted(large):
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    another(processors_id="of another machine, or a quota", memory_id="another")
+    another(processors_id=None, memory_id=None)  # of an earlier version
+    another(seconds_ago=600)
+    another(host=socket.gethostname(), pid=ended.pid)  # killed a moment ago
+    another(host=socket.gethostname(), pid=WORKER_PID)  # a container that was started again
+    assert (threads.runner_threads(get_settings()), threads.runner_memory(get_settings())) == (8, None)
+
+
+def test_a_database_that_is_away_leaves_the_processors(home, monkeypatch):
+    monkeypatch.setenv("DFAD_DATABASE_URL", "postgresql+psycopg://dfad@127.0.0.1:1/dfad")
+    monkeypatch.delenv("DFAD_RUNNER_THREADS")
+    monkeypatch.setattr(threads, "usable_processors", lambda: 8)
+    assert threads.runner_threads(get_settings()) == 8
+    dispose_engine()
+
+
+def test_what_shares_processors(tmp_path, monkeypatch):
+    """A quota of its own is a container's alone; without one it shares with all of the machine."""
+    monkeypatch.setattr(machine, "CGROUP_ROOT", tmp_path)
+    monkeypatch.setattr(machine, "CGROUP_OF_SELF", tmp_path / "self")
+    monkeypatch.setattr(machine, "CGROUP_NAMESPACE", tmp_path / "namespace")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "a" / "cpu.max").write_text("100000 100000\n")
+
+    def worker(group, namespace):
+        (tmp_path / "self").write_text(f"0::{group}\n")
+        (tmp_path / "namespace").unlink(missing_ok=True)
+        (tmp_path / "namespace").symlink_to(namespace)
+        return machine.processors_id()
+
+    assert worker("/b", "one") == worker("/", "two")
+    assert worker("/a", "one") == worker("/a", "one")
+    assert len({worker("/a", "one"), worker("/a", "two"), worker("/b", "one")}) == 3
+    without_quota = worker("/b", "one")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {2, 3})
+    assert worker("/b", "one") != without_quota

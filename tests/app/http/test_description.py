@@ -1,7 +1,9 @@
 """What the service says of itself: OpenAPI, capabilities, health."""
 
 import json
+import os
 import re
+import socket
 import time
 from typing import Any
 
@@ -211,14 +213,18 @@ def test_readiness_needs_a_worker(client: TestClient) -> None:
     answer = client.get("/readyz")
     assert answer.status_code == 503
     assert (answer.json()["checks"]["database"], answer.json()["checks"]["broker"]) == ("ok", "ok")
-    from worker.reconciler import beat
+    from worker.heartbeat import beat
 
     beat()
     deadline = time.monotonic() + 30  # the watcher looks in its own time
     while client.get("/readyz").json()["status"] != "ready":
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    assert client.get("/capabilities").json()["devices"] != []
+    found = client.get("/capabilities").json()
+    assert found["devices"] != []
+    (worker,) = found["workers"]
+    assert (worker["alive"], worker["name"]) == (True, f"{socket.gethostname()}:{os.getpid()}")
+    assert 0 <= worker["seen_seconds_ago"] < 60
 
 
 @pytest.mark.parametrize("module", ["torch", "worker", "dfad_client"])

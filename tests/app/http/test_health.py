@@ -177,7 +177,7 @@ def test_a_store_that_cannot_be_written(database: str, home: Path, monkeypatch: 
 def test_tables_of_another_version(each_database: str) -> None:
     """A worker is alive and the old tables answer; without the revision's look it would be ready."""
     from app.main import create_app
-    from worker.reconciler import beat
+    from worker.heartbeat import beat
 
     beat()
     with TestClient(create_app()) as client:

@@ -122,7 +122,7 @@ def read_stream(url: str, on_line: Callable[[str, list[str]], None], **headers: 
 
 
 def test_a_stream_is_live_keeps_alive_and_ends(serve: Callable[..., Server]) -> None:
-    server = serve(sse_keep_alive_seconds="0.2", sse_poll_seconds="0.05")
+    server = serve(sse_keep_alive_seconds="0.2")
     job_id = server.submit().json()["id"]
     held: list[Any] = []
 

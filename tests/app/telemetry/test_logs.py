@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import json
 import logging
@@ -97,3 +98,17 @@ def test_the_values_of_a_statement_are_not_told(each_database: str) -> None:
     with pytest.raises(DBAPIError) as caught, session_scope() as session:
         session.execute(text("SELECT :value FROM nothing"), {"value": "a-secret"})
     assert "a-secret" not in str(caught.value)
+
+
+def test_ids_are_fields_and_no_text() -> None:
+    """Whoever looks for a job's lines asks for the field; an id in a sentence is not found."""
+    in_text = []
+    for file in [*(ROOT / "app").rglob("*.py"), *(ROOT / "worker").rglob("*.py")]:
+        for call in ast.walk(ast.parse(file.read_text())):
+            if not isinstance(call, ast.Call) or not ast.unparse(call.func).startswith("logger."):
+                continue
+            words = [part for argument in call.args for part in ast.walk(argument)]
+            names = [ast.unparse(part) for part in words if isinstance(part, ast.Name | ast.Attribute)]
+            if any(name.endswith(("_id", ".id", "_ids")) for name in names):
+                in_text.append(f"{file.relative_to(ROOT)}:{call.lineno}")
+    assert in_text == []

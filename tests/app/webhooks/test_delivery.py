@@ -356,10 +356,10 @@ def test_threads_that_hang_leave_the_others_alone(
     database: str, hook: Hook, loopback: None, receiver: Receiver, monkeypatch: Any
 ) -> None:
     """The worker's thread, with two places: one receiver hangs, the other gets all of its messages."""
-    from worker.webhook_sender import WebhookSender
+    from worker import webhook_sender
 
     monkeypatch.setenv("DFAD_WEBHOOK_SENDERS", "2")
-    monkeypatch.setenv("DFAD_WEBHOOK_POLL_SECONDS", "0.02")
+    monkeypatch.setattr(webhook_sender, "POLL_SECONDS", 0.02)
     get_settings.cache_clear()
     over = []
 
@@ -373,7 +373,7 @@ def test_threads_that_hang_leave_the_others_alone(
     owe_tests(hanging, 3)
     quick = hook("two", url=receiver.url)
     owe_tests(quick, 5)
-    thread = WebhookSender()
+    thread = webhook_sender.WebhookSender()
     thread.start()
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline and {d.status for d in log(quick)} != {"delivered"}:
@@ -392,8 +392,7 @@ def test_threads_that_hang_leave_the_others_alone(
 def test_a_round_that_fails_does_not_end_the_rounds(database: str, hook: Hook, monkeypatch: Any) -> None:
     from worker import webhook_sender
 
-    monkeypatch.setenv("DFAD_WEBHOOK_POLL_SECONDS", "0.01")
-    get_settings.cache_clear()
+    monkeypatch.setattr(webhook_sender, "POLL_SECONDS", 0.01)
     rounds = []
 
     def flaky(limit: int) -> list[Any]:

@@ -13,12 +13,12 @@ import pytest
 OK = {"database": "ok", "broker": "ok", "worker": "ok", "storage": "ok"}
 
 
-def ready(server: Any, devices: list[str], **changes: str) -> None:
+def ready(server: Any, devices: list[str], about: Any = None, **changes: str) -> None:
     checks = {**OK, **changes}
     fine = set(checks.values()) == {"ok"}
     body = {"status": "ready" if fine else "not_ready", "checks": checks}
     server.on("GET", "/readyz", httpx2.Response(200 if fine else 503, json=body))
-    server.on("GET", "/capabilities", httpx2.Response(200, json={"devices": devices}))
+    server.on("GET", "/capabilities", httpx2.Response(200, json={"devices": devices, **(about or {})}))
 
 
 def test_all_is_well(run: Any, server: Any, tmp_path: Path) -> None:
@@ -26,16 +26,56 @@ def test_all_is_well(run: Any, server: Any, tmp_path: Path) -> None:
     done = run("doctor", "--home", str(tmp_path / "not" / "there"), "--json")
     told = json.loads(done.stdout)
     assert (done.exit_code, told["advice"]) == (0, {})
-    assert set(told["checks"]) == {"server", "database", "broker", "worker", "storage", "gpu", "disk"}
+    assert set(told["checks"]) == {"server", *OK, "queue", "gpu", "disk"}
 
 
 def test_a_fault_is_told_once_with_what_to_do(run: Any, server: Any, tmp_path: Path) -> None:
-    ready(server, ["cpu"], worker="no worker has been heard of lately")
+    ready(server, ["cpu"], worker="none is alive")
     done = run("doctor", "--home", str(tmp_path))
     assert done.exit_code == 5
     assert "python -m worker" in done.stdout
     assert "torch sees one" in done.stdout
     assert len(server.sent("GET", "/readyz")) == 1
+
+
+WORKER = {
+    "name": "gpu-1:4711",
+    "alive": True,
+    "seen_seconds_ago": 4.2,
+    "devices": ["cuda", "cpu"],
+    "takes": ["auto", "cuda", "cpu"],
+    "threads": 8,
+    "version": "0.1.0",
+    "revision": "0123456789abcdef",
+}
+SILENT = {**WORKER, "name": "gpu-2:12", "alive": False, "seen_seconds_ago": 95.0}
+
+
+def test_every_worker_is_named_with_the_age_of_its_last_sign(run: Any, server: Any, tmp_path: Path) -> None:
+    ready(server, ["cpu", "cuda"], {"workers": [WORKER, SILENT], "waiting_without_worker": {}})
+    done = run("doctor", "--home", str(tmp_path))
+    assert done.exit_code == 0
+    lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
+    assert "gpu-1:4711 cuda,cpu alive, seen 4 s ago 8 threads 0.1.0 (0123456789ab)" in lines
+    assert "gpu-2:12 cuda,cpu silent for 95 s 8 threads 0.1.0 (0123456789ab)" in lines
+    told = json.loads(run("doctor", "--home", str(tmp_path), "--json").stdout)
+    assert [worker["alive"] for worker in told["workers"]] == [True, False]
+
+
+def test_a_key_that_may_not_know_their_names(run: Any, server: Any, tmp_path: Path) -> None:
+    hidden = {**WORKER, "name": None, "version": None, "revision": None}
+    ready(server, ["cpu", "cuda"], {"workers": [hidden], "waiting_without_worker": {}})
+    done = run("doctor", "--home", str(tmp_path))
+    assert done.exit_code == 0
+    assert "a worker  cuda,cpu  alive" in done.stdout
+
+
+def test_a_job_that_no_worker_takes_is_a_fault(run: Any, server: Any, tmp_path: Path) -> None:
+    ready(server, ["cpu"], {"workers": [WORKER], "waiting_without_worker": {"cpu": 1, "cuda": 2}})
+    done = run("doctor", "--home", str(tmp_path))
+    assert done.exit_code == 5
+    assert "no living worker takes 1 job of device cpu and 2 jobs of device cuda" in done.stdout
+    assert "DFAD_WORKER_DEVICES" in done.stdout
 
 
 def test_a_machine_without_a_gpu_is_in_order(run: Any, server: Any, tmp_path: Path) -> None:

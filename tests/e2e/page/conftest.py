@@ -27,7 +27,7 @@ WCAG = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "w
 MILLISECONDS = 60_000
 SCREENSHOTS = os.environ.get("DFAD_SCREENSHOTS")
 #: Receivers of the tests are on loopback, and are not waited for.
-WEBHOOKS = {"DFAD_WEBHOOK_ALLOW": '["127.0.0.1"]', "DFAD_WEBHOOK_POLL_SECONDS": "0.1"}
+WEBHOOKS = {"DFAD_WEBHOOK_ALLOW": '["127.0.0.1"]'}
 SMALL = {"batch_size": 16, "student_steps": 2, "generator_width": 4, "latent_dim": 8}
 WATCH = """
 window.shifted = 0;
