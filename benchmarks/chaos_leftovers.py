@@ -62,7 +62,7 @@ def _locked(path: Path) -> bool:
 
 def _strays(stack: Stack) -> list[int]:
     """Processes of the stack whose parents are gone."""
-    ours = {pid for process in stack.processes.values() for pid in (process.pid, *below(process.pid))}
+    ours = below(os.getpid())
     mark = f"DFAD_HOME={stack.folder / 'home'}".encode()
     found = []
     for entry in Path("/proc").iterdir():
