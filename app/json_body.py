@@ -10,6 +10,7 @@ import json
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from starlette.requests import Request
 
 from app.errors import FieldProblem, InvalidBody, ServiceError
 from app.problems import invalid_body, pointer_of
@@ -91,3 +92,13 @@ def parse_model(body: bytes, model: type[Model]) -> tuple[Model, dict[str, Any]]
 async def read_model(body: bytes, model: type[Model]) -> tuple[Model, dict[str, Any]]:
     """As `parse_model`, in a thread, so that nobody else waits."""
     return await run_parse(parse_model, body, model)
+
+
+def content_type(request: Request) -> str:
+    """Without parameters, in lower case."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def unsupported(accepted: str) -> ServiceError:
+    """The answer to another content type."""
+    return ServiceError(415, "unsupported_media_type", f"Send {accepted}.", headers={"Accept": accepted})

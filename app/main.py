@@ -13,6 +13,8 @@ from app.api import router
 from app.config import get_settings
 from app.edge import MAX_FIELDS, Edge
 from app.health.watcher import Watcher
+from app.keys.acting import PARAMETER
+from app.keys.principal import OPEN_PATHS
 from app.telemetry import tracing
 from app.usage.requests import RequestCounts
 from app.waiting import stop_with_the_server
@@ -54,7 +56,7 @@ def create_app() -> FastAPI:
     requests = RequestCounts()
     app.state.watcher = Watcher(settings, requests)
     problems.install(app, refusal)
-    openapi.install(app)
+    openapi.install(app, parameters={"Tenant": PARAMETER}, open_paths=OPEN_PATHS)
     app.include_router(router)
     install_pages(app)
     app.add_middleware(Edge, settings=settings, requests=requests)

@@ -2,73 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Mapping
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from app.config import Quota
-from app.jobs.schemas import (
-    EvaluationReport,
-    JobPatch,
-    JobRequest,
-    JobSpec,
-    MeasurementRequest,
-    TeacherRequest,
-    TeacherSpec,
-)
-from app.keys.acting import PARAMETER
-from app.keys.principal import OPEN_PATHS
-from app.keys.schemas import KeyRequest
 from app.problems import CODES, Problem
-from app.uploads.schemas import UploadRequest
-from app.webhooks.schemas import WebhookPatch, WebhookRequest
+from dfad_core.contract.serialization import JsonObject
 
 REF = "#/components/schemas/{model}"
-BODIES = (
-    JobSpec,
-    JobRequest,
-    TeacherSpec,
-    TeacherRequest,
-    JobPatch,
-    EvaluationReport,
-    MeasurementRequest,
-    KeyRequest,
-    UploadRequest,
-    WebhookRequest,
-    WebhookPatch,
-    Quota,
-)
 
-EXAMPLES: dict[str, dict[str, Any]] = {
-    "JobRequest": {
-        "teacher_id": f"tch_{'0' * 32}",
-        "student": {"architecture": "resnet8", "args": {"width": 8}},
-        "budget": {"steps": 2000},
-        "exports": ["safetensors", "onnx"],
-        "metadata": {"team": "vision"},
-    },
-    "TeacherRequest": {"upload_id": f"upl_{'0' * 32}", "architecture": "resnet34"},
-    "JobPatch": {"metadata": {"team": "vision"}, "keep": True},
-    "EvaluationReport": {"data": "our test set", "images": 10_000, "teacher": 0.95, "student": 0.93},
-    "MeasurementRequest": {"upload_id": f"upl_{'0' * 32}"},
-    "KeyRequest": {"name": "me", "scopes": ["admin"]},
-    "UploadRequest": {"filename": "teacher.safetensors", "bytes": 94_000_000, "sha256": "0" * 64},
-    "WebhookRequest": {"url": "https://hooks.example.com/jobs", "events": ["job.succeeded", "job.failed"]},
-    "WebhookPatch": {"enabled": False},
-    "Quota": {"queued_jobs": 100, "running_jobs": 4},
-}
-"""Bodies as they are sent; ids are those of nothing."""
+_bodies: set[type[BaseModel]] = set()
+"""Models of all bodies that routes parse themselves, as `json_body` and `multipart_body` heard of them."""
 
 
 def _ref(name: str) -> dict[str, str]:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-def multipart_body(spec: str, *, spec_required: bool, or_json: str | None = None) -> dict[str, Any]:
-    """`openapi_extra` of a route that takes a teacher file and a JSON part (or JSON alone)."""
-    properties = {"teacher": {"type": "string", "format": "binary"}, "spec": _ref(spec)}
+def multipart_body(
+    spec: type[BaseModel], *, spec_required: bool, or_json: type[BaseModel], example: JsonObject
+) -> dict[str, Any]:
+    """`openapi_extra` of a route that takes a teacher file and a JSON part, or JSON alone (`example`)."""
+    properties = {"teacher": {"type": "string", "format": "binary"}, "spec": _schema(spec)}
     schema = {
         "type": "object",
         "properties": properties,
@@ -77,36 +36,46 @@ def multipart_body(spec: str, *, spec_required: bool, or_json: str | None = None
     }
     encoding = {"spec": {"contentType": "application/json"}}
     content: dict[str, Any] = {"multipart/form-data": {"schema": schema, "encoding": encoding}}
-    if or_json:
-        content["application/json"] = _json(or_json)
+    content["application/json"] = _json(or_json, example)
     return {"requestBody": {"required": True, "content": content}}
 
 
-def json_body(model: str) -> dict[str, Any]:
-    """`openapi_extra` of a route that parses its JSON itself."""
-    return {"requestBody": {"required": True, "content": {"application/json": _json(model)}}}
+def json_body(model: type[BaseModel], example: JsonObject) -> dict[str, Any]:
+    """`openapi_extra` of a route that parses its JSON itself; ids of the example are those of nothing."""
+    return {"requestBody": {"required": True, "content": {"application/json": _json(model, example)}}}
 
 
-def _json(model: str) -> dict[str, Any]:
-    return {"schema": _ref(model), "example": EXAMPLES[model]}
+def _json(model: type[BaseModel], example: JsonObject) -> dict[str, Any]:
+    return {"schema": _schema(model), "example": example}
 
 
-def install(app: FastAPI) -> None:
-    """Let `/openapi.json` describe everything."""
+def _schema(model: type[BaseModel]) -> dict[str, str]:
+    _bodies.add(model)
+    return _ref(model.__name__)
+
+
+def install(app: FastAPI, *, parameters: Mapping[str, JsonObject], open_paths: Container[str]) -> None:
+    """Let `/openapi.json` describe everything.
+
+    `parameters`: those that every operation takes, by name, but for operations on `open_paths`.
+    """
 
     def build() -> dict[str, Any]:
         if app.openapi_schema is None:
             schema = get_openapi(title=app.title, version=app.version, routes=app.routes)
-            _complete(schema)
+            _complete(schema, parameters, open_paths)
             app.openapi_schema = schema
         return app.openapi_schema
 
     app.openapi = build  # type: ignore[method-assign]
 
 
-def _complete(schema: dict[str, Any]) -> None:
+def _complete(
+    schema: dict[str, Any], parameters: Mapping[str, JsonObject], open_paths: Container[str]
+) -> None:
     components = schema.setdefault("components", {})
-    models = [(model, "validation") for model in BODIES] + [(Problem, "serialization")]
+    bodies = sorted(_bodies, key=lambda model: model.__name__)
+    models = [(model, "validation") for model in bodies] + [(Problem, "serialization")]
     _, definitions = models_json_schema(models, ref_template=REF)  # type: ignore[arg-type]
     schemas = components.setdefault("schemas", {})
     for name, definition in definitions["$defs"].items():
@@ -116,7 +85,7 @@ def _complete(schema: dict[str, Any]) -> None:
         schemas[name] = definition
     for name in ("HTTPValidationError", "ValidationError"):
         components["schemas"].pop(name, None)
-    components["parameters"] = {"Tenant": PARAMETER}
+    components["parameters"] = dict(parameters)
     components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
     schema["security"] = [{"key": []}, {}]
     codes = ", ".join(f"`{code}`" for code in sorted(CODES))
@@ -126,7 +95,8 @@ def _complete(schema: dict[str, Any]) -> None:
     }
     for path, operations in schema["paths"].items():
         for operation in operations.values():
-            if path not in OPEN_PATHS:
-                operation.setdefault("parameters", []).append({"$ref": "#/components/parameters/Tenant"})
+            if path not in open_paths:
+                common = [{"$ref": f"#/components/parameters/{name}"} for name in parameters]
+                operation.setdefault("parameters", []).extend(common)
             operation["responses"].pop("422", None)
             operation["responses"]["default"] = problem

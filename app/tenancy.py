@@ -18,8 +18,10 @@ from sqlalchemy import ColumnElement, Executable, event, select, true
 from sqlalchemy.orm import ORMExecuteState, Session, UOWTransaction, with_loader_criteria
 
 from app.db import Base
-from app.keys.principal import ALL_TENANTS
 from app.models import Job
+
+ALL_TENANTS = "*"
+"""In place of a tenant's name: the rows of all tenants, to be looked at and not changed."""
 
 _tenant: ContextVar[str | None] = ContextVar("tenant", default=None)
 

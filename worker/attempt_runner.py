@@ -24,9 +24,9 @@ from app.full import is_full
 from app.jobs import lifecycle
 from app.jobs.lifecycle import Claim
 from app.jobs.no_space import put_off
-from app.jobs.schemas import TeacherSpec
 from app.models import Artifact
 from app.storage import IntegrityError
+from app.teachers.schemas import TeacherSpec
 from dfad_core.contract.inspection import Inspection
 from dfad_core.contract.job_result import JobError, JobResult
 from dfad_core.contract.limits import Limits

@@ -25,10 +25,10 @@ from sqlalchemy.pool import NullPool
 from app.broker import broker_settings
 from app.config import Settings
 from app.db import make_engine
-from app.health.service import live_workers
 from app.storage import ArtifactStore, make_store
 from app.usage import quota_store
 from app.usage.requests import RequestCounts, add_requests
+from app.workers.seen import live_workers
 
 logger = logging.getLogger(__name__)
 

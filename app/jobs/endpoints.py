@@ -12,16 +12,17 @@ from starlette.concurrency import run_in_threadpool
 from app import idempotency, quotas
 from app.db import read_scope
 from app.errors import FieldProblem, InvalidBody
+from app.fields import MAX_LABELS
 from app.ids import require_id
 from app.jobs import inputs, measurements, service
 from app.jobs.estimate import Estimate, check_deadline, check_memory, estimate
 from app.jobs.filters import labelled
 from app.jobs.lifecycle import is_terminal
 from app.jobs.news import Mark, progress_mark, wait_for
-from app.jobs.schemas import MAX_LABELS, EvaluationReport, JobPatch, JobRequest, JobSpec, MeasurementRequest
+from app.jobs.schemas import EvaluationReport, JobPatch, JobRequest, JobSpec, MeasurementRequest
 from app.jobs.states import Status
 from app.jobs.views import JobList, JobView, job_views
-from app.json_body import parse_json, parse_model, read_model
+from app.json_body import content_type, parse_json, parse_model, read_model, unsupported
 from app.keys.service import check_open
 from app.models import Job, Teacher
 from app.openapi import json_body, multipart_body
@@ -29,12 +30,21 @@ from app.pagination import After, Limit, page
 from app.parameters import IdempotencyKey, JobId, Prefer
 from app.reading import run_parse, run_read
 from app.teachers.inspections import inspection_of
-from app.teachers.upload import content_type, read_upload, unsupported
+from app.teachers.upload import read_upload
 from app.tenancy import owned_by
 from app.uploads.service import completed_teacher
 from app.waiting import wanted_wait
 from dfad_core.contract.inspection import Inspection
+from dfad_core.contract.serialization import JsonObject
 
+JOB_EXAMPLE: JsonObject = {
+    "teacher_id": f"tch_{'0' * 32}",
+    "student": {"architecture": "resnet8", "args": {"width": 8}},
+    "budget": {"steps": 2000},
+    "exports": ["safetensors", "onnx"],
+    "metadata": {"team": "vision"},
+}
+JOB_BODY = multipart_body(JobSpec, spec_required=True, or_json=JobRequest, example=JOB_EXAMPLE)
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
 SOURCES = ("teacher_id", "upload_id")
@@ -87,9 +97,7 @@ def _names_teacher(value: dict[str, Any]) -> bool:
     return any(value.get(name) is not None for name in SOURCES)
 
 
-@router.post(
-    "", status_code=201, openapi_extra=multipart_body("JobSpec", spec_required=True, or_json="JobRequest")
-)
+@router.post("", status_code=201, openapi_extra=JOB_BODY)
 async def create_job(
     request: Request, response: Response, idempotency_key: IdempotencyKey = None, prefer: Prefer = None
 ) -> JobView:
@@ -122,7 +130,7 @@ def _ended(mark: Mark | None) -> bool:
     return mark is None or is_terminal(mark.status)
 
 
-@router.post("/validate", openapi_extra=multipart_body("JobSpec", spec_required=True, or_json="JobRequest"))
+@router.post("/validate", openapi_extra=JOB_BODY)
 async def validate_job(request: Request, idempotency_key: IdempotencyKey = None) -> Validation:
     """Everything that creating the job would refuse; nothing is stored."""
     idempotency.checked_key(idempotency_key)
@@ -238,7 +246,7 @@ async def retrieve_job(request: Request, job_id: JobId, prefer: Prefer = None) -
     return Response(body, media_type="application/json")
 
 
-@router.patch("/{job_id}", openapi_extra=json_body("JobPatch"))
+@router.patch("/{job_id}", openapi_extra=json_body(JobPatch, {"metadata": {"team": "vision"}, "keep": True}))
 async def patch_job(request: Request, job_id: JobId) -> JobView:
     """Replace the metadata, or say whether the job is kept; nothing else of it can be changed."""
     if content_type(request) != "application/json":
@@ -280,7 +288,13 @@ def rerun_job(
     return _view(made, request.state.tenant_id)
 
 
-@router.post("/{job_id}/evaluations", status_code=201, openapi_extra=json_body("EvaluationReport"))
+@router.post(
+    "/{job_id}/evaluations",
+    status_code=201,
+    openapi_extra=json_body(
+        EvaluationReport, {"data": "our test set", "images": 10_000, "teacher": 0.95, "student": 0.93}
+    ),
+)
 async def add_evaluation(request: Request, job_id: JobId) -> JobView:
     """Keep accuracy that was measured elsewhere; `result.evaluations` lists it, apart from `accuracy`."""
     if content_type(request) != "application/json":
@@ -291,7 +305,11 @@ async def add_evaluation(request: Request, job_id: JobId) -> JobView:
     return await run_in_threadpool(_view, job_id, tenant_id)
 
 
-@router.post("/{job_id}/measure", status_code=202, openapi_extra=json_body("MeasurementRequest"))
+@router.post(
+    "/{job_id}/measure",
+    status_code=202,
+    openapi_extra=json_body(MeasurementRequest, {"upload_id": f"upl_{'0' * 32}"}),
+)
 async def measure_job(request: Request, job_id: JobId) -> JobView:
     """Measure the accuracy of teacher, student and exports on labelled images, after the job's end.
 

@@ -23,13 +23,12 @@ from app.jobs import inputs, lifecycle
 from app.jobs.estimate import check_deadline, check_memory
 from app.jobs.removal import drop_job
 from app.jobs.schemas import EvaluationReport, JobPatch, JobSpec, with_teacher_defaults
-from app.keys.principal import ALL_TENANTS
 from app.models import Job, Teacher
 from app.problems import invalid_body
 from app.teachers.files import TeacherFile
 from app.teachers.inspections import inspection_of
 from app.teachers.service import add_teacher, get_teacher
-from app.tenancy import owned_by, standing
+from app.tenancy import ALL_TENANTS, owned_by, standing
 from dfad_core.contract.errors import ConfigError, ShapeError
 from dfad_core.contract.inspection import assumed_input
 from dfad_core.contract.job_result import JobResult, ReportedAccuracy

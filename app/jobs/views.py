@@ -11,7 +11,6 @@ from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
 from app.artifacts.views import ArtifactView, artifact_view
-from app.health.waiting_for import WaitingFor, waiting_jobs
 from app.jobs.lifecycle import is_terminal
 from app.jobs.states import Status
 from app.models import Artifact, Job, JobEvent, Teacher
@@ -19,6 +18,7 @@ from app.models.artifact import INPUTS
 from app.models.job import Measurement, PhaseCount
 from app.teachers.inspections import inspection_of
 from app.tenancy import standing
+from app.workers.waiting_for import WaitingFor, waiting_jobs
 from dfad_core.contract.job_result import JobError, JobResult
 from dfad_core.contract.progress import phase_percent, running_percent, training_percent
 from dfad_core.contract.serialization import JsonObject, from_json, to_json

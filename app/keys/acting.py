@@ -10,7 +10,8 @@ from starlette.datastructures import Headers
 from starlette.requests import cookie_parser
 
 from app.errors import FieldProblem, InvalidBody, ServiceError
-from app.keys.principal import ALL_TENANTS, TENANT_PATTERN, Principal
+from app.keys.principal import TENANT_PATTERN, Principal
+from app.tenancy import ALL_TENANTS
 
 HEADER = "DFAD-Tenant"
 KEY_COOKIE = "dfad_key"

@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app.db import database_now, read_scope, session_scope
 from app.errors import FieldProblem, InvalidBody
-from app.json_body import read_model
+from app.json_body import content_type, read_model, unsupported
 from app.keys import service
 from app.keys.principal import Principal
 from app.keys.schemas import KeyList, KeyRequest, KeyView, NewKeyView
@@ -18,7 +18,6 @@ from app.models import ApiKey
 from app.openapi import json_body
 from app.pagination import After, Limit, page
 from app.parameters import KeyId
-from app.teachers.upload import content_type, unsupported
 from app.tenancy import as_system
 
 router = APIRouter(prefix="/keys", tags=["keys"])
@@ -33,7 +32,7 @@ def _view(key: ApiKey) -> KeyView:
     return KeyView(**{name: getattr(key, name) for name in KeyView.model_fields if name != "object"})
 
 
-@router.post("", status_code=201, openapi_extra=json_body("KeyRequest"))
+@router.post("", status_code=201, openapi_extra=json_body(KeyRequest, {"name": "me", "scopes": ["admin"]}))
 async def create_key(request: Request, response: Response) -> NewKeyView:
     """Make a key. The answer is the only place where it is ever shown.
 

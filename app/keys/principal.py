@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from app.tenancy import ALL_TENANTS
+
 Scope = Literal["read", "write", "admin"]
 SCOPES: tuple[Scope, ...] = ("read", "write", "admin")
 
 LOCAL_TENANT = "local"
-ALL_TENANTS = "*"
-"""In place of a tenant's name: the rows of all tenants, to be looked at and not changed."""
 TENANT_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/ui/sign-in", "/ui/sign-out"})
 """Those that need no key."""

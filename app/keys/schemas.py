@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import AwareDatetime, BaseModel, Field, StringConstraints
 
-from app.jobs.schemas import Strict
+from app.fields import Strict
 from app.keys.principal import TENANT_PATTERN, Scope
 
 Tenant = Annotated[str, StringConstraints(pattern=TENANT_PATTERN)]

@@ -11,15 +11,15 @@ from starlette.concurrency import run_in_threadpool
 
 from app import idempotency, quotas
 from app.db import read_scope, session_scope
-from app.jobs.schemas import TeacherRequest, TeacherSpec
-from app.json_body import read_model
+from app.json_body import content_type, read_model, unsupported
 from app.models import Artifact, Teacher
 from app.openapi import multipart_body
 from app.pagination import After, Limit, page
 from app.parameters import IdempotencyKey, TeacherId
 from app.teachers.files import TeacherFile
+from app.teachers.schemas import TeacherRequest, TeacherSpec
 from app.teachers.service import add_teacher, get_teacher, remove_teacher
-from app.teachers.upload import content_type, read_upload, unsupported
+from app.teachers.upload import read_upload
 from app.teachers.views import TeacherList, TeacherView, teacher_views
 from app.tenancy import owned_by
 from app.uploads.service import completed_teacher
@@ -30,7 +30,12 @@ router = APIRouter(prefix="/teachers", tags=["teachers"])
 @router.post(
     "",
     status_code=201,
-    openapi_extra=multipart_body("TeacherSpec", spec_required=False, or_json="TeacherRequest"),
+    openapi_extra=multipart_body(
+        TeacherSpec,
+        spec_required=False,
+        or_json=TeacherRequest,
+        example={"upload_id": f"upl_{'0' * 32}", "architecture": "resnet34"},
+    ),
 )
 async def create_teacher(
     request: Request, response: Response, idempotency_key: IdempotencyKey = None

@@ -41,16 +41,6 @@ class Upload(TeacherFile):
     spec: bytes
 
 
-def content_type(request: Request) -> str:
-    """Without parameters, in lower case."""
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
-
-
-def unsupported(accepted: str) -> ServiceError:
-    """The answer to another content type."""
-    return ServiceError(415, "unsupported_media_type", f"Send {accepted}.", headers={"Accept": accepted})
-
-
 class _Unstored(Writer):
     """Bytes of a dry run: they are looked at and not kept."""
 

@@ -9,9 +9,9 @@ from typing import Any, Literal
 from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
-from app.health.waiting_for import WaitingFor, waiting_teachers
 from app.models import Artifact, Teacher
 from app.teachers.inspections import inspection_of
+from app.workers.waiting_for import WaitingFor, waiting_teachers
 from dfad_core.contract.inspection import Inspection
 from dfad_core.contract.job_result import JobError
 from dfad_core.contract.serialization import from_json

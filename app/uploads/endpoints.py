@@ -14,11 +14,11 @@ from starlette.concurrency import run_in_threadpool
 from app.artifacts.blobs import forget
 from app.errors import FieldProblem, InvalidBody
 from app.incoming import Incoming, receiving
-from app.json_body import read_model
+from app.json_body import content_type, read_model, unsupported
 from app.openapi import json_body
 from app.parameters import IdempotencyKey, UploadId
 from app.storage import Stored, Writer, get_store
-from app.teachers.upload import PIECE_BYTES, content_type, unsupported
+from app.teachers.upload import PIECE_BYTES
 from app.turns import run_in_turn
 from app.uploads import service
 from app.uploads.schemas import UploadRequest, UploadView
@@ -39,7 +39,13 @@ PartNumber = Annotated[int, Path(ge=1, le=service.MAX_PARTS, description="From 1
 _SHA256 = re.compile(r"sha-256=:([A-Za-z0-9+/]{43}=):")
 
 
-@router.post("", status_code=201, openapi_extra=json_body("UploadRequest"))
+@router.post(
+    "",
+    status_code=201,
+    openapi_extra=json_body(
+        UploadRequest, {"filename": "teacher.safetensors", "bytes": 94_000_000, "sha256": "0" * 64}
+    ),
+)
 async def create_upload(
     request: Request, response: Response, idempotency_key: IdempotencyKey = None
 ) -> UploadView:

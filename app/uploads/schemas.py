@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, StringConstraints
 
-from app.jobs.schemas import Strict
+from app.fields import Strict
 
 
 class UploadRequest(Strict):

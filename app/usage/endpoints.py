@@ -10,11 +10,10 @@ from starlette.concurrency import run_in_threadpool
 from app.config import Quota
 from app.db import read_scope, session_scope
 from app.errors import FieldProblem, InvalidBody, ServiceError
-from app.json_body import read_model
+from app.json_body import content_type, read_model, unsupported
 from app.keys.principal import TENANT_PATTERN
 from app.openapi import json_body
 from app.pagination import Limit
-from app.teachers.upload import content_type, unsupported
 from app.tenancy import as_system
 from app.usage import quota_store
 from app.usage.schemas import QuotaList, QuotaView, UsageList
@@ -82,7 +81,7 @@ def get_quota(tenant_id: TenantOrAll) -> QuotaView:
         return quota_view(session, tenant_id)
 
 
-@quotas.put("/{tenant_id}", openapi_extra=json_body("Quota"))
+@quotas.put("/{tenant_id}", openapi_extra=json_body(Quota, {"queued_jobs": 100, "running_jobs": 4}))
 async def put_quota(request: Request, tenant_id: TenantOrAll) -> QuotaView:
     """Set a tenant's limits, or everybody's, in the place of those that were put before.
 

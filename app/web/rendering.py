@@ -15,8 +15,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.db import read_scope
 from app.keys.acting import KEY_COOKIE
-from app.keys.principal import ALL_TENANTS, Principal
+from app.keys.principal import Principal
 from app.keys.tenants import tenant_names
+from app.tenancy import ALL_TENANTS
 from app.web import told_cookie, words
 
 STATIC = Path(__file__).with_name("static")

@@ -9,12 +9,11 @@ from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 
 from app.db import read_scope
-from app.json_body import read_model
+from app.json_body import content_type, read_model, unsupported
 from app.models import Webhook, WebhookDelivery
 from app.openapi import json_body
 from app.pagination import After, Limit, page
 from app.parameters import DeliveryId, IdempotencyKey, WebhookId
-from app.teachers.upload import content_type, unsupported
 from app.tenancy import owned_by
 from app.webhooks import service
 from app.webhooks.schemas import (
@@ -33,7 +32,13 @@ router = APIRouter(prefix="/webhooks", tags=["webhooks"])
 Overlap = Annotated[float, Query(ge=0, le=168, description="How long the old secret signs too.")]
 
 
-@router.post("", status_code=201, openapi_extra=json_body("WebhookRequest"))
+@router.post(
+    "",
+    status_code=201,
+    openapi_extra=json_body(
+        WebhookRequest, {"url": "https://hooks.example.com/jobs", "events": ["job.succeeded", "job.failed"]}
+    ),
+)
 async def create_webhook(
     request: Request, response: Response, idempotency_key: IdempotencyKey = None
 ) -> NewWebhookView:
@@ -65,7 +70,7 @@ def retrieve_webhook(request: Request, webhook_id: WebhookId) -> WebhookView:
     return service.view(webhook_id, request.state.tenant_id)
 
 
-@router.patch("/{webhook_id}", openapi_extra=json_body("WebhookPatch"))
+@router.patch("/{webhook_id}", openapi_extra=json_body(WebhookPatch, {"enabled": False}))
 async def patch_webhook(request: Request, webhook_id: WebhookId) -> WebhookView:
     """Change the URL, the events, the description or the metadata; disable or enable it."""
     if content_type(request) != "application/json":

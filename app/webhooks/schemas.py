@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, Field, StringConstraints
 
 from app.config import get_settings
-from app.jobs.schemas import Labels, Strict
+from app.fields import Labels, Strict
 from app.webhooks.addresses import parse_allowed
 from app.webhooks.owing import EventName
 from app.webhooks.sending import ErrorCode

@@ -12,10 +12,10 @@ from sqlalchemy import select, update
 
 from app import steady_clock
 from app.db import database_now, read_scope, session_scope
-from app.health.service import live_workers
 from app.jobs import lifecycle
 from app.models import Job, OutboxMessage, SteadyClock, WorkerBeat
 from app.steady_clock import steady_now
+from app.workers.seen import live_workers
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ from sqlalchemy.exc import OperationalError
 
 from app.db import read_scope, session_scope
 from app.full import is_full
-from app.health.waiting_for import waiting_jobs
 from app.jobs import lifecycle, no_space
 from app.models import Job, JobEvent, WorkerBeat
 from app.steady_clock import steady_now
+from app.workers.waiting_for import waiting_jobs
 
 
 class DiskFull(Exception):

@@ -10,10 +10,10 @@ from pydantic import BaseModel
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.health.service import live_workers, taken_devices
 from app.jobs.no_space import STORAGE_FULL
 from app.models import Job, Teacher, WorkerBeat
 from app.steady_clock import steady_now
+from app.workers.seen import live_workers, taken_devices
 
 
 class WaitingFor(BaseModel):
