@@ -12,7 +12,7 @@ import sys
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.startup import settings_or_exit
+from app.platform.startup import settings_or_exit
 
 
 def main() -> int:

@@ -9,31 +9,32 @@ from pydantic import BaseModel
 from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 
-from app import idempotency, quotas
-from app.db import read_scope
-from app.errors import FieldProblem, InvalidBody
-from app.fields import MAX_LABELS
-from app.ids import require_id
+from app.access import quotas
+from app.access.keys.service import check_open
+from app.files.teacher_upload import read_upload
+from app.files.uploads.service import completed_teacher
+from app.http import idempotency
+from app.http.fields import MAX_LABELS
+from app.http.json_body import content_type, parse_json, parse_model, read_model, unsupported
+from app.http.openapi import json_body, multipart_body
+from app.http.pagination import After, Limit, page
+from app.http.parameters import IdempotencyKey, JobId, Prefer
+from app.http.reading import run_parse, run_read
+from app.http.waiting import wanted_wait
 from app.jobs import inputs, measurements, service
 from app.jobs.estimate import Estimate, check_deadline, check_memory, estimate
 from app.jobs.filters import labelled
 from app.jobs.lifecycle import is_terminal
 from app.jobs.news import Mark, progress_mark, wait_for
 from app.jobs.schemas import EvaluationReport, JobPatch, JobRequest, JobSpec, MeasurementRequest
-from app.jobs.states import Status
 from app.jobs.views import JobList, JobView, job_views
-from app.json_body import content_type, parse_json, parse_model, read_model, unsupported
-from app.keys.service import check_open
 from app.models import Job, Teacher
-from app.openapi import json_body, multipart_body
-from app.pagination import After, Limit, page
-from app.parameters import IdempotencyKey, JobId, Prefer
-from app.reading import run_parse, run_read
+from app.models.job_states import Status
+from app.models.tenancy import owned_by
+from app.platform.db import read_scope
+from app.platform.errors import FieldProblem, InvalidBody
+from app.platform.ids import require_id
 from app.teachers.inspections import inspection_of
-from app.teachers.upload import read_upload
-from app.tenancy import owned_by
-from app.uploads.service import completed_teacher
-from app.waiting import wanted_wait
 from dfad_core.contract.inspection import Inspection
 from dfad_core.contract.serialization import JsonObject
 

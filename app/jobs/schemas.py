@@ -11,9 +11,9 @@ from pydantic import (
     model_validator,
 )
 
-from app.fields import Labels, Strict
+from app.http.fields import Labels, Strict
+from app.platform.text import storable
 from app.teachers.schemas import ArchitectureName, Args, TeacherSpec, check_architecture
-from app.text import storable
 from dfad_core.contract import layer_list, transformers_config
 from dfad_core.contract.architectures import get_architecture
 from dfad_core.contract.config import BudgetConfig, MethodConfig, TargetConfig, TrainingConfig

@@ -12,23 +12,24 @@ from sqlalchemy import String, bindparam, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app import idempotency, quotas
-from app.artifacts.blobs import forget
-from app.config import get_settings
-from app.db import database_now, read_scope, session_scope
-from app.dispatch import send_due
-from app.errors import FieldProblem, InvalidBody, NotFound, ServiceError
-from app.ids import new_id, require_id
+from app.access import quotas
+from app.files.artifacts.blobs import forget
+from app.files.teacher_files import TeacherFile
+from app.http import idempotency
+from app.http.problems import invalid_body
 from app.jobs import inputs, lifecycle
 from app.jobs.estimate import check_deadline, check_memory
 from app.jobs.removal import drop_job
 from app.jobs.schemas import EvaluationReport, JobPatch, JobSpec, with_teacher_defaults
+from app.messaging.dispatch import send_due
 from app.models import Job, Teacher
-from app.problems import invalid_body
-from app.teachers.files import TeacherFile
+from app.models.tenancy import ALL_TENANTS, owned_by, standing
+from app.platform.db import database_now, read_scope, session_scope
+from app.platform.errors import FieldProblem, InvalidBody, NotFound, ServiceError
+from app.platform.ids import new_id, require_id
+from app.platform.settings import get_settings
 from app.teachers.inspections import inspection_of
 from app.teachers.service import add_teacher, get_teacher
-from app.tenancy import ALL_TENANTS, owned_by, standing
 from dfad_core.contract.errors import ConfigError, ShapeError
 from dfad_core.contract.inspection import assumed_input
 from dfad_core.contract.job_result import JobResult, ReportedAccuracy

@@ -9,20 +9,21 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from starlette.concurrency import run_in_threadpool
 
-from app import idempotency, quotas
-from app.db import read_scope, session_scope
-from app.json_body import content_type, read_model, unsupported
+from app.access import quotas
+from app.files.teacher_files import TeacherFile
+from app.files.teacher_upload import read_upload
+from app.files.uploads.service import completed_teacher
+from app.http import idempotency
+from app.http.json_body import content_type, read_model, unsupported
+from app.http.openapi import multipart_body
+from app.http.pagination import After, Limit, page
+from app.http.parameters import IdempotencyKey, TeacherId
 from app.models import Artifact, Teacher
-from app.openapi import multipart_body
-from app.pagination import After, Limit, page
-from app.parameters import IdempotencyKey, TeacherId
-from app.teachers.files import TeacherFile
+from app.models.tenancy import owned_by
+from app.platform.db import read_scope, session_scope
 from app.teachers.schemas import TeacherRequest, TeacherSpec
 from app.teachers.service import add_teacher, get_teacher, remove_teacher
-from app.teachers.upload import read_upload
 from app.teachers.views import TeacherList, TeacherView, teacher_views
-from app.tenancy import owned_by
-from app.uploads.service import completed_teacher
 
 router = APIRouter(prefix="/teachers", tags=["teachers"])
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
-from app.fields import NO_CONTROL, Strict
+from app.http.fields import NO_CONTROL, Strict
 from dfad_core.contract.architectures import ARCHITECTURES, LIBRARY_NAME, get_architecture
 from dfad_core.contract.config import InputConfig
 from dfad_core.contract.errors import ConfigError, ShapeError

@@ -8,16 +8,16 @@ from typing import Any
 from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
-from app import quotas
-from app.artifacts.blobs import forget, remove_artifacts, same_bytes
-from app.db import database_now, session_scope
-from app.errors import NotFound, ServiceError
-from app.ids import new_id, require_id
-from app.jobs.states import TERMINAL
+from app.access import quotas
+from app.files.artifacts.blobs import forget, remove_artifacts, same_bytes
+from app.files.teacher_files import TeacherFile
 from app.models import Artifact, Job, Teacher
-from app.steady_clock import steady_now
-from app.teachers.files import TeacherFile
-from app.tenancy import owned_by
+from app.models.clock import steady_now
+from app.models.job_states import TERMINAL
+from app.models.tenancy import owned_by
+from app.platform.db import database_now, session_scope
+from app.platform.errors import NotFound, ServiceError
+from app.platform.ids import new_id, require_id
 
 
 def add_teacher(

@@ -8,13 +8,13 @@ from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 
-from app.db import read_scope
-from app.json_body import content_type, read_model, unsupported
+from app.http.json_body import content_type, read_model, unsupported
+from app.http.openapi import json_body
+from app.http.pagination import After, Limit, page
+from app.http.parameters import DeliveryId, IdempotencyKey, WebhookId
 from app.models import Webhook, WebhookDelivery
-from app.openapi import json_body
-from app.pagination import After, Limit, page
-from app.parameters import DeliveryId, IdempotencyKey, WebhookId
-from app.tenancy import owned_by
+from app.models.tenancy import owned_by
+from app.platform.db import read_scope
 from app.webhooks import service
 from app.webhooks.schemas import (
     DeliveryList,

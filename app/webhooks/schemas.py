@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, StringConstraints
 
-from app.config import get_settings
-from app.fields import Labels, Strict
-from app.webhooks.addresses import parse_allowed
+from app.http.fields import Labels, Strict
+from app.platform.network_addresses import parse_allowed
+from app.platform.settings import get_settings
 from app.webhooks.owing import EventName
 from app.webhooks.sending import ErrorCode
 from app.webhooks.urls import MAX_CHARACTERS, check_url

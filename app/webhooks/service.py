@@ -9,12 +9,13 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.exc import IntegrityError as Taken
 from sqlalchemy.orm import Session
 
-from app import idempotency, quotas
-from app.db import database_now, read_scope, session_scope
-from app.errors import NotFound, ServiceError
-from app.ids import new_id, require_id
+from app.access import quotas
+from app.http import idempotency
 from app.models import Webhook, WebhookDelivery
-from app.tenancy import owned_by
+from app.models.tenancy import owned_by
+from app.platform.db import database_now, read_scope, session_scope
+from app.platform.errors import NotFound, ServiceError
+from app.platform.ids import new_id, require_id
 from app.webhooks.delivery import redo as send_again
 from app.webhooks.owing import TEST, body_of, new_delivery
 from app.webhooks.schemas import DeliveryView, NewWebhookView, WebhookPatch, WebhookRequest, WebhookView

@@ -9,11 +9,11 @@ from datetime import timedelta
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.config import get_settings
-from app.db import read_scope
-from app.jobs.states import Status
 from app.models import Job, WorkerBeat
-from app.steady_clock import steady_now
+from app.models.clock import steady_now
+from app.models.job_states import Status
+from app.platform.db import read_scope
+from app.platform.settings import get_settings
 
 MISSED_BEATS = 2.5
 """A worker that missed so many heartbeats counts as silent."""

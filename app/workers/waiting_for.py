@@ -10,9 +10,9 @@ from pydantic import BaseModel
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.jobs.no_space import STORAGE_FULL
 from app.models import Job, Teacher, WorkerBeat
-from app.steady_clock import steady_now
+from app.models.clock import steady_now
+from app.models.job_states import STORAGE_FULL
 from app.workers.seen import live_workers, taken_devices
 
 
