@@ -13,8 +13,8 @@ from app.access import quotas
 from app.access.keys.service import check_open
 from app.files.teacher_upload import read_upload
 from app.files.uploads.service import completed_teacher
-from app.http import idempotency
 from app.http.fields import MAX_LABELS
+from app.http.idempotency import checked_key
 from app.http.json_body import content_type, parse_json, parse_model, read_model, unsupported
 from app.http.openapi import json_body, multipart_body
 from app.http.pagination import After, Limit, page
@@ -134,7 +134,7 @@ def _ended(mark: Mark | None) -> bool:
 @router.post("/validate", openapi_extra=JOB_BODY)
 async def validate_job(request: Request, idempotency_key: IdempotencyKey = None) -> Validation:
     """Everything that creating the job would refuse; nothing is stored."""
-    idempotency.checked_key(idempotency_key)
+    checked_key(idempotency_key)
     inspection: Inspection | None = None
     match content_type(request):
         case "multipart/form-data":
@@ -221,8 +221,7 @@ def list_jobs(
             query = query.where(labelled(session, name, value))
         rows, more = page(session, query, Job.id, prefix="job", after=after, limit=limit)
         data = job_views(session, [(job, teacher) for job, teacher in rows])
-    first, last = (data[0].id, data[-1].id) if data else (None, None)
-    return JobList(data=data, has_more=more, first_id=first, last_id=last)
+    return JobList.of(data, more=more)
 
 
 def _json(job_id: str, tenant_id: str) -> tuple[bytes, bool]:

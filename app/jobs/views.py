@@ -11,6 +11,7 @@ from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
 from app.files.artifacts.views import ArtifactView, artifact_view
+from app.http.pagination import Page
 from app.jobs.lifecycle import is_terminal
 from app.models import Artifact, Job, JobEvent, Teacher
 from app.models.artifact import INPUTS
@@ -92,13 +93,8 @@ class JobView(BaseModel):
     urls: dict[str, str]
 
 
-class JobList(BaseModel):
+class JobList(Page[JobView]):
     """A page of jobs, newest first."""
-
-    data: list[JobView]
-    has_more: bool
-    first_id: str | None
-    last_id: str | None
 
 
 class EventView(BaseModel):

@@ -60,8 +60,7 @@ def list_webhooks(request: Request, limit: Limit = 20, after: After = None) -> W
     with read_scope() as session:
         rows, more = page(session, query, Webhook.id, prefix="whk", after=after, limit=limit)
         data = [service.shown(row[0]) for row in rows]
-    first, last = (data[0].id, data[-1].id) if data else (None, None)
-    return WebhookList(data=data, has_more=more, first_id=first, last_id=last)
+    return WebhookList.of(data, more=more)
 
 
 @router.get("/{webhook_id}")
@@ -128,8 +127,7 @@ def list_webhook_deliveries(
         service.get_webhook(session, webhook_id, request.state.tenant_id)
         rows, more = page(session, query, WebhookDelivery.id, prefix="dlv", after=after, limit=limit)
         data = [service.shown_delivery(row[0]) for row in rows]
-    first, last = (data[0].id, data[-1].id) if data else (None, None)
-    return DeliveryList(data=data, has_more=more, first_id=first, last_id=last)
+    return DeliveryList.of(data, more=more)
 
 
 @router.get("/{webhook_id}/deliveries/{delivery_id}")

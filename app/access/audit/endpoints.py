@@ -16,7 +16,7 @@ from starlette.responses import StreamingResponse
 from app.access.audit.queries import Since, Until, in_span, next_lines
 from app.access.keys.principal import Principal
 from app.access.keys.service import check_open
-from app.http.pagination import After, Limit, page
+from app.http.pagination import After, Limit, Page, page
 from app.http.reading import run_read
 from app.models import AuditEvent
 from app.platform.db import database_now, read_scope
@@ -47,13 +47,8 @@ class AuditView(BaseModel):
     created_at: datetime
 
 
-class AuditList(BaseModel):
+class AuditList(Page[AuditView]):
     """A page of the audit, newest first."""
-
-    data: list[AuditView]
-    has_more: bool
-    first_id: str | None
-    last_id: str | None
 
 
 def _view(line: AuditEvent) -> AuditView:
@@ -69,8 +64,7 @@ def list_audit_events(
     with read_scope() as session:
         rows, more = page(session, query, AuditEvent.id, prefix="aud", after=after, limit=limit)
         data = [_view(row[0]) for row in rows]
-    first, last = (data[0].id, data[-1].id) if data else (None, None)
-    return AuditList(data=data, has_more=more, first_id=first, last_id=last)
+    return AuditList.of(data, more=more)
 
 
 @router.get(

@@ -79,8 +79,7 @@ def list_keys(request: Request, limit: Limit = 20, after: After = None) -> KeyLi
     with _reach(request.state.principal), read_scope() as session:
         rows, more = page(session, select(ApiKey), ApiKey.id, prefix="key", after=after, limit=limit)
         data = [_view(row[0]) for row in rows]
-    first, last = (data[0].id, data[-1].id) if data else (None, None)
-    return KeyList(data=data, has_more=more, first_id=first, last_id=last)
+    return KeyList.of(data, more=more)
 
 
 @router.delete("/{key_id}", status_code=204)

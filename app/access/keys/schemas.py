@@ -9,6 +9,7 @@ from pydantic import AwareDatetime, BaseModel, Field, StringConstraints
 
 from app.access.keys.principal import TENANT_PATTERN, Scope
 from app.http.fields import Strict
+from app.http.pagination import Page
 
 Tenant = Annotated[str, StringConstraints(pattern=TENANT_PATTERN)]
 
@@ -45,10 +46,5 @@ class NewKeyView(KeyView):
     """Whether it is the first of a server without the operator's: from now on every request needs a key."""
 
 
-class KeyList(BaseModel):
+class KeyList(Page[KeyView]):
     """A page of keys, newest first."""
-
-    data: list[KeyView]
-    has_more: bool
-    first_id: str | None
-    last_id: str | None

@@ -9,7 +9,6 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 
 from sqlalchemy import delete, select, update
-from sqlalchemy.exc import IntegrityError as Taken
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -17,7 +16,7 @@ from app.access import quotas
 from app.files.artifacts.blobs import forget, owe_removal, remove_artifacts, same_bytes
 from app.files.teacher_files import TeacherFile, check_container, display_name
 from app.files.uploads.schemas import PartView, UploadRequest, UploadView
-from app.http import idempotency
+from app.http.idempotency import Once
 from app.models import Artifact, Upload, UploadPart
 from app.models.clock import steady_now
 from app.models.tenancy import owned_by
@@ -42,33 +41,28 @@ def part_bytes_of(size: int) -> int:
 
 def begin(tenant_id: str, asked: UploadRequest, key: str | None) -> str:
     """A new upload; its id. Raises ServiceError 413 and 429."""
-    key, limit = idempotency.checked_key(key), get_settings().max_upload_bytes
+    once, limit = Once(Upload, tenant_id, key, asked.model_dump(), "upload"), get_settings().max_upload_bytes
     if asked.bytes > limit:
         raise ServiceError(413, "payload_too_large", f"No more than {limit} bytes can be uploaded.")
-    seen = idempotency.fingerprint(asked.model_dump(), "upload")
-    known = idempotency.made_before(Upload, tenant_id, key, seen)
+    known = once.made_before()
     if known is not None:
         return known
-    try:
-        with session_scope() as session:
-            quotas.hold(session, tenant_id)
-            quotas.check_bytes(session, tenant_id, asked.bytes)
-            now = database_now(session)
-            upload = Upload(
-                id=new_id("upl"),
-                tenant_id=tenant_id,
-                filename=display_name(asked.filename, "/filename"),
-                bytes=asked.bytes,
-                sha256=asked.sha256,
-                part_bytes=part_bytes_of(asked.bytes),
-                idempotency_key=key,
-                idempotency_hash=seen if key else None,
-                created_at=now,
-                expires_at=_later(now),
-            )
-            session.add(upload)
-    except Taken as error:
-        raise idempotency.in_flight() from error
+    with once.transaction() as session:
+        quotas.hold(session, tenant_id)
+        quotas.check_bytes(session, tenant_id, asked.bytes)
+        now = database_now(session)
+        upload = Upload(
+            id=new_id("upl"),
+            tenant_id=tenant_id,
+            filename=display_name(asked.filename, "/filename"),
+            bytes=asked.bytes,
+            sha256=asked.sha256,
+            part_bytes=part_bytes_of(asked.bytes),
+            created_at=now,
+            expires_at=_later(now),
+            **once.columns,
+        )
+        session.add(upload)
     return upload.id
 
 

@@ -145,7 +145,7 @@ def test_the_second_of_two_requests_with_one_key(
     key = {"headers": {"Idempotency-Key": "k"}}
     assert submit(**key).status_code == 201
     before = stored()
-    monkeypatch.setattr("app.http.idempotency.made_before", lambda *_: None)
+    monkeypatch.setattr("app.http.idempotency.Once.made_before", lambda _: None)
     assert_problem(submit(**key), 409, "idempotency_in_flight")
     files = {"files": {"teacher": ("t", b"PK\x03\x04")}, **key}
     assert client.post("/teachers", **files).status_code == 201
