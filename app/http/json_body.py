@@ -7,7 +7,7 @@ and what is read is read in a thread, see `app.http.reading`.
 from __future__ import annotations
 
 import json
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
@@ -16,6 +16,7 @@ from app.http.problems import invalid_body, pointer_of
 from app.http.reading import run_parse
 from app.platform.errors import FieldProblem, InvalidBody, ServiceError
 from app.platform.text import storable
+from dfad_core.contract.serialization import JsonObject
 
 Model = TypeVar("Model", bound=BaseModel)
 MAX_DEPTH = 64
@@ -92,6 +93,24 @@ def parse_model(body: bytes, model: type[Model]) -> tuple[Model, dict[str, Any]]
 async def read_model(body: bytes, model: type[Model]) -> tuple[Model, dict[str, Any]]:
     """As `parse_model`, in a thread, so that nobody else waits."""
     return await run_parse(parse_model, body, model)
+
+
+class JsonBody(Generic[Model]):
+    """A route's JSON body, as a dependency: `key: Annotated[KeyRequest, Depends(JsonBody(KeyRequest, {…}))]`.
+
+    Raises ServiceError 415 for another media type, 400 for what is no JSON, and InvalidBody. `example` is
+    shown in the description of the interface; its ids are those of nothing.
+    """
+
+    def __init__(self, model: type[Model], example: JsonObject) -> None:
+        self.model, self.example = model, example
+
+    async def __call__(self, request: Request) -> Model:
+        """The body, read and checked."""
+        if content_type(request) != "application/json":
+            raise unsupported("application/json")
+        body, _ = await read_model(await request.body(), self.model)
+        return body
 
 
 def content_type(request: Request) -> str:

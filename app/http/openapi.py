@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.dependencies.models import Dependant
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
+from starlette.routing import BaseRoute
 
+from app.http.json_body import JsonBody
 from app.http.problems import CODES, Problem
 from dfad_core.contract.serialization import JsonObject
 
 REF = "#/components/schemas/{model}"
 
 _bodies: set[type[BaseModel]] = set()
-"""Models of all bodies that routes parse themselves, as `json_body` and `multipart_body` heard of them."""
+"""Models of all bodies that routes parse themselves."""
 
 
 def _ref(name: str) -> dict[str, str]:
@@ -40,11 +44,6 @@ def multipart_body(
     return {"requestBody": {"required": True, "content": content}}
 
 
-def json_body(model: type[BaseModel], example: JsonObject) -> dict[str, Any]:
-    """`openapi_extra` of a route that parses its JSON itself; ids of the example are those of nothing."""
-    return {"requestBody": {"required": True, "content": {"application/json": _json(model, example)}}}
-
-
 def _json(model: type[BaseModel], example: JsonObject) -> dict[str, Any]:
     return {"schema": _schema(model), "example": example}
 
@@ -63,11 +62,25 @@ def install(app: FastAPI, *, parameters: Mapping[str, JsonObject], open_paths: C
     def build() -> dict[str, Any]:
         if app.openapi_schema is None:
             schema = get_openapi(title=app.title, version=app.version, routes=app.routes)
+            for path, method, body in _bodies_of(app.routes):
+                content = {"application/json": _json(body.model, body.example)}
+                schema["paths"][path][method]["requestBody"] = {"required": True, "content": content}
             _complete(schema, parameters, open_paths)
             app.openapi_schema = schema
         return app.openapi_schema
 
     app.openapi = build  # type: ignore[method-assign]
+
+
+def _bodies_of(routes: Sequence[BaseRoute]) -> Iterator[tuple[str, str, JsonBody[Any]]]:
+    """Path, method and body of each operation with a dependency that reads one."""
+    for route in iter_route_contexts(routes):
+        dependant = getattr(route, "dependant", None)
+        for dependency in dependant.dependencies if isinstance(dependant, Dependant) else ():
+            if isinstance(dependency.call, JsonBody):
+                yield from (
+                    (str(route.path), method.lower(), dependency.call) for method in route.methods or ()
+                )
 
 
 def _complete(

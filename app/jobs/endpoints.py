@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, HTTPException, Query, Request, Response
+from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 from pydantic import BaseModel
 from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
@@ -15,8 +15,8 @@ from app.files.teacher_upload import read_upload
 from app.files.uploads.service import completed_teacher
 from app.http.fields import MAX_LABELS
 from app.http.idempotency import checked_key
-from app.http.json_body import content_type, parse_json, parse_model, read_model, unsupported
-from app.http.openapi import json_body, multipart_body
+from app.http.json_body import JsonBody, content_type, parse_json, parse_model, read_model, unsupported
+from app.http.openapi import multipart_body
 from app.http.pagination import After, Limit, page
 from app.http.parameters import IdempotencyKey, JobId, Prefer
 from app.http.reading import run_parse, run_read
@@ -246,15 +246,17 @@ async def retrieve_job(request: Request, job_id: JobId, prefer: Prefer = None) -
     return Response(body, media_type="application/json")
 
 
-@router.patch("/{job_id}", openapi_extra=json_body(JobPatch, {"metadata": {"team": "vision"}, "keep": True}))
-async def patch_job(request: Request, job_id: JobId) -> JobView:
+CHANGES: JsonObject = {"metadata": {"team": "vision"}, "keep": True}
+
+
+@router.patch("/{job_id}")
+def patch_job(
+    request: Request, job_id: JobId, changes: Annotated[JobPatch, Depends(JsonBody(JobPatch, CHANGES))]
+) -> JobView:
     """Replace the metadata, or say whether the job is kept; nothing else of it can be changed."""
-    if content_type(request) != "application/json":
-        raise unsupported("application/json")
-    changes, _ = await read_model(await request.body(), JobPatch)
     tenant_id = request.state.tenant_id
-    await run_in_threadpool(service.patch, job_id, tenant_id, changes)
-    return await run_in_threadpool(_view, job_id, tenant_id)
+    service.patch(job_id, tenant_id, changes)
+    return _view(job_id, tenant_id)
 
 
 @router.post("/{job_id}/cancel")
@@ -288,40 +290,38 @@ def rerun_job(
     return _view(made, request.state.tenant_id)
 
 
-@router.post(
-    "/{job_id}/evaluations",
-    status_code=201,
-    openapi_extra=json_body(
-        EvaluationReport, {"data": "our test set", "images": 10_000, "teacher": 0.95, "student": 0.93}
-    ),
-)
-async def add_evaluation(request: Request, job_id: JobId) -> JobView:
+REPORT: JsonObject = {"data": "our test set", "images": 10_000, "teacher": 0.95, "student": 0.93}
+
+
+@router.post("/{job_id}/evaluations", status_code=201)
+def add_evaluation(
+    request: Request,
+    job_id: JobId,
+    report: Annotated[EvaluationReport, Depends(JsonBody(EvaluationReport, REPORT))],
+) -> JobView:
     """Keep accuracy that was measured elsewhere; `result.evaluations` lists it, apart from `accuracy`."""
-    if content_type(request) != "application/json":
-        raise unsupported("application/json")
-    report, _ = await read_model(await request.body(), EvaluationReport)
     tenant_id = request.state.tenant_id
-    await run_in_threadpool(service.record_evaluation, job_id, tenant_id, report)
-    return await run_in_threadpool(_view, job_id, tenant_id)
+    service.record_evaluation(job_id, tenant_id, report)
+    return _view(job_id, tenant_id)
 
 
-@router.post(
-    "/{job_id}/measure",
-    status_code=202,
-    openapi_extra=json_body(MeasurementRequest, {"upload_id": f"upl_{'0' * 32}"}),
-)
-async def measure_job(request: Request, job_id: JobId) -> JobView:
+IMAGES: JsonObject = {"upload_id": f"upl_{'0' * 32}"}
+
+
+@router.post("/{job_id}/measure", status_code=202)
+def measure_job(
+    request: Request,
+    job_id: JobId,
+    asked: Annotated[MeasurementRequest, Depends(JsonBody(MeasurementRequest, IMAGES))],
+) -> JobView:
     """Measure the accuracy of teacher, student and exports on labelled images, after the job's end.
 
     A worker does it; `measurement` says how far that is, and `result.accuracy` has the figures. Idempotent
     for the same images.
     """
-    if content_type(request) != "application/json":
-        raise unsupported("application/json")
-    asked, _ = await read_model(await request.body(), MeasurementRequest)
     tenant_id = request.state.tenant_id
-    await run_in_threadpool(measurements.ask, job_id, tenant_id, asked.upload_id)
-    return await run_in_threadpool(_view, job_id, tenant_id)
+    measurements.ask(job_id, tenant_id, asked.upload_id)
+    return _view(job_id, tenant_id)
 
 
 @router.delete("/{job_id}", status_code=204)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from typing import Annotated
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from sqlalchemy import select
-from starlette.concurrency import run_in_threadpool
 
 from app.access.keys import service
 from app.access.keys.principal import Principal
 from app.access.keys.schemas import KeyList, KeyRequest, KeyView, NewKeyView
-from app.http.json_body import content_type, read_model, unsupported
-from app.http.openapi import json_body
+from app.http.json_body import JsonBody
 from app.http.pagination import After, Limit, page
 from app.http.parameters import KeyId
 from app.models import ApiKey
@@ -32,17 +31,18 @@ def _view(key: ApiKey) -> KeyView:
     return KeyView(**{name: getattr(key, name) for name in KeyView.model_fields if name != "object"})
 
 
-@router.post("", status_code=201, openapi_extra=json_body(KeyRequest, {"name": "me", "scopes": ["admin"]}))
-async def create_key(request: Request, response: Response) -> NewKeyView:
+@router.post("", status_code=201)
+def create_key(
+    request: Request,
+    response: Response,
+    asked: Annotated[KeyRequest, Depends(JsonBody(KeyRequest, {"name": "me", "scopes": ["admin"]}))],
+) -> NewKeyView:
     """Make a key. The answer is the only place where it is ever shown.
 
     On a server without the operator's key the first one has the scope admin, is of the tenant `local` and
     never expires (`first_key_must_be_admin` otherwise). From then on every request needs a key.
     """
-    if content_type(request) != "application/json":
-        raise unsupported("application/json")
-    asked, _ = await read_model(await request.body(), KeyRequest)
-    made = await run_in_threadpool(_create, asked, request.state.principal)
+    made = _create(asked, request.state.principal)
     response.headers["Location"] = f"/keys/{made.id}"
     response.headers["Cache-Control"] = "no-store"
     return made

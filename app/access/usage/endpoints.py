@@ -5,19 +5,18 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
-from starlette.concurrency import run_in_threadpool
 
 from app.access.keys.principal import TENANT_PATTERN
 from app.access.usage import quota_store
 from app.access.usage.schemas import QuotaList, QuotaView, UsageList
 from app.access.usage.service import default_months, quota_view, quota_views, tenants_with_use, usage_of
-from app.http.json_body import content_type, read_model, unsupported
-from app.http.openapi import json_body
+from app.http.json_body import JsonBody
 from app.http.pagination import Limit
 from app.models.tenancy import as_system
 from app.platform.db import read_scope, session_scope
 from app.platform.errors import FieldProblem, InvalidBody, ServiceError
 from app.platform.settings import Quota
+from dfad_core.contract.serialization import JsonObject
 
 router = APIRouter()
 
@@ -81,20 +80,18 @@ def get_quota(tenant_id: TenantOrAll) -> QuotaView:
         return quota_view(session, tenant_id)
 
 
-@quotas.put("/{tenant_id}", openapi_extra=json_body(Quota, {"queued_jobs": 100, "running_jobs": 4}))
-async def put_quota(request: Request, tenant_id: TenantOrAll) -> QuotaView:
+EXAMPLE: JsonObject = {"queued_jobs": 100, "running_jobs": 4}
+
+
+@quotas.put("/{tenant_id}")
+def put_quota(
+    tenant_id: TenantOrAll, quota: Annotated[Quota, Depends(JsonBody(Quota, EXAMPLE))]
+) -> QuotaView:
     """Set a tenant's limits, or everybody's, in the place of those that were put before.
 
     A limit that is null or missing is not set here. In force at once in this process, in other server
     processes and workers within a few seconds. For the operator alone.
     """
-    if content_type(request) != "application/json":
-        raise unsupported("application/json")
-    quota, _ = await read_model(await request.body(), Quota)
-    return await run_in_threadpool(_put, tenant_id, quota)
-
-
-def _put(tenant_id: str, quota: Quota) -> QuotaView:
     with as_system(), session_scope() as session:
         quota_store.put(session, tenant_id, quota)
         view = quota_view(session, tenant_id)

@@ -8,7 +8,7 @@ import re
 from typing import Annotated
 
 import anyio
-from fastapi import APIRouter, Header, Path, Request, Response
+from fastapi import APIRouter, Depends, Header, Path, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from app.files.artifacts.blobs import forget
@@ -16,12 +16,12 @@ from app.files.incoming import Incoming, receiving
 from app.files.teacher_upload import PIECE_BYTES
 from app.files.uploads import service
 from app.files.uploads.schemas import UploadRequest, UploadView
-from app.http.json_body import content_type, read_model, unsupported
-from app.http.openapi import json_body
+from app.http.json_body import JsonBody, content_type, unsupported
 from app.http.parameters import IdempotencyKey, UploadId
 from app.platform.errors import FieldProblem, InvalidBody
 from app.platform.turns import run_in_turn
 from app.storage import Stored, Writer, get_store
+from dfad_core.contract.serialization import JsonObject
 
 router = APIRouter(prefix="/uploads", tags=["uploads"])
 
@@ -39,24 +39,21 @@ PartNumber = Annotated[int, Path(ge=1, le=service.MAX_PARTS, description="From 1
 _SHA256 = re.compile(r"sha-256=:([A-Za-z0-9+/]{43}=):")
 
 
-@router.post(
-    "",
-    status_code=201,
-    openapi_extra=json_body(
-        UploadRequest, {"filename": "teacher.safetensors", "bytes": 94_000_000, "sha256": "0" * 64}
-    ),
-)
-async def create_upload(
-    request: Request, response: Response, idempotency_key: IdempotencyKey = None
+EXAMPLE: JsonObject = {"filename": "teacher.safetensors", "bytes": 94_000_000, "sha256": "0" * 64}
+
+
+@router.post("", status_code=201)
+def create_upload(
+    request: Request,
+    response: Response,
+    asked: Annotated[UploadRequest, Depends(JsonBody(UploadRequest, EXAMPLE))],
+    idempotency_key: IdempotencyKey = None,
 ) -> UploadView:
     """Begin an upload in parts; the answer says how large each must be."""
-    if content_type(request) != "application/json":
-        raise unsupported("application/json")
-    asked, _ = await read_model(await request.body(), UploadRequest)
     tenant_id = request.state.tenant_id
-    upload_id = await run_in_threadpool(service.begin, tenant_id, asked, idempotency_key)
+    upload_id = service.begin(tenant_id, asked, idempotency_key)
     response.headers["Location"] = f"/uploads/{upload_id}"
-    return await run_in_threadpool(service.view, upload_id, tenant_id)
+    return service.view(upload_id, tenant_id)
 
 
 @router.get("/{upload_id}")
