@@ -12,12 +12,12 @@ import uvicorn
 from sqlalchemy.exc import SQLAlchemyError
 from uvicorn.supervisors import Multiprocess
 
-from app.config import Settings
-from app.connections import WAITING_CONNECTIONS, Connection, allow_many_files
-from app.keys.service import any_keys
-from app.keys.tokens import PepperDamaged, check_pepper
-from app.listener import Listener
-from app.startup import WRONG_SETTINGS, settings_or_exit, warn_of_unknown_variables
+from app.access.keys.service import any_keys
+from app.access.keys.tokens import PepperDamaged, check_pepper
+from app.http.connections import WAITING_CONNECTIONS, Connection, allow_many_files
+from app.http.listener import Listener
+from app.platform.settings import Settings
+from app.platform.startup import WRONG_SETTINGS, settings_or_exit, warn_of_unknown_variables
 from app.telemetry.counts_folder import counts_folder
 from app.telemetry.logs import logging_config
 

@@ -18,23 +18,23 @@ from starlette.requests import Request, cookie_parser
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.audit.service import record, subject_of
-from app.client_address import source_of
-from app.config import Settings
-from app.errors import InvalidBody, ServiceError
-from app.keys.acting import CHOICE_PATH, KEY_COOKIE, acting, check_change
-from app.keys.principal import ANYONE, OPEN_PATHS, Principal, needed
-from app.keys.wrong_keys import principal_from
-from app.problems import database_away
-from app.rate_limit import RateLimit
-from app.reading import arrive_in_turn, start_in_turn
+from app.access.audit.service import record, subject_of
+from app.access.keys.acting import CHOICE_PATH, KEY_COOKIE, acting, check_change
+from app.access.keys.principal import ANYONE, OPEN_PATHS, Principal, needed
+from app.access.keys.wrong_keys import principal_from
+from app.access.rate_limit import RateLimit
+from app.access.usage.requests import RequestCounts
+from app.files.uploads.service import part_bytes_of
+from app.http.problems import database_away
+from app.http.reading import arrive_in_turn, start_in_turn
+from app.models.tenancy import acting_for
+from app.platform.client_address import source_of
+from app.platform.errors import InvalidBody, ServiceError
+from app.platform.network_addresses import literal
+from app.platform.settings import Settings
 from app.telemetry.requests import Watched
-from app.tenancy import acting_for
-from app.uploads.service import part_bytes_of
-from app.usage.requests import RequestCounts
 from app.web.refusals import refusal as refused
 from app.web.sign_in import sign_in_address
-from app.webhooks.addresses import literal
 
 OPEN_FILES = "/static/"
 FILE_PATHS = frozenset({"/teachers", "/jobs", "/jobs/validate"})

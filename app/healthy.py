@@ -6,7 +6,7 @@ import sys
 import urllib.error
 import urllib.request
 
-from app.startup import settings_or_exit
+from app.platform.startup import settings_or_exit
 
 SECONDS = 3.0
 

@@ -8,14 +8,16 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from app import openapi, problems
-from app.api import router
-from app.config import get_settings
+from app.access.keys.acting import PARAMETER
+from app.access.keys.principal import OPEN_PATHS
+from app.access.usage.requests import RequestCounts
 from app.edge import MAX_FIELDS, Edge
 from app.health.watcher import Watcher
+from app.http import openapi, problems
+from app.http.waiting import stop_with_the_server
+from app.platform.settings import get_settings
+from app.routes import router
 from app.telemetry import tracing
-from app.usage.requests import RequestCounts
-from app.waiting import stop_with_the_server
 from app.web.refusals import refusal
 from app.web.serving import install as install_pages
 
@@ -48,13 +50,13 @@ def create_app() -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
         # FastAPI's own spans and records would tell of bodies; ours tell ids alone.
         telemetry={"tracing": False, "metrics": False, "logs": False},
-        # Files come in the streamed bodies alone, which are read by `app.teachers.upload`.
+        # Files come in the streamed bodies alone, which are read by `app.files.teacher_upload`.
         form_limits={"max_fields": MAX_FIELDS, "max_files": 0},
     )
     requests = RequestCounts()
     app.state.watcher = Watcher(settings, requests)
     problems.install(app, refusal)
-    openapi.install(app)
+    openapi.install(app, parameters={"Tenant": PARAMETER}, open_paths=OPEN_PATHS)
     app.include_router(router)
     install_pages(app)
     app.add_middleware(Edge, settings=settings, requests=requests)

@@ -14,8 +14,8 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import text
 
-from app.db import get_engine
-from app.startup import settings_or_exit, warn_of_unknown_variables
+from app.platform.db import get_engine
+from app.platform.startup import settings_or_exit, warn_of_unknown_variables
 from app.telemetry.logs import configure
 
 #: Any fixed number: all migrating processes must choose the same.

@@ -41,10 +41,10 @@ def fill(jobs: int, offset: int = 0, tenant_id: str = "local") -> list[str]:
     """Rows of `jobs` jobs that ended, as many as a service has after months; their ids."""
     from sqlalchemy import insert
 
-    from app.db import database_now, session_scope
-    from app.ids import new_id
     from app.jobs.schemas import JobSpec
     from app.models import Job, Teacher
+    from app.platform.db import database_now, session_scope
+    from app.platform.ids import new_id
 
     spec: dict[str, Any] = {"student": {"architecture": "mlp8"}, "metadata": {"team": "vision"}}
     resolved = JobSpec.model_validate(spec).resolved()
@@ -135,8 +135,8 @@ def streams(stack: Stack, watchers: int, events: int) -> dict[str, Any]:
     """Every watcher reads all events of one job to its end."""
     import asyncio
 
-    from app.db import session_scope
     from app.jobs.events import append_event
+    from app.platform.db import session_scope
 
     job_id = fill(1)[0]
     with session_scope() as session:

@@ -145,8 +145,8 @@ def measure(folder: Path, store: str, size: int, *, full: bool = False) -> dict[
 
 
 def _artifact(teacher_id: str) -> str:
-    from app.db import read_scope
     from app.models import Teacher
+    from app.platform.db import read_scope
 
     with read_scope() as session:
         return session.get_one(Teacher, teacher_id).artifact_id

@@ -198,9 +198,9 @@ def held_by(pids: set[int]) -> list[str]:
     """Jobs whose lease one of these processes holds."""
     from sqlalchemy import select
 
-    from app.db import read_scope
-    from app.jobs.states import LEASED
     from app.models import Job
+    from app.models.job_states import LEASED
+    from app.platform.db import read_scope
 
     with read_scope() as session:
         rows = session.execute(select(Job.id, Job.lease_owner).where(Job.status.in_(LEASED))).all()
@@ -211,9 +211,9 @@ def ended() -> int:
     """Jobs that have come to an end."""
     from sqlalchemy import func, select
 
-    from app.db import read_scope
-    from app.jobs.states import TERMINAL
     from app.models import Job
+    from app.models.job_states import TERMINAL
+    from app.platform.db import read_scope
 
     with read_scope() as session:
         return session.scalar(select(func.count()).select_from(Job).where(Job.status.in_(TERMINAL))) or 0
@@ -223,8 +223,8 @@ def counted(ids: dict[int, str], hit: list[tuple[datetime, str]]) -> dict[str, A
     """What became of the jobs, from the database alone."""
     from sqlalchemy import func, select
 
-    from app.db import read_scope
     from app.models import Artifact, Job, JobEvent
+    from app.platform.db import read_scope
 
     with read_scope() as session:
         done = set(session.scalars(select(Job.id).where(Job.status == "succeeded")))
@@ -272,8 +272,8 @@ def tell_of(job_id: str) -> None:
     """Print how a lost job was lost."""
     from sqlalchemy import select
 
-    from app.db import read_scope
     from app.models import Job, JobEvent
+    from app.platform.db import read_scope
 
     with read_scope() as session:
         job = session.get_one(Job, job_id)

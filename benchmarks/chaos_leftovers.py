@@ -38,7 +38,7 @@ def left_behind(stack: Stack) -> dict[str, int]:
 
 
 def _scratch() -> list[Path]:
-    from app.config import get_settings
+    from app.platform.settings import get_settings
 
     folder = get_settings().scratch_folder
     return [path for path in folder.iterdir() if not _locked(path)] if folder.is_dir() else []
@@ -76,16 +76,16 @@ def _strays(stack: Stack) -> list[int]:
 def _removals() -> int:
     from sqlalchemy import func, select
 
-    from app.db import read_scope
     from app.models import BlobRemoval
+    from app.platform.db import read_scope
 
     with read_scope() as session:
         return session.scalar(select(func.count()).select_from(BlobRemoval)) or 0
 
 
 def _unowned() -> int:
-    from app.artifacts.blobs import owned
-    from app.db import read_scope
+    from app.files.artifacts.blobs import owned
+    from app.platform.db import read_scope
     from app.storage import get_store
 
     kept = [blob for blob, _ in get_store().kept()]

@@ -98,7 +98,9 @@ class Stack:
 
 def _forget_settings() -> None:
     """An earlier stack's are not this one's."""
-    from app import config, db, storage
+    from app import storage
+    from app.platform import db
+    from app.platform import settings as config
 
     db.dispose_engine()
     storage.get_store.cache_clear()

@@ -36,8 +36,8 @@ def running_job() -> str:
     """A job that runs, without a worker; its id."""
     from sqlalchemy import update
 
-    from app.db import session_scope
     from app.models import Job
+    from app.platform.db import session_scope
 
     (job_id,) = fill(1)
     with session_scope() as session:
@@ -57,9 +57,9 @@ class Writer(threading.Thread):
         """For `seconds`, at `rate` a second or as fast as the database goes."""
         from sqlalchemy import update
 
-        from app.db import session_scope
         from app.jobs.events import append_event
         from app.models import Job
+        from app.platform.db import session_scope
 
         begun = time.monotonic()
         while (late := time.monotonic() - begun) < self._seconds:

@@ -28,10 +28,13 @@ START_SECONDS = 30
 
 def _forget_settings() -> None:
     """Settings, engine and producer are made once a process; each test gets its own."""
-    from app import config, db, dispatch, storage
-    from app.keys import service as keys
-    from app.keys import tokens
-    from app.keys.wrong_keys import audited_failures, wrong_keys
+    from app import storage
+    from app.access.keys import service as keys
+    from app.access.keys import tokens
+    from app.access.keys.wrong_keys import audited_failures, wrong_keys
+    from app.messaging import dispatch
+    from app.platform import db
+    from app.platform import settings as config
 
     if db.get_engine.cache_info().currsize:
         db.get_engine().dispose()
@@ -246,10 +249,10 @@ class StoredJobs:
 
     def teacher(self, data: bytes | None = None, *, inspect_in: timedelta = timedelta(), **spec: Any) -> str:
         """An uploaded teacher, by default the tiny one; its id."""
-        from app.db import session_scope
-        from app.ids import new_id
+        from app.files.teacher_files import TeacherFile
+        from app.platform.db import session_scope
+        from app.platform.ids import new_id
         from app.storage import get_store
-        from app.teachers.files import TeacherFile
         from app.teachers.service import add_teacher
 
         artifact_id = new_id("art")
@@ -261,11 +264,11 @@ class StoredJobs:
 
     def submit(self, teacher_id: str | None = None, **spec: Any) -> str:
         """A queued job of a few steps; its id."""
-        from app.db import session_scope
-        from app.ids import new_id
         from app.jobs import lifecycle
         from app.jobs.schemas import JobSpec
         from app.models import Job
+        from app.platform.db import session_scope
+        from app.platform.ids import new_id
 
         small = {"batch_size": 16, "student_steps": 2, "generator_width": 4, "latent_dim": 8}
         asked = {
@@ -289,8 +292,8 @@ class StoredJobs:
 
     def row(self, job_id: str) -> Any:
         """The job as it is now."""
-        from app.db import read_scope
         from app.models import Job
+        from app.platform.db import read_scope
 
         with read_scope() as session:
             return session.get_one(Job, job_id)
@@ -299,8 +302,8 @@ class StoredJobs:
         """Its events in order."""
         from sqlalchemy import select
 
-        from app.db import read_scope
         from app.models import JobEvent
+        from app.platform.db import read_scope
 
         with read_scope() as session:
             query = select(JobEvent).where(JobEvent.job_id == job_id).order_by(JobEvent.seq)
@@ -310,8 +313,8 @@ class StoredJobs:
         """Its artifacts by kind, as far as clients see them, oldest first."""
         from sqlalchemy import select
 
-        from app.db import read_scope
         from app.models import Artifact
+        from app.platform.db import read_scope
 
         found: dict[str, list[Any]] = {}
         with read_scope() as session:

@@ -1,4 +1,4 @@
-"""`python tools/settings_page.py`: write `docs/settings.md` from `app/setting_groups.py`.
+"""`python tools/settings_page.py`: write `docs/settings.md` from `app/platform/setting_groups.py`.
 
 Names, types, bounds and defaults come from the classes, the texts from their source.
 """
@@ -19,13 +19,13 @@ sys.path.insert(0, str(ROOT))
 from pydantic import AliasChoices, BaseModel, SecretStr  # noqa: E402
 from pydantic.fields import FieldInfo  # noqa: E402
 
-from app.config import PREFIX  # noqa: E402
-from app.setting_groups import GROUPS  # noqa: E402
+from app.platform.setting_groups import GROUPS  # noqa: E402
+from app.platform.settings import PREFIX  # noqa: E402
 
 TARGET = ROOT / "docs" / "settings.md"
 HEADER = """# Settings
 
-<!-- Made from app/setting_groups.py by `python tools/settings_page.py`: change that, and run it. -->
+<!-- Made from app/platform/setting_groups.py by `python tools/settings_page.py`: change that, and run it. -->
 
 Every setting is a variable of the environment. Any `DFAD_*` may stand in a file instead, which the name with
 `_FILE` at its end names: `DFAD_API_KEY_FILE=/run/secrets/api_key`. A variable that is set to nothing counts

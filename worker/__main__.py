@@ -14,9 +14,9 @@ from typing import Any
 import celery.apps.worker
 from celery.signals import celeryd_after_setup, setup_logging, worker_ready, worker_shutting_down
 
-from app.config import get_settings
 from app.jobs.lifecycle import queue_of
-from app.startup import settings_or_exit, warn_of_unknown_variables
+from app.platform.settings import get_settings
+from app.platform.startup import settings_or_exit, warn_of_unknown_variables
 from app.telemetry import tracing
 from app.telemetry.logs import configure
 from worker.devices import worker_devices

@@ -17,16 +17,16 @@ from typing import Any, TypeVar
 
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
-from app.artifacts.blobs import forget
-from app.config import get_settings
-from app.db import session_scope
-from app.full import is_full
+from app.files.artifacts.blobs import forget
 from app.jobs import lifecycle
 from app.jobs.lifecycle import Claim
 from app.jobs.no_space import put_off
-from app.jobs.schemas import TeacherSpec
 from app.models import Artifact
+from app.platform.db import session_scope
+from app.platform.full import is_full
+from app.platform.settings import get_settings
 from app.storage import IntegrityError
+from app.teachers.schemas import TeacherSpec
 from dfad_core.contract.inspection import Inspection
 from dfad_core.contract.job_result import JobError, JobResult
 from dfad_core.contract.limits import Limits

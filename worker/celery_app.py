@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from celery import Celery
 
-from app.broker import broker_settings
-from app.config import get_settings
+from app.messaging.broker import broker_settings
+from app.platform.settings import get_settings
 
 celery_app = Celery("dfad", include=["worker.tasks"])
 celery_app.conf.update(broker_settings(get_settings()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.config import Settings
+from app.platform.settings import Settings
 from dfad_core.contract.machine import has_gpu
 
 

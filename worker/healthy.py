@@ -12,7 +12,7 @@ import sys
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.startup import settings_or_exit
+from app.platform.startup import settings_or_exit
 
 
 def main() -> int:
@@ -23,7 +23,7 @@ def main() -> int:
     parser.add_argument("--unless-away", action="store_true", help="no complaint while the database is away")
     options = parser.parse_args()
     settings_or_exit()
-    from app.health.service import live_workers
+    from app.workers.seen import live_workers
 
     try:
         hosts = {beat.report.host for beat in live_workers()}

@@ -15,11 +15,11 @@ from collections.abc import Callable
 from sqlalchemy import delete
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.config import get_settings
-from app.db import session_scope
 from app.models import WorkerBeat
+from app.models.clock import steady_now
 from app.models.worker_beat import WorkerReport
-from app.steady_clock import steady_now
+from app.platform.db import session_scope
+from app.platform.settings import get_settings
 from dfad_core import __version__
 from dfad_core.contract.machine import memory_id, processors_id
 from dfad_core.contract.serialization import to_json

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from sqlalchemy import update
 
-from app.config import get_settings
-from app.db import session_scope
 from app.models import Teacher
+from app.platform.db import session_scope
+from app.platform.settings import get_settings
 from app.storage import IntegrityError
 from dfad_core.contract.inspection import Inspection
 from dfad_core.contract.job_result import JobError

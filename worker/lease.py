@@ -10,11 +10,11 @@ import time
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.config import get_settings
-from app.db import read_scope, session_scope
-from app.full import is_full
 from app.jobs.lifecycle import Claim, heartbeat
 from app.models import Job
+from app.platform.db import read_scope, session_scope
+from app.platform.full import is_full
+from app.platform.settings import get_settings
 
 logger = logging.getLogger(__name__)
 

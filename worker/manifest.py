@@ -11,11 +11,11 @@ from typing import Any
 
 from sqlalchemy import select
 
-from app.config import get_settings
-from app.db import read_scope
 from app.jobs.lifecycle import Claim
 from app.models import Artifact, Teacher
 from app.models.artifact import INPUTS
+from app.platform.db import read_scope
+from app.platform.settings import get_settings
 from dfad_core.contract.job_result import JobResult
 from dfad_core.contract.machine import processor_name
 from worker.protocol import Message

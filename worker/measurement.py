@@ -18,14 +18,14 @@ from pathlib import Path
 from sqlalchemy import select
 from sqlalchemy.exc import NoResultFound
 
-from app.artifacts.blobs import forget
-from app.config import get_settings
-from app.db import read_scope
-from app.ids import new_id
+from app.files.artifacts.blobs import forget
 from app.jobs.measurements import MEASURED_REPORT, MeasurementClaim, fail, finish
 from app.jobs.series import readings
 from app.models import Artifact
 from app.models.artifact import LABELLED
+from app.platform.db import read_scope
+from app.platform.ids import new_id
+from app.platform.settings import get_settings
 from app.storage import IntegrityError, get_store
 from dfad_core.contract.formats import FORMATS, STUDENT_FORMATS
 from dfad_core.contract.job_result import Accuracy, JobError

@@ -7,9 +7,9 @@ from functools import partial
 
 from sqlalchemy.exc import DBAPIError
 
-from app.config import get_settings
-from app.full import is_full
 from app.jobs.measurements import claim_measurement, give_back, renew
+from app.platform.full import is_full
+from app.platform.settings import get_settings
 from worker.identity import owner
 from worker.measurement import measure_job
 from worker.rounds import ClaimKeeper, Rounds

@@ -12,13 +12,13 @@ from typing import Any, Literal
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.artifacts.blobs import forget, remove_artifacts
-from app.db import database_now, read_scope, session_scope
-from app.ids import new_id
+from app.files.artifacts.blobs import forget, remove_artifacts
 from app.jobs.events import append_event
 from app.jobs.lifecycle import Claim, update_held
 from app.jobs.students import unpublished
 from app.models import Artifact, Job, JobMetric, Teacher
+from app.platform.db import database_now, read_scope, session_scope
+from app.platform.ids import new_id
 from app.storage import IntegrityError, get_store
 from app.telemetry import counters
 from dfad_core.contract.progress import MOST_PERCENT, PhaseProgress, Progress

@@ -16,14 +16,14 @@ from celery.worker.state import active_requests
 from sqlalchemy import and_, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.config import get_settings
-from app.db import read_scope, session_scope
-from app.dispatch import send, send_due
-from app.full import is_full
 from app.jobs.lifecycle import RUN_JOB, expire_leases, queue_of
-from app.jobs.states import Status
+from app.messaging.dispatch import send, send_due
 from app.models import Job
-from app.steady_clock import steady_now
+from app.models.clock import steady_now
+from app.models.job_states import Status
+from app.platform.db import read_scope, session_scope
+from app.platform.full import is_full
+from app.platform.settings import get_settings
 from worker.devices import worker_devices
 
 logger = logging.getLogger(__name__)

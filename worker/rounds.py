@@ -10,8 +10,8 @@ from contextlib import contextmanager, suppress
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.config import get_settings
-from app.full import is_full
+from app.platform.full import is_full
+from app.platform.settings import get_settings
 from app.telemetry.context import bound
 
 logger = logging.getLogger(__name__)

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from app.config import get_settings
-from app.locked_folders import delete_unlocked
+from app.platform.locked_folders import delete_unlocked
+from app.platform.settings import get_settings
 
 NO_SPACE_BYTES = 2**20
 UNEXPLAINED = ("engine_error", "loader_crashed", "runner_crashed")

@@ -8,9 +8,9 @@ from datetime import datetime
 
 from sqlalchemy import select
 
-from app.db import read_scope
 from app.jobs.lifecycle import Claim
 from app.models import JobEvent
+from app.platform.db import read_scope
 from app.telemetry import tracing
 from app.telemetry.tracing import Span
 

@@ -14,18 +14,18 @@ from sqlalchemy import ColumnElement, and_, delete, exists, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, aliased
 
-from app.artifacts.blobs import forget, owned
-from app.config import get_settings
-from app.db import database_now, read_scope, session_scope, shrink
-from app.ids import first_id
+from app.access.usage.service import measure_stored_bytes
+from app.files.artifacts.blobs import forget, owned
+from app.files.uploads.service import drop as drop_upload
 from app.jobs.removal import drop_job
-from app.jobs.states import TERMINAL, Status
 from app.models import Artifact, AuditEvent, BlobRemoval, Job, Teacher, Upload, WebhookDelivery, WorkerBeat
-from app.steady_clock import steady_now
+from app.models.clock import steady_now
+from app.models.job_states import TERMINAL, Status
+from app.platform.db import database_now, read_scope, session_scope, shrink
+from app.platform.ids import first_id
+from app.platform.settings import get_settings
 from app.storage import get_store
 from app.teachers.service import drop_teacher
-from app.uploads.service import drop as drop_upload
-from app.usage.service import measure_stored_bytes
 from worker.publish import drop_checkpoints
 from worker.scratch import sweep_scratch
 

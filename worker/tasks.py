@@ -6,11 +6,11 @@ import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from app.config import get_settings
-from app.db import read_scope, session_scope
-from app.dispatch import send, send_due
 from app.jobs.lifecycle import RUN_JOB, queue_of
 from app.jobs.queue import claim_next, next_waiting
+from app.messaging.dispatch import send, send_due
+from app.platform.db import read_scope, session_scope
+from app.platform.settings import get_settings
 from app.telemetry.context import bound
 from dfad_core.contract.machine import has_gpu
 from worker.attempt_runner import Attempt

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.config import Settings
-from app.health.service import live_workers
 from app.models.worker_beat import WorkerReport
+from app.platform.settings import Settings
+from app.workers.seen import live_workers
 from dfad_core.contract.machine import memory_id, processors_id, total_memory, usable_processors
 from worker.identity import WORKER_PID
 

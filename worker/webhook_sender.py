@@ -11,7 +11,7 @@ import threading
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.config import get_settings
+from app.platform.settings import get_settings
 from app.webhooks.delivery import Owed, claim_due, deliver
 
 logger = logging.getLogger(__name__)

@@ -9,12 +9,13 @@ from typing import Any
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
-from app.config import get_settings
-from app.db import read_scope
-from app.health.service import SeenWorker, seen_workers, waiting_without_worker
-from app.jobs.schemas import MAX_LABELS, JobSpec
-from app.keys.principal import Principal
-from app.tenancy import as_system
+from app.access.keys.principal import Principal
+from app.http.fields import MAX_LABELS
+from app.jobs.schemas import JobSpec
+from app.models.tenancy import as_system
+from app.platform.db import read_scope
+from app.platform.settings import get_settings
+from app.workers.seen import SeenWorker, seen_workers, waiting_without_worker
 from dfad_core.contract.architectures import ARCHITECTURES
 from dfad_core.contract.formats import FORMATS, STUDENT_FORMATS, TEACHER_FORMATS
 from dfad_core.contract.methods import METHODS, Method

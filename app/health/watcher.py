@@ -22,13 +22,13 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
-from app.broker import broker_settings
-from app.config import Settings
-from app.db import make_engine
-from app.health.service import live_workers
+from app.access.usage import quota_store
+from app.access.usage.requests import RequestCounts, add_requests
+from app.messaging.broker import broker_settings
+from app.platform.db import make_engine
+from app.platform.settings import Settings
 from app.storage import ArtifactStore, make_store
-from app.usage import quota_store
-from app.usage.requests import RequestCounts, add_requests
+from app.workers.seen import live_workers
 
 logger = logging.getLogger(__name__)
 

@@ -4,37 +4,48 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, HTTPException, Query, Request, Response
+from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 from pydantic import BaseModel
 from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 
-from app import idempotency, quotas
-from app.db import read_scope
-from app.errors import FieldProblem, InvalidBody
-from app.ids import require_id
+from app.access import quotas
+from app.access.keys.service import check_open
+from app.files.teacher_upload import read_upload
+from app.files.uploads.service import completed_teacher
+from app.http.fields import MAX_LABELS
+from app.http.idempotency import checked_key
+from app.http.json_body import JsonBody, content_type, parse_json, parse_model, read_model, unsupported
+from app.http.openapi import multipart_body
+from app.http.pagination import After, Limit, page
+from app.http.parameters import IdempotencyKey, JobId, Prefer
+from app.http.reading import run_parse, run_read
+from app.http.waiting import wanted_wait
 from app.jobs import inputs, measurements, service
 from app.jobs.estimate import Estimate, check_deadline, check_memory, estimate
 from app.jobs.filters import labelled
 from app.jobs.lifecycle import is_terminal
 from app.jobs.news import Mark, progress_mark, wait_for
-from app.jobs.schemas import MAX_LABELS, EvaluationReport, JobPatch, JobRequest, JobSpec, MeasurementRequest
-from app.jobs.states import Status
+from app.jobs.schemas import EvaluationReport, JobPatch, JobRequest, JobSpec, MeasurementRequest
 from app.jobs.views import JobList, JobView, job_views
-from app.json_body import parse_json, parse_model, read_model
-from app.keys.service import check_open
 from app.models import Job, Teacher
-from app.openapi import json_body, multipart_body
-from app.pagination import After, Limit, page
-from app.parameters import IdempotencyKey, JobId, Prefer
-from app.reading import run_parse, run_read
+from app.models.job_states import Status
+from app.models.tenancy import owned_by
+from app.platform.db import read_scope
+from app.platform.errors import FieldProblem, InvalidBody
+from app.platform.ids import require_id
 from app.teachers.inspections import inspection_of
-from app.teachers.upload import content_type, read_upload, unsupported
-from app.tenancy import owned_by
-from app.uploads.service import completed_teacher
-from app.waiting import wanted_wait
 from dfad_core.contract.inspection import Inspection
+from dfad_core.contract.serialization import JsonObject
 
+JOB_EXAMPLE: JsonObject = {
+    "teacher_id": f"tch_{'0' * 32}",
+    "student": {"architecture": "resnet8", "args": {"width": 8}},
+    "budget": {"steps": 2000},
+    "exports": ["safetensors", "onnx"],
+    "metadata": {"team": "vision"},
+}
+JOB_BODY = multipart_body(JobSpec, spec_required=True, or_json=JobRequest, example=JOB_EXAMPLE)
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
 SOURCES = ("teacher_id", "upload_id")
@@ -87,9 +98,7 @@ def _names_teacher(value: dict[str, Any]) -> bool:
     return any(value.get(name) is not None for name in SOURCES)
 
 
-@router.post(
-    "", status_code=201, openapi_extra=multipart_body("JobSpec", spec_required=True, or_json="JobRequest")
-)
+@router.post("", status_code=201, openapi_extra=JOB_BODY)
 async def create_job(
     request: Request, response: Response, idempotency_key: IdempotencyKey = None, prefer: Prefer = None
 ) -> JobView:
@@ -122,10 +131,10 @@ def _ended(mark: Mark | None) -> bool:
     return mark is None or is_terminal(mark.status)
 
 
-@router.post("/validate", openapi_extra=multipart_body("JobSpec", spec_required=True, or_json="JobRequest"))
+@router.post("/validate", openapi_extra=JOB_BODY)
 async def validate_job(request: Request, idempotency_key: IdempotencyKey = None) -> Validation:
     """Everything that creating the job would refuse; nothing is stored."""
-    idempotency.checked_key(idempotency_key)
+    checked_key(idempotency_key)
     inspection: Inspection | None = None
     match content_type(request):
         case "multipart/form-data":
@@ -212,8 +221,7 @@ def list_jobs(
             query = query.where(labelled(session, name, value))
         rows, more = page(session, query, Job.id, prefix="job", after=after, limit=limit)
         data = job_views(session, [(job, teacher) for job, teacher in rows])
-    first, last = (data[0].id, data[-1].id) if data else (None, None)
-    return JobList(data=data, has_more=more, first_id=first, last_id=last)
+    return JobList.of(data, more=more)
 
 
 def _json(job_id: str, tenant_id: str) -> tuple[bytes, bool]:
@@ -238,15 +246,17 @@ async def retrieve_job(request: Request, job_id: JobId, prefer: Prefer = None) -
     return Response(body, media_type="application/json")
 
 
-@router.patch("/{job_id}", openapi_extra=json_body("JobPatch"))
-async def patch_job(request: Request, job_id: JobId) -> JobView:
+CHANGES: JsonObject = {"metadata": {"team": "vision"}, "keep": True}
+
+
+@router.patch("/{job_id}")
+def patch_job(
+    request: Request, job_id: JobId, changes: Annotated[JobPatch, Depends(JsonBody(JobPatch, CHANGES))]
+) -> JobView:
     """Replace the metadata, or say whether the job is kept; nothing else of it can be changed."""
-    if content_type(request) != "application/json":
-        raise unsupported("application/json")
-    changes, _ = await read_model(await request.body(), JobPatch)
     tenant_id = request.state.tenant_id
-    await run_in_threadpool(service.patch, job_id, tenant_id, changes)
-    return await run_in_threadpool(_view, job_id, tenant_id)
+    service.patch(job_id, tenant_id, changes)
+    return _view(job_id, tenant_id)
 
 
 @router.post("/{job_id}/cancel")
@@ -280,30 +290,38 @@ def rerun_job(
     return _view(made, request.state.tenant_id)
 
 
-@router.post("/{job_id}/evaluations", status_code=201, openapi_extra=json_body("EvaluationReport"))
-async def add_evaluation(request: Request, job_id: JobId) -> JobView:
+REPORT: JsonObject = {"data": "our test set", "images": 10_000, "teacher": 0.95, "student": 0.93}
+
+
+@router.post("/{job_id}/evaluations", status_code=201)
+def add_evaluation(
+    request: Request,
+    job_id: JobId,
+    report: Annotated[EvaluationReport, Depends(JsonBody(EvaluationReport, REPORT))],
+) -> JobView:
     """Keep accuracy that was measured elsewhere; `result.evaluations` lists it, apart from `accuracy`."""
-    if content_type(request) != "application/json":
-        raise unsupported("application/json")
-    report, _ = await read_model(await request.body(), EvaluationReport)
     tenant_id = request.state.tenant_id
-    await run_in_threadpool(service.record_evaluation, job_id, tenant_id, report)
-    return await run_in_threadpool(_view, job_id, tenant_id)
+    service.record_evaluation(job_id, tenant_id, report)
+    return _view(job_id, tenant_id)
 
 
-@router.post("/{job_id}/measure", status_code=202, openapi_extra=json_body("MeasurementRequest"))
-async def measure_job(request: Request, job_id: JobId) -> JobView:
+IMAGES: JsonObject = {"upload_id": f"upl_{'0' * 32}"}
+
+
+@router.post("/{job_id}/measure", status_code=202)
+def measure_job(
+    request: Request,
+    job_id: JobId,
+    asked: Annotated[MeasurementRequest, Depends(JsonBody(MeasurementRequest, IMAGES))],
+) -> JobView:
     """Measure the accuracy of teacher, student and exports on labelled images, after the job's end.
 
     A worker does it; `measurement` says how far that is, and `result.accuracy` has the figures. Idempotent
     for the same images.
     """
-    if content_type(request) != "application/json":
-        raise unsupported("application/json")
-    asked, _ = await read_model(await request.body(), MeasurementRequest)
     tenant_id = request.state.tenant_id
-    await run_in_threadpool(measurements.ask, job_id, tenant_id, asked.upload_id)
-    return await run_in_threadpool(_view, job_id, tenant_id)
+    measurements.ask(job_id, tenant_id, asked.upload_id)
+    return _view(job_id, tenant_id)
 
 
 @router.delete("/{job_id}", status_code=204)

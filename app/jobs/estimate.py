@@ -8,9 +8,9 @@ from functools import partial
 
 from pydantic import BaseModel
 
-from app.config import get_settings
-from app.errors import FieldProblem, InvalidBody
 from app.jobs.schemas import JobSpec
+from app.platform.errors import FieldProblem, InvalidBody
+from app.platform.settings import get_settings
 from dfad_core.contract.config import MAX_POOL_BYTES
 from dfad_core.contract.evaluation_plan import EvaluationBudget, round_macs
 from dfad_core.contract.inspection import Inspection, Offer

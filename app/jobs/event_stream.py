@@ -10,10 +10,10 @@ from anyio.lowlevel import RunVar
 from sse_starlette import EventSourceResponse
 from starlette.types import Receive, Scope, Send
 
-from app.config import get_settings
+from app.access.keys.principal import Principal
+from app.access.quotas import exceeded
 from app.jobs.news import BATCH, get_news
-from app.keys.principal import Principal
-from app.quotas import exceeded
+from app.platform.settings import get_settings
 
 RETRY = b"retry: 1000\r\n"
 """Milliseconds after which a browser that lost its connection comes back; its own idea is several seconds."""

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from app.db import database_now
 from app.models import Job, JobEvent
+from app.platform.db import database_now
 from app.webhooks.owing import owe
 from dfad_core.contract.serialization import JsonValue
 

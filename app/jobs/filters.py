@@ -6,11 +6,11 @@ from pydantic import ValidationError
 from sqlalchemy import ColumnElement, exists, func, select
 from sqlalchemy.orm import Session
 
-from app.errors import FieldProblem, InvalidBody
+from app.http.problems import invalid_body
 from app.jobs.schemas import JobPatch
 from app.models import Job
-from app.problems import invalid_body
-from app.text import storable
+from app.platform.errors import FieldProblem, InvalidBody
+from app.platform.text import storable
 
 
 def labelled(session: Session, name: str, value: str) -> ColumnElement[bool]:

@@ -8,12 +8,12 @@ from __future__ import annotations
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
-from app.db import database_now
-from app.errors import FieldProblem, InvalidBody
-from app.ids import new_id, require_id
 from app.jobs.schemas import JobSpec
 from app.models import Artifact, Job, Upload
 from app.models.artifact import INPUTS
+from app.platform.db import database_now
+from app.platform.errors import FieldProblem, InvalidBody
+from app.platform.ids import new_id, require_id
 
 
 def check(session: Session, tenant_id: str, spec: JobSpec) -> None:

@@ -3,7 +3,7 @@
 The guard is in the UPDATE's WHERE, so of two writers exactly one wins, on SQLite and PostgreSQL
 alike. Writes of an attempt carry its fence: an attempt whose lease was given to another changes
 nothing and is told so. What people read is the database's time; what is held or awaited counts on the
-steady clock (`app.steady_clock`).
+steady clock (`app.models.clock`).
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from typing import Any
 from sqlalchemy import case, literal, null, or_, select, update
 from sqlalchemy.orm import Session
 
-from app.config import get_settings
-from app.db import UtcDateTime, database_now
-from app.errors import InvalidTransition, NotFound
-from app.ids import new_id
+from app.access.usage.counts import note, note_attempt
 from app.jobs.events import append_event
-from app.jobs.states import LEASED, TERMINAL, Status, sources
 from app.jobs.students import publish_student
 from app.models import Job, OutboxMessage
-from app.steady_clock import steady_now
+from app.models.clock import steady_now
+from app.models.job_states import LEASED, TERMINAL, Status, sources
+from app.platform.db import UtcDateTime, database_now
+from app.platform.errors import InvalidTransition, NotFound
+from app.platform.ids import new_id
+from app.platform.settings import get_settings
 from app.telemetry import counters, tracing
-from app.usage.counts import note, note_attempt
 from dfad_core.contract.job_result import JobError, JobResult
 from dfad_core.contract.serialization import JsonObject, JsonValue, to_json
 

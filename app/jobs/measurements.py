@@ -13,18 +13,18 @@ from typing import Any
 from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session
 
-from app.artifacts.blobs import forget, remove_artifacts
-from app.config import get_settings
-from app.db import database_now, read_scope, session_scope
-from app.errors import ServiceError
-from app.ids import require_id
+from app.files.artifacts.blobs import forget, remove_artifacts
 from app.jobs import inputs
 from app.jobs.events import append_event
 from app.jobs.lifecycle import is_terminal, locked
 from app.models import Artifact, Job, Teacher
 from app.models.artifact import LABELLED
+from app.models.clock import steady_now
 from app.models.job import Measurement
-from app.steady_clock import steady_now
+from app.platform.db import database_now, read_scope, session_scope
+from app.platform.errors import ServiceError
+from app.platform.ids import require_id
+from app.platform.settings import get_settings
 from dfad_core.contract.job_result import Accuracy, JobError
 from dfad_core.contract.serialization import JsonObject, to_json
 

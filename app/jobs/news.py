@@ -21,14 +21,14 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from sse_starlette import ServerSentEvent
 
-from app.db import read_scope
+from app.access.keys.principal import Principal
+from app.access.keys.service import open_keys
+from app.http.waiting import LOOK_SECONDS, stopping
 from app.jobs.lifecycle import is_terminal
 from app.jobs.views import EventView, event_view
-from app.keys.principal import Principal
-from app.keys.service import open_keys
 from app.models import Job, JobEvent
-from app.tenancy import as_system
-from app.waiting import LOOK_SECONDS, stopping
+from app.models.tenancy import as_system
+from app.platform.db import read_scope
 
 logger = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from app.jobs import lifecycle
 from app.jobs.events import append_event
 from app.jobs.lifecycle import Claim
 from app.models import Job, JobEvent
+from app.models.job_states import STORAGE_FULL
 
-STORAGE_FULL = "storage_full"
 _REASON = STORAGE_FULL.replace("_", " ")
 LEAST_PAUSE_SECONDS, MOST_PAUSE_SECONDS = 1.0, 300.0
 MOST_DOUBLINGS = 10

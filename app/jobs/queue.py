@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
-from app.db import hold
+from app.access.usage.quota_store import running_limits
 from app.jobs.lifecycle import Claim, claim
-from app.jobs.states import LEASED, Status
 from app.models import Job
-from app.steady_clock import steady_now
-from app.usage.quota_store import running_limits
+from app.models.clock import steady_now
+from app.models.job_states import LEASED, Status
+from app.platform.db import hold
 
 
 def claim_next(session: Session, owner: str, devices: Sequence[str], *, gpu: bool = False) -> Claim | None:

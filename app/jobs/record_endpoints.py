@@ -9,11 +9,11 @@ from pydantic_core import to_json
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.artifacts.endpoints import PARTS_OF_BYTES, bytes_as
-from app.artifacts.serving import serve
-from app.artifacts.views import ArtifactList, artifact_view
-from app.db import read_scope
-from app.errors import FieldProblem, InvalidBody, ServiceError
+from app.files.artifacts.endpoints import PARTS_OF_BYTES, bytes_as
+from app.files.artifacts.serving import serve
+from app.files.artifacts.views import ArtifactList, artifact_view
+from app.http.parameters import JobId
+from app.http.reading import run_read
 from app.jobs import service
 from app.jobs.event_stream import EventStream, check_room
 from app.jobs.lifecycle import is_terminal
@@ -21,8 +21,8 @@ from app.jobs.news import events_after, get_news
 from app.jobs.series import readings, with_peaks
 from app.jobs.views import EventList, MetricsView
 from app.models import Artifact
-from app.parameters import JobId
-from app.reading import run_read
+from app.platform.db import read_scope
+from app.platform.errors import FieldProblem, InvalidBody, ServiceError
 from dfad_core.contract.formats import DEFAULT, FORMATS, STUDENT_FORMATS
 
 router = APIRouter(prefix="/jobs/{job_id}", tags=["jobs"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
-from app.artifacts.blobs import remove_artifacts
+from app.files.artifacts.blobs import remove_artifacts
 from app.models import Artifact, Job
 
 

@@ -5,93 +5,27 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
     StringConstraints,
     field_validator,
     model_validator,
 )
 
-from app.text import storable
+from app.http.fields import Labels, Strict
+from app.platform.text import storable
+from app.teachers.schemas import ArchitectureName, Args, TeacherSpec, check_architecture
 from dfad_core.contract import layer_list, transformers_config
-from dfad_core.contract.architectures import ARCHITECTURES, LIBRARY_NAME, get_architecture
-from dfad_core.contract.config import BudgetConfig, InputConfig, MethodConfig, TargetConfig, TrainingConfig
+from dfad_core.contract.architectures import get_architecture
+from dfad_core.contract.config import BudgetConfig, MethodConfig, TargetConfig, TrainingConfig
 from dfad_core.contract.errors import ConfigError, ShapeError
-from dfad_core.contract.formats import DEFAULT, FORMATS, STUDENT_FORMATS, TEACHER_FORMATS
+from dfad_core.contract.formats import DEFAULT, FORMATS, STUDENT_FORMATS
 from dfad_core.contract.inspection import assumed_input
 from dfad_core.contract.methods import get_method
 
-MAX_LABELS = 16
-Label = Annotated[str, StringConstraints(max_length=500)]
-# Brackets would end a filter's name early.
-LabelName = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^\[\]\x00-\x1f\x7f]+$")]
-Labels = Annotated[dict[LabelName, Label], Field(max_length=MAX_LABELS)]
-# Described as a choice; `get_architecture` refuses others with a code of its own.
-_NAMES = [{"enum": list(ARCHITECTURES)}, {"pattern": f"^{LIBRARY_NAME}$"}]
-ArchitectureName = Annotated[str, Field(json_schema_extra={"anyOf": _NAMES})]
 if TYPE_CHECKING:
     ExportName = str
-    TeacherFormat = str
 else:  # choices that a type checker cannot know: the catalogue's names
     ExportName = Literal[STUDENT_FORMATS]
-    TeacherFormat = Literal[("auto", *TEACHER_FORMATS)]
-NO_CONTROL = r"^[^\x00-\x1f\x7f]+$"
-Args = Annotated[dict[str, int], Field(max_length=8)]
-
-
-class Strict(BaseModel):
-    """Refuses unknown fields."""
-
-    model_config = ConfigDict(extra="forbid")
-
-
-def _check_architecture(name: str | None, args: dict[str, int]) -> None:
-    if name is not None:
-        get_architecture(name)
-    if args and name is None:
-        raise ConfigError("args need an architecture", param="args")
-    if name is not None:
-        try:
-            get_architecture(name).check_args(args)
-        except ConfigError as error:
-            raise ConfigError(error.message, param=f"args.{error.param}") from error
-
-
-def _yes_or_no(num_classes: Any) -> Any:
-    """One logit tells between two classes."""
-    return 2 if type(num_classes) is int and num_classes == 1 else num_classes
-
-
-class TeacherSpec(Strict):
-    """What the uploaded file is; whatever is left out is read from the file."""
-
-    format: TeacherFormat = "auto"
-    architecture: ArchitectureName | None = None
-    args: Args = {}
-    num_classes: Annotated[int, Field(ge=2, le=100_000), BeforeValidator(_yes_or_no)] | None = None
-    input: InputConfig | None = None
-    output: Annotated[str, Field(min_length=1, max_length=256)] | None = None
-    """Name of the output with the logits, where an ONNX file has several."""
-    weights: Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=NO_CONTROL)] | None = None
-    """Which of several sets of weights in the file, by its name there: `ema`, `state_dict.backbone`."""
-
-    @model_validator(mode="after")
-    def _fits(self) -> TeacherSpec:
-        _check_architecture(self.architecture, self.args)
-        if self.architecture is not None and self.input is not None:
-            try:
-                get_architecture(self.architecture).check_input(self.input.shape)
-            except ShapeError as error:
-                raise ConfigError(error.message, code=error.code, param="input") from error
-        return self
-
-
-class TeacherRequest(TeacherSpec):
-    """A teacher whose file was uploaded in parts."""
-
-    upload_id: str
 
 
 class InitialWeights(Strict):
@@ -111,7 +45,7 @@ class StudentSpec(Strict):
     """The network to train: by name, as layers, as a config of transformers, or by what it may cost."""
 
     architecture: ArchitectureName | None = None
-    args: Args = {}
+    args: Args = {}  # noqa: RUF012  (pydantic copies it)
     layers: Annotated[list[dict[str, Any]], Field(max_length=layer_list.MAX_LAYERS)] | None = None
     """See `dfad_core.contract.layer_list`; settings that are left out are filled in."""
     transformers: dict[str, Any] | None = None
@@ -129,7 +63,7 @@ class StudentSpec(Strict):
             raise ConfigError(f"name one of {', '.join(ways)}", param="architecture")
         if self.architecture in (layer_list.NAME, transformers_config.NAME):
             raise ConfigError(f"give it in `{self.architecture}`", param="architecture")
-        _check_architecture(self.architecture, self.args)
+        check_architecture(self.architecture, self.args)
         if self.layers is not None:
             self.layers = layer_list.checked(self.layers)
         if self.transformers is not None:
@@ -163,13 +97,13 @@ class JobSpec(Strict):
     budget: BudgetConfig = Field(default_factory=BudgetConfig)
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     evaluation: EvaluationSpec = Field(default_factory=EvaluationSpec)
-    exports: Annotated[list[ExportName], Field(max_length=len(STUDENT_FORMATS))] = [DEFAULT]
+    exports: Annotated[list[ExportName], Field(max_length=len(STUDENT_FORMATS))] = [DEFAULT]  # noqa: RUF012  (pydantic copies it)
     """Formats of the student; safetensors is always among them."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
     priority: Annotated[int, Field(ge=-100, le=100)] = 0
     keep: bool = False
-    metadata: Labels = {}
+    metadata: Labels = {}  # noqa: RUF012  (pydantic copies it)
 
     @field_validator("exports")
     @classmethod

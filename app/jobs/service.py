@@ -9,27 +9,26 @@ from typing import Any
 
 from pydantic import ValidationError
 from sqlalchemy import String, bindparam, or_, select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app import idempotency, quotas
-from app.artifacts.blobs import forget
-from app.config import get_settings
-from app.db import database_now, read_scope, session_scope
-from app.dispatch import send_due
-from app.errors import FieldProblem, InvalidBody, NotFound, ServiceError
-from app.ids import new_id, require_id
+from app.access import quotas
+from app.files.artifacts.blobs import forget
+from app.files.teacher_files import TeacherFile
+from app.http.idempotency import Once, checked_key
+from app.http.problems import invalid_body
 from app.jobs import inputs, lifecycle
 from app.jobs.estimate import check_deadline, check_memory
 from app.jobs.removal import drop_job
 from app.jobs.schemas import EvaluationReport, JobPatch, JobSpec, with_teacher_defaults
-from app.keys.principal import ALL_TENANTS
+from app.messaging.dispatch import send_due
 from app.models import Job, Teacher
-from app.problems import invalid_body
-from app.teachers.files import TeacherFile
+from app.models.tenancy import ALL_TENANTS, owned_by, standing
+from app.platform.db import database_now, read_scope, session_scope
+from app.platform.errors import FieldProblem, InvalidBody, NotFound, ServiceError
+from app.platform.ids import new_id, require_id
+from app.platform.settings import get_settings
 from app.teachers.inspections import inspection_of
 from app.teachers.service import add_teacher, get_teacher
-from app.tenancy import owned_by, standing
 from dfad_core.contract.errors import ConfigError, ShapeError
 from dfad_core.contract.inspection import assumed_input
 from dfad_core.contract.job_result import JobResult, ReportedAccuracy
@@ -50,11 +49,11 @@ class Request:
     key: str | None
 
     def __post_init__(self) -> None:
-        idempotency.checked_key(self.key)
+        checked_key(self.key)
 
-    def made_before(self, fingerprint: str) -> str | None:
-        """The job that the same request made before, if it came with a key."""
-        return idempotency.made_before(Job, self.tenant_id, self.key, fingerprint)
+    def once(self, teacher: str) -> Once:
+        """The job that this request makes, of that teacher: its id, or its file's SHA-256."""
+        return Once(Job, self.tenant_id, self.key, self.asked, teacher)
 
 
 def get_job(session: Session, job_id: str, tenant_id: str) -> Job:
@@ -85,39 +84,31 @@ def get_shown(session: Session, job_id: str, tenant_id: str) -> tuple[Job, Teach
 
 def submit_upload(request: Request, file: TeacherFile) -> str:
     """A job for a teacher whose bytes came with it, or before; returns the job's id."""
-    fingerprint = idempotency.fingerprint(request.asked, file.stored.sha256)
-    known = request.made_before(fingerprint)
+    once = request.once(file.stored.sha256)
+    known = once.made_before()
     if known is not None:
         return known
-    try:
-        with session_scope() as session:
-            quotas.hold(session, request.tenant_id)
-            said = request.asked.get("teacher", {})
-            # The job reads its teacher; one that waits long for its turn need not hold up the inspection.
-            later = timedelta(seconds=get_settings().republish_seconds)
-            teacher = add_teacher(
-                session, tenant_id=request.tenant_id, file=file, spec=said, inspect_in=later
-            )
-            job_id = _insert(session, request, request.spec, teacher.id, fingerprint)
-    except IntegrityError as error:
-        raise idempotency.in_flight() from error
+    with once.transaction() as session:
+        quotas.hold(session, request.tenant_id)
+        said = request.asked.get("teacher", {})
+        # The job reads its teacher; one that waits long for its turn need not hold up the inspection.
+        later = timedelta(seconds=get_settings().republish_seconds)
+        teacher = add_teacher(session, tenant_id=request.tenant_id, file=file, spec=said, inspect_in=later)
+        job_id = _insert(session, request, request.spec, teacher.id, once)
     _submitted(job_id)
     return job_id
 
 
 def submit_known(request: Request, teacher_id: str) -> str:
     """A job for a teacher that was uploaded before; returns the job's id."""
-    fingerprint = idempotency.fingerprint(request.asked, teacher_id)
-    known = request.made_before(fingerprint)
+    once = request.once(teacher_id)
+    known = once.made_before()
     if known is not None:
         return known
-    try:
-        with session_scope() as session:
-            quotas.hold(session, request.tenant_id)
-            spec = resolve_known(session, request.spec, teacher_id, request.tenant_id, lock=True)
-            job_id = _insert(session, request, spec, teacher_id, fingerprint)
-    except IntegrityError as error:
-        raise idempotency.in_flight() from error
+    with once.transaction() as session:
+        quotas.hold(session, request.tenant_id)
+        spec = resolve_known(session, request.spec, teacher_id, request.tenant_id, lock=True)
+        job_id = _insert(session, request, spec, teacher_id, once)
     _submitted(job_id)
     return job_id
 
@@ -161,7 +152,7 @@ def _check_student_fits(spec: JobSpec, teacher: Teacher) -> None:
         raise InvalidBody("The student does not fit.", problem, code=error.code) from error
 
 
-def _insert(session: Session, request: Request, spec: JobSpec, teacher_id: str, fingerprint: str) -> str:
+def _insert(session: Session, request: Request, spec: JobSpec, teacher_id: str, once: Once) -> str:
     teacher = session.get(Teacher, teacher_id)
     inspection = inspection_of(teacher) if teacher is not None else None
     check_memory(spec, inspection)
@@ -177,8 +168,7 @@ def _insert(session: Session, request: Request, spec: JobSpec, teacher_id: str, 
         priority=spec.priority,
         keep=spec.keep,
         device=spec.device,
-        idempotency_key=request.key,
-        idempotency_hash=fingerprint if request.key else None,
+        **once.columns,
     )
     lifecycle.submit(session, job)
     inputs.attach(session, job, spec)
@@ -215,26 +205,22 @@ def resume(job_id: str, tenant_id: str) -> None:
 
 def rerun(job_id: str, tenant_id: str, key: str | None) -> str:
     """A new job with the teacher, the spec and the metadata of one that is there; returns its id."""
-    idempotency.checked_key(key)
+    checked_key(key)
     with read_scope() as session:
         before = get_job(session, job_id, tenant_id)
-    fingerprint = idempotency.fingerprint({"rerun": job_id}, before.teacher_id)
-    known = idempotency.made_before(Job, tenant_id, key, fingerprint)
+    once = Once(Job, tenant_id, key, {"rerun": job_id}, before.teacher_id)
+    known = once.made_before()
     if known is not None:
         return known
     copied = ("tenant_id", "teacher_id", "spec", "resolved_spec", "labels", "priority", "device", "keep")
     values = {name: getattr(before, name) for name in copied}
-    hashed = fingerprint if key else None
-    job = Job(id=new_id("job"), **values, idempotency_key=key, idempotency_hash=hashed)
-    try:
-        with session_scope() as session:
-            quotas.hold(session, tenant_id)
-            get_teacher(session, job.teacher_id, tenant_id, lock=True)  # it may have been deleted
-            _check_quotas(session, tenant_id)
-            lifecycle.submit(session, job)
-            inputs.attach_same(session, job, job_id)
-    except IntegrityError as error:
-        raise idempotency.in_flight() from error
+    job = Job(id=new_id("job"), **values, **once.columns)
+    with once.transaction() as session:
+        quotas.hold(session, tenant_id)
+        get_teacher(session, job.teacher_id, tenant_id, lock=True)  # it may have been deleted
+        _check_quotas(session, tenant_id)
+        lifecycle.submit(session, job)
+        inputs.attach_same(session, job, job_id)
     _submitted(job.id)
     return job.id
 

@@ -11,9 +11,9 @@ from typing import Any
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from app.db import database_now
-from app.jobs.states import Status
 from app.models import Artifact, Job
+from app.models.job_states import Status
+from app.platform.db import database_now
 
 TRAINED = "Training was finished; its student is kept, though not all of it was measured."
 

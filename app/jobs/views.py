@@ -10,15 +10,16 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
-from app.artifacts.views import ArtifactView, artifact_view
-from app.health.waiting_for import WaitingFor, waiting_jobs
+from app.files.artifacts.views import ArtifactView, artifact_view
+from app.http.pagination import Page
 from app.jobs.lifecycle import is_terminal
-from app.jobs.states import Status
 from app.models import Artifact, Job, JobEvent, Teacher
 from app.models.artifact import INPUTS
 from app.models.job import Measurement, PhaseCount
+from app.models.job_states import Status
+from app.models.tenancy import standing
 from app.teachers.inspections import inspection_of
-from app.tenancy import standing
+from app.workers.waiting_for import WaitingFor, waiting_jobs
 from dfad_core.contract.job_result import JobError, JobResult
 from dfad_core.contract.progress import phase_percent, running_percent, training_percent
 from dfad_core.contract.serialization import JsonObject, from_json, to_json
@@ -92,13 +93,8 @@ class JobView(BaseModel):
     urls: dict[str, str]
 
 
-class JobList(BaseModel):
+class JobList(Page[JobView]):
     """A page of jobs, newest first."""
-
-    data: list[JobView]
-    has_more: bool
-    first_id: str | None
-    last_id: str | None
 
 
 class EventView(BaseModel):

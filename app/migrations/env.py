@@ -6,7 +6,7 @@ from alembic import context
 from sqlalchemy import Connection
 
 import app.models  # noqa: F401  (registers the tables)
-from app.db import Base, UtcDateTime, get_engine
+from app.platform.db import Base, UtcDateTime, get_engine
 
 
 def _render(kind: str, item: object, _context: object) -> str | Literal[False]:

@@ -8,7 +8,7 @@ from typing import TypedDict
 from sqlalchemy import JSON, BigInteger, ForeignKey, Index, String, UniqueConstraint, false
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.db import Base, UtcDateTime
+from app.platform.db import Base, UtcDateTime
 from dfad_core.contract.serialization import JsonObject
 
 
@@ -54,7 +54,7 @@ class Job(Base):
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     tenant_id: Mapped[str] = mapped_column(String(64))
     teacher_id: Mapped[str] = mapped_column(ForeignKey("teachers.id"), index=True)
-    #: A value of `app.jobs.states.Status`.
+    #: A value of `app.models.job_states.Status`.
     status: Mapped[str] = mapped_column(String(16))
     #: Inside running: loading, warming_up, distilling, evaluating, exporting.
     phase: Mapped[str | None] = mapped_column(String(16))

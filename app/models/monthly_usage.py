@@ -7,11 +7,11 @@ from datetime import datetime
 from sqlalchemy import BigInteger, Float, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.db import Base, UtcDateTime
+from app.platform.db import Base, UtcDateTime
 
 
 class MonthlyUsage(Base):
-    """Sums of one tenant and one month (UTC); see `app.usage.counts`."""
+    """Sums of one tenant and one month (UTC); see `app.access.usage.counts`."""
 
     __tablename__ = "monthly_usage"
 

@@ -7,11 +7,11 @@ from datetime import datetime
 from sqlalchemy import BigInteger, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.db import Base, UtcDateTime
+from app.platform.db import Base, UtcDateTime
 
 
 class StoredQuota(Base):
-    """What one tenant may have, or everybody (`*`); see `app.quotas`. Null: not set here."""
+    """What one tenant may have, or everybody (`*`); see `app.access.quotas`. Null: not set here."""
 
     __tablename__ = "quotas"
 

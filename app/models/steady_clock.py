@@ -7,11 +7,11 @@ from datetime import datetime
 from sqlalchemy import String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.db import Base, UtcDateTime
+from app.platform.db import Base, UtcDateTime
 
 
 class SteadyClock(Base):
-    """One row, of the machine's present boot; see `app.steady_clock`."""
+    """One row, of the machine's present boot; see `app.models.clock`."""
 
     __tablename__ = "steady_clock"
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import JSON, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.db import Base, UtcDateTime
+from app.platform.db import Base, UtcDateTime
 from dfad_core.contract.machine import GpuMemory
 from dfad_core.contract.serialization import JsonObject, from_json
 

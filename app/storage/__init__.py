@@ -6,7 +6,7 @@ from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING
 
-from app.config import Settings, get_settings
+from app.platform.settings import Settings, get_settings
 from app.storage.base import ArtifactStore, IntegrityError, Stored, Writer
 from app.storage.database import DatabaseStore
 

@@ -8,8 +8,8 @@ from datetime import datetime
 
 from sqlalchemy import delete, insert, select
 
-from app.db import database_now, read_scope, session_scope
 from app.models import ArtifactChunk
+from app.platform.db import database_now, read_scope, session_scope
 from app.storage.base import ArtifactStore, IntegrityError, Writer
 
 CHUNK_BYTES = 2**20

@@ -6,23 +6,23 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from sqlalchemy import select
-from sqlalchemy.exc import IntegrityError
 from starlette.concurrency import run_in_threadpool
 
-from app import idempotency, quotas
-from app.db import read_scope, session_scope
-from app.jobs.schemas import TeacherRequest, TeacherSpec
-from app.json_body import read_model
+from app.access import quotas
+from app.files.teacher_files import TeacherFile
+from app.files.teacher_upload import read_upload
+from app.files.uploads.service import completed_teacher
+from app.http.idempotency import Once, checked_key
+from app.http.json_body import content_type, read_model, unsupported
+from app.http.openapi import multipart_body
+from app.http.pagination import After, Limit, page
+from app.http.parameters import IdempotencyKey, TeacherId
 from app.models import Artifact, Teacher
-from app.openapi import multipart_body
-from app.pagination import After, Limit, page
-from app.parameters import IdempotencyKey, TeacherId
-from app.teachers.files import TeacherFile
+from app.models.tenancy import owned_by
+from app.platform.db import read_scope
+from app.teachers.schemas import TeacherRequest, TeacherSpec
 from app.teachers.service import add_teacher, get_teacher, remove_teacher
-from app.teachers.upload import content_type, read_upload, unsupported
 from app.teachers.views import TeacherList, TeacherView, teacher_views
-from app.tenancy import owned_by
-from app.uploads.service import completed_teacher
 
 router = APIRouter(prefix="/teachers", tags=["teachers"])
 
@@ -30,13 +30,18 @@ router = APIRouter(prefix="/teachers", tags=["teachers"])
 @router.post(
     "",
     status_code=201,
-    openapi_extra=multipart_body("TeacherSpec", spec_required=False, or_json="TeacherRequest"),
+    openapi_extra=multipart_body(
+        TeacherSpec,
+        spec_required=False,
+        or_json=TeacherRequest,
+        example={"upload_id": f"upl_{'0' * 32}", "architecture": "resnet34"},
+    ),
 )
 async def create_teacher(
     request: Request, response: Response, idempotency_key: IdempotencyKey = None
 ) -> TeacherView:
     """A teacher by itself, as a file or uploaded in parts before; it is inspected in the background."""
-    key, tenant_id = idempotency.checked_key(idempotency_key), request.state.tenant_id
+    key, tenant_id = checked_key(idempotency_key), request.state.tenant_id
     match content_type(request):
         case "multipart/form-data":
             async with read_upload(request, spec_required=False) as upload:
@@ -60,23 +65,13 @@ def _view(teacher_id: str, tenant_id: str) -> TeacherView:
 
 
 def _store(file: TeacherFile, spec: dict[str, Any], tenant_id: str, key: str | None) -> str:
-    seen = idempotency.fingerprint(spec, file.stored.sha256)
-    known = idempotency.made_before(Teacher, tenant_id, key, seen)
+    once = Once(Teacher, tenant_id, key, spec, file.stored.sha256)
+    known = once.made_before()
     if known is not None:
         return known
-    try:
-        with session_scope() as session:
-            quotas.hold(session, tenant_id)
-            return add_teacher(
-                session,
-                tenant_id=tenant_id,
-                file=file,
-                spec=spec,
-                idempotency_key=key,
-                idempotency_hash=seen if key else None,
-            ).id
-    except IntegrityError as error:
-        raise idempotency.in_flight() from error
+    with once.transaction() as session:
+        quotas.hold(session, tenant_id)
+        return add_teacher(session, tenant_id=tenant_id, file=file, spec=spec, once=once).id
 
 
 @router.get("")
@@ -90,8 +85,7 @@ def list_teachers(request: Request, limit: Limit = 20, after: After = None) -> T
         )
         rows, more = page(session, query, Teacher.id, prefix="tch", after=after, limit=limit)
         data = teacher_views(session, [(teacher, artifact) for teacher, artifact in rows])
-    first, last = (data[0].id, data[-1].id) if data else (None, None)
-    return TeacherList(data=data, has_more=more, first_id=first, last_id=last)
+    return TeacherList.of(data, more=more)
 
 
 @router.get("/{teacher_id}")

@@ -13,10 +13,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session
 
-from app.config import get_settings
-from app.db import read_scope, session_scope
 from app.models import Teacher
-from app.steady_clock import steady_now
+from app.models.clock import steady_now
+from app.platform.db import read_scope, session_scope
+from app.platform.settings import get_settings
 from dfad_core.contract.inspection import Inspection
 from dfad_core.contract.serialization import from_json
 

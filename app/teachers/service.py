@@ -8,16 +8,17 @@ from typing import Any
 from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
-from app import quotas
-from app.artifacts.blobs import forget, remove_artifacts, same_bytes
-from app.db import database_now, session_scope
-from app.errors import NotFound, ServiceError
-from app.ids import new_id, require_id
-from app.jobs.states import TERMINAL
+from app.access import quotas
+from app.files.artifacts.blobs import forget, remove_artifacts, same_bytes
+from app.files.teacher_files import TeacherFile
+from app.http.idempotency import Once
 from app.models import Artifact, Job, Teacher
-from app.steady_clock import steady_now
-from app.teachers.files import TeacherFile
-from app.tenancy import owned_by
+from app.models.clock import steady_now
+from app.models.job_states import TERMINAL
+from app.models.tenancy import owned_by
+from app.platform.db import database_now, session_scope
+from app.platform.errors import NotFound, ServiceError
+from app.platform.ids import new_id, require_id
 
 
 def add_teacher(
@@ -26,8 +27,7 @@ def add_teacher(
     tenant_id: str,
     file: TeacherFile,
     spec: dict[str, Any],
-    idempotency_key: str | None = None,
-    idempotency_hash: str | None = None,
+    once: Once | None = None,
     inspect_in: timedelta = timedelta(),
 ) -> Teacher:
     """Insert a teacher whose bytes are kept already; it waits to be inspected, for `inspect_in` at the least.
@@ -64,8 +64,7 @@ def add_teacher(
         status="inspecting",
         spec=spec,
         inspect_after=steady_now(session) + inspect_in,
-        idempotency_key=idempotency_key,
-        idempotency_hash=idempotency_hash,
+        **({} if once is None else once.columns),
         created_at=now,
     )
     session.add_all([artifact, teacher])

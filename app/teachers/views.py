@@ -9,9 +9,10 @@ from typing import Any, Literal
 from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
-from app.health.waiting_for import WaitingFor, waiting_teachers
+from app.http.pagination import Page
 from app.models import Artifact, Teacher
 from app.teachers.inspections import inspection_of
+from app.workers.waiting_for import WaitingFor, waiting_teachers
 from dfad_core.contract.inspection import Inspection
 from dfad_core.contract.job_result import JobError
 from dfad_core.contract.serialization import from_json
@@ -34,13 +35,8 @@ class TeacherView(BaseModel):
     created_at: datetime
 
 
-class TeacherList(BaseModel):
+class TeacherList(Page[TeacherView]):
     """A page of teachers, newest first."""
-
-    data: list[TeacherView]
-    has_more: bool
-    first_id: str | None
-    last_id: str | None
 
 
 def teacher_views(session: Session, rows: Sequence[tuple[Teacher, Artifact]]) -> list[TeacherView]:

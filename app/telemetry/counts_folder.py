@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from app.locked_folders import delete_unlocked
+from app.platform.locked_folders import delete_unlocked
 
 PREFIX = "counts-"
 

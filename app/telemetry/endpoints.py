@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-from app.errors import ServiceError
+from app.platform.errors import ServiceError
 from app.telemetry import requests
 from app.telemetry.jobs import JobCollector
 from app.telemetry.tenants import TenantCollector

@@ -14,12 +14,12 @@ from prometheus_client.registry import Collector
 from sqlalchemy import and_, case, func, select
 from sqlalchemy.orm import Session
 
-from app.db import database_now, read_scope
-from app.jobs.states import LEASED, Status
 from app.models import Artifact, Job, JobMetric, OutboxMessage
-from app.steady_clock import steady_now
+from app.models.clock import steady_now
+from app.models.job_states import LEASED, Status
+from app.models.tenancy import as_system
+from app.platform.db import database_now, read_scope
 from app.telemetry import counters
-from app.tenancy import as_system
 
 SHARE = 20.0
 """What took a second is kept for so many: asking costs at most a twentieth of the time."""

@@ -16,7 +16,7 @@ from typing import Any, TextIO
 
 from pythonjsonlogger.json import JsonFormatter
 
-from app.config import Settings
+from app.platform.settings import Settings
 from app.telemetry.context import ids
 
 FIELDS = (

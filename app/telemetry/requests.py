@@ -18,7 +18,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
-from app.ids import is_id, new_id
+from app.platform.ids import is_id, new_id
 from app.telemetry import tracing
 from app.telemetry.context import bound
 

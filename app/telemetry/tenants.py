@@ -16,10 +16,10 @@ from prometheus_client.registry import Collector
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.db import read_scope
 from app.models import Job, MonthlyUsage
+from app.models.tenancy import as_system
+from app.platform.db import read_scope
 from app.telemetry.jobs import Kept
-from app.tenancy import as_system
 
 NAMED = 50
 OTHER = "other"

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Literal
 
-from app.config import Settings
+from app.platform.settings import Settings
 from app.telemetry.context import ids
 
 logger = logging.getLogger(__name__)

@@ -9,9 +9,9 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from sqlalchemy import func, select
 
-from app.db import database_now, read_scope
 from app.models import Webhook, WebhookDelivery
-from app.tenancy import as_system
+from app.models.tenancy import as_system
+from app.platform.db import database_now, read_scope
 
 REASONS = ("gone", "failing")
 

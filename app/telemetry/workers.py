@@ -8,7 +8,7 @@ from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from app.health.service import live_workers
+from app.workers.seen import live_workers
 
 
 class WorkerCollector(Collector):

@@ -8,11 +8,11 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import RedirectResponse, Response
 
-from app.db import read_scope
-from app.errors import ServiceError
+from app.http.parameters import JobId
 from app.jobs import service
 from app.jobs.views import JobView
-from app.parameters import JobId
+from app.platform.db import read_scope
+from app.platform.errors import ServiceError
 from app.web.job_page import shown
 from app.web.rendering import page
 from app.web.told_cookie import tell

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from app.db import read_scope
+from app.platform.db import read_scope
 from app.web.figures import compared
 from app.web.job_page import shown
 from app.web.rendering import page

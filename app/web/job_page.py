@@ -10,13 +10,13 @@ from fastapi.responses import Response
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.db import read_scope
-from app.ids import require_id
+from app.access.keys.acting import KEY_COOKIE
+from app.http.parameters import JobId
 from app.jobs import service
 from app.jobs.views import EventView, JobView, event_view, job_views
-from app.keys.acting import KEY_COOKIE
 from app.models import Artifact, JobEvent
-from app.parameters import JobId
+from app.platform.db import read_scope
+from app.platform.ids import require_id
 from app.web.commands import commands
 from app.web.figures import ONE_JOB, UNDRAWN
 from app.web.rendering import page

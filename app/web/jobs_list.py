@@ -8,14 +8,14 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from sqlalchemy import select
 
-from app.db import read_scope
-from app.errors import InvalidBody
+from app.http.pagination import page as page_of
 from app.jobs.filters import labelled
-from app.jobs.states import Status
 from app.jobs.views import job_views
 from app.models import Job, Teacher
-from app.pagination import page as page_of
-from app.tenancy import owned_by
+from app.models.job_states import Status
+from app.models.tenancy import owned_by
+from app.platform.db import read_scope
+from app.platform.errors import InvalidBody
 from app.web.rendering import page
 
 router = APIRouter(include_in_schema=False)

@@ -8,13 +8,13 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from sqlalchemy import select
 
-from app.config import get_settings
-from app.db import read_scope
+from app.http.parameters import TeacherId
 from app.models import Teacher
-from app.parameters import TeacherId
+from app.models.tenancy import owned_by
+from app.platform.db import read_scope
+from app.platform.settings import get_settings
 from app.teachers.service import get_teacher
 from app.teachers.views import teacher_views
-from app.tenancy import owned_by
 from app.web.offers import offers
 from app.web.rendering import page
 from dfad_core.contract.architectures import ARCHITECTURES, Architecture

@@ -5,8 +5,8 @@ from __future__ import annotations
 from fastapi import Request
 from fastapi.responses import Response
 
-from app.errors import ServiceError
-from app.problems import problem_response
+from app.http.problems import problem_response
+from app.platform.errors import ServiceError
 from app.web.rendering import page
 from app.web.sign_in import sign_in_address
 

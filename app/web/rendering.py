@@ -13,10 +13,11 @@ from fastapi.responses import HTMLResponse
 from jinja2 import ChainableUndefined, Environment, PackageLoader, select_autoescape
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.db import read_scope
-from app.keys.acting import KEY_COOKIE
-from app.keys.principal import ALL_TENANTS, Principal
-from app.keys.tenants import tenant_names
+from app.access.keys.acting import KEY_COOKIE
+from app.access.keys.principal import Principal
+from app.access.keys.tenants import tenant_names
+from app.models.tenancy import ALL_TENANTS
+from app.platform.db import read_scope
 from app.web import told_cookie, words
 
 STATIC = Path(__file__).with_name("static")

@@ -15,14 +15,14 @@ from fastapi.responses import RedirectResponse, Response
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
-from app.audit.service import record
-from app.client_address import source_of
-from app.config import get_settings
-from app.errors import ServiceError
-from app.keys.acting import KEY_COOKIE, TENANT_COOKIE
-from app.keys.principal import Principal
-from app.keys.wrong_keys import audited_failures, principal_from
-from app.problems import database_away
+from app.access.audit.service import record
+from app.access.keys.acting import KEY_COOKIE, TENANT_COOKIE
+from app.access.keys.principal import Principal
+from app.access.keys.wrong_keys import audited_failures, principal_from
+from app.http.problems import database_away
+from app.platform.client_address import source_of
+from app.platform.errors import ServiceError
+from app.platform.settings import get_settings
 from app.web.rendering import page
 
 router = APIRouter(include_in_schema=False)

@@ -7,8 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import RedirectResponse, Response
 
-from app.errors import FieldProblem, InvalidBody, ServiceError
-from app.keys.acting import CHOICE_PATH, TENANT_COOKIE, is_choice
+from app.access.keys.acting import CHOICE_PATH, TENANT_COOKIE, is_choice
+from app.platform.errors import FieldProblem, InvalidBody, ServiceError
 from app.web.sign_in import KEPT_SECONDS
 
 router = APIRouter(include_in_schema=False)

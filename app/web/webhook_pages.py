@@ -15,13 +15,13 @@ from fastapi.responses import RedirectResponse, Response
 from pydantic import ValidationError
 from sqlalchemy import select
 
-from app.db import read_scope
-from app.errors import FieldProblem, ServiceError
+from app.http.pagination import page as page_of
+from app.http.parameters import DeliveryId, WebhookId
+from app.http.problems import invalid_body
 from app.models import Webhook, WebhookDelivery
-from app.pagination import page as page_of
-from app.parameters import DeliveryId, WebhookId
-from app.problems import invalid_body
-from app.tenancy import owned_by
+from app.models.tenancy import owned_by
+from app.platform.db import read_scope
+from app.platform.errors import FieldProblem, ServiceError
 from app.web.rendering import page
 from app.webhooks import service
 from app.webhooks.owing import EventName

@@ -16,10 +16,10 @@ from typing import Any
 from sqlalchemy import Select, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
-from app.config import get_settings
-from app.db import database_now, read_scope, session_scope
 from app.models import Webhook, WebhookDelivery
-from app.webhooks.addresses import parse_allowed
+from app.platform.db import database_now, read_scope, session_scope
+from app.platform.network_addresses import parse_allowed
+from app.platform.settings import get_settings
 from app.webhooks.owing import TEST
 from app.webhooks.schedule import next_delay, seconds_asked
 from app.webhooks.secrets import SecretUnreadable, unseal

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from sqlalchemy import select
-from starlette.concurrency import run_in_threadpool
 
-from app.db import read_scope
-from app.json_body import read_model
+from app.http.json_body import JsonBody
+from app.http.pagination import After, Limit, page
+from app.http.parameters import DeliveryId, IdempotencyKey, WebhookId
 from app.models import Webhook, WebhookDelivery
-from app.openapi import json_body
-from app.pagination import After, Limit, page
-from app.parameters import DeliveryId, IdempotencyKey, WebhookId
-from app.teachers.upload import content_type, unsupported
-from app.tenancy import owned_by
+from app.models.tenancy import owned_by
+from app.platform.db import read_scope
 from app.webhooks import service
 from app.webhooks.schemas import (
     DeliveryList,
@@ -27,25 +24,29 @@ from app.webhooks.schemas import (
     WebhookRequest,
     WebhookView,
 )
+from dfad_core.contract.serialization import JsonObject
 
 router = APIRouter(prefix="/webhooks", tags=["webhooks"])
 
 Overlap = Annotated[float, Query(ge=0, le=168, description="How long the old secret signs too.")]
 
 
-@router.post("", status_code=201, openapi_extra=json_body("WebhookRequest"))
-async def create_webhook(
-    request: Request, response: Response, idempotency_key: IdempotencyKey = None
+EXAMPLE: JsonObject = {"url": "https://hooks.example.com/jobs", "events": ["job.succeeded", "job.failed"]}
+
+
+@router.post("", status_code=201)
+def create_webhook(
+    request: Request,
+    response: Response,
+    asked: Annotated[WebhookRequest, Depends(JsonBody(WebhookRequest, EXAMPLE))],
+    idempotency_key: IdempotencyKey = None,
 ) -> NewWebhookView:
     """Be told of jobs by signed messages. The secret is in this answer and in no other."""
-    if content_type(request) != "application/json":
-        raise unsupported("application/json")
-    asked, _ = await read_model(await request.body(), WebhookRequest)
     tenant_id = request.state.tenant_id
-    webhook_id = await run_in_threadpool(service.create, tenant_id, asked, idempotency_key)
+    webhook_id = service.create(tenant_id, asked, idempotency_key)
     response.headers["Location"] = f"/webhooks/{webhook_id}"
     response.headers["Cache-Control"] = "no-store"
-    return await run_in_threadpool(service.view_with_secret, webhook_id, tenant_id)
+    return service.view_with_secret(webhook_id, tenant_id)
 
 
 @router.get("")
@@ -55,8 +56,7 @@ def list_webhooks(request: Request, limit: Limit = 20, after: After = None) -> W
     with read_scope() as session:
         rows, more = page(session, query, Webhook.id, prefix="whk", after=after, limit=limit)
         data = [service.shown(row[0]) for row in rows]
-    first, last = (data[0].id, data[-1].id) if data else (None, None)
-    return WebhookList(data=data, has_more=more, first_id=first, last_id=last)
+    return WebhookList.of(data, more=more)
 
 
 @router.get("/{webhook_id}")
@@ -65,15 +65,16 @@ def retrieve_webhook(request: Request, webhook_id: WebhookId) -> WebhookView:
     return service.view(webhook_id, request.state.tenant_id)
 
 
-@router.patch("/{webhook_id}", openapi_extra=json_body("WebhookPatch"))
-async def patch_webhook(request: Request, webhook_id: WebhookId) -> WebhookView:
+@router.patch("/{webhook_id}")
+def patch_webhook(
+    request: Request,
+    webhook_id: WebhookId,
+    changes: Annotated[WebhookPatch, Depends(JsonBody(WebhookPatch, {"enabled": False}))],
+) -> WebhookView:
     """Change the URL, the events, the description or the metadata; disable or enable it."""
-    if content_type(request) != "application/json":
-        raise unsupported("application/json")
-    changes, _ = await read_model(await request.body(), WebhookPatch)
     tenant_id = request.state.tenant_id
-    await run_in_threadpool(service.patch, webhook_id, tenant_id, changes)
-    return await run_in_threadpool(service.view, webhook_id, tenant_id)
+    service.patch(webhook_id, tenant_id, changes)
+    return service.view(webhook_id, tenant_id)
 
 
 @router.delete("/{webhook_id}", status_code=204)
@@ -123,8 +124,7 @@ def list_webhook_deliveries(
         service.get_webhook(session, webhook_id, request.state.tenant_id)
         rows, more = page(session, query, WebhookDelivery.id, prefix="dlv", after=after, limit=limit)
         data = [service.shown_delivery(row[0]) for row in rows]
-    first, last = (data[0].id, data[-1].id) if data else (None, None)
-    return DeliveryList(data=data, has_more=more, first_id=first, last_id=last)
+    return DeliveryList.of(data, more=more)
 
 
 @router.get("/{webhook_id}/deliveries/{delivery_id}")

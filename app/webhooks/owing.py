@@ -10,8 +10,8 @@ from typing import Any, Literal, get_args
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.ids import new_id
 from app.models import Job, Webhook, WebhookDelivery
+from app.platform.ids import new_id
 
 EventName = Literal[
     "job.queued",

@@ -7,9 +7,10 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, StringConstraints
 
-from app.config import get_settings
-from app.jobs.schemas import Labels, Strict
-from app.webhooks.addresses import parse_allowed
+from app.http.fields import Labels, Strict
+from app.http.pagination import Page
+from app.platform.network_addresses import parse_allowed
+from app.platform.settings import get_settings
 from app.webhooks.owing import EventName
 from app.webhooks.sending import ErrorCode
 from app.webhooks.urls import MAX_CHARACTERS, check_url
@@ -78,13 +79,8 @@ class NewWebhookView(WebhookView):
     secret: str
 
 
-class WebhookList(BaseModel):
+class WebhookList(Page[WebhookView]):
     """A page of webhooks, newest first."""
-
-    data: list[WebhookView]
-    has_more: bool
-    first_id: str | None
-    last_id: str | None
 
 
 class DeliveryView(BaseModel):
@@ -109,10 +105,5 @@ class DeliveryView(BaseModel):
     finished_at: datetime | None
 
 
-class DeliveryList(BaseModel):
+class DeliveryList(Page[DeliveryView]):
     """A page of a webhook's deliveries, newest first."""
-
-    data: list[DeliveryView]
-    has_more: bool
-    first_id: str | None
-    last_id: str | None

@@ -12,7 +12,7 @@ import secrets
 
 from cryptography.fernet import Fernet, InvalidToken
 
-from app.config import get_settings
+from app.platform.settings import get_settings
 
 PREFIX = "whsec_"
 _PLAIN, _SEALED = "plain:", "sealed:"

@@ -19,7 +19,7 @@ from functools import cache
 from ipaddress import ip_address
 from typing import Any, Literal, cast
 
-from app.webhooks.addresses import Address, Allowed
+from app.platform.network_addresses import Address, Allowed
 from app.webhooks.urls import Target, UrlRefused, check_url
 
 Resolver = Callable[[str, int], Sequence[str]]

@@ -6,15 +6,15 @@ from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import delete, func, select
-from sqlalchemy.exc import IntegrityError as Taken
 from sqlalchemy.orm import Session
 
-from app import idempotency, quotas
-from app.db import database_now, read_scope, session_scope
-from app.errors import NotFound, ServiceError
-from app.ids import new_id, require_id
+from app.access import quotas
+from app.http.idempotency import Once
 from app.models import Webhook, WebhookDelivery
-from app.tenancy import owned_by
+from app.models.tenancy import owned_by
+from app.platform.db import database_now, read_scope, session_scope
+from app.platform.errors import NotFound, ServiceError
+from app.platform.ids import new_id, require_id
 from app.webhooks.delivery import redo as send_again
 from app.webhooks.owing import TEST, body_of, new_delivery
 from app.webhooks.schemas import DeliveryView, NewWebhookView, WebhookPatch, WebhookRequest, WebhookView
@@ -30,34 +30,30 @@ OVERLAP_HOURS = 24
 
 def create(tenant_id: str, asked: WebhookRequest, key: str | None) -> str:
     """A new webhook; its id. Raises ServiceError 429 past MOST_WEBHOOKS."""
-    seen = idempotency.fingerprint(asked.model_dump(), "webhook")
-    known = idempotency.made_before(Webhook, tenant_id, idempotency.checked_key(key), seen)
+    once = Once(Webhook, tenant_id, key, asked.model_dump(), "webhook")
+    known = once.made_before()
     if known is not None:
         return known
-    try:
-        with session_scope() as session:
-            quotas.hold(session, tenant_id, always=True)
-            mine = select(func.count()).select_from(Webhook).where(Webhook.tenant_id == tenant_id)
-            if (session.scalar(mine) or 0) >= MOST_WEBHOOKS:
-                raise quotas.exceeded("webhooks", MOST_WEBHOOKS)
-            now = database_now(session)
-            webhook = Webhook(
-                id=new_id("whk"),
-                tenant_id=tenant_id,
-                url=asked.url,
-                events=list(dict.fromkeys(asked.events)),
-                description=asked.description,
-                labels=asked.metadata,
-                secret=seal(new_secret()),
-                old_secrets=[],
-                healthy_at=now,
-                idempotency_key=key,
-                idempotency_hash=seen if key else None,
-                created_at=now,
-            )
-            session.add(webhook)
-    except Taken as error:
-        raise idempotency.in_flight() from error
+    with once.transaction() as session:
+        quotas.hold(session, tenant_id, always=True)
+        mine = select(func.count()).select_from(Webhook).where(Webhook.tenant_id == tenant_id)
+        if (session.scalar(mine) or 0) >= MOST_WEBHOOKS:
+            raise quotas.exceeded("webhooks", MOST_WEBHOOKS)
+        now = database_now(session)
+        webhook = Webhook(
+            id=new_id("whk"),
+            tenant_id=tenant_id,
+            url=asked.url,
+            events=list(dict.fromkeys(asked.events)),
+            description=asked.description,
+            labels=asked.metadata,
+            secret=seal(new_secret()),
+            old_secrets=[],
+            healthy_at=now,
+            created_at=now,
+            **once.columns,
+        )
+        session.add(webhook)
     return webhook.id
 
 
@@ -140,29 +136,25 @@ def rotate(webhook_id: str, tenant_id: str, overlap_hours: float) -> None:
 
 def send_test(webhook_id: str, tenant_id: str, key: str | None) -> str:
     """Owe a `webhook.test`, tried once, also to a disabled webhook; the delivery's id."""
-    seen = idempotency.fingerprint({"webhook_id": webhook_id}, "webhook test")
     with read_scope() as session:
         get_webhook(session, webhook_id, tenant_id)
-    known = idempotency.made_before(WebhookDelivery, tenant_id, idempotency.checked_key(key), seen)
+    once = Once(WebhookDelivery, tenant_id, key, {"webhook_id": webhook_id}, "webhook test")
+    known = once.made_before()
     if known is not None:
         return known
-    try:
-        with session_scope() as session:
-            get_webhook(session, webhook_id, tenant_id, lock=True)  # of many at once, each counts the others
-            mine = (WebhookDelivery.webhook_id == webhook_id, WebhookDelivery.event == TEST)
-            waiting = select(func.count()).select_from(WebhookDelivery)
-            waiting = waiting.where(*mine, WebhookDelivery.status == "pending")
-            if (session.scalar(waiting) or 0) >= MOST_TESTS:
-                raise quotas.exceeded("tests of a webhook", MOST_TESTS)
-            now = database_now(session)
-            body = body_of(
-                TEST, now, {"id": webhook_id, "object": "webhook", "url": f"/webhooks/{webhook_id}"}
-            )
-            delivery = new_delivery(webhook_id, tenant_id, TEST, body, now)
-            delivery.idempotency_key, delivery.idempotency_hash = key, seen if key else None
-            session.add(delivery)
-    except Taken as error:
-        raise idempotency.in_flight() from error
+    with once.transaction() as session:
+        get_webhook(session, webhook_id, tenant_id, lock=True)  # of many at once, each counts the others
+        mine = (WebhookDelivery.webhook_id == webhook_id, WebhookDelivery.event == TEST)
+        waiting = select(func.count()).select_from(WebhookDelivery)
+        waiting = waiting.where(*mine, WebhookDelivery.status == "pending")
+        if (session.scalar(waiting) or 0) >= MOST_TESTS:
+            raise quotas.exceeded("tests of a webhook", MOST_TESTS)
+        now = database_now(session)
+        body = body_of(TEST, now, {"id": webhook_id, "object": "webhook", "url": f"/webhooks/{webhook_id}"})
+        delivery = new_delivery(webhook_id, tenant_id, TEST, body, now)
+        for name, value in once.columns.items():
+            setattr(delivery, name, value)
+        session.add(delivery)
     return delivery.id
 
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from app.webhooks.addresses import Allowed, is_host_name, literal
+from app.platform.network_addresses import Allowed, is_host_name, literal
 
 MAX_CHARACTERS = 2048
 DEFAULT_PORTS = {"https": 443, "http": 80}

@@ -47,8 +47,8 @@ def _held_bytes(since: datetime) -> int:
     """Bytes of files that the database has taken since then, whether a row names them or not."""
     from sqlalchemy import func, select
 
-    from app.db import read_scope
     from app.models import ArtifactChunk
+    from app.platform.db import read_scope
 
     length = func.sum(func.length(ArtifactChunk.data))
     with read_scope() as session:
@@ -57,8 +57,8 @@ def _held_bytes(since: datetime) -> int:
 
 def bodies_past_the_quota(context: Context) -> None:
     """Eight bodies at once, each of as many bytes as the server takes, to all addresses that take files."""
-    from app.config import get_settings
-    from app.db import database_now, read_scope
+    from app.platform.db import database_now, read_scope
+    from app.platform.settings import get_settings
 
     limit = get_settings().quotas["attacker"].stored_bytes
     assert limit is not None

@@ -46,9 +46,9 @@ def _send(context: Context, method: str, path: str, body: Any = None, key: str |
 
 def _upload(parts: int, part_bytes: int = 8 * MIB, *, complete: bool = False) -> str:
     """An upload of which all has arrived, or that is completed already; its id."""
-    from app.db import database_now, session_scope
-    from app.ids import new_id
     from app.models import Artifact, Upload, UploadPart
+    from app.platform.db import database_now, session_scope
+    from app.platform.ids import new_id
     from app.storage import get_store
 
     whole, upload_id, rows = hashlib.sha256(), new_id("upl"), []
@@ -83,8 +83,8 @@ def _job(status: str) -> str:
     """A job of the attacker; its id."""
     from sqlalchemy import update
 
-    from app.db import session_scope
     from app.models import Job
+    from app.platform.db import session_scope
     from benchmarks.api_load import fill
 
     (job_id,) = fill(1, tenant_id=TENANT)
@@ -143,7 +143,7 @@ def _receiver() -> Iterator[str]:
 
 def _owe(tenant: str, url: str, number: int) -> str:
     """A webhook that is owed messages; its id."""
-    from app.db import database_now, session_scope
+    from app.platform.db import database_now, session_scope
     from app.webhooks import service
     from app.webhooks.owing import new_delivery
     from app.webhooks.schemas import WebhookRequest
@@ -158,8 +158,8 @@ def _owe(tenant: str, url: str, number: int) -> str:
 
 def hanging_receivers(context: Context) -> None:
     """Two tenants owe hundreds of messages to receivers that hang; a third's has to arrive."""
-    from app.db import read_scope
     from app.models import Webhook
+    from app.platform.db import read_scope
     from worker.webhook_sender import WebhookSender
 
     sender = WebhookSender()
@@ -200,8 +200,8 @@ def many_streams(context: Context) -> None:
 
     From eight connections at once; what is refused is asked for again, whatever the answer says of when.
     """
-    from app.db import session_scope
     from app.jobs.events import append_event
+    from app.platform.db import session_scope
 
     job_id = _job("running")
 
@@ -247,9 +247,9 @@ def claims_at_once(context: Context) -> None:
     """Eight workers claim the jobs of a tenant that may run two at once."""
     from sqlalchemy import update
 
-    from app.db import session_scope
     from app.jobs.queue import claim_next
     from app.models import Job
+    from app.platform.db import session_scope
 
     ids = [_job("queued") for _ in range(16)]
 

@@ -8,10 +8,10 @@ from alembic.migration import MigrationContext
 from sqlalchemy import inspect, select, text
 
 import app.models  # noqa: F401  (registers the tables)
-from app.db import Base, get_engine, read_scope, session_scope
 from app.jobs import lifecycle
 from app.migrate import downgrade, upgrade
 from app.models import Artifact, AuditEvent, Job, JobEvent, Teacher
+from app.platform.db import Base, get_engine, read_scope, session_scope
 from app.storage import get_store
 from dfad_core.contract.job_result import JobResult
 from dfad_core.contract.serialization import from_json

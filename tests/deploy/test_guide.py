@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from app.config import Settings
+from app.platform.settings import Settings
 from tests.deploy.deployment import ROOT, compose, tool
 
 TEXT = (ROOT / "docs" / "operations.md").read_text()

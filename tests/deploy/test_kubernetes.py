@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from app.config import Settings
+from app.platform.settings import Settings
 from tests.deploy.deployment import ROOT, compose, stages
 
 FOLDER = ROOT / "deploy" / "kubernetes"

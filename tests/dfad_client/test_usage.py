@@ -13,9 +13,9 @@ LIMITS = ("queued_jobs", "running_jobs", "stored_bytes", "requests_per_minute")
 
 
 def test_every_call(database: str) -> None:
-    from app.db import session_scope
+    from app.access.usage import counts
     from app.main import create_app
-    from app.usage import counts
+    from app.platform.db import session_scope
 
     transport = httpx2.ASGITransport(app=create_app())
     with session_scope() as session:

@@ -118,7 +118,7 @@ class Workers:
 @pytest.fixture
 def short_leases(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Settings of this process and of the workers it starts."""
-    from app.config import get_settings
+    from app.platform.settings import get_settings
 
     for name, value in SHORT.items():
         monkeypatch.setenv(name, value)

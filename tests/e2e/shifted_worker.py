@@ -11,9 +11,9 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
-import app.db
+import app.platform.db
 
-_true_now = app.db.database_now
+_true_now = app.platform.db.database_now
 _file = Path(os.environ["CLOCK_FILE"])
 
 
@@ -23,5 +23,5 @@ def shifted(session: Session) -> datetime:
 
 
 if __name__ == "__main__":
-    app.db.database_now = shifted  # before anybody else takes it from there
+    app.platform.db.database_now = shifted  # before anybody else takes it from there
     runpy.run_module("benchmarks.chaos_worker", run_name="__main__")

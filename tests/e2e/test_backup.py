@@ -11,10 +11,10 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.engine import make_url
 
-from app.config import get_settings
-from app.db import dispose_engine, read_scope
-from app.dispatch import producer, send_due
+from app.messaging.dispatch import producer, send_due
 from app.models import Artifact, Job
+from app.platform.db import dispose_engine, read_scope
+from app.platform.settings import get_settings
 from app.storage import get_store
 
 LIGHT = "benchmarks.chaos_worker"

@@ -14,10 +14,10 @@ import httpx
 import pytest
 from sqlalchemy import func, select
 
-from app.config import get_settings
-from app.db import read_scope
-from app.dispatch import send_due
+from app.messaging.dispatch import send_due
 from app.models import Artifact, JobEvent, OutboxMessage
+from app.platform.db import read_scope
+from app.platform.settings import get_settings
 from benchmarks.services import Postgres, free_port
 from dfad_core.contract.job_result import JobResult
 from dfad_core.contract.serialization import from_json
@@ -206,7 +206,7 @@ def test_the_database_is_down_past_a_lease(short_leases, workers, stored_jobs, m
         assert (row.status, row.attempt) == ("succeeded", 2)
         assert students(job_id) == 1
     finally:
-        from app.db import dispose_engine, get_engine
+        from app.platform.db import dispose_engine, get_engine
 
         get_engine().dispose()
         dispose_engine()
@@ -216,9 +216,9 @@ def test_the_database_is_down_past_a_lease(short_leases, workers, stored_jobs, m
 
 def test_a_cancel_racing_the_end_five_hundred_times(database, stored_jobs):
     """Guard: both moves are one conditional UPDATE each. With a read before the write both would win."""
-    from app.db import session_scope
-    from app.errors import InvalidTransition
     from app.jobs import lifecycle
+    from app.platform.db import session_scope
+    from app.platform.errors import InvalidTransition
 
     teacher_id = stored_jobs.teacher()
     claims = []

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from app.config import get_settings
-from app.dispatch import send_due
+from app.messaging.dispatch import send_due
+from app.platform.settings import get_settings
 
 LIGHT = "benchmarks.chaos_worker"
 MIB = 2**20

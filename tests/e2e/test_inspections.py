@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from app.config import get_settings
-from app.db import read_scope
-from app.dispatch import send_due
+from app.messaging.dispatch import send_due
 from app.models import Teacher
+from app.platform.db import read_scope
+from app.platform.settings import get_settings
 from tests.e2e.conftest import descendants, wait_until
 
 #: It ends when it is cancelled.

@@ -12,9 +12,9 @@ import signal
 import pytest
 from sqlalchemy import func, select
 
-from app.db import read_scope
-from app.dispatch import send_due
+from app.messaging.dispatch import send_due
 from app.models import Artifact
+from app.platform.db import read_scope
 from tests.e2e.conftest import descendants
 
 LIGHT = "benchmarks.chaos_worker"

@@ -177,7 +177,7 @@ def look_at_spans(spans: list[Any], job_id: str, request_id: str) -> None:
 
 def test_without_being_asked_nothing_of_it_is_loaded(home: Path) -> None:
     code = (
-        "import sys; from app.config import get_settings; from app.main import create_app;"
+        "import sys; from app.platform.settings import get_settings; from app.main import create_app;"
         "import worker.__main__; from app.telemetry import tracing; create_app();"
         "tracing.start(get_settings(), 'x'); assert not tracing.running();"
         # Libraries load other parts of it by themselves.
@@ -192,7 +192,7 @@ def test_without_being_asked_nothing_of_it_is_loaded(home: Path) -> None:
 def test_asked_for_and_not_installed_is_said(
     home: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
-    from app.config import get_settings
+    from app.platform.settings import get_settings
     from app.telemetry import tracing
 
     monkeypatch.setenv("DFAD_OTEL", "1")

@@ -10,7 +10,7 @@ import signal
 import httpx
 import pytest
 
-from app.dispatch import send_due
+from app.messaging.dispatch import send_due
 from tests.e2e.conftest import SHORT
 from tests.e2e.running_service import end, start
 

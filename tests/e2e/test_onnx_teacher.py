@@ -12,8 +12,8 @@ import torch
 from starlette.testclient import TestClient
 from torch import nn
 
-from app.db import session_scope
 from app.jobs import lifecycle
+from app.platform.db import session_scope
 from worker.attempt_runner import Attempt
 
 pytest.importorskip("onnxscript")

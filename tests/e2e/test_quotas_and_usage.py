@@ -7,10 +7,10 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from app.config import get_settings
-from app.db import read_scope
-from app.dispatch import send_due
+from app.messaging.dispatch import send_due
 from app.models import MonthlyUsage
+from app.platform.db import read_scope
+from app.platform.settings import get_settings
 from tests.e2e.conftest import wait_until
 from tests.e2e.running_service import end, start
 
@@ -62,9 +62,9 @@ def test_a_quota_reaches_servers_and_workers_while_they_run(database, home, serv
     assert wait_until(lambda: answers(429), 30), "each of its processes has heard of it"
     assert httpx.get(f"{first}/jobs").status_code in (200, 429)
     # The first one's own requests are past that limit, too: only a change from elsewhere could lift it.
-    from app.config import Quota
-    from app.db import session_scope
-    from app.usage import quota_store
+    from app.access.usage import quota_store
+    from app.platform.db import session_scope
+    from app.platform.settings import Quota
 
     with session_scope() as session:
         quota_store.put(session, "local", Quota(requests_per_minute=10**6))
@@ -113,9 +113,9 @@ def test_a_server_that_is_told_to_stop_loses_no_request_and_a_killed_one_those_o
 def test_a_quota_reaches_a_worker_on_postgres(postgres, workers, stored_jobs, home, monkeypatch):
     monkeypatch.setenv("DFAD_DATABASE_URL", postgres)
     get_settings.cache_clear()
-    from app.config import Quota
-    from app.db import session_scope
-    from app.usage import quota_store
+    from app.access.usage import quota_store
+    from app.platform.db import session_scope
+    from app.platform.settings import Quota
 
     with session_scope() as session:
         quota_store.put(session, "local", Quota(running_jobs=1))

@@ -16,8 +16,8 @@ import torch
 from safetensors.torch import save_file
 from starlette.testclient import TestClient
 
-from app.db import session_scope
 from app.jobs import lifecycle
+from app.platform.db import session_scope
 from dfad_core.networks import build_classifier
 from tests.dfad_core.formats.test_one_logit import FILES, folder
 from worker.attempt_runner import Attempt

@@ -20,8 +20,8 @@ import pytest
 from sklearn.datasets import load_digits
 from starlette.testclient import TestClient
 
-from app.db import session_scope
 from app.jobs import lifecycle
+from app.platform.db import session_scope
 from worker.attempt_runner import Attempt
 
 TEACHER = (Path(__file__).parents[2] / "examples" / "digits" / "teacher.safetensors").read_bytes()

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from app.dispatch import send_due
+from app.messaging.dispatch import send_due
 from app.storage import get_store
 
 STEPS, KILLS = 1200, 20

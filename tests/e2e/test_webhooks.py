@@ -11,11 +11,11 @@ import pytest
 from sqlalchemy import select
 from standardwebhooks import Webhook as Official
 
-from app.config import get_settings
-from app.db import read_scope, session_scope
-from app.dispatch import send_due
 from app.jobs import lifecycle
+from app.messaging.dispatch import send_due
 from app.models import WebhookDelivery
+from app.platform.db import read_scope, session_scope
+from app.platform.settings import get_settings
 from app.webhooks import service
 from app.webhooks.schemas import WebhookRequest
 from tests.app.webhooks.conftest import Receiver

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from app.config import get_settings
-from app.dispatch import send_due
+from app.messaging.dispatch import send_due
+from app.platform.settings import get_settings
 
 #: By the clock, so that a fast machine is not done before it is killed and a slow one not for ever.
 LONG = {

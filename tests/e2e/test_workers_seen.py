@@ -7,9 +7,9 @@ import signal
 
 import pytest
 
-from app.config import get_settings
-from app.db import read_scope
-from app.health.service import SeenWorker, seen_workers
+from app.platform.db import read_scope
+from app.platform.settings import get_settings
+from app.workers.seen import SeenWorker, seen_workers
 from tests.e2e.conftest import Workers, wait_until
 
 LIGHT = "benchmarks.chaos_worker"

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from app.config import Settings
-from app.db import read_scope, session_scope
 from app.jobs import lifecycle
 from app.models import Artifact, ArtifactChunk
+from app.platform.db import read_scope, session_scope
+from app.platform.settings import Settings
 from worker.attempt_runner import Attempt
 from worker.process import RunnerProcess
 

@@ -6,8 +6,8 @@ import io
 from PIL import Image
 from sqlalchemy import func, select
 
-from app.db import read_scope
 from app.models import JobMetric, Teacher
+from app.platform.db import read_scope
 from app.storage import get_store
 
 

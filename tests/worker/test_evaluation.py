@@ -6,9 +6,9 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import func, select, update
 
-from app.db import database_now, read_scope, session_scope
 from app.jobs import lifecycle
 from app.models import Artifact, Job
+from app.platform.db import database_now, read_scope, session_scope
 from app.storage import get_store
 from tests.worker.scripted_runner import KNOWN
 from worker import publish, sweeper

@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from app.db import database_now, dispose_engine, session_scope
 from app.models import WorkerBeat
+from app.platform.db import database_now, dispose_engine, session_scope
 from worker import healthy
 from worker.heartbeat import beat
 

@@ -6,9 +6,9 @@ import time
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
-from app.config import Settings
-from app.db import read_scope
 from app.models import WorkerBeat
+from app.platform.db import read_scope
+from app.platform.settings import Settings
 from worker import heartbeat
 from worker.heartbeat import Heartbeat, beat, leave
 

@@ -5,9 +5,9 @@ import pickle
 import zipfile
 from pathlib import Path
 
-from app.config import get_settings
-from app.db import read_scope
 from app.models import Teacher
+from app.platform.db import read_scope
+from app.platform.settings import get_settings
 from worker import inspection
 from worker.inspection import inspect_teacher
 from worker.process import RunnerProcess

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from app.config import get_settings
-from app.db import read_scope, session_scope
 from app.models import Teacher
+from app.platform.db import read_scope, session_scope
+from app.platform.settings import get_settings
 from app.telemetry.logs import make_formatter
 from worker.inspector import Inspector
 from worker.process import RunnerProcess

@@ -6,9 +6,9 @@ import pytest
 from sqlalchemy import update
 from sqlalchemy.exc import OperationalError
 
-from app.db import session_scope
 from app.jobs import lifecycle
 from app.models import Job
+from app.platform.db import session_scope
 from worker import lease
 from worker.lease import LeaseKeeper
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.config import get_settings
-from app.db import database_now, session_scope
-from app.ids import new_id
 from app.jobs import measurements
 from app.models import Artifact, Upload
+from app.platform.db import database_now, session_scope
+from app.platform.ids import new_id
+from app.platform.settings import get_settings
 from app.storage import get_store
 from app.teachers.service import remove_teacher
 from dfad_core.contract.job_result import JobError

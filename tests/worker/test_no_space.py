@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from app.config import Settings
-from app.db import session_scope
 from app.jobs import lifecycle
 from app.models import Teacher
+from app.platform.db import session_scope
+from app.platform.settings import Settings
 from worker import attempt_runner, inspection, lease, publish, reconciler
 from worker.reconciler import Reconciler
 from worker.scratch import no_space_in

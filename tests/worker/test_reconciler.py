@@ -6,11 +6,11 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select, update
 
-from app.config import Settings, get_settings
-from app.db import database_now, read_scope, session_scope
-from app.dispatch import send_due
 from app.jobs import lifecycle
+from app.messaging.dispatch import send_due
 from app.models import Job, OutboxMessage
+from app.platform.db import database_now, read_scope, session_scope
+from app.platform.settings import Settings, get_settings
 from worker.reconciler import Reconciler, reconcile
 
 

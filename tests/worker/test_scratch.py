@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from app.config import get_settings
+from app.platform.settings import get_settings
 from worker.scratch import YOUNG_SECONDS, scratch_folder, sweep_scratch
 
 PROGRAM = """

@@ -7,9 +7,9 @@ import pytest
 from sqlalchemy import update
 from sqlalchemy.exc import OperationalError
 
-from app.db import database_now, session_scope
 from app.jobs import lifecycle
 from app.models import ArtifactChunk, Job, Teacher
+from app.platform.db import database_now, session_scope
 from app.storage import get_store
 from worker import attempt_runner, lease, publish
 

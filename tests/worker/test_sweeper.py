@@ -5,12 +5,12 @@ from pathlib import Path
 
 from sqlalchemy import func, select, update
 
-from app.audit.service import record
-from app.db import database_now, read_scope, session_scope, shrink
-from app.ids import first_id
+from app.access.audit.service import record
+from app.access.keys.principal import OPERATOR
 from app.jobs import lifecycle
-from app.keys.principal import OPERATOR
 from app.models import ArtifactChunk, AuditEvent, BlobRemoval, Teacher, WorkerBeat
+from app.platform.db import database_now, read_scope, session_scope, shrink
+from app.platform.ids import first_id
 from app.storage import database as database_store
 from app.storage import get_store
 from app.teachers.service import drop_teacher, remove_teacher

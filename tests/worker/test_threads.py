@@ -8,10 +8,10 @@ from uuid import uuid4
 
 import pytest
 
-from app.config import Settings, get_settings
-from app.db import dispose_engine, session_scope
 from app.models import WorkerBeat
-from app.steady_clock import steady_now
+from app.models.clock import steady_now
+from app.platform.db import dispose_engine, session_scope
+from app.platform.settings import Settings, get_settings
 from dfad_core.contract import machine
 from worker import threads
 from worker.heartbeat import beat

@@ -45,10 +45,10 @@ def finished() -> Callable[..., Any]:
         job_id: str, student: bytes = b"student bytes", partial: bool = False, kind: str = "student",
         result: Mapping[str, Any] = {"compression": 4.0},
     ) -> None:  # fmt: skip
-        from app.db import database_now, session_scope
-        from app.ids import new_id
         from app.jobs import lifecycle
         from app.models import Artifact
+        from app.platform.db import database_now, session_scope
+        from app.platform.ids import new_id
         from app.storage import get_store
 
         artifact_id = new_id("art")
@@ -79,7 +79,7 @@ def stored() -> Callable[[], dict[str, int]]:
     """Rows of every table but ALWAYS_THERE: what a request left behind."""
     from sqlalchemy import func, select
 
-    from app.db import Base, read_scope
+    from app.platform.db import Base, read_scope
 
     def count() -> dict[str, int]:
         with read_scope() as session:

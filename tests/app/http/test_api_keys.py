@@ -41,8 +41,8 @@ def test_the_first_key_closes_the_door(client: TestClient, make: Any) -> None:
 def test_revoking_all_keys_opens_nothing(
     database: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
-    from app.config import get_settings
     from app.main import create_app
+    from app.platform.settings import get_settings
 
     monkeypatch.setenv("DFAD_API_KEY", "the-operators")
     client, operator = request.getfixturevalue("client"), {"Authorization": "Bearer the-operators"}
@@ -56,9 +56,9 @@ def test_revoking_all_keys_opens_nothing(
 
 
 def test_the_secret_is_shown_once_and_kept_nowhere(client: TestClient, make: Any) -> None:
-    from app.db import read_scope
-    from app.keys.tokens import parse
+    from app.access.keys.tokens import parse
     from app.models import ApiKey
+    from app.platform.db import read_scope
 
     key = make(scopes=["admin"])
     shown = client.get("/keys", headers=bearer(key)).text
@@ -87,9 +87,9 @@ def test_scopes(client: TestClient, make: Any, scopes: list[str], read: int, wri
 
 
 def test_an_expired_key_opens_nothing(client: TestClient, make: Any) -> None:
-    from app.db import session_scope
-    from app.keys.service import recent
+    from app.access.keys.service import recent
     from app.models import ApiKey
+    from app.platform.db import session_scope
 
     make(scopes=["admin"])
     key = make(expires_at=(datetime.now(UTC) + timedelta(hours=1)).isoformat())

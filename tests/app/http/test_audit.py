@@ -25,8 +25,8 @@ START = datetime(2026, 3, 1, tzinfo=UTC)
 def client(home: Path, each_database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
     """A server with the operator's key, on each of the databases."""
     monkeypatch.setenv("DFAD_API_KEY", "the-operators")
-    from app.config import get_settings
     from app.main import create_app
+    from app.platform.settings import get_settings
 
     get_settings.cache_clear()
     with TestClient(create_app(), raise_server_exceptions=False, follow_redirects=False) as test_client:
@@ -148,7 +148,7 @@ def test_sign_ins_are_filed_under_who_signed_in(client: TestClient, key: Any) ->
 
 
 def test_who_tries_many_keys_does_not_fill_it(client: TestClient) -> None:
-    from app.keys import wrong_keys
+    from app.access.keys import wrong_keys
 
     for number in range(3 * wrong_keys.BURST):
         wrong_keys.wrong_keys.clear()  # as they are in a crowd that all come at the same moment
@@ -159,9 +159,9 @@ def test_who_tries_many_keys_does_not_fill_it(client: TestClient) -> None:
 @pytest.fixture
 def filled(client: TestClient) -> list[str]:
     """Ids of 1,000 lines, a second after each other from START on; every other one of the tenant vision."""
-    from app.db import session_scope
-    from app.ids import new_id
     from app.models import AuditEvent
+    from app.platform.db import session_scope
+    from app.platform.ids import new_id
 
     rows = []
     for number in range(1000):
@@ -234,8 +234,8 @@ def test_an_export_as_csv(client: TestClient, filled: list[str]) -> None:
 
 def test_an_export_holds_no_transaction(client: TestClient, filled: list[str]) -> None:
     """Between two pieces there is none, and each piece is a bounded read."""
-    from app.audit.endpoints import LINES_AT_ONCE
-    from app.db import get_engine
+    from app.access.audit.endpoints import LINES_AT_ONCE
+    from app.platform.db import get_engine
 
     steps: list[str] = []
 

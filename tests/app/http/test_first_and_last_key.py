@@ -86,8 +86,8 @@ def test_each_tenant_keeps_one(
     database: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     """With the operator's key anything goes; after it is gone, no tenant helps another."""
-    from app.config import get_settings
     from app.main import create_app
+    from app.platform.settings import get_settings
 
     monkeypatch.setenv("DFAD_API_KEY", "the-operators")
     client, operator = request.getfixturevalue("client"), {"Authorization": "Bearer the-operators"}
@@ -113,7 +113,7 @@ def at_once(each_database: str) -> Callable[..., list[str]]:
     """Runs all at the same time; "done", or the code of its refusal, of each."""
 
     def run(*acts: Callable[[], object]) -> list[str]:
-        from app.errors import ServiceError
+        from app.platform.errors import ServiceError
 
         barrier = Barrier(len(acts))
 
@@ -132,9 +132,9 @@ def at_once(each_database: str) -> Callable[..., list[str]]:
 
 
 def test_many_first_keys_at_once(at_once: Callable[..., list[str]]) -> None:
-    from app.db import session_scope
-    from app.keys.principal import ANYONE
-    from app.keys.service import create_key
+    from app.access.keys.principal import ANYONE
+    from app.access.keys.service import create_key
+    from app.platform.db import session_scope
 
     def make(scope: str) -> object:
         about = {"tenant_id": "local", "name": "k", "scopes": [scope], "expires_at": None}
@@ -147,9 +147,9 @@ def test_many_first_keys_at_once(at_once: Callable[..., list[str]]) -> None:
 
 
 def test_two_admins_revoke_each_other_at_once(at_once: Callable[..., list[str]]) -> None:
-    from app.db import session_scope
-    from app.keys.principal import OPERATOR
-    from app.keys.service import create_key, revoke_key
+    from app.access.keys.principal import OPERATOR
+    from app.access.keys.service import create_key, revoke_key
+    from app.platform.db import session_scope
 
     def revoke(key_id: str) -> None:
         with session_scope() as session:
@@ -163,10 +163,10 @@ def test_two_admins_revoke_each_other_at_once(at_once: Callable[..., list[str]])
 
 
 def test_an_older_copy_of_the_database_does_not_open_the_server(client: TestClient) -> None:
-    from app.db import session_scope
-    from app.keys.service import recent
+    from app.access.keys.service import recent
     from app.models import ApiKey
-    from app.tenancy import as_system
+    from app.models.tenancy import as_system
+    from app.platform.db import session_scope
 
     key = client.post("/keys", json=ADMIN).json()
     with as_system(), session_scope() as session:
@@ -180,8 +180,8 @@ def test_a_server_that_others_reach_is_never_open(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert client.get("/jobs").status_code == 200
-    from app.config import get_settings
-    from app.keys.service import is_open_to_all
+    from app.access.keys.service import is_open_to_all
+    from app.platform.settings import get_settings
 
     monkeypatch.setenv("DFAD_HOST", "0.0.0.0")
     get_settings.cache_clear()

@@ -120,8 +120,8 @@ def held_bytes() -> int:
     """What the database holds of files, whether a row names them or not."""
     from sqlalchemy import func, select
 
-    from app.db import read_scope
     from app.models import ArtifactChunk
+    from app.platform.db import read_scope
 
     with read_scope() as session:
         return int(session.scalar(select(func.sum(func.length(ArtifactChunk.data)))) or 0)
@@ -243,9 +243,9 @@ def test_parts_of_uploads_count_while_they_arrive(serve: Callable[..., Server]) 
 
 def test_what_others_keep_meanwhile_counts(serve: Callable[..., Server]) -> None:
     """Such as a worker, or another server process."""
-    from app.db import database_now, session_scope
-    from app.ids import new_id
     from app.models import Artifact
+    from app.platform.db import database_now, session_scope
+    from app.platform.ids import new_id
 
     sending = Sending(with_quota(serve), "/jobs")
     sending.send(PART_BEGUN + b"PK\x03\x04" + b"x" * (QUOTA // 2))

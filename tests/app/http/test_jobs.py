@@ -18,8 +18,8 @@ Finished = Callable[..., None]
 
 def claimed(job_id: str) -> Any:
     """The job taken by a worker, as it were."""
-    from app.db import session_scope
     from app.jobs.lifecycle import claim
+    from app.platform.db import session_scope
 
     with session_scope() as session:
         return claim(session, job_id, "a-worker")
@@ -253,8 +253,8 @@ def test_long_poll_answers_on_change(client: TestClient, submit: Submit) -> None
 
 
 def test_series_are_thinned_out(client: TestClient, submit: Submit) -> None:
-    from app.db import session_scope
     from app.models import JobMetric
+    from app.platform.db import session_scope
 
     job_id = submit().json()["id"]
     with session_scope() as session:
@@ -303,8 +303,8 @@ def test_a_broker_that_is_away_delays_only(database: str, monkeypatch: pytest.Mo
     monkeypatch.setenv("DFAD_BROKER_URL", "redis://127.0.0.1:1/0")
     answer = request.getfixturevalue("submit")()
     assert answer.status_code == 201
-    from app.db import read_scope
     from app.models import OutboxMessage
+    from app.platform.db import read_scope
 
     with read_scope() as session:
         assert session.scalars(select(OutboxMessage.subject_id)).all() == [answer.json()["id"]]
@@ -325,8 +325,8 @@ def test_a_cancelled_jobs_student_is_marked_partial(
 
 
 def test_the_view_of_a_running_job(client: TestClient, submit: Submit) -> None:
-    from app.db import session_scope
     from app.jobs.lifecycle import update_held
+    from app.platform.db import session_scope
 
     first, second = (submit({"budget": {"steps": 50}}).json()["id"] for _ in range(2))
     assert [client.get(f"/jobs/{i}").json()["queue_position"] for i in (first, second)] == [1, 2]
@@ -350,8 +350,8 @@ def test_the_view_of_a_running_job(client: TestClient, submit: Submit) -> None:
 
 def test_creation_can_wait_for_the_end(client: TestClient, submit: Submit) -> None:
     def run_what_comes() -> None:
-        from app.db import session_scope
         from app.jobs.lifecycle import fail
+        from app.platform.db import session_scope
 
         while not (waiting := client.get("/jobs").json()["data"]):
             time.sleep(0.05)
@@ -375,8 +375,8 @@ def test_metadata_of_any_letters_can_be_found(client: TestClient, submit: Submit
 
 
 def test_pause_and_resume(client: TestClient, submit: Submit) -> None:
-    from app.db import session_scope
     from app.jobs import lifecycle
+    from app.platform.db import session_scope
 
     job_id = submit().json()["id"]
     held = claimed(job_id)
@@ -458,8 +458,8 @@ def test_the_main_calls_on_postgresql(
 
 
 def test_progress_after_training_promises_no_end(client: TestClient, submit: Submit) -> None:
-    from app.db import session_scope
     from app.jobs.lifecycle import update_held
+    from app.platform.db import session_scope
 
     job_id = submit({"budget": {"steps": 50}}).json()["id"]
     held = claimed(job_id)
@@ -474,8 +474,8 @@ def test_progress_after_training_promises_no_end(client: TestClient, submit: Sub
 
 
 def test_progress_of_a_budget_in_seconds(client: TestClient, submit: Submit) -> None:
-    from app.db import session_scope
     from app.models import Job
+    from app.platform.db import session_scope
 
     job_id = submit({"budget": {"steps": 1_000_000, "train_seconds": 40}}).json()["id"]
     assert client.get(f"/jobs/{job_id}").json()["progress"]["percent"] == 0
@@ -504,8 +504,8 @@ def test_job_and_event_agree_where_the_steps_are_done_before_the_time(
 def test_a_result_and_an_inspection_of_an_earlier_version_are_shown(
     client: TestClient, submit: Submit
 ) -> None:
-    from app.db import session_scope
     from app.models import Job, Teacher
+    from app.platform.db import session_scope
 
     job = submit().json()
     with session_scope() as session:

@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from app.__main__ import refusal
-from app.config import Settings
+from app.platform.settings import Settings
 
 
 @pytest.fixture

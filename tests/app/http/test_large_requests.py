@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from app.json_body import parse_json
+from app.http.json_body import parse_json
 from tests.app.http.test_refusals import assert_problem
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}

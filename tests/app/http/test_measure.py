@@ -10,8 +10,6 @@ import pytest
 from sqlalchemy import select
 from starlette.testclient import TestClient
 
-from app.db import database_now, read_scope, session_scope
-from app.ids import new_id
 from app.jobs import measurements
 from app.jobs.measurements import (
     MeasurementClaim,
@@ -22,6 +20,8 @@ from app.jobs.measurements import (
     renew,
 )
 from app.models import Artifact, Job, Teacher
+from app.platform.db import database_now, read_scope, session_scope
+from app.platform.ids import new_id
 from app.storage import get_store
 from dfad_core.contract.job_result import Accuracy, JobError
 

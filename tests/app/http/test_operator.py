@@ -23,8 +23,8 @@ def client(home: Path, database: str, monkeypatch: pytest.MonkeyPatch) -> Iterat
     """A server with the operator's key."""
     monkeypatch.setenv("DFAD_API_KEY", "the-operators")
     monkeypatch.setenv("DFAD_QUOTAS", json.dumps(QUOTAS))
-    from app.config import get_settings
     from app.main import create_app
+    from app.platform.settings import get_settings
 
     get_settings.cache_clear()
     with TestClient(create_app(), raise_server_exceptions=False) as test_client:

@@ -147,7 +147,7 @@ def test_names_and_numbers_at_their_bounds(service: TestClient, put: Any) -> Non
 def test_no_request_that_only_reads_asks_the_database_for_its_quota(service: TestClient, put: Any) -> None:
     from sqlalchemy import event
 
-    from app.db import get_engine
+    from app.platform.db import get_engine
 
     put("local", requests_per_minute=10**6)
     seen: list[str] = []

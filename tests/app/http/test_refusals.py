@@ -145,7 +145,7 @@ def test_the_second_of_two_requests_with_one_key(
     key = {"headers": {"Idempotency-Key": "k"}}
     assert submit(**key).status_code == 201
     before = stored()
-    monkeypatch.setattr("app.idempotency.made_before", lambda *_: None)
+    monkeypatch.setattr("app.http.idempotency.Once.made_before", lambda _: None)
     assert_problem(submit(**key), 409, "idempotency_in_flight")
     files = {"files": {"teacher": ("t", b"PK\x03\x04")}, **key}
     assert client.post("/teachers", **files).status_code == 201
@@ -326,7 +326,7 @@ def test_an_unexpected_error_shows_nothing(
     answer = client.get("/jobs")
     assert_problem(answer, 500, "internal_error")
     assert "secret" not in answer.text
-    logged = [r for r in caplog.records if r.name == "app.problems"]
+    logged = [r for r in caplog.records if r.name == "app.http.problems"]
     assert answer.json()["request_id"] in logged[0].getMessage()
 
 

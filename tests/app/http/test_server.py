@@ -91,16 +91,16 @@ def serve(home: Path, database: str) -> Iterator[Callable[..., Server]]:
 
 
 def claim(job_id: str) -> Any:
-    from app.db import session_scope
     from app.jobs import lifecycle
+    from app.platform.db import session_scope
 
     with session_scope() as session:
         return lifecycle.claim(session, job_id, "w")
 
 
 def succeed(held: Any) -> None:
-    from app.db import session_scope
     from app.jobs import lifecycle
+    from app.platform.db import session_scope
 
     with session_scope() as session:
         assert lifecycle.succeed(session, held, from_json(JobResult, {}))
@@ -209,8 +209,8 @@ def test_a_large_upload_is_not_held_in_memory(serve: Callable[..., Server]) -> N
     assert teacher["bytes"] == 64 * MIB
     from sqlalchemy import select
 
-    from app.db import read_scope
     from app.models import Artifact
+    from app.platform.db import read_scope
 
     with read_scope() as session:
         artifact_id = session.scalar(select(Artifact.id).where(Artifact.bytes == 64 * MIB))

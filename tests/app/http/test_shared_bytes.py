@@ -18,8 +18,8 @@ def teacher(client: TestClient, content: bytes = b"PK\x03\x04weights") -> str:
 
 
 def artifact_of(teacher_id: str) -> str:
-    from app.db import read_scope
     from app.models import Teacher
+    from app.platform.db import read_scope
 
     with read_scope() as session:
         return session.scalars(select(Teacher.artifact_id).where(Teacher.id == teacher_id)).one()
@@ -80,7 +80,7 @@ def test_a_stored_file_survives_an_answer_that_was_lost(
     """
     from contextlib import contextmanager
 
-    from app.db import session_scope
+    from app.platform.db import session_scope
 
     @contextmanager
     def broken() -> Any:
@@ -99,8 +99,8 @@ def a_day(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_retention(a_day: None, request: pytest.FixtureRequest) -> None:
-    from app.db import database_now, session_scope
     from app.models import Job, Teacher
+    from app.platform.db import database_now, session_scope
     from worker.sweeper import sweep_retention
 
     client, submit, finished, stored = (

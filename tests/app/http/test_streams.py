@@ -11,9 +11,9 @@ import anyio
 import httpx
 import pytest
 
+from app.access.keys.principal import ANYONE
 from app.jobs import event_stream, lifecycle, news
 from app.jobs.event_stream import STREAMS_A_KEY, STREAMS_A_TENANT, stream
-from app.keys.principal import ANYONE
 from tests.app.http.test_server import Server, serve  # noqa: F401  (the fixture)
 
 OPERATOR = {"Authorization": "Bearer the-operators"}
@@ -99,8 +99,8 @@ def test_a_key_has_so_many_streams_and_others_are_served(
 def test_what_many_watch_is_read_once(
     database: str, stored_jobs: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from app.db import session_scope
     from app.jobs.events import append_event
+    from app.platform.db import session_scope
 
     watchers, events = 40, 30
     job_id = stored_jobs.submit()

@@ -60,8 +60,8 @@ def test_a_key_is_forgotten_after_a_day(client: TestClient) -> None:
 
     from sqlalchemy import update
 
-    from app.db import database_now, session_scope
     from app.models import Teacher
+    from app.platform.db import database_now, session_scope
 
     files, key = {"teacher": ("t.pt", b"PK\x03\x04")}, {"Idempotency-Key": "k"}
     first = client.post("/teachers", files=files, headers=key).json()
@@ -145,8 +145,8 @@ def test_a_job_that_cannot_end_in_time_is_refused_where_that_is_known(
 def test_any_file_name_comes_back(client: TestClient) -> None:
     from sqlalchemy import select
 
-    from app.db import read_scope
     from app.models import Teacher
+    from app.platform.db import read_scope
 
     for name in ("модель.pt", "a b.pt", "..", "C:\\x\\t.pt"):
         client.post("/teachers", files={"teacher": (name, b"PK\x03\x04")})

@@ -13,8 +13,8 @@ PARTS = ("", "/events", "/metrics", "/samples", "/artifacts", "/student")
 @pytest.fixture
 def foreign(client: TestClient, submit: Callable[..., Any], finished: Callable[..., None]) -> dict[str, str]:
     """Ids of a finished job, its teacher and its student, all of another tenant."""
-    from app.db import session_scope
     from app.models import Artifact, Job, Teacher
+    from app.platform.db import session_scope
 
     job = submit(headers={"Idempotency-Key": "k"}).json()
     finished(job["id"])

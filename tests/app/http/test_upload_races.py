@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from app import turns
+from app.platform import turns
 from tests.app.http.test_uploads import DATA, digest
 
 PARTS = [DATA[start : start + 1000] for start in range(0, len(DATA), 1000)]
@@ -57,8 +57,8 @@ def test_many_complete_one_upload(client: TestClient, stored: Callable[[], dict[
 
 
 def test_another_server_process_completes_it(client: TestClient) -> None:
-    from app.db import database_now, session_scope
     from app.models import Upload
+    from app.platform.db import database_now, session_scope
 
     url = sent(client)
     with session_scope() as session:
@@ -75,8 +75,8 @@ def test_another_server_process_completes_it(client: TestClient) -> None:
 
 
 def test_two_server_processes_complete_it(client: TestClient) -> None:
-    from app.errors import ServiceError
-    from app.uploads import service
+    from app.files.uploads import service
+    from app.platform.errors import ServiceError
 
     def complete(upload_id: str) -> str:
         try:
@@ -104,8 +104,8 @@ def test_deleted_while_it_is_completed(client: TestClient, stored: Callable[[], 
 
 
 def test_a_teacher_of_an_upload_that_is_deleted_has_its_bytes_or_is_refused(client: TestClient) -> None:
-    from app.db import read_scope
     from app.models import Artifact, Teacher
+    from app.platform.db import read_scope
 
     for _ in range(12):
         url = sent(client)
@@ -126,10 +126,10 @@ def test_a_teacher_of_an_upload_that_is_deleted_has_its_bytes_or_is_refused(clie
 
 
 def test_an_upload_that_is_deleted_before_the_teacher_is_kept(client: TestClient) -> None:
-    from app.db import session_scope
-    from app.errors import NotFound
+    from app.files.uploads import service
+    from app.platform.db import session_scope
+    from app.platform.errors import NotFound
     from app.teachers.service import add_teacher
-    from app.uploads import service
 
     url = sent(client)
     client.post(f"{url}/complete")
@@ -142,7 +142,7 @@ def test_an_upload_that_is_deleted_before_the_teacher_is_kept(client: TestClient
 def test_others_are_served_while_one_tenant_completes(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from app.uploads import service
+    from app.files.uploads import service
 
     over = threading.Event()
     monkeypatch.setattr(service, "complete", lambda *_: over.wait(60))

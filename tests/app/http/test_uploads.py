@@ -137,8 +137,8 @@ def test_a_part_that_rotted_in_the_store_is_noticed(client: TestClient, stored: 
     """Tried: without the comparison in `_checked` the answer is the whole file's mismatch, not the part."""
     from sqlalchemy import update
 
-    from app.db import session_scope
     from app.models import ArtifactChunk
+    from app.platform.db import session_scope
 
     upload_id = sent(client)
     with session_scope() as session:
@@ -167,8 +167,8 @@ def test_one_key_begins_one_upload(client: TestClient, stored: Any) -> None:
 def test_expired_uploads_are_gone_and_swept(client: TestClient, stored: Any) -> None:
     from sqlalchemy import update
 
-    from app.db import database_now, session_scope
     from app.models import Upload
+    from app.platform.db import database_now, session_scope
     from worker.sweeper import sweep_uploads
 
     whole, open_ = sent(client), begin(client, b"z" * 10).json()["id"]

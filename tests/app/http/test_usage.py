@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from app.db import session_scope
-from app.usage import counts
+from app.access.usage import counts
+from app.platform.db import session_scope
 
 OPERATOR = {"Authorization": "Bearer operators-own-key"}
 Client = Callable[..., Any]
@@ -148,7 +148,7 @@ def test_requests_are_written_down_within_seconds_and_at_the_end(service: TestCl
 
 
 def test_what_cannot_be_written_is_kept_for_the_next_time() -> None:
-    from app.usage.requests import RequestCounts
+    from app.access.usage.requests import RequestCounts
 
     counted = RequestCounts()
     for tenant in ("a", "b", "a"):

@@ -14,8 +14,8 @@ NONE_ALIVE = "Waiting for a worker: none is alive."
 
 def beat(*takes: str) -> None:
     """A worker that lives."""
-    from app.db import database_now, session_scope
     from app.models import WorkerBeat
+    from app.platform.db import database_now, session_scope
 
     with session_scope() as session:
         session.merge(WorkerBeat(id="w", seen_at=database_now(session), details={"takes": list(takes)}))
@@ -32,8 +32,8 @@ def said(client: TestClient, path: str) -> tuple[str, str]:
 
 
 def test_a_job(client: TestClient, submit: Submit, finished: Any) -> None:
-    from app.db import database_now, session_scope
     from app.models import Job
+    from app.platform.db import database_now, session_scope
 
     first, second, third = (f"/jobs/{submit().json()['id']}" for _ in range(3))
     assert said(client, first) == said(client, second) == ("worker", NONE_ALIVE)
@@ -80,8 +80,8 @@ def test_a_teacher(client: TestClient) -> None:
 
 
 def test_others_files_are_not_counted(client: TestClient) -> None:
-    from app.db import session_scope
     from app.models import Teacher
+    from app.platform.db import session_scope
 
     other, own = teacher(client), teacher(client)
     with session_scope() as session:

@@ -12,9 +12,9 @@ OPERATOR = {"Authorization": "Bearer the-operators"}
 
 def seen(name: str, seconds_ago: float, **about: Any) -> None:
     """A worker and its last sign of life."""
-    from app.db import session_scope
     from app.models import WorkerBeat
-    from app.steady_clock import steady_now
+    from app.models.clock import steady_now
+    from app.platform.db import session_scope
 
     report = {"host": name, "pid": 7, "devices": ["cpu"], "takes": ["auto", "cpu"], "version": "1.2"} | about
     with session_scope() as session:

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from app.client_address import source_of
-from app.keys import wrong_keys
-from app.keys.principal import OPERATOR as OPERATOR_PRINCIPAL
+from app.access.keys import wrong_keys
+from app.access.keys.principal import OPERATOR as OPERATOR_PRINCIPAL
+from app.platform.client_address import source_of
 from tests.app.http.test_refusals import assert_problem
 
 OPERATOR = "the-operators-long-key"
@@ -114,7 +114,7 @@ def test_who_is_counted_as_one(address: str | None, source: str) -> None:
 
 
 def test_one_key_is_looked_up_once_for_a_crowd(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    from app.config import get_settings
+    from app.platform.settings import get_settings
 
     looked: list[str] = []
 

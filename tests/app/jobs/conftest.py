@@ -6,10 +6,10 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select, update
 
-from app.db import database_now, read_scope, session_scope
-from app.ids import new_id
 from app.jobs import lifecycle
 from app.models import Job, JobEvent, Teacher
+from app.platform.db import database_now, read_scope, session_scope
+from app.platform.ids import new_id
 
 
 class Jobs:

@@ -8,11 +8,11 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import delete, select, update
 
-from app.db import database_now, read_scope, session_scope
+from app.access.usage import counts
 from app.jobs import lifecycle
 from app.models import Job, JobEvent, MonthlyUsage
-from app.steady_clock import steady_now
-from app.usage import counts
+from app.models.clock import steady_now
+from app.platform.db import database_now, read_scope, session_scope
 from dfad_core.contract.job_result import JobError, JobResult
 from dfad_core.contract.serialization import from_json
 
@@ -157,7 +157,7 @@ def test_the_peak_of_stored_bytes_never_falls(jobs):
 
 
 def test_what_is_kept_is_measured_now_and_then(jobs, stored_jobs):
-    from app.usage.service import measure_stored_bytes
+    from app.access.usage.service import measure_stored_bytes
 
     every = timedelta(minutes=10)
     assert measure_stored_bytes(every)  # nobody keeps anything: there is nothing to write down

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from app.errors import InvalidBody
 from app.jobs.estimate import Estimate, check_memory, estimate
 from app.jobs.schemas import JobSpec
+from app.platform.errors import InvalidBody
 from dfad_core.contract.inspection import Inspection
 from dfad_core.contract.serialization import from_json
 
@@ -95,7 +95,7 @@ def test_what_a_network_keeps_for_gradients_is_a_part_of_the_memory() -> None:
 
 
 def test_a_job_whose_smallest_slice_fits_no_worker_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    from app.config import get_settings
+    from app.platform.settings import get_settings
 
     monkeypatch.setenv("DFAD_MAX_JOB_MEMORY_BYTES", str(2**30))
     get_settings.cache_clear()

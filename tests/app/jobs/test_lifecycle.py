@@ -5,10 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from app.errors import InvalidTransition, NotFound
 from app.jobs import lifecycle
-from app.jobs.states import TERMINAL, Status
 from app.models import Job
+from app.models.job_states import TERMINAL, Status
+from app.platform.errors import InvalidTransition, NotFound
 from dfad_core.contract.job_result import JobError, JobResult
 from dfad_core.contract.serialization import from_json, to_json
 

@@ -5,14 +5,13 @@ import json
 import pytest
 from sqlalchemy import event, insert, select, text, update
 
-from app.db import database_now, get_engine, read_scope, session_scope
-from app.jobs.states import Status
+from app.access.keys.tenants import tenant_names
+from app.http.pagination import page
 from app.jobs.views import job_views
-from app.keys.principal import ALL_TENANTS
-from app.keys.tenants import tenant_names
 from app.models import Artifact, Job, Teacher
-from app.pagination import page
-from app.tenancy import acting_for, owned_by
+from app.models.job_states import Status
+from app.models.tenancy import ALL_TENANTS, acting_for, owned_by
+from app.platform.db import database_now, get_engine, read_scope, session_scope
 
 JOBS, KINDS = 2000, ("student", "report", "manifest", "samples")
 PAGE = 20

@@ -9,12 +9,12 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
-from app.db import read_scope, session_scope
-from app.full import is_full
-from app.health.waiting_for import waiting_jobs
 from app.jobs import lifecycle, no_space
 from app.models import Job, JobEvent, WorkerBeat
-from app.steady_clock import steady_now
+from app.models.clock import steady_now
+from app.platform.db import read_scope, session_scope
+from app.platform.full import is_full
+from app.workers.waiting_for import waiting_jobs
 
 
 class DiskFull(Exception):

@@ -5,10 +5,10 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select, update
 
-from app.db import database_now, read_scope, session_scope
-from app.errors import InvalidTransition, NotFound
 from app.jobs import lifecycle
 from app.models import Job, OutboxMessage
+from app.platform.db import database_now, read_scope, session_scope
+from app.platform.errors import InvalidTransition, NotFound
 from dfad_core.contract.job_result import JobError, JobResult
 from dfad_core.contract.serialization import from_json
 

@@ -4,10 +4,10 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
-from app.config import get_settings
-from app.db import session_scope
 from app.jobs import lifecycle
 from app.jobs.queue import claim_next, next_waiting
+from app.platform.db import session_scope
+from app.platform.settings import get_settings
 from dfad_core.contract.job_result import JobResult
 from dfad_core.contract.serialization import from_json
 

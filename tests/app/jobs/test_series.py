@@ -17,8 +17,8 @@ STEPS = 10_000
 
 @pytest.fixture
 def job_id(each_database: str, stored_jobs: Any) -> str:
-    from app.db import session_scope
     from app.models import JobMetric
+    from app.platform.db import session_scope
 
     made = str(stored_jobs.submit())
     with session_scope() as session:
@@ -31,8 +31,8 @@ def job_id(each_database: str, stored_jobs: Any) -> str:
 
 
 def test_peaks_stay(job_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from app.db import read_scope
     from app.jobs import series
+    from app.platform.db import read_scope
 
     with read_scope() as session:
         even = series.readings(session, job_id, 100)

@@ -20,12 +20,12 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import delete, func, select
 
-from app.config import get_settings
-from app.db import read_scope, session_scope
-from app.errors import InvalidTransition
 from app.jobs import lifecycle
-from app.jobs.states import LEASED, MOVES, TERMINAL, Status
 from app.models import Job, JobEvent, OutboxMessage, Teacher
+from app.models.job_states import LEASED, MOVES, TERMINAL, Status
+from app.platform.db import read_scope, session_scope
+from app.platform.errors import InvalidTransition
+from app.platform.settings import get_settings
 from dfad_core.contract.job_result import JobError, JobResult
 from dfad_core.contract.serialization import from_json
 

@@ -11,9 +11,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import delete, select
 
-from app.config import get_settings
-from app.db import read_scope, session_scope
 from app.models import ArtifactChunk
+from app.platform.db import read_scope, session_scope
+from app.platform.settings import get_settings
 from app.storage import IntegrityError, get_store
 from app.storage.database import CHUNK_BYTES
 from app.storage.s3 import ObjectsStore

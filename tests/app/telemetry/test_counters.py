@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, update
 
-from app.db import database_now, read_scope, session_scope
 from app.jobs import lifecycle
 from app.models import Job, JobEvent, WorkerBeat
+from app.platform.db import database_now, read_scope, session_scope
 from app.telemetry import counters
 from app.telemetry.jobs import JobCollector, Kept
 from app.telemetry.workers import WorkerCollector
@@ -98,7 +98,7 @@ def test_lost_leases_outlive_their_jobs(each_database: str, stored_jobs: Any) ->
 
 
 def test_the_queue_by_device_and_of_every_tenant(database: str, stored_jobs: Any) -> None:
-    from app.tenancy import acting_for
+    from app.models.tenancy import acting_for
 
     first, second = stored_jobs.submit(), stored_jobs.submit()
     with session_scope() as session:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from app.config import Settings
+from app.platform.settings import Settings
 from app.telemetry.context import bound
 from app.telemetry.logs import logging_config, make_formatter
 
@@ -79,7 +79,7 @@ def test_debug_is_of_ours_alone(home: Path) -> None:
 @pytest.mark.parametrize("how", ["raise RuntimeError('it')", "import warnings; warnings.warn('it')"])
 def test_what_would_go_past_the_loggers_does_not(home: Path, how: str) -> None:
     code = (
-        "from app.config import get_settings; from app.telemetry.logs import configure;"
+        "from app.platform.settings import get_settings; from app.telemetry.logs import configure;"
         f"configure(get_settings(), 'x'); {how}"
     )
     command = [sys.executable, "-c", code]
@@ -93,7 +93,7 @@ def test_the_values_of_a_statement_are_not_told(each_database: str) -> None:
     from sqlalchemy import text
     from sqlalchemy.exc import DBAPIError
 
-    from app.db import session_scope
+    from app.platform.db import session_scope
 
     with pytest.raises(DBAPIError) as caught, session_scope() as session:
         session.execute(text("SELECT :value FROM nothing"), {"value": "a-secret"})

@@ -10,10 +10,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import update
 from starlette.testclient import TestClient
 
-from app.config import get_settings
-from app.db import database_now, session_scope
 from app.jobs import lifecycle
 from app.models import Job
+from app.platform.db import database_now, session_scope
+from app.platform.settings import get_settings
 from dfad_core.contract.job_result import JobResult
 from dfad_core.contract.serialization import from_json
 
@@ -96,9 +96,9 @@ def test_the_operator_alone_hears_it(database: str, monkeypatch: pytest.MonkeyPa
 def test_tenants_are_named_up_to_a_bound_and_no_counter_falls(
     each_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from app.access.usage import counts
     from app.main import create_app
     from app.telemetry import tenants
-    from app.usage import counts
 
     monkeypatch.setattr(tenants, "NAMED", 3)
     with TestClient(create_app()) as client:

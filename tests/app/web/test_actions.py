@@ -90,8 +90,8 @@ def test_a_fault_shows_no_inside(client: TestClient, monkeypatch: pytest.MonkeyP
 
 def test_a_key_that_may_only_read(home: Any, database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DFAD_API_KEY", "a-long-secret-key")
-    from app.config import get_settings
     from app.main import create_app
+    from app.platform.settings import get_settings
 
     get_settings.cache_clear()
     with TestClient(create_app(), headers=BROWSER) as client:
@@ -106,8 +106,8 @@ def test_a_key_that_may_only_read(home: Any, database: str, monkeypatch: pytest.
 
 
 def test_the_log_a_page_at_a_time(client: TestClient, submit: Submit) -> None:
-    from app.db import session_scope
     from app.jobs.events import append_event
+    from app.platform.db import session_scope
 
     job_id = submit().json()["id"]
     with session_scope() as session:

@@ -94,10 +94,10 @@ def test_a_job_from_its_queue_to_its_end(
 def test_an_evaluation_is_counted_and_a_student_without_figures_is_shown(
     client: TestClient, submit: Submit
 ) -> None:
-    from app.db import database_now, session_scope
-    from app.ids import new_id
     from app.jobs import lifecycle
     from app.models import Artifact
+    from app.platform.db import database_now, session_scope
+    from app.platform.ids import new_id
 
     job_id = submit().json()["id"]
     with session_scope() as session:
@@ -143,8 +143,8 @@ def test_an_evaluation_is_counted_and_a_student_without_figures_is_shown(
 def test_a_prediction_or_the_reason_why_there_is_none(
     client: TestClient, submit: Submit, changes: dict[str, Any], on_page: str, in_list: str
 ) -> None:
-    from app.db import session_scope
     from app.jobs import lifecycle
+    from app.platform.db import session_scope
 
     job_id = submit().json()["id"]
     judged = {
@@ -249,8 +249,8 @@ def test_without_keys_a_name_of_somebody_else_opens_nothing(
     home: Path, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A page can let its own name lead to this machine; to the browser the two are one site then."""
-    from app.config import get_settings
     from app.main import create_app
+    from app.platform.settings import get_settings
 
     def asked(host: str, **headers: str) -> int:
         headers |= {"Host": host, "Origin": f"http://{host}", "Sec-Fetch-Site": "same-origin"}
@@ -281,8 +281,8 @@ def test_without_keys_a_name_of_somebody_else_opens_nothing(
 
 def test_a_key_in_a_browser(home: Path, database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DFAD_API_KEY", "a-long-secret-key")
-    from app.config import get_settings
     from app.main import create_app
+    from app.platform.settings import get_settings
 
     get_settings.cache_clear()
     with TestClient(create_app(), follow_redirects=False) as client:
@@ -334,9 +334,9 @@ def test_a_teacher_is_shown_with_the_students_that_are_offered_for_it() -> None:
 def test_the_form_for_labelled_images_after_the_end(
     client: TestClient, submit: Submit, finished: Any
 ) -> None:
-    from app.db import session_scope
     from app.models import Job
     from app.models.job import Measurement
+    from app.platform.db import session_scope
 
     job_id = submit().json()["id"]
     assert 'id="measure"' not in client.get(f"/ui/jobs/{job_id}").text

@@ -56,8 +56,8 @@ AWAY = (
 def client(home: Path, database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
     """A server with the operator's key, and a browser that follows nothing by itself."""
     monkeypatch.setenv("DFAD_API_KEY", OPERATOR)
-    from app.config import get_settings
     from app.main import create_app
+    from app.platform.settings import get_settings
 
     get_settings.cache_clear()
     with TestClient(create_app(), headers=BROWSER, follow_redirects=False) as test_client:
@@ -89,8 +89,8 @@ def words(text: str) -> str:
 
 
 def test_keys_of_all_tenants_sign_in(client: TestClient, make: Callable[..., str]) -> None:
-    from app.db import read_scope
     from app.models import ApiKey
+    from app.platform.db import read_scope
 
     for tenant in ("vision", "audio", "local"):
         assert sign_in(client, make(tenant)).status_code == 303
@@ -102,9 +102,9 @@ def test_keys_of_all_tenants_sign_in(client: TestClient, make: Callable[..., str
 
 def test_who_asks_is_looked_up_among_all_tenants(client: TestClient, make: Callable[..., str]) -> None:
     """Whoever's rows a request may see, the key that it brings is found."""
-    from app.config import get_settings
-    from app.keys.service import any_keys, look_up
-    from app.tenancy import acting_for
+    from app.access.keys.service import any_keys, look_up
+    from app.models.tenancy import acting_for
+    from app.platform.settings import get_settings
 
     key = make("vision")
     with acting_for("audio"):

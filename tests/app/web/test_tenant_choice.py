@@ -22,8 +22,8 @@ LOOK_ONLY = "All tenants are shown"
 def client(home: Path, database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
     """A browser at a server with the operator's key; it follows nothing by itself."""
     monkeypatch.setenv("DFAD_API_KEY", OPERATOR)
-    from app.config import get_settings
     from app.main import create_app
+    from app.platform.settings import get_settings
 
     get_settings.cache_clear()
     with TestClient(create_app(), headers=BROWSER, follow_redirects=False) as test_client:

@@ -57,7 +57,7 @@ def receiver() -> Iterator[Receiver]:
 @pytest.fixture
 def loopback(home: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The operator allows loopback."""
-    from app.config import get_settings
+    from app.platform.settings import get_settings
 
     monkeypatch.setenv("DFAD_WEBHOOK_ALLOW", '["127.0.0.1"]')
     get_settings.cache_clear()

@@ -19,13 +19,13 @@ import pytest
 from sqlalchemy import delete, select, update
 from standardwebhooks import Webhook as Official
 
-from app.config import get_settings
-from app.db import database_now, read_scope, session_scope
-from app.errors import ServiceError
-from app.ids import new_id
 from app.jobs import lifecycle
 from app.jobs.removal import drop_job
 from app.models import Webhook, WebhookDelivery
+from app.platform.db import database_now, read_scope, session_scope
+from app.platform.errors import ServiceError
+from app.platform.ids import new_id
+from app.platform.settings import get_settings
 from app.webhooks import service
 from app.webhooks.delivery import AT_ONCE_A_TENANT, LEASE_FACTOR, claim_due, deliver, record
 from app.webhooks.schemas import WebhookPatch

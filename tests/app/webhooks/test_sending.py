@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
+from app.platform.network_addresses import Allowed, parse_allowed
 from app.webhooks import sending
-from app.webhooks.addresses import Allowed, parse_allowed
 from app.webhooks.schedule import LONGEST_ASKED_SECONDS, next_delay, seconds_asked
 from app.webhooks.secrets import new_secret
 from app.webhooks.sending import Outcome, post
@@ -316,7 +316,7 @@ def test_a_published_example() -> None:
 
 
 def test_the_schedule_lasts_three_days_and_ends() -> None:
-    from app.config import Settings
+    from app.platform.settings import Settings
 
     schedule = Settings().webhook_retry_seconds
     assert 72 < sum(schedule) / 3600 < 80

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from app.db import session_scope
+from app.platform.db import session_scope
 from app.webhooks.delivery import AT_ONCE_A_TENANT, Owed, claim_due, record
 from app.webhooks.sending import Outcome
 from tests.app.webhooks.test_delivery import owe_tests, row

@@ -10,8 +10,8 @@ from ipaddress import ip_address
 import pytest
 from pydantic import ValidationError
 
-from app.config import Settings
-from app.webhooks.addresses import Allowed, is_public, parse_allowed
+from app.platform.network_addresses import Allowed, is_public, parse_allowed
+from app.platform.settings import Settings
 from app.webhooks.urls import UrlRefused, check_url
 
 NONE = Allowed()

@@ -26,8 +26,8 @@ import yaml
 from pydantic import ValidationError
 
 import dfad_client
-from app.config import Settings
 from app.jobs.schemas import EvaluationReport, JobSpec
+from app.platform.settings import Settings
 from dfad_client import profiles
 from dfad_client.cli import app as command_line
 from dfad_core.contract.architectures import ARCHITECTURES, LIBRARIES

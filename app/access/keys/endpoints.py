@@ -1,0 +1,94 @@
+"""`/keys`: for keys with the scope admin, and for the operator."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request, Response
+from sqlalchemy import select
+
+from app.access.keys import service
+from app.access.keys.principal import Principal
+from app.access.keys.schemas import KeyList, KeyRequest, KeyView, NewKeyView
+from app.http.json_body import JsonBody
+from app.http.pagination import After, Limit, page
+from app.http.parameters import KeyId
+from app.models import ApiKey
+from app.models.tenancy import as_system
+from app.platform.db import database_now, read_scope, session_scope
+from app.platform.errors import FieldProblem, InvalidBody
+
+router = APIRouter(prefix="/keys", tags=["keys"])
+
+
+def _reach(principal: Principal) -> AbstractContextManager[None]:
+    """The operator manages the keys of all tenants, or of the one that was named; others their own."""
+    return as_system() if principal.manages_all_keys else nullcontext()
+
+
+def _view(key: ApiKey) -> KeyView:
+    return KeyView(**{name: getattr(key, name) for name in KeyView.model_fields if name != "object"})
+
+
+@router.post("", status_code=201)
+def create_key(
+    request: Request,
+    response: Response,
+    asked: Annotated[KeyRequest, Depends(JsonBody(KeyRequest, {"name": "me", "scopes": ["admin"]}))],
+) -> NewKeyView:
+    """Make a key. The answer is the only place where it is ever shown.
+
+    On a server without the operator's key the first one has the scope admin, is of the tenant `local` and
+    never expires (`first_key_must_be_admin` otherwise). From then on every request needs a key.
+    """
+    made = _create(asked, request.state.principal)
+    response.headers["Location"] = f"/keys/{made.id}"
+    response.headers["Cache-Control"] = "no-store"
+    return made
+
+
+def _create(asked: KeyRequest, principal: Principal) -> NewKeyView:
+    tenant_id = asked.tenant_id or principal.tenant_id
+    if tenant_id != principal.tenant_id and not principal.manages_all_keys:
+        whose = "another than DFAD-Tenant names" if principal.operator else "not yours"
+        raise InvalidBody(
+            "Keys of another tenant are the operator's to make.", FieldProblem("/tenant_id", whose)
+        )
+    with _reach(principal), session_scope() as session:
+        if asked.expires_at is not None and asked.expires_at <= database_now(session):
+            raise InvalidBody(
+                "The key would never open anything.", FieldProblem("/expires_at", "in the past")
+            )
+        key, token = service.create_key(
+            session,
+            principal,
+            tenant_id=tenant_id,
+            name=asked.name,
+            scopes=sorted(set(asked.scopes)),
+            expires_at=asked.expires_at,
+        )
+    service.remember_keys()
+    service.recent.clear()
+    return NewKeyView(**_view(key).model_dump(), key=token, first=principal.anonymous)
+
+
+@router.get("")
+def list_keys(request: Request, limit: Limit = 20, after: After = None) -> KeyList:
+    """Keys, newest first, revoked ones too; never their secrets."""
+    with _reach(request.state.principal), read_scope() as session:
+        rows, more = page(session, select(ApiKey), ApiKey.id, prefix="key", after=after, limit=limit)
+        data = [_view(row[0]) for row in rows]
+    return KeyList.of(data, more=more)
+
+
+@router.delete("/{key_id}", status_code=204)
+def revoke_key(request: Request, key_id: KeyId) -> Response:
+    """From now on the key opens nothing. Idempotent.
+
+    Refused as `last_admin_key` where nobody could manage the tenant's keys afterwards.
+    """
+    with _reach(request.state.principal), session_scope() as session:
+        service.revoke_key(session, key_id)
+    service.recent.clear()
+    return Response(status_code=204)

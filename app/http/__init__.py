@@ -1,0 +1,1 @@
+"""What endpoints share: bodies, lists, problems, and the description of them all."""

@@ -1,0 +1,1 @@
+"""Messages to workers: a hint each, never the truth."""

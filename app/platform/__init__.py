@@ -1,0 +1,1 @@
+"""Settings, the database, ids, errors: what every room stands on."""

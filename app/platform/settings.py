@@ -1,0 +1,51 @@
+"""The settings of a process. The only place that reads the environment."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from app.platform.setting_files import FileSource
+from app.platform.setting_groups import Jobs, Logs, Places, Quota, Server, Storage, Webhooks, Worker
+
+__all__ = ["Quota", "Settings", "get_settings"]
+
+PREFIX = "DFAD_"
+
+
+class Settings(Places, Server, Storage, Jobs, Worker, Webhooks, Logs, BaseSettings):
+    """Read from `DFAD_*` variables; the defaults run everything on one machine without services.
+
+    Each may stand in a file instead, which `DFAD_*_FILE` names (`app/platform/setting_files.py`).
+    """
+
+    # A variable that is set to nothing counts as not set: an empty key must not open the service.
+    # An error's text goes to logs: it must not quote what was set.
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_ignore_empty=True, frozen=True, hide_input_in_errors=True
+    )
+
+    @property
+    def resolved_artifact_folder(self) -> Path:
+        """Folder of the `filesystem` store."""
+        return self.artifact_folder or self.home / "artifacts"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  (not used here)
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments first, then variables, then the files that variables name."""
+        return init_settings, env_settings, FileSource(settings_cls)
+
+
+@cache
+def get_settings() -> Settings:
+    """The process's settings, read once."""
+    return Settings()

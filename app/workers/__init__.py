@@ -1,0 +1,1 @@
+"""The workers, as the service sees them."""
