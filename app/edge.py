@@ -42,7 +42,8 @@ FILE_PATHS = frozenset({"/teachers", "/jobs", "/jobs/validate"})
 PART_PATHS = "/uploads/"
 MAKERS = "An admin key, or the operator's (DFAD_API_KEY of the server), can make one that has it."
 NO_KEY = ("unauthorized", "too_many_wrong_keys")
-UNCHANGING = frozenset({"GET", "HEAD", "OPTIONS"})
+UNCHANGING = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+"""Methods that change nothing; TRACE is refused everywhere."""
 MAX_LENGTH_DIGITS = 18
 MAX_FIELDS = 256
 """Of a form, and of a query; the page sends 100 ids at most. Each costs time before anybody looks at it."""

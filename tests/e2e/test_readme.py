@@ -52,10 +52,11 @@ EXPORTS = {
 
 
 def check_layout(block: Block) -> None:
-    """The drawings of the folders name what there is: every top folder, and every room of the engine."""
+    """The drawings of folders name what there is: every top folder, every room of engine and service."""
     drawn = {line.split()[0].rstrip("/") for line in block.text.splitlines() if not line.startswith(" ")}
     if any("/" in name for name in drawn):
-        rooms = {f"dfad_core/{file.parent.name}" for file in (ROOT / "dfad_core").glob("*/__init__.py")}
+        (package,) = {name.split("/")[0] for name in drawn}
+        rooms = {f"{package}/{file.parent.name}" for file in (ROOT / package).glob("*/__init__.py")}
         assert rooms <= drawn
         assert all((ROOT / name).exists() for name in drawn), drawn
         return

@@ -88,7 +88,7 @@ def test_a_stored_file_survives_an_answer_that_was_lost(
             yield session
         raise ConnectionError
 
-    monkeypatch.setattr("app.jobs.service.session_scope", broken)
+    monkeypatch.setattr("app.http.idempotency.session_scope", broken)
     assert submit().status_code == 500
     assert (stored()["jobs"], stored()["artifact_chunks"]) == (1, 1)
 
