@@ -6,9 +6,9 @@ import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
-from app.access.keys.acting import PARAMETER
+from app.access.keys.acting import PARAMETER, check_change
 from app.access.keys.principal import OPEN_PATHS
 from app.access.usage.requests import RequestCounts
 from app.edge import MAX_FIELDS, Edge
@@ -46,6 +46,7 @@ def create_app() -> FastAPI:
         docs_url=None,
         redoc_url=None,
         lifespan=_life,
+        dependencies=[Depends(check_change)],
         # What generated clients call their functions.
         generate_unique_id_function=lambda route: route.name,
         # FastAPI's own spans and records would tell of bodies; ours tell ids alone.

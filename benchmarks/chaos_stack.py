@@ -41,7 +41,7 @@ class Stack:
         self.folder, self.redis, self.postgres = folder, None, None
         #: For temporary files of its processes.
         self.temporary = folder / "tmp"
-        self.temporary.mkdir()
+        self.temporary.mkdir(parents=True, exist_ok=True)
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         settings = {"DFAD_HOME": str(folder / "home"), "DFAD_MAX_ATTEMPTS": "30", **(SHORT if short else {})}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta
 from typing import Annotated
 
 from fastapi import Query
-from pydantic import AwareDatetime
+from pydantic import AwareDatetime, BeforeValidator
 from sqlalchemy import ColumnElement, Select, select
 from sqlalchemy.orm import Session
 
@@ -17,8 +18,19 @@ CLOCKS_APART = timedelta(hours=1)
 """How far the clocks of database and server may differ: the oldest lines have the one's time, and ids of the
 other's."""
 
-Since = Annotated[AwareDatetime | None, Query(description="Only what was done at that time or later.")]
-Until = Annotated[AwareDatetime | None, Query(description="Only what was done before that time.")]
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]")
+
+
+def _dated(text: str | None) -> str | None:
+    """Pydantic alone takes any number for seconds since 1970, which the description does not say."""
+    if text is not None and not _DATE.match(text):
+        raise ValueError("a date and a time, as in 2026-11-29T12:00:00Z")
+    return text
+
+
+Time = Annotated[AwareDatetime | None, BeforeValidator(_dated)]
+Since = Annotated[Time, Query(description="Only what was done at that time or later.")]
+Until = Annotated[Time, Query(description="Only what was done before that time.")]
 
 
 def in_span(since: datetime | None, until: datetime | None) -> Select[AuditEvent]:

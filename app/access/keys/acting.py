@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from starlette.datastructures import Headers
-from starlette.requests import cookie_parser
+from starlette.requests import Request, cookie_parser
 
 from app.access.keys.principal import TENANT_PATTERN, Principal
 from app.models.tenancy import ALL_TENANTS
@@ -17,6 +17,7 @@ HEADER = "DFAD-Tenant"
 KEY_COOKIE = "dfad_key"
 TENANT_COOKIE = "dfad_tenant"
 """What the operator chose on the page; it counts for requests with the key that the browser keeps."""
+UNCHANGING = frozenset({"GET", "HEAD", "OPTIONS"})
 CHOICE_PATH = "/ui/tenant"
 """Where the page sends the choice: the operator's own doing, whatever was chosen before."""
 _NAME = re.compile(TENANT_PATTERN)
@@ -52,12 +53,15 @@ def acting(principal: Principal, path: str, headers: Headers) -> Principal:
     return _for(principal, wanted)
 
 
-def check_change(principal: Principal, headers: Headers) -> None:
-    """Raise ServiceError 400 for a change by somebody who looks at all tenants."""
-    if not principal.sees_all:
+async def check_change(request: Request) -> None:
+    """For all routes: raise ServiceError 400 for a change by somebody who looks at all tenants.
+
+    After the routing: a method that a path does not have is refused as such.
+    """
+    if request.method in UNCHANGING or not request.state.principal.sees_all:
         return
     text = f"Nothing can be changed for all tenants at once: name one tenant in {HEADER}."
-    if HEADER not in headers:
+    if HEADER not in request.headers:
         text = "Nothing can be changed while all tenants are shown: choose one tenant at the top of the page."
     raise ServiceError(400, "tenant_required", text)
 
