@@ -33,9 +33,9 @@ check: $(STAMP) ## style, types, arrows between packages
 	$(BIN)/lint-imports
 
 ALONE := tests/dfad_core tests/dfad_client
-WITH_SERVICES := tests/e2e tests/worker tests/hostile
+WITH_SERVICES := tests/hostile tests/e2e tests/worker tests/app
 # Two processes, a file in one of them: of one thread each where networks are computed in the test itself.
-# Benchmarks time themselves, and pages wait for a browser: one after the other.
+# The longest comes first. Benchmarks time themselves, and pages wait for a browser: one after the other.
 OTHERS := $(filter-out $(ALONE) $(WITH_SERVICES) tests/vision tests/conftest.py %/__pycache__,$(wildcard tests/*))
 unit: $(STAMP) ## tests alone
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ALONE); alone=$$?; \
