@@ -9,8 +9,8 @@ job has ended it is counted: `lost` are jobs that were accepted and have no stud
 than one end or student, or more jobs than were asked for. `left` are folders, files, processes, and stored
 bytes of no job that remain once the sweepers have been there. Exit code 1 unless all three are 0.
 
-`--short`: leases of seconds, for a short run, which does not wait for sweepers: `left` is 0. Without it the
-service's default numbers. Recovery is the time from a kill that hit a running job to that job's next start.
+`--short`: leases of seconds, for a short run, which does not wait for sweepers and has no `left`. Without it
+the service's default numbers. Recovery is the time from a kill that hit a running job to that job's next start.
 """
 
 from __future__ import annotations
@@ -393,17 +393,17 @@ def main(arguments: list[str] | None = None) -> int:
             "settings": {k: v for k, v in vars(options).items() if k != "no_record"},
         }
         append(FILE, {**about, **found}, torch.device("cpu"))
-    kept_a_day = found["left_behind"].pop("young_blobs", 0)
-    left = sum(found["left_behind"].values())
-    print(f"left behind: {found['left_behind']}, and {kept_a_day} files whose row may come within a day")
+    left = found["left_behind"]
+    rest = sum(number for name, number in left.items() if name != "young_blobs")
+    if left:
+        print(f"left behind: {left}; the row of a young blob may come within a day")
     print(
         f"CHAOS submitted={found['submitted']} finished={found['finished']} lost={found['lost']} "
-        f"doubled={found['doubled']} left={left} kills={found['kills']} "
+        f"doubled={found['doubled']} {f'left={rest} ' if left else ''}kills={found['kills']} "
         f"recovery_p50_seconds={found['recovery_p50_seconds']} "
         f"recovery_p99_seconds={found['recovery_p99_seconds']}"
     )
-    wrong = found["lost"] or found["doubled"] or left
-    return int(wrong > 0 or found["submitted"] != options.jobs)
+    return int(found["lost"] + found["doubled"] + rest > 0 or found["submitted"] != options.jobs)
 
 
 if __name__ == "__main__":

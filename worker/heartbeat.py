@@ -1,7 +1,7 @@
 """The signs of life of a worker: a row that is renewed while it lives and taken away as it ends.
 
-A thread of the main process and not a part of the reconciler: a broker that hangs must not make a worker look
-dead. One that was killed leaves its row, which ages.
+A thread of its own and not a part of the reconciler: a broker that hangs must not make a worker look dead. A
+worker that was killed leaves its row, which ages.
 """
 
 from __future__ import annotations

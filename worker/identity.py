@@ -1,4 +1,4 @@
-"""Who holds a lease, and which worker this is."""
+"""Who holds a lease."""
 
 from __future__ import annotations
 
@@ -7,15 +7,8 @@ import socket
 from functools import cache
 from uuid import uuid4
 
-WORKER_PID = os.getpid()
-"""Process id of the worker: of its main process, in its forked child as well."""
-
 
 @cache
-def _process(pid: int) -> str:
-    return f"{socket.gethostname()[:60]}:{pid}:{uuid4().hex[:12]}"
-
-
 def owner() -> str:
-    """A name that no other process has or will have; a forked child gets its own."""
-    return _process(os.getpid())
+    """The name of this worker, which no other process has or will have."""
+    return f"{socket.gethostname()[:60]}:{os.getpid()}:{uuid4().hex[:12]}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,6 @@ from app.models.worker_beat import WorkerReport
 from app.platform.settings import Settings
 from app.workers.seen import live_workers
 from dfad_core.contract.machine import memory_id, processors_id, total_memory, usable_processors
-from worker.identity import WORKER_PID
 
 logger = logging.getLogger(__name__)
 
@@ -52,4 +52,4 @@ def _is_this_one_or_dead(report: WorkerReport) -> bool:
     """Whether a report is of this worker, of an earlier life of it, or of a process that was killed here."""
     if report.host != socket.gethostname() or report.pid is None:
         return False
-    return report.pid == WORKER_PID or not Path(f"/proc/{report.pid}").exists()
+    return report.pid == os.getpid() or not Path(f"/proc/{report.pid}").exists()

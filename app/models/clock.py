@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import time
 from datetime import datetime, timedelta
-from functools import cache
-from pathlib import Path
 from typing import Any, cast
 
 from sqlalchemy import Connection, Table, delete, insert, select, update
@@ -21,17 +19,7 @@ from sqlalchemy.orm import Session
 
 from app.models import Job, OutboxMessage, SteadyClock, Teacher, Upload, WorkerBeat
 from app.platform.db import database_now
-
-BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-
-
-@cache
-def boot_id() -> str | None:
-    """Another one after each boot of the machine; None where the system tells none."""
-    try:
-        return BOOT_ID.read_text().strip() or None
-    except OSError:
-        return None
+from dfad_core.contract.machine import boot_id
 
 
 def steady_now(session: Session) -> datetime:

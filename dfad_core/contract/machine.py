@@ -8,6 +8,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 Reader = Callable[[Path], float | None]
@@ -45,6 +46,15 @@ def processor_quota() -> float | None:
     return min(_cgroup_values("cpu", _quota_v2, _quota_v1), default=None)
 
 
+@cache
+def boot_id() -> str | None:
+    """Another one after each boot of the machine; None where the system tells none."""
+    try:
+        return BOOT_ID.read_text().strip() or None
+    except OSError:
+        return None
+
+
 def processors_id() -> str:
     """Identifies the processors that this process may use: equal for all processes that share them.
 
@@ -62,10 +72,7 @@ def memory_id() -> str:
 
 def _machine_part(part: object, limits: Iterator[tuple[float, Path]]) -> str:
     """A short name for this machine, the part of it, and the control group with the lowest of the limits."""
-    try:
-        machine = BOOT_ID.read_text().strip()  # the same in its containers, whose host names differ
-    except OSError:
-        machine = socket.gethostname()
+    machine = boot_id() or socket.gethostname()  # the boot is the same in its containers, whose names differ
     lowest = min(limits, default=None)
     # Paths of control groups are equal in different containers.
     group = None if lowest is None else (str(lowest[1]), _link(CGROUP_NAMESPACE))

@@ -15,7 +15,6 @@ from app.platform.settings import Settings, get_settings
 from dfad_core.contract import machine
 from worker import threads
 from worker.heartbeat import beat
-from worker.identity import WORKER_PID
 
 V1 = "4:cpu,cpuacct:/docker/x\n"
 
@@ -83,7 +82,7 @@ def test_workers_that_share_nothing_are_not_counted(large):
     another(processors_id=None, memory_id=None)  # of an earlier version
     another(seconds_ago=600)
     another(host=socket.gethostname(), pid=ended.pid)  # killed a moment ago
-    another(host=socket.gethostname(), pid=WORKER_PID)  # a container that was started again
+    another(host=socket.gethostname(), pid=os.getpid())  # a container that was started again
     assert (threads.runner_threads(get_settings()), threads.runner_memory(get_settings())) == (8, None)
 
 

@@ -45,7 +45,10 @@ def test_a_queued_job_that_no_living_worker_takes(client: TestClient, submit: Ca
     submit({"device": "cuda"})
     submit({"device": "cpu"})
     submit()
-    waiting = lambda: client.get("/capabilities").json()["waiting_without_worker"]  # noqa: E731
+
+    def waiting() -> Any:
+        return client.get("/capabilities").json()["waiting_without_worker"]
+
     assert waiting() == {"auto": 1, "cpu": 1, "cuda": 1}
     seen("small", 0)
     assert waiting() == {"cuda": 1}

@@ -16,6 +16,7 @@ from app.models import clock as steady_clock
 from app.models.clock import steady_now
 from app.platform.db import database_now, read_scope, session_scope
 from app.workers.seen import live_workers
+from dfad_core.contract import machine
 
 
 @pytest.fixture
@@ -98,14 +99,14 @@ def test_what_is_held_and_awaited_ends_with_the_boot(
 def test_without_a_boot_id_it_is_the_time_of_day(
     database: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(steady_clock, "BOOT_ID", tmp_path / "none")
-    steady_clock.boot_id.cache_clear()
+    monkeypatch.setattr(machine, "BOOT_ID", tmp_path / "none")
+    machine.boot_id.cache_clear()
     try:
         assert abs((now() - _wall()).total_seconds()) < 60
         with read_scope() as session:
             assert list(session.scalars(select(SteadyClock))) == []
     finally:
-        steady_clock.boot_id.cache_clear()
+        machine.boot_id.cache_clear()
 
 
 def _wall() -> Any:

@@ -26,6 +26,7 @@ import yaml
 from pydantic import ValidationError
 
 import dfad_client
+from app.http.problems import CODES
 from app.jobs.schemas import EvaluationReport, JobSpec
 from app.platform.settings import Settings
 from dfad_client import profiles
@@ -338,6 +339,11 @@ def a_known_name(text: str) -> bool:
     return text in {*METHODS, *ARCHITECTURES, *STUDENT_FORMATS, *extras, *fields, *loaders, *libraries}
 
 
+def a_code(text: str) -> bool:
+    """A code of a refusal, as clients get it."""
+    return text in CODES
+
+
 def a_figure(text: str) -> bool:
     """A name in /metrics, with labels or without."""
     found = re.fullmatch(r"(dfad_\w+)(\{.*\})?", text)
@@ -365,6 +371,7 @@ CHECKERS: tuple[Callable[[str], bool], ...] = (
     a_file_at_home,
     an_endpoint,
     a_known_name,
+    a_code,
     a_figure,
     a_file,
 )
