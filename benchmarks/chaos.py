@@ -10,7 +10,8 @@ than one end or student, or more jobs than were asked for. `left` are folders, f
 bytes of no job that remain once the sweepers have been there. Exit code 1 unless all three are 0.
 
 `--short`: leases of seconds, for a short run, which does not wait for sweepers and has no `left`. Without it
-the service's default numbers. Recovery is the time from a kill that hit a running job to that job's next start.
+the service's default numbers. Recovery is the time from a kill that hit a running job to that job's next
+start.
 """
 
 from __future__ import annotations
