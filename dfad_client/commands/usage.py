@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 from dfad_client.answers import Limits, Quota, TenantUsage
 from dfad_client.commands.shared import Session, register
 from dfad_client.commands.spec import UsageError
-from dfad_client.terminal.display import duration
+from dfad_client.terminal.display import columns, duration
 
 LIMITS = ("queued_jobs", "running_jobs", "stored_bytes", "requests_per_minute")
 TITLES = ("QUEUED", "RUNNING", "STORED BYTES", "REQUESTS/MIN")
@@ -59,18 +59,12 @@ def _usage_lines(found: Sequence[TenantUsage]) -> list[str]:
                     f"{month['peak_stored_bytes']:,}",
                 )
             )
-    return [*_table(now), "", *_table(months)] if len(months) > 1 else _table(now)
+    return [*columns(now), "", *columns(months)] if len(months) > 1 else columns(now)
 
 
 def _of(number: int | None, limit: int | None) -> str:
     most = "no limit" if limit is None else f"{limit:,}"
     return most if number is None else f"{number:,} of {most}" if limit is not None else f"{number:,}"
-
-
-def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    padded = ("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows)
-    return [line.rstrip() for line in padded]
 
 
 class _ListsByDefault(TyperGroup):
@@ -150,7 +144,7 @@ def _tell(session: Session, raw: Any, found: Sequence[Quota]) -> None:
     session.tell(
         raw,
         essential="\n".join(quota["tenant_id"] for quota in found),
-        human="\n".join(_table(rows)),
+        human="\n".join(columns(rows)),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dfad_client.answers import Job, Json, PhaseProgress
@@ -177,7 +177,12 @@ def table(jobs: list[Job], *, tenants: bool = False) -> list[str]:
     if tenants:
         whose = ["TENANT", *(job.tenant_id or "?" for job in jobs)]
         rows = [(row[0], tenant, *row[1:]) for row, tenant in zip(rows, whose, strict=True)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return columns(rows)
+
+
+def columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """A line for each row, its cells under those of the rows before."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
