@@ -51,7 +51,6 @@ def _start(channel: Any, hooks: Any, data: dict[str, Any], converted: Any) -> No
     if data["mode"] == "measure":
         _measure(channel, hooks, data, converted)
         return
-    torch.set_num_threads(data["threads"])
     hooks.inspection(converted.inspection)
     resume = Path(data["resume_path"]).read_bytes() if data.get("resume_path") else None
     outcome = engine_job.run(
