@@ -33,7 +33,7 @@ from dfad_core.contract.limits import Limits
 from dfad_core.contract.machine import GpuMemory
 from dfad_core.contract.progress import PhaseProgress, Progress
 from dfad_core.contract.serialization import JsonObject, from_json, to_json
-from worker import gauges, publish
+from worker import publish, runner_stats
 from worker.inspection import record_inspection
 from worker.kernel import resident_bytes
 from worker.lease import LeaseKeeper
@@ -42,6 +42,7 @@ from worker.output import Output
 from worker.process import RunnerProcess
 from worker.protocol import Message
 from worker.publish import LeaseLost, Pending
+from worker.runner_stats import RunnerStats
 from worker.scratch import UNEXPLAINED, no_space_in, scratch_folder
 from worker.spans import PhaseSpans
 from worker.threads import runner_memory, runner_threads
@@ -148,7 +149,7 @@ class Attempt:
         finally:
             runner.close()
             output.close()
-            gauges.tell(0, None)
+            runner_stats.publish(RunnerStats())
         if keeper.lost.is_set():
             raise LeaseLost
         if self._died_of_space(folder):
@@ -267,7 +268,7 @@ class Attempt:
         """Why the runner must not go on, if so: it hangs, or takes more memory than it may."""
         patience, limit = self._settings.watchdog_seconds, self._settings.runner_memory_bytes
         held = resident_bytes(pid)
-        gauges.tell(held, self._gpu)
+        runner_stats.publish(RunnerStats(held, self._gpu))
         if now - self._heard > patience:
             return JobError("hung", f"The runner made no step for {patience:g} s.")
         if limit is not None and held > limit:

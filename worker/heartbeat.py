@@ -23,7 +23,7 @@ from app.platform.settings import get_settings
 from dfad_core import __version__
 from dfad_core.contract.machine import memory_id, processors_id
 from dfad_core.contract.serialization import to_json
-from worker import gauges
+from worker import runner_stats
 from worker.devices import worker_devices
 from worker.identity import owner
 from worker.manifest import revision
@@ -68,7 +68,7 @@ class Heartbeat(threading.Thread):
 def beat() -> None:
     """Write that this worker lives, and what it is."""
     settings = get_settings()
-    takes, (runner_bytes, gpu) = worker_devices(settings), gauges.told()
+    takes, stats = worker_devices(settings), runner_stats.latest()
     report = WorkerReport(
         devices=tuple(device for device in takes if device != "auto"),
         takes=tuple(takes),
@@ -79,8 +79,8 @@ def beat() -> None:
         revision=revision(),
         processors_id=processors_id(),
         memory_id=memory_id(),
-        runner_bytes=runner_bytes,
-        gpu=gpu,
+        runner_bytes=stats.resident_bytes,
+        gpu=stats.gpu,
     )
     with session_scope() as session:
         session.merge(WorkerBeat(id=owner(), seen_at=steady_now(session), details=to_json(report)))

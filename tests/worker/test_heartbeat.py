@@ -9,8 +9,10 @@ from sqlalchemy.exc import OperationalError
 from app.models import WorkerBeat
 from app.platform.db import read_scope
 from app.platform.settings import Settings
-from worker import heartbeat
+from dfad_core.contract.machine import GpuMemory
+from worker import heartbeat, runner_stats
 from worker.heartbeat import Heartbeat, beat, leave
+from worker.runner_stats import RunnerStats
 
 
 def rows():
@@ -29,6 +31,20 @@ def test_a_worker_says_what_it_is(each_database):
     assert report.processors_id
     leave()
     assert rows() == []
+
+
+def test_it_tells_the_memory_of_the_runner(database):
+    gpu = GpuMemory("NVIDIA H100 80GB HBM3", used_bytes=5 * 2**30, total_bytes=80 * 2**30)
+    runner_stats.publish(RunnerStats(7 * 2**30, gpu))
+    try:
+        beat()
+    finally:
+        runner_stats.publish(RunnerStats())
+    (row,) = rows()
+    assert (row.report.runner_bytes, row.report.gpu) == (7 * 2**30, gpu)
+    beat()
+    (row,) = rows()
+    assert (row.report.runner_bytes, row.report.gpu) == (0, None)
 
 
 def test_it_renews_and_ends(database, monkeypatch, until):
