@@ -219,7 +219,7 @@ teacher, student = (
     for width in (16, 8)
 )
 before = resident("VmRSS")
-training = TrainingConfig(batch_size=64, pool_batches=1, inner_steps=1, student_steps=1, threads=1)
+training = TrainingConfig(batch_size=128, pool_batches=1, inner_steps=1, student_steps=1, threads=1)
 config = DistillConfig(
     InputConfig((3, 64, 64)), 1000, method=MethodConfig("collages"), training=training, device="cpu"
 )
