@@ -94,6 +94,11 @@ class MethodConfig:
     """Weight of the activation regularizer (Heo et al. 2019, margin form) on the student."""
     activation_margin: Annotated[float, Range(gt=0, le=100)] = 1.0
     """Margin m of the activation regularizer; 1 as in Heo et al."""
+    activation_decay: Annotated[float, Range(ge=0, le=1)] | None = None
+    """Share of the budget, at the start, in which the regularizer's weight falls to 0; 0: it stays."""
+    mixed_share: Annotated[float, Range(ge=0, le=1)] | None = None
+    """Share of the student's images that are mixtures of two, labelled by the teacher again; for methods that
+    train on single images."""
     interpolation_weight: Annotated[float, Range(ge=0, le=1000)] | None = None
     """Weight of the virtual-interpolation term on the student."""
     interpolation_concentration: Annotated[float, Range(gt=0, le=100)] | None = None

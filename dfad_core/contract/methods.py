@@ -53,6 +53,7 @@ _COLLAGES = Recipe(
     imitation="kl",
     temperature=4.0,
     single_images=True,
+    mixed_share=0.5,
     chosen_images=True,
     start_from_teacher=True,
     view_uses=2,

@@ -73,6 +73,8 @@ class Recipe:
     """Temperature of the student's Kullback-Leibler divergence."""
     activation_weight: float = 0.0
     activation_margin: float = 1.0
+    activation_decay: float = 0.0
+    """Share of the budget in which the regularizer's weight falls to 0, linearly; 0: it stays."""
     interpolation_weight: float = 0.0
     interpolation_concentration: float = 1.0
     interpolation_labels: Literal["interpolated", "requeried"] = "interpolated"
@@ -89,9 +91,12 @@ class Recipe:
     single_images: bool = False
     """Batches are made of views of single images of the pool, labelled by the teacher again. Otherwise they
     are whole batches of past rounds with their logits."""
-    views: Literal["mixed", "shifted"] = "mixed"
-    """How single images are seen. `mixed`: cropped, mirrored, half of them mixed with another. `shifted`: by
-    up to an eighth of the side, and mirrored, as CIFAR's images usually are."""
+    views: Literal["cropped", "shifted", "whole"] = "cropped"
+    """How single images are seen. `cropped`: a part of each, mirrored. `shifted`: by up to an eighth of the
+    side, and mirrored, as CIFAR's images usually are. `whole`: as they are."""
+    mixed_share: float = 0.0
+    """Share of the single images that are seen mixed with another: virtual interpolation in place of a
+    repeat, labelled by the teacher again."""
     chosen_images: bool = False
     """Images of the pool have shares with which their statistics come near to the teacher's data
     (`dfad_core.methods.image_choice`). For `single_images`."""

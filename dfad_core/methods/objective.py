@@ -28,6 +28,8 @@ class Objective:
     """Whether the teacher's BN layers normalise by the batch."""
     labeller: nn.Module | None = None
     """A faster copy of the teacher for passes that need logits alone, without a graph; None: the teacher."""
+    activation_factor: float = 1.0
+    """Factor of the activation regularizer's weight, which falls to 0 where it decays."""
     without_student: bool = False
     """Whether terms that need the student are left out of the generator's loss, in its warm-up."""
 
@@ -41,6 +43,11 @@ class Objective:
         """a of the interpolation's Beta(a, a); None where there is no interpolation."""
         concentrations = (term.concentration for _, term in self.student_terms)
         return next((a for a in concentrations if a is not None), None)
+
+    @property
+    def reads_stages(self) -> bool:
+        """Whether a term of the student still reads stages."""
+        return self.activation_factor > 0 or any(t.needs_attention for _, t in self.student_terms)
 
     @property
     def current_terms(self) -> list[tuple[float, GeneratorTerm]]:
@@ -65,7 +72,7 @@ class Objective:
         """
         statistics = normalising_by_batch(self.teacher) if self.batch_statistics else nullcontext()
         with statistics:
-            if self.stages is None or not with_stages:
+            if self.stages is None or not (with_stages and self.reads_stages):
                 network = self.teacher
                 if self.labeller is not None and not (
                     whole or torch.is_grad_enabled() or self.batch_statistics
@@ -92,7 +99,7 @@ class Objective:
 
     def with_stages(self, batch: Batch) -> Batch:
         """`batch` with the teacher's stages that the student's terms read, from a new pass if it has none."""
-        if self.stages is None or batch.active or batch.attention:
+        if self.stages is None or not self.reads_stages or batch.active or batch.attention:
             return batch
         with torch.no_grad():
             _, record = self.ask_teacher(batch.images_BCHW)

@@ -239,6 +239,7 @@ class RunState:
             self.batch_size,
             first_batches=FIRST_BATCHES if drawn else 1,
             kind=self.recipe.views,
+            mixed_share=self.recipe.mixed_share,
         )
 
     def _attach(self, example_BCHW: Tensor) -> None:
@@ -347,7 +348,8 @@ class RunState:
         """Whether steps are recorded as CUDA graphs: on a GPU, if the config says so and it is possible."""
         training = self.config.training
         whole_batches = self.slices == 1 and self.group.size == 1
-        return training.cuda_graphs and whole_batches and self.runtime.device.type == "cuda"
+        constant = not self.recipe.activation_decay  # a weight that changes would stay as it was recorded
+        return training.cuda_graphs and whole_batches and constant and self.runtime.device.type == "cuda"
 
     def call(self, step: Callable[..., T], *inputs: Any) -> T:
         """The outputs of `step(self, *inputs)`; with CUDA graphs, of its recording once there is one."""
@@ -380,6 +382,8 @@ class RunState:
         """Set the learning rates of student and generator for this share of the budget."""
         warm_up = self.recipe.warm_up
         self.objective.without_student = fraction < warm_up
+        decay = self.recipe.activation_decay
+        self.objective.activation_factor = max(0.0, 1 - fraction / decay) if decay else 1.0
         self.student_phase.set_rate(student_rate(max(0.0, fraction - warm_up) / (1 - warm_up)))
         for phase in (self.generator_phase, self.search_phase):
             if phase is not None:

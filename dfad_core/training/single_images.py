@@ -13,9 +13,6 @@ from dfad_core.data.augmentation import mixed_pairs, random_resized_crop, shifte
 from dfad_core.methods.image_choice import ImageChoice
 from dfad_core.training.profiling import region
 
-MIXED = 0.5
-"""Share of the images that are mixed with another."""
-
 
 class SingleImages:
     """Draws images of `pool`, each with the share that `choice` gives it, or all alike without one.
@@ -31,10 +28,11 @@ class SingleImages:
         batch_size: int,
         *,
         first_batches: int = FIRST_BATCHES,
-        kind: Literal["mixed", "shifted"] = "mixed",
+        kind: Literal["cropped", "shifted", "whole"] = "cropped",
+        mixed_share: float = 0.0,
     ) -> None:
         self.choice = choice
-        self._first_batches, self._kind = first_batches, kind
+        self._first_batches, self._kind, self._mixed_share = first_batches, kind, mixed_share
         self._pool, self._streams, self._batch_size = pool, streams, batch_size
         self._shares_N: np.ndarray | None = None
 
@@ -53,6 +51,6 @@ class SingleImages:
         """Images of the pool, each in a view of its own: (B, C, H, W), float32."""
         with region("views"):
             images_BCHW = self._pool.draw_images(self._batch_size, self._streams.pool, self._shares_N)
-            if self._kind == "shifted":
-                return shifted(images_BCHW)
-            return mixed_pairs(random_resized_crop(images_BCHW), MIXED)
+            if self._kind != "whole":
+                images_BCHW = (shifted if self._kind == "shifted" else random_resized_crop)(images_BCHW)
+            return mixed_pairs(images_BCHW, self._mixed_share)

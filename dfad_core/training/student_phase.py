@@ -60,6 +60,7 @@ class StudentPhase(Phase):
                 gap = term.value(view)
                 if gap is not None:
                     record(term.name, gap)
-                    loss = loss + weight * gap
+                    factor = objective.activation_factor if term.needs_boundaries else 1.0
+                    loss = loss + weight * factor * gap
         record("student_loss", loss)
         return loss

@@ -150,3 +150,21 @@ def test_terms_on_stages_act_on_every_update(tiny, method: str) -> None:
         train_round(run, lambda name, value: values.append(value) if name == term else None)
     assert len(values) == 2 * 4
     assert run.queries.images == images
+
+
+def test_the_regularizer_decays_and_then_costs_no_pass(tiny) -> None:
+    method = {"name": "best", "activation_weight": 1.0, "activation_decay": 0.5}
+    config = tiny.config(method=method, steps=4, student_steps=2)
+    run = RunState(tiny.classifier(8), tiny.classifier(4, seed=1), None, config, runtime.resolve(config))
+    run.clock.start()
+    asked, gaps = _asked([run.teacher, run.objective.labeller]), []
+    rounds = []
+    for _ in range(4):
+        asked.clear(), gaps.clear()
+        train_round(run, lambda name, value: gaps.append((name, value)))
+        rounds.append(
+            (run.objective.activation_factor, sum(n == "activation_boundary" for n, _ in gaps), len(asked))
+        )
+    assert [factor for factor, _, _ in rounds] == [1.0, 0.5, 0.0, 0.0]
+    assert [terms for _, terms, _ in rounds] == [2, 2, 0, 0]
+    assert rounds[1][2] > rounds[2][2]  # stages of a batch from the pool take a pass of their own

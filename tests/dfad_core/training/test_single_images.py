@@ -135,6 +135,17 @@ def test_views_show_the_chosen_images_alone(tiny) -> None:
     torch.testing.assert_close(images.views(), torch.ones(32, 1, 8, 8))
 
 
+def test_whole_views_are_the_images_or_mixtures_of_two() -> None:
+    pool = Pool(1)
+    pool.push(Batch(torch.arange(8.0).reshape(8, 1, 1, 1).expand(8, 1, 8, 8).contiguous(), torch.zeros(8, 3)))
+    streams = Streams(0, torch.device("cpu"))
+    whole = SingleImages(pool, None, streams, 64, kind="whole").views()
+    assert set(whole.flatten().tolist()) == set(range(8))
+    mixed = SingleImages(pool, None, streams, 64, kind="whole", mixed_share=0.5).views()
+    assert torch.equal(mixed[32:], mixed[32:].round())
+    assert not torch.equal(mixed[:32], mixed[:32].round())
+
+
 def _start(result: DistillResult) -> dict[str, int]:
     (note,) = [event for event in result.events if event["kind"] == "student_start"]
     return note
