@@ -9,23 +9,21 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from statistics import mean, median
+from statistics import mean
 from typing import Any
 
 from benchmarks import fidelity_calibration as calibration
 from benchmarks import gpu_tables, teacher_file_rows
+from benchmarks.colour_figures import ablation_figures, colour_figures, disturbed_text
 from benchmarks.colour_rows import colour_sections, teacher_rows
-from benchmarks.machine_load import is_neighbour
 from benchmarks.method_table import (
     EQUAL_WORK_NOTE,
-    MethodRuns,
     equal_seconds_rows,
     equal_work_rows,
     legend,
     machine_text,
     markdown,
     methods_of,
-    one_a_seed,
 )
 from benchmarks.plots import AXES, draw
 from benchmarks.recipe_facts import facts_of_line
@@ -226,7 +224,7 @@ def readme_figures() -> str:
     with_bn = SOURCES[METHODS["best"].recipe.source]
     without_bn = SOURCES[facts_of_line(best.lines[0])["image_source"]]
     seconds, where = setting_of_best[2], setting_of_best[3]
-    disturbed = _disturbed(best)
+    disturbed = disturbed_text(best)
     teacher = 100 * mean(line["teacher_accuracy"] for line in best.lines)
     return "\n".join(
         [
@@ -238,102 +236,9 @@ def readme_figures() -> str:
             f"  {best.accuracy:.1f} % right where the teacher has {teacher:.1f} %, mean of "
             f"{len(best.lines)} seeds, {seconds:.0f} s on {where}.{disturbed}",
             *colour_figures(read(RESULTS / "colour.jsonl")),
+            *ablation_figures(read(RESULTS / "colour.jsonl")),
         ]
     )
-
-
-def _disturbed(runs: MethodRuns) -> str:
-    is_disturbed = runs.load is None or is_neighbour(runs.load)
-    return "\n  Another program ran on the machine meanwhile." if is_disturbed else ""
-
-
-def colour_runs(lines: Sequence[Line]) -> dict[tuple[str, str], MethodRuns]:
-    """By CIFAR-10 teacher and method: runs of its newest recipe with its own settings, one a seed.
-
-    Runs of a ResNet-8 that were scored on the test images, for as many seconds as the newest such run.
-    """
-    scored = [
-        line
-        for line in lines
-        if line["teacher"] in COLOUR_TEACHERS
-        and line["student"] == "resnet8"
-        and line["budget"]["kind"] == "seconds"
-        and not line["settings"]
-        and "accuracy" in line
-    ]
-    groups: dict[tuple[str, str], list[Line]] = {}
-    for line in scored:
-        if line["budget"] == scored[-1]["budget"]:
-            groups.setdefault((line["teacher"], line["method"]), []).append(line)
-    return {
-        key: MethodRuns(key[1], one_a_seed([one for one in group if one["recipe"] == group[-1]["recipe"]]))
-        for key, group in groups.items()
-    }
-
-
-def colour_figures(lines: Sequence[Line]) -> Iterator[str]:
-    """Sentences on the default method for CIFAR-10 teachers, and a table of all methods beside it."""
-    found = colour_runs(lines)
-    for teacher, title in COLOUR_TEACHERS.items():
-        if (runs := found.get((teacher, "best"))) is None:
-            continue
-        of_student, of_teacher = (
-            100 * median(line[name] for line in runs.lines) for name in ("accuracy", "teacher_accuracy")
-        )
-        first = runs.lines[0]
-        yield f"- CIFAR-10, {title}, and a ResNet-8:"
-        yield (
-            f"  {of_student:.1f} % right where the teacher has {of_teacher:.1f} %, median of "
-            f"{_seeds(runs)}, {first['budget']['amount']:,.0f} s on {machine_text(first)}."
-            f"{_disturbed(runs)}"
-        )
-    if len(found) > len({teacher for teacher, _ in found}):
-        yield from ("", "All methods of the catalogue that ran so, on the same test images:", "")
-        yield markdown(PEERS_HEAD, list(_peer_rows(found)))
-        machines = _machines(found)
-        if len(machines) > 1:
-            marked = (f"{mark} {name}" for name, mark in machines.items())
-            yield from ("", f"Seconds of different machines are not the same: {'; '.join(marked)}.")
-
-
-def _machines(found: Mapping[tuple[str, str], MethodRuns]) -> dict[str, str]:
-    """The machines that the runs were on, each with the mark that the table has for it."""
-    names = dict.fromkeys(machine_text(line) for runs in found.values() for line in runs.lines)
-    return {name: str(number).translate(RAISED) for number, name in enumerate(names, 1)}
-
-
-def _peer_rows(found: Mapping[tuple[str, str], MethodRuns]) -> Iterator[Row]:
-    """A row a method, the best first; with marks for the machines where there are several."""
-    machines = _machines(found)
-
-    def marks(runs: MethodRuns) -> str:
-        names = dict.fromkeys(machine_text(line) for line in runs.lines)
-        return f" {''.join(machines[name] for name in names)}" if len(machines) > 1 else ""
-
-    scores = {key: 100 * median(line["accuracy"] for line in runs.lines) for key, runs in found.items()}
-    methods = {method for _, method in found}
-    for method in sorted(methods, key=lambda one: -max(scores.get((t, one), 0) for t in COLOUR_TEACHERS)):
-        cells = [
-            f"{scores[teacher, method]:.1f} % ({_seeds(found[teacher, method])})"
-            f"{marks(found[teacher, method])}"
-            if (teacher, method) in found
-            else "-"
-            for teacher in COLOUR_TEACHERS
-        ]
-        yield (METHODS[method].title, *cells)
-
-
-def _seeds(runs: MethodRuns) -> str:
-    return "1 seed" if len(runs.lines) == 1 else f"{len(runs.lines)} seeds"
-
-
-RAISED = str.maketrans("123456789", "¹²³⁴⁵⁶⁷⁸⁹")
-PEERS_HEAD = ("method", "with batch norm", "folded away")
-COLOUR_TEACHERS = {
-    "cifar10-resnet20-public": "a ResNet-20 with batch norm",
-    "cifar10-resnet20-folded": "the same ResNet-20 with its batch norm folded away at export",
-}
-"""Teacher of `benchmarks.colour` -> how the README names it."""
 
 
 SOURCES = {

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import table
+from benchmarks import colour_figures, table
 from benchmarks.plots import draw
 from benchmarks.record import read
 from dfad_core.contract.methods import METHODS
@@ -114,23 +114,42 @@ def test_the_readme_says_that_a_figure_was_measured_with_a_neighbour(
 
 
 def test_colour_figures_are_those_of_the_newest_recipe() -> None:
-    run = {"teacher": "cifar10-resnet20-public", "student": "resnet8", "settings": {}}
+    run = {"teacher": "cifar10-resnet20-public", "student": "resnet8", "settings": {}, "variant": ""}
     run |= {"budget": {"kind": "seconds", "amount": 1200.0}, "recipe": "old"}
     new = run | {"recipe": "new"}
     lines = [_line(**run) | {"accuracy": 0.5}]
     lines += [_line(**new, seed=seed) | {"accuracy": 0.7 + 0.1 * seed} for seed in range(3)]
     lines += [_line(**new) | {"settings": {"a": 1}, "accuracy": 0.1}, _line("dfq", **new) | {"accuracy": 0.9}]
     lines[2].pop("accuracy")  # not scored on the test images
-    title, text, *peers = table.colour_figures(lines)
+    title, text, *peers = colour_figures.colour_figures(lines)
     assert "ResNet-20 with batch norm" in title
     assert "80.0 % right where the teacher has 99.0 %, median of 2 seeds, 1,200 s on 2 threads" in text
     assert peers[-1].splitlines()[2:] == [
         "| DFQ | 90.0 % (1 seed) | - |",
         f"| {BEST} | 80.0 % (2 seeds) | - |",
     ]
-    alone = list(table.colour_figures(lines[4:]))
+    alone = list(colour_figures.colour_figures(lines[4:]))
     assert not any(line.startswith("-") for line in alone)
-    assert len(list(table.colour_figures(lines[:3]))) == 2
+    assert len(list(colour_figures.colour_figures(lines[:3]))) == 2
+
+
+def test_the_ablation_has_a_table_a_budget_with_its_variants_in_order() -> None:
+    run = {"student": "resnet8", "settings": {"a": 1}, "recipe": "ablation"}
+    run |= {"budget": {"kind": "seconds", "amount": 600.0}}
+    bn, folded = "cifar10-resnet20-public", "cifar10-resnet20-folded"
+    lines = [_line(**run, teacher=bn, variant="both", seed=s) | {"accuracy": 0.6 + 0.1 * s} for s in (0, 1)]
+    lines += [_line(**run, teacher=folded, variant="plain") | {"accuracy": 0.5}]
+    lines += [_line(**run, teacher=bn, variant="plain")]  # not scored on the test images
+    _, title, _, text = colour_figures.ablation_figures(lines)
+    assert "600 seconds on 2 threads of a CPU" in title
+    assert text.splitlines()[2:] == [
+        "| plain | - | 50.0 % (50.0 to 50.0, 1 seed) |",
+        "| with activation regularizer | - | - |",
+        "| with virtual interpolation | - | - |",
+        "| with both | 65.0 % (60.0 to 70.0, 2 seeds) | - |",
+    ]
+    assert list(colour_figures.ablation_figures([])) == []
+    assert list(colour_figures.colour_figures(lines)) == []
 
 
 def test_only_what_is_between_the_markers_changes() -> None:
