@@ -65,6 +65,7 @@ def mixed_pairs(images_BCHW: Tensor, share: float) -> Tensor:
     stream of the device.
     """
     count, device = int(share * len(images_BCHW)), images_BCHW.device
+    images_BCHW = images_BCHW.float()
     if count == 0:
         return images_BCHW
     height, width = images_BCHW.shape[2:]

@@ -137,7 +137,7 @@ def test_views_show_the_chosen_images_alone(tiny) -> None:
 
 def test_whole_views_are_the_images_or_mixtures_of_two() -> None:
     pool = Pool(1)
-    pool.push(Batch(torch.arange(8.0).reshape(8, 1, 1, 1).expand(8, 1, 8, 8).contiguous(), torch.zeros(8, 3)))
+    pool.push(Batch(torch.arange(8.0).reshape(8, 1, 1, 1).expand(8, 1, 8, 8).bfloat16(), torch.zeros(8, 3)))
     streams = Streams(0, torch.device("cpu"))
     whole = SingleImages(pool, None, streams, 64, kind="whole").views()
     assert set(whole.flatten().tolist()) == set(range(8))
