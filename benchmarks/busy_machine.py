@@ -21,10 +21,10 @@ import torch
 from benchmarks.record import RESULTS, ROOT, append
 from dfad_core.contract.config import BudgetConfig, DistillConfig, TrainingConfig
 from dfad_core.contract.errors import Stopped
+from dfad_core.contract.machine import usable_processors
 from dfad_core.formats import load_teacher
 from dfad_core.hooks import Hooks
 from dfad_core.networks import build_classifier
-from dfad_core.training.runtime import usable_processors
 from dfad_core.training.trainer import distill
 
 TEACHER = ROOT / "examples" / "digits" / "teacher.safetensors"

@@ -226,7 +226,7 @@ def mnist_teacher(data: Path, full: bool) -> nn.Module:
         rows = torch.randint(len(y), (MNIST_BATCH,))
         loss = F.cross_entropy(module(mnist_pixels(images[rows])), y[rows], label_smoothing=0.05)
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
     return module

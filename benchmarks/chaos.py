@@ -36,7 +36,7 @@ import httpx
 import torch
 
 from benchmarks.chaos_leftovers import left_behind
-from benchmarks.chaos_stack import Stack, below, is_runner, wait_until_ready
+from benchmarks.chaos_stack import Part, Stack, below, is_runner, wait_until_ready
 from benchmarks.record import RESULTS, append
 from benchmarks.services import ServiceMissing
 
@@ -94,7 +94,7 @@ class Submitter(threading.Thread):
         headers = {"Idempotency-Key": f"chaos-{number}"}
         if teacher_id is not None:
             return client.post("/jobs", json={**spec, "teacher_id": teacher_id}, headers=headers)
-        files = {
+        files: dict[str, Part] = {
             "spec": (None, json.dumps(spec), "application/json"),
             "teacher": ("teacher.safetensors", TEACHER.read_bytes()),
         }
@@ -235,14 +235,14 @@ def counted(ids: dict[int, str], hit: list[tuple[datetime, str]]) -> dict[str, A
                 select(Artifact.job_id, func.count())
                 .where(Artifact.kind == "student")
                 .group_by(Artifact.job_id)
-            ).all()  # type: ignore[arg-type]
+            ).all()
         )
         ends = dict(
             session.execute(
                 select(JobEvent.job_id, func.count())
                 .where(JobEvent.type.in_(("job.succeeded", "job.failed", "job.cancelled")))
                 .group_by(JobEvent.job_id)
-            ).all()  # type: ignore[arg-type]
+            ).all()
         )
         started: dict[str, list[datetime]] = {}
         for job_id, when in session.execute(

@@ -24,6 +24,9 @@ SHORT = {
 """Seconds instead of minutes until a dead worker's job is taken up again, for a short run."""
 RUNNERS = {"light": "benchmarks.chaos_worker", "engine": "worker"}
 
+Part = tuple[str | None, bytes | str] | tuple[str | None, bytes | str, str]
+"""A part of a multipart body: file name, content and, if it is said, the media type."""
+
 
 class Stack:
     """Starts everything, starts again what died, ends everything."""

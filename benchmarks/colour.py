@@ -45,6 +45,7 @@ from benchmarks.shown_images import ShownImages, TimeShares
 from benchmarks.work import Work, updates_a_round
 from dfad_core.contract.config import BudgetConfig, DistillConfig, InputConfig, MethodConfig, TrainingConfig
 from dfad_core.contract.errors import DfadError, Stopped
+from dfad_core.contract.machine import usable_processors
 from dfad_core.contract.methods import METHODS
 from dfad_core.formats.unfolded import with_batch_norm
 from dfad_core.hooks import Hooks, Progress
@@ -52,7 +53,6 @@ from dfad_core.methods import resolve_recipe
 from dfad_core.networks import build_classifier
 from dfad_core.networks.batch_norm import bn_layers
 from dfad_core.training.profiling import profiled
-from dfad_core.training.runtime import usable_processors
 from dfad_core.training.trainer import distill
 
 FILE = "colour.jsonl"

@@ -137,7 +137,7 @@ class Rows:
 
     def where(self, chosen_N: NDArray[np.bool_]) -> Rows:
         """The chosen rows."""
-        (numbers,) = np.nonzero(chosen_N)
+        numbers = np.nonzero(chosen_N)[0].tolist()
         return dataclasses.replace(
             self,
             features_NP=self.features_NP[chosen_N],

@@ -30,8 +30,8 @@ from benchmarks.data import DataMissing
 from benchmarks.gpu_pass_journal import Figures, Journal, Part, Stage
 from benchmarks.gpu_pass_parts import FULL, TINY, Scale
 from benchmarks.record import ROOT
+from dfad_core.contract.machine import usable_processors
 from dfad_core.contract.methods import METHODS
-from dfad_core.training.runtime import usable_processors
 
 FILE = "gpu_pass.jsonl"
 STUDENT_METHODS = ("best", "fast", "dfad_ar_vi")

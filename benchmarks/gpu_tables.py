@@ -51,7 +51,7 @@ def preset_rows(lines: Sequence[Line]) -> Table:
     for line in lines:
         _, method, *graphs = line["part"].split("/")
         cells.setdefault((_machine(line), method), {})[bool(graphs)] = line
-    rows = []
+    rows: list[Row] = []
     for (machine, method), both in cells.items():
         newer = max(both.values(), key=lambda line: str(line["time"]))
         times = (_milliseconds(both.get(graphs)) for graphs in (False, True))
@@ -77,7 +77,7 @@ def speed_rows(lines: Sequence[Line]) -> Table:
         "engine_with_pool": "engine with its pool",
         "engine_with_graphs": "with pool and CUDA graphs",
     }
-    rows = []
+    rows: list[Row] = []
     for line in lines:
         tail = (_machine(line), revision_text(line))
         if "failed" in line:
@@ -104,7 +104,7 @@ def speed_rows(lines: Sequence[Line]) -> Table:
 def teacher_rows(lines: Sequence[Line]) -> Table:
     """Accuracy of each teacher, and of its stored float16 copy."""
     head = ("teacher", "images scored", "accuracy %", "in float16", "epochs", "training s", "on", "revision")
-    rows = []
+    rows: list[Row] = []
     for line in lines:
         tail = (_machine(line), revision_text(line))
         if "failed" in line:
@@ -130,7 +130,7 @@ def student_rows(lines: Sequence[Line]) -> Table:
         *("pair", "method", "student %", "training s", "images shown", "a second", "TFLOP/s"),
         *("CUDA graphs", "on", "revision"),
     )
-    rows = []
+    rows: list[Row] = []
     for line in lines:
         tail = (_machine(line), revision_text(line))
         if "failed" in line:

@@ -27,6 +27,7 @@ from benchmarks.record import RESULTS, append
 from benchmarks.snapshots import Snapshot, Snapshots, same_network
 from benchmarks.work import Work, updates_a_round
 from dfad_core.contract.config import BudgetConfig, DistillConfig, InputConfig, MethodConfig
+from dfad_core.contract.machine import usable_processors
 from dfad_core.contract.methods import METHODS
 from dfad_core.evaluation.accuracy import accuracy
 from dfad_core.formats import load_teacher
@@ -35,7 +36,7 @@ from dfad_core.networks import build_classifier
 from dfad_core.networks.batch_norm import bn_layers
 from dfad_core.training.distributed import current_group, from_environment
 from dfad_core.training.profiling import TraceHooks, profiled
-from dfad_core.training.runtime import resolve, usable_processors
+from dfad_core.training.runtime import resolve
 from dfad_core.training.trainer import distill
 
 INPUT = InputConfig((1, 32, 32), mean=(0.1307,), std=(0.3081,))

@@ -22,7 +22,7 @@ from typing import Any
 import httpx
 import torch
 
-from benchmarks.chaos_stack import Stack, wait_until_ready
+from benchmarks.chaos_stack import Part, Stack, wait_until_ready
 from benchmarks.record import RESULTS, append
 
 READINGS, OPENINGS, MOVES = 100_000, 5, 120
@@ -49,7 +49,10 @@ when('drawn'); when('complete');
 def long_job(url: str, home: Path) -> str:
     """A job that was cancelled after so many readings; its id."""
     spec = json.dumps({"student": {"architecture": "mlp8"}, "budget": {"steps": READINGS}})
-    files = {"teacher": ("teacher.pt", b"PK\x03\x04weights"), "spec": (None, spec, "application/json")}
+    files: dict[str, Part] = {
+        "teacher": ("teacher.pt", b"PK\x03\x04weights"),
+        "spec": (None, spec, "application/json"),
+    }
     job_id = str(httpx.post(f"{url}/jobs", files=files).raise_for_status().json()["id"])
     httpx.post(f"{url}/jobs/{job_id}/cancel").raise_for_status()
     rows = []

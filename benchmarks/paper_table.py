@@ -127,8 +127,10 @@ def get_teacher(
 
 def config_for(options: argparse.Namespace, data: Data) -> DistillConfig:
     """The engine's defaults with the options of the command line."""
-    names = ("batch_size", "latent_dim", "generator_width", "student_optimizer", "student_learning_rate")
-    names += ("student_steps", "pool_batches", "inner_steps", "accumulation")
+    names = (
+        *("batch_size", "latent_dim", "generator_width", "student_optimizer", "student_learning_rate"),
+        *("student_steps", "pool_batches", "inner_steps", "accumulation"),
+    )
     training = {n: getattr(options, n) for n in names if getattr(options, n) is not None}
     budget: dict[str, Any] = {"steps": options.steps or 10_000_000, "train_seconds": options.seconds}
     if options.steps is None and options.seconds is None:

@@ -77,10 +77,10 @@ class PlainLoop:
             self.student_optimizer.zero_grad()
             images_BCHW = self.generator(torch.randn(self._z_shape, **self._noise)).detach()
             gap = F.l1_loss(self.student(images_BCHW), self.teacher(images_BCHW).detach())
-            gap.backward()
+            gap.backward()  # type: ignore[no-untyped-call]
             self.student_optimizer.step()
         self.generator_optimizer.zero_grad()
         images_BCHW = self.generator(torch.randn(self._z_shape, **self._noise))
         gap = -F.l1_loss(self.student(images_BCHW), self.teacher(images_BCHW))
-        gap.backward()
+        gap.backward()  # type: ignore[no-untyped-call]
         self.generator_optimizer.step()

@@ -27,7 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.chaos_stack import Stack, wait_until_ready
+from benchmarks.chaos_stack import Part, Stack, wait_until_ready
 from benchmarks.machine_load import MachineLoad
 from benchmarks.record import RESULTS, append
 from dfad_core.contract.methods import METHODS
@@ -82,7 +82,7 @@ def untrained(kind: str, config: dict[str, Any]) -> Logits:
 
     torch.manual_seed(0)
     about = AutoConfig.for_model(kind, num_labels=10, num_channels=1, **config)
-    return Logits(AutoModelForImageClassification.from_config(about))
+    return Logits(AutoModelForImageClassification.from_config(about))  # type: ignore[no-untyped-call]
 
 
 def trained(kind: str, config: dict[str, Any], epochs: int, x: Tensor, y: Tensor) -> Logits:
@@ -93,11 +93,11 @@ def trained(kind: str, config: dict[str, Any], epochs: int, x: Tensor, y: Tensor
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_RATE, total_steps=steps)
     network.train()
     for _ in range(epochs):
-        for rows in torch.randperm(len(y))[: len(y) // BATCH * BATCH].split(BATCH):
+        for rows in torch.randperm(len(y))[: len(y) // BATCH * BATCH].reshape(-1, BATCH):
             images = torch.roll(x[rows], tuple(torch.randint(-2, 3, (2,)).tolist()), (2, 3))
             loss = F.cross_entropy(network(images), y[rows], label_smoothing=0.05)
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()
     return network.eval()
@@ -148,7 +148,10 @@ def distilled(url: str, teacher: bytes, options: argparse.Namespace) -> dict[str
         "teacher": {"input": {"shape": SHAPE, "mean": [MEAN / SCALE], "std": [STD / SCALE]}},
     }
     with httpx.Client(base_url=url, timeout=120) as client:
-        files = {"teacher": ("teacher", teacher), "spec": (None, json.dumps(spec))}
+        files: dict[str, Part] = {
+            "teacher": ("teacher", teacher),
+            "spec": (None, json.dumps(spec)),
+        }
         answer = client.post("/jobs", files=files)
         answer.raise_for_status()
         job: dict[str, Any] = answer.json()

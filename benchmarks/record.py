@@ -14,7 +14,8 @@ from typing import Any
 import torch
 
 from dfad_core import __version__
-from dfad_core.training.runtime import computes_bfloat16, usable_processors
+from dfad_core.contract.machine import usable_processors
+from dfad_core.training.runtime import computes_bfloat16
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"

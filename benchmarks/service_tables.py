@@ -15,7 +15,7 @@ def chaos_rows(lines: Sequence[Line]) -> tuple[Row, list[Row]]:
     """One row a run, in the order of the file."""
     head = ("stack", "runner", "jobs", "finished", "lost", "doubled", "left behind", "kills",
             "recovery p50 s", "p99 s")  # fmt: skip
-    rows = [
+    rows: list[Row] = [
         (
             line["settings"]["stack"] + (", short leases" if line["settings"]["short"] else ""),
             line["settings"]["runner"],
@@ -50,7 +50,7 @@ def polling_rows(lines: Sequence[Line]) -> tuple[Row, list[Row]]:
         ),
         *("list 1,000 jobs ms", "100,000 ms", "ratio", "events/s to watchers"),
     )
-    rows = []
+    rows: list[Row] = []
     for line in lines:
         polling, listing = line["polling"], line["listing"]
         ours = polling["at_half"]["dfad"]
@@ -79,7 +79,7 @@ def large_rows(lines: Sequence[Line]) -> tuple[Row, list[Row]]:
         "pixels", "classes", "batch", "slices", "steps", "first step s", "step s", "processor s",
         "expected s", "memory GiB", "estimated GiB", "revision",
     )  # fmt: skip
-    rows = [
+    rows: list[Row] = [
         (
             line["case"],
             *(f"{line[name]:,}" for name in ("num_classes", "batch_size", "slices", "steps")),
@@ -96,7 +96,7 @@ def large_rows(lines: Sequence[Line]) -> tuple[Row, list[Row]]:
 def sse_rows(lines: Sequence[Line]) -> tuple[Row, list[Row]]:
     """One row a run: what watchers saw whose connections were cut."""
     counted = ("watchers", "cuts", "events", "whole", "gaps", "doubles")
-    rows = [
+    rows: list[Row] = [
         (
             line["settings"]["database"],
             str(line["settings"]["processes"]),
@@ -115,7 +115,7 @@ def file_rows(lines: Sequence[Line]) -> tuple[Row, list[Row]]:
         *("store", "MiB", "write and hash s", "upload s", "share"),
         *("read and hash s", "download s", "share", "memory grown MiB"),
     )
-    rows = [
+    rows: list[Row] = [
         (
             about["store"],
             f"{about['bytes'] / 2**20:.0f}",
@@ -136,7 +136,7 @@ def file_rows(lines: Sequence[Line]) -> tuple[Row, list[Row]]:
 def first_student_rows(lines: Sequence[Line]) -> tuple[Row, list[Row]]:
     """One row a run, from the start of the service to the downloaded student."""
     head = ("seconds", "teacher %", "student %", "parameters", "student's", "other processes", "revision")
-    rows = [
+    rows: list[Row] = [
         (
             f"{line['seconds']:.0f}",
             *(f"{100 * line[f'{name}_accuracy']:.2f}" for name in ("teacher", "student")),
@@ -151,7 +151,7 @@ def first_student_rows(lines: Sequence[Line]) -> tuple[Row, list[Row]]:
 
 def start_rows(lines: Sequence[Line]) -> tuple[Row, list[Row]]:
     """One row a run: seconds from the claim of a job to its first training step."""
-    rows = [
+    rows: list[Row] = [
         (str(line["jobs"]), f"{line['median_seconds']:.2f}", f"{line['most']:.2f}", revision_text(line))
         for line in lines
     ]
@@ -167,7 +167,7 @@ def page_rows(lines: Sequence[Line]) -> tuple[Row, list[Row]]:
         *("readings", "first drawing ms", "with all peaks ms", "server: evenly spaced ms"),
         *("server: with peaks ms", "layout shift", "longest task while moving ms", "load", "revision"),
     )
-    rows = []
+    rows: list[Row] = []
     for line in lines:
         first, complete = line["drawn_milliseconds"], line.get("complete_milliseconds")
         moving = [duration for run in line["long_tasks_moving_milliseconds"] for duration in run]
@@ -206,7 +206,7 @@ def public_rows(lines: Sequence[Line]) -> tuple[Row, list[Row]]:
     )
     ways = {"folder": "Hugging Face folder", "exported": "ONNX, torch.export", "traced": "ONNX, traced"}
     newest = {(line["teacher"], line.get("method", "best")): line for line in lines}
-    rows = [
+    rows: list[Row] = [
         (
             teacher,
             method,

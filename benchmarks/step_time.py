@@ -25,10 +25,10 @@ from benchmarks.plain import STUDENT_STEPS, PlainGenerator, PlainLoop
 from benchmarks.record import RESULTS, append
 from dfad_core.contract.config import BudgetConfig, DistillConfig, InputConfig, MethodConfig, TrainingConfig
 from dfad_core.contract.errors import Stopped
+from dfad_core.contract.machine import usable_processors
 from dfad_core.contract.methods import get_method
 from dfad_core.hooks import Hooks
 from dfad_core.networks import build_classifier
-from dfad_core.training.runtime import usable_processors
 from dfad_core.training.trainer import distill
 
 WARM_UP = 1

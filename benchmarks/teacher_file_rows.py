@@ -46,7 +46,7 @@ def is_right(line: Line | None) -> bool:
 
 def library_rows(runs: Mapping[tuple[str, str], Mapping[str, Line]]) -> tuple[Row, list[Row]]:
     """One row a library: how many of its networks are read in each form, and in any."""
-    rows = []
+    rows: list[Row] = []
     for library in dict.fromkeys(library for library, _ in runs):
         forms = [one for (of, _), one in runs.items() if of == library and "none" not in one]
         cells = []
@@ -61,7 +61,7 @@ def library_rows(runs: Mapping[tuple[str, str], Mapping[str, Line]]) -> tuple[Ro
 
 def network_rows(runs: Mapping[tuple[str, str], Mapping[str, Line]]) -> tuple[Row, list[Row]]:
     """One row a network."""
-    rows = [
+    rows: list[Row] = [
         (f"{library}: {network}", *(_cell(forms.get(form)) for form in FORMS))
         for (library, network), forms in runs.items()
         if "none" not in forms
@@ -97,7 +97,7 @@ def refusal_rows(runs: Mapping[tuple[str, str], Mapping[str, Line]]) -> tuple[Ro
                 said.setdefault((what, sentence), []).append(
                     network if form == "none" else f"{network}, {form}"
                 )
-    rows = [
+    rows: list[Row] = [
         (what, sentence.replace("|", "\\|").replace("\n", " "), "; ".join(files))
         for (what, sentence), files in said.items()
     ]

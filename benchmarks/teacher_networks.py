@@ -93,7 +93,8 @@ class Logits(nn.Module):
 
     def forward(self, pixel_values: Tensor) -> Tensor:
         answer = self.net(pixel_values=pixel_values)
-        return answer.logits if hasattr(answer, "logits") else answer.last_hidden_state
+        logits_BK: Tensor = answer.logits if hasattr(answer, "logits") else answer.last_hidden_state
+        return logits_BK
 
 
 class LogitsOfPatches(Logits):

@@ -66,6 +66,7 @@ def _typed_dict(node: ast.ClassDef) -> str:
         assert isinstance(statement.target, ast.Name)
         lines.append(f"    {statement.target.id}: {ast.unparse(_JsonTypes().visit(statement.annotation))}")
         if isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):
+            assert isinstance(following.value.value, str)
             lines.append(f'    """{following.value.value}"""')
     return "\n".join(lines) + "\n"
 
