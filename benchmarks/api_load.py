@@ -25,11 +25,11 @@ from typing import Any
 import torch
 
 from benchmarks.bytes_load import MIB, measure
-from benchmarks.chaos_stack import Stack, wait_until_ready
 from benchmarks.load import Load, load
 from benchmarks.mlflow_server import Mlflow, version
 from benchmarks.record import RESULTS, append
-from benchmarks.services import Postgres, ServiceMissing
+from testing.services import Postgres, ServiceMissing
+from testing.stack import Stack, wait_until_ready
 
 FILE = RESULTS / "api_load.jsonl"
 CONNECTIONS = 16

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.chaos_stack import Stack, below, wait_until_ready
+from testing.processes import below
+from testing.stack import Stack, wait_until_ready
 
 MIB = 2**20
 BOUNDARY = "dfad-benchmark"

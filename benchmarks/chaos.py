@@ -36,9 +36,10 @@ import httpx
 import torch
 
 from benchmarks.chaos_leftovers import left_behind
-from benchmarks.chaos_stack import Part, Stack, below, is_runner, wait_until_ready
 from benchmarks.record import RESULTS, append
-from benchmarks.services import ServiceMissing
+from testing.processes import below, is_runner
+from testing.services import ServiceMissing
+from testing.stack import Part, Stack, wait_until_ready
 
 FILE = RESULTS / "chaos.jsonl"
 TEACHER = Path(__file__).resolve().parents[1] / "examples" / "digits" / "teacher.safetensors"
@@ -184,7 +185,7 @@ class Faults:
     def flush(self) -> bool:
         """Redis forgets every message."""
         assert self._stack.redis is not None
-        self._stack.redis.forget_everything()
+        self._stack.redis.run("FLUSHALL")
         return True
 
     def database(self) -> bool:

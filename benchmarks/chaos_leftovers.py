@@ -8,7 +8,8 @@ import os
 import time
 from pathlib import Path
 
-from benchmarks.chaos_stack import Stack, below
+from testing.processes import below
+from testing.stack import Stack
 
 SETTLE_SECONDS = 150.0
 """In which the workers' sweepers have looked again at folders that were young at first."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 
-from benchmarks.services import free_port
+from testing.services import free_port
 
 START_SECONDS = 180.0
 API = "/api/2.0/mlflow"

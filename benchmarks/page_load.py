@@ -22,8 +22,8 @@ from typing import Any
 import httpx
 import torch
 
-from benchmarks.chaos_stack import Part, Stack, wait_until_ready
 from benchmarks.record import RESULTS, append
+from testing.stack import Part, Stack, wait_until_ready
 
 READINGS, OPENINGS, MOVES = 100_000, 5, 120
 SERIES = (

@@ -27,13 +27,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.chaos_stack import Part, Stack, wait_until_ready
 from benchmarks.machine_load import MachineLoad
 from benchmarks.record import RESULTS, append
 from dfad_core.contract.methods import METHODS
 from dfad_core.evaluation.accuracy import accuracy
 from dfad_core.formats.onnx import read_student
 from examples.digits.data import MEAN, STD, digits
+from testing.stack import Part, Stack, wait_until_ready
 
 FILE = RESULTS / "public_teachers.jsonl"
 SHAPE = (1, 16, 16)

@@ -24,10 +24,10 @@ from typing import Any
 import torch
 
 from benchmarks.api_load import fill
-from benchmarks.chaos_stack import Stack, wait_until_ready
 from benchmarks.event_streams import PATIENCE_SECONDS, CuttingProxy, Watcher
 from benchmarks.record import RESULTS, append
-from benchmarks.services import ServiceMissing
+from testing.services import ServiceMissing
+from testing.stack import Stack, wait_until_ready
 
 FILE = RESULTS / "sse_watchers.jsonl"
 

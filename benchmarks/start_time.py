@@ -19,8 +19,8 @@ import httpx
 import torch
 
 from benchmarks.chaos import ENGINE_SPEC, TEACHER
-from benchmarks.chaos_stack import Stack, wait_until_ready
 from benchmarks.record import RESULTS, append
+from testing.stack import Stack, wait_until_ready
 
 FILE = RESULTS / "start_time.jsonl"
 WAIT_SECONDS = 120.0

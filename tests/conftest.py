@@ -6,24 +6,19 @@ they are not installed the tests that need them are skipped, unless DFAD_REQUIRE
 """
 
 import os
-import pwd
 import shutil
-import socket
-import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from uuid import uuid4
 
 import pytest
 
-from benchmarks.services import free_port
+from testing.services import Postgres, Redis, ServiceMissing
 
 REQUIRED = os.environ.get("DFAD_REQUIRE_SERVICES") == "1"
-START_SECONDS = 30
 
 
 def _forget_settings() -> None:
@@ -95,7 +90,7 @@ def database(home: Path, _migrated_sqlite: Path) -> str:
     return f"sqlite+pysqlite:///{target}"
 
 
-def _missing(what: str) -> None:
+def _missing(what: str) -> NoReturn:
     """Skip, or fail where the services must be there."""
     text = f"{what} is not installed on this machine"
     if REQUIRED:
@@ -109,107 +104,31 @@ def missing() -> Callable[[str], None]:
     return _missing
 
 
-def _wait_for_port(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            break
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            time.sleep(0.05)
-        else:
-            return
-    pytest.fail(f"a service did not start: {log.read_text()[-2000:]}")
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(timeout=20)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
-def _unprivileged() -> pwd.struct_passwd | None:
-    """The user who runs PostgreSQL when we are root, whom initdb refuses."""
-    if os.geteuid() != 0:
-        return None
-    names = {user.pw_name: user for user in pwd.getpwall()}
-    return names.get("postgres") or names["nobody"]
-
-
 @pytest.fixture(scope="session")
-def _postgres_server() -> Iterator[str]:
-    """A PostgreSQL server with the migrated database `template`; its URL without a database name."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    if not found:
+def postgres_server() -> Iterator[Postgres]:
+    """A PostgreSQL server with the migrated database `template`."""
+    try:
+        server = Postgres(durable=False)
+    except ServiceMissing:
         _missing("PostgreSQL")
-    bin_folder = found[-1].parent
-    # Outside pytest's folders, which no other user may enter.
-    folder = Path(tempfile.mkdtemp(prefix="dfad-postgres-"))
-    user = _unprivileged()
-    who: dict[str, object] = {"cwd": folder}
-    if user is not None:
-        os.chown(folder, user.pw_uid, user.pw_gid)
-        who |= {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
-    data, log, port = folder / "data", folder / "log", free_port()
-    making = [bin_folder / "initdb", "-D", data, "-U", "dfad", "-A", "trust", "-E", "UTF8", "--no-sync"]
-    subprocess.run(making, check=True, capture_output=True, **who)  # type: ignore[call-overload]
-    options = {"port": port, "listen_addresses": "127.0.0.1", "unix_socket_directories": "", "fsync": "off"}
-    flags = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
-    with log.open("wb") as out:
-        server = subprocess.Popen(
-            [bin_folder / "postgres", "-D", data, *flags], stdout=out, stderr=out, **who
-        )  # type: ignore[call-overload]
     try:
-        _wait_for_port(port, server, log)
-        url = f"postgresql+psycopg://dfad@127.0.0.1:{port}"
-        _wait_for_postgres(url)
-        _on_server(url, "CREATE DATABASE template")
+        server.execute("CREATE DATABASE template")
         with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("DFAD_DATABASE_URL", f"{url}/template")
+            patch.setenv("DFAD_DATABASE_URL", f"{server.server}/template")
             _migrate()
-        yield url
+        yield server
     finally:
-        _stop(server)
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _wait_for_postgres(url: str) -> None:
-    """The port opens a little before the server takes connections."""
-    from sqlalchemy.exc import OperationalError
-
-    for _ in range(100):
-        try:
-            _on_server(url, "SELECT 1")
-        except OperationalError:
-            time.sleep(0.1)
-        else:
-            return
-    pytest.fail("PostgreSQL takes no connections")
-
-
-def _on_server(url: str, statement: str) -> None:
-    from sqlalchemy import create_engine, text
-
-    engine = create_engine(f"{url}/postgres", isolation_level="AUTOCOMMIT")
-    try:
-        with engine.connect() as connection:
-            connection.execute(text(statement))
-    finally:
-        engine.dispose()
+        server.close()
 
 
 @pytest.fixture
-def postgres(_postgres_server: str) -> Iterator[str]:
+def postgres(postgres_server: Postgres) -> Iterator[str]:
     """The URL of an empty, migrated PostgreSQL database of the test's own."""
     name = f"test_{uuid4().hex}"
-    _on_server(_postgres_server, f"CREATE DATABASE {name} TEMPLATE template")
-    yield f"{_postgres_server}/{name}"
+    postgres_server.execute(f"CREATE DATABASE {name} TEMPLATE template")
+    yield f"{postgres_server.server}/{name}"
     _forget_settings()
-    _on_server(_postgres_server, f"DROP DATABASE {name} WITH (FORCE)")
+    postgres_server.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.services)])
@@ -340,49 +259,18 @@ def stored_jobs(tiny_teacher: Path) -> StoredJobs:
     return StoredJobs(tiny_teacher)
 
 
-class RedisServer:
-    """A Redis of the test's own that can be killed, halted and started again, empty."""
-
-    def __init__(self, program: str, folder: Path) -> None:
-        self._folder, self._port = folder, free_port()
-        flags = ["--port", str(self._port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
-        self._command = [program, *flags]
-        self.url = f"redis://127.0.0.1:{self._port}/0"
-        self.start()
-
-    def start(self) -> None:
-        """Begin to serve."""
-        log = self._folder / "redis.log"
-        with log.open("wb") as out:
-            self._process = subprocess.Popen(self._command, stdout=out, stderr=out)
-        _wait_for_port(self._port, self._process, log)
-
-    def run(self, *command: str) -> None:
-        """One command of Redis."""
-        subprocess.run(["redis-cli", "-p", str(self._port), *command], check=True, capture_output=True)
-
-    def signal(self, number: int) -> None:
-        """Send it a signal."""
-        self._process.send_signal(number)
-
-    def kill(self) -> None:
-        """SIGKILL."""
-        self._process.kill()
-        self._process.wait()
-
-
 @pytest.fixture
-def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
-    """An empty Redis of the test's own."""
-    program = shutil.which("redis-server")
-    if program is None:
+def redis_server(tmp_path: Path) -> Iterator[Redis]:
+    """An empty Redis of the test's own that can be killed, halted and started again, empty."""
+    try:
+        server = Redis(tmp_path, durable=False)
+    except ServiceMissing:
         _missing("Redis")
-    server = RedisServer(str(program), tmp_path)
     yield server
     server.kill()
 
 
 @pytest.fixture
-def redis(redis_server: RedisServer) -> str:
+def redis(redis_server: Redis) -> str:
     """The URL of an empty Redis of the test's own."""
     return redis_server.url

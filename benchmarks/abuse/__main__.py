@@ -29,8 +29,8 @@ from benchmarks.abuse import arriving, edge
 from benchmarks.abuse.attack import Attack, Context, carry_out
 from benchmarks.abuse.poller import Poller
 from benchmarks.api_load import fill
-from benchmarks.chaos_stack import Stack, wait_until_ready
-from benchmarks.services import Postgres, ServiceMissing
+from testing.services import Postgres, ServiceMissing
+from testing.stack import Stack, wait_until_ready
 
 OPERATOR_KEY = "operator-key-of-the-abuse-benchmark"
 HARMED_MS = 500

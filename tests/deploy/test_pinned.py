@@ -131,7 +131,7 @@ def test_the_bucket_is_made_once_and_the_key_is_in_no_list(tmp_path):
     """The command of Compose against a server that speaks S3, with a curl that tells its arguments."""
     from moto.server import ThreadedMotoServer
 
-    from benchmarks.services import free_port
+    from testing.services import free_port
 
     port = free_port()
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)

@@ -7,9 +7,8 @@ import subprocess
 import httpx
 import pytest
 
-from benchmarks.services import free_port
+from testing.services import free_port, wait_for_port
 from tests.app.http.test_server import MIB, SPEC, Server
-from tests.conftest import _wait_for_port
 from tests.deploy.deployment import ROOT
 
 MAIN = """
@@ -60,7 +59,7 @@ def proxied(home, database, tmp_path, certificate, missing):
     with (tmp_path / "error.log").open("wb") as log:
         nginx = subprocess.Popen([program, "-c", str(tmp_path / "nginx.conf")], stdout=log, stderr=log)
     try:
-        _wait_for_port(secure, nginx, tmp_path / "error.log")
+        wait_for_port(secure, nginx, tmp_path / "error.log")
         trusted = ssl.create_default_context(cafile=str(certificate / "fullchain.pem"))
         headers = {"Authorization": f"Bearer {KEY}"}
         with httpx.Client(

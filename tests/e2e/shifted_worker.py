@@ -24,4 +24,4 @@ def shifted(session: Session) -> datetime:
 
 if __name__ == "__main__":
     app.platform.db.database_now = shifted  # before anybody else takes it from there
-    runpy.run_module("benchmarks.chaos_worker", run_name="__main__")
+    runpy.run_module("testing.light_worker", run_name="__main__")

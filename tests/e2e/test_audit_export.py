@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.e2e.running_service import end, start
+from testing.running_service import end, start
 
 OPERATOR = {"Authorization": "Bearer the-operators-key"}
 LINES = 20_000

@@ -17,7 +17,7 @@ from app.platform.db import dispose_engine, read_scope
 from app.platform.settings import get_settings
 from app.storage import get_store
 
-LIGHT = "benchmarks.chaos_worker"
+LIGHT = "testing.light_worker"
 GUIDE = Path(__file__).resolve().parents[2] / "docs" / "operations.md"
 
 

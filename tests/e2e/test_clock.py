@@ -14,7 +14,7 @@ from app.messaging.dispatch import send_due
 from app.platform.settings import get_settings
 
 HOUR = 3600
-LIGHT = "benchmarks.chaos_worker"
+LIGHT = "testing.light_worker"
 LIBRARIES = ("/usr/lib/*/faketime/libfaketimeMT.so.1", "/usr/lib/faketime/libfaketimeMT.so.1")
 
 

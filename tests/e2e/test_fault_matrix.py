@@ -18,11 +18,11 @@ from app.messaging.dispatch import send_due
 from app.models import Artifact, JobEvent, OutboxMessage
 from app.platform.db import read_scope
 from app.platform.settings import get_settings
-from benchmarks.services import Postgres, free_port
 from dfad_core.contract.job_result import JobResult
 from dfad_core.contract.serialization import from_json
+from testing.services import Postgres, free_port
 
-LIGHT = "benchmarks.chaos_worker"
+LIGHT = "testing.light_worker"
 ROOT = Path(__file__).resolve().parents[2]
 
 

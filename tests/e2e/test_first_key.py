@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.running_service import clean_environment, end, start
+from testing.running_service import clean_environment, end, start
 
 Dfad = Callable[..., subprocess.CompletedProcess[str]]
 REFUSED = 3

@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from benchmarks.services import free_port
+from testing.services import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 SPEC = '{"student": {"architecture": "mlp8"}}'

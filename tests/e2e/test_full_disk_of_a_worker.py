@@ -16,7 +16,7 @@ import pytest
 from app.messaging.dispatch import send_due
 from app.platform.settings import get_settings
 
-LIGHT = "benchmarks.chaos_worker"
+LIGHT = "testing.light_worker"
 MIB = 2**20
 LEASE_SECONDS = 9
 """Longer than in other tests: a busy machine must not be what ends an attempt here."""

@@ -17,8 +17,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from testing.processes import below, wait_until
+from testing.services import Postgres, free_port
 from tests.deploy.deployment import ROOT, compose, not_installed, stages
-from tests.e2e.conftest import descendants, wait_until
 
 DEPLOY = ROOT / "tests" / "deploy"
 #: Every sign that an address, a shell or a file of settings could take for its own.
@@ -29,8 +30,7 @@ SMALL = {"batch_size": 16, "student_steps": 2, "generator_width": 4, "latent_dim
 class Stack:
     """The services of docker-compose.yml, each started when it is asked for."""
 
-    def __init__(self, folder: Path, server: str, database: str) -> None:
-        from benchmarks.services import free_port
+    def __init__(self, folder: Path, server: Postgres, database: str) -> None:
 
         self.folder, self.api_port, self._redis_port = folder, free_port(), free_port()
         self._services, self._stages = compose()["services"], stages()
@@ -123,7 +123,7 @@ class Stack:
     def close(self) -> None:
         """Nothing stays behind; what was said is shown by pytest when the test failed."""
         for process in self.processes.values():
-            for pid in [*descendants(process.pid), process.pid]:
+            for pid in [*below(process.pid), process.pid]:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             process.wait()
@@ -132,13 +132,11 @@ class Stack:
 
 
 @pytest.fixture
-def database(_postgres_server: str):
+def database(postgres_server: Postgres):
     """An empty database whose user has to show a password."""
     from sqlalchemy import create_engine, text
 
-    from tests.conftest import _on_server
-
-    engine = create_engine(f"{_postgres_server}/postgres", isolation_level="AUTOCOMMIT")
+    engine = create_engine(f"{postgres_server.server}/postgres", isolation_level="AUTOCOMMIT")
     name = f"images_{os.getpid()}"
     with engine.connect() as connection:
         rules = connection.scalar(text("SELECT pg_read_file(current_setting('hba_file'))"))
@@ -156,17 +154,17 @@ def database(_postgres_server: str):
         connection.execute(text(f"CREATE DATABASE {name} OWNER {name}"))
         connection.execute(text("SELECT pg_reload_conf()"))
     engine.dispose()
-    host = _postgres_server.rpartition("@")[2]
+    host = postgres_server.server.rpartition("@")[2]
     yield f"postgresql+psycopg://{name}@{host}/{name}"
-    _on_server(_postgres_server, f"DROP DATABASE {name} WITH (FORCE)")
-    _on_server(_postgres_server, f"DROP ROLE {name}")
+    postgres_server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    postgres_server.execute(f"DROP ROLE {name}")
 
 
 @pytest.fixture
-def stack(home, tmp_path, _postgres_server: str, database, missing):
+def stack(home, tmp_path, postgres_server: Postgres, database, missing):
     if shutil.which("redis-server") is None:
         missing("Redis")
-    made = Stack(tmp_path, _postgres_server, database)
+    made = Stack(tmp_path, postgres_server, database)
     yield made
     made.close()
 
@@ -224,19 +222,17 @@ def test_compose_up_with_two_workers(stack, tiny_teacher):
 
 def change_secrets(stack: Stack) -> None:
     """As docs/operations.md says: new files, and the database is told of its own."""
-    from tests.conftest import _on_server
-
     for name in ("api_key", "key_pepper", "database_password"):
         (stack.secrets_folder / name).unlink()
     stack.make_secrets()
-    _on_server(stack.server, f"ALTER ROLE {stack.role} PASSWORD '{stack.secret('database_password')}'")
+    stack.server.execute(f"ALTER ROLE {stack.role} PASSWORD '{stack.secret('database_password')}'")
 
 
 def told(stack: Stack) -> list[str]:
     """Processes in whose environment or command line a secret stands, and logs in which one does."""
     found = []
     for process in stack.processes.values():
-        for pid in [process.pid, *descendants(process.pid)]:
+        for pid in [process.pid, *below(process.pid)]:
             for what in ("environ", "cmdline"):
                 with contextlib.suppress(FileNotFoundError, ProcessLookupError):
                     text = Path(f"/proc/{pid}/{what}").read_bytes().decode(errors="replace")

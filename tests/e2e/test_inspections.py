@@ -13,7 +13,7 @@ from app.messaging.dispatch import send_due
 from app.models import Teacher
 from app.platform.db import read_scope
 from app.platform.settings import get_settings
-from tests.e2e.conftest import descendants, wait_until
+from testing.processes import below, wait_until
 
 #: It ends when it is cancelled.
 ENDLESS = {
@@ -137,7 +137,7 @@ def test_a_worker_that_is_told_to_end_gives_it_back_and_leaves_nothing(
     teacher_id = stored_jobs.teacher()
     worker = start()
     assert wait_until(begun.exists, 60)
-    everybody = descendants(worker.pid)
+    everybody = below(worker.pid)
     worker.send_signal(number)
     assert worker.wait(timeout=60) == 0
     assert wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in everybody))

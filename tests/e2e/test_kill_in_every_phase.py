@@ -15,9 +15,9 @@ from sqlalchemy import func, select
 from app.messaging.dispatch import send_due
 from app.models import Artifact
 from app.platform.db import read_scope
-from tests.e2e.conftest import descendants
+from testing.processes import below
 
-LIGHT = "benchmarks.chaos_worker"
+LIGHT = "testing.light_worker"
 PHASES = ("loading", "warming_up", "distilling", "evaluating", "exporting")
 
 TRIES = 4
@@ -25,8 +25,7 @@ TRIES = 4
 
 
 def victims(worker, workers):
-    below = descendants(worker.pid)
-    return {"runner": workers.light_runners(worker)[:1], "worker": [worker.pid, *below]}
+    return {"runner": workers.light_runners(worker)[:1], "worker": [worker.pid, *below(worker.pid)]}
 
 
 @pytest.mark.timeout(170)

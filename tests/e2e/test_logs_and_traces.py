@@ -18,8 +18,9 @@ from typing import Any
 import httpx
 import pytest
 
-from benchmarks.services import free_port
-from tests.e2e.conftest import ROOT, wait_until
+from testing.processes import wait_until
+from testing.services import free_port
+from testing.workers import ROOT
 
 KEY, PEPPER = "the-operators-own-key", "a-pepper-that-is-long-enough"
 

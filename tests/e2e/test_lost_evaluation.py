@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from app.messaging.dispatch import send_due
-from tests.e2e.conftest import SHORT
-from tests.e2e.running_service import end, start
+from testing.running_service import end, start
+from testing.workers import SHORT
 
 ATTEMPTS = 2
 TRIES = 4
@@ -46,7 +46,7 @@ def kill_in_evaluation(stored_jobs, runners, job_id):
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("module", ["benchmarks.chaos_worker", "worker"])
+@pytest.mark.parametrize("module", ["testing.light_worker", "worker"])
 def test_the_student_of_an_evaluation_that_always_dies(
     url, workers, stored_jobs, tmp_path, monkeypatch, module
 ):

@@ -11,10 +11,10 @@ from app.messaging.dispatch import send_due
 from app.models import MonthlyUsage
 from app.platform.db import read_scope
 from app.platform.settings import get_settings
-from tests.e2e.conftest import wait_until
-from tests.e2e.running_service import end, start
+from testing.processes import wait_until
+from testing.running_service import end, start
 
-LIGHT = "benchmarks.chaos_worker"
+LIGHT = "testing.light_worker"
 A_WHILE = 2.0
 
 

@@ -23,12 +23,12 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from benchmarks.services import free_port
 from dfad_core.contract.methods import METHODS
+from testing.running_service import clean_environment
+from testing.services import Postgres, free_port
 from tests.e2e.readme import claims
 from tests.e2e.readme.markdown import Block, Document, anchor, read
 from tests.e2e.readme.shell import ADDRESS, ROOT, TEACHER, Shell, elsewhere, has_runner, lines
-from tests.e2e.running_service import clean_environment
 
 README = read(ROOT / "README.md")
 OTHERS = [
@@ -251,16 +251,12 @@ def test_a_hugging_face_folder_as_zip(reader: Shell) -> None:
 
 @pytest.mark.services
 @pytest.mark.timeout(170)
-def test_the_production_form(request: pytest.FixtureRequest, redis: str, tmp_path: Path) -> None:
+def test_the_production_form(postgres_server: Postgres, redis: str, tmp_path: Path) -> None:
     """PostgreSQL, Redis, and the chapter's blocks from the first export to the last command."""
     from sqlalchemy import create_engine, text
 
-    server = request.getfixturevalue("_postgres_server")  # the database is empty: the block prepares it
-    engine = create_engine(f"{server}/postgres", isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text("CREATE DATABASE readme"))
-    engine.dispose()
-    values = {**EXPORTS, "DFAD_DATABASE_URL": f"{server}/readme", "DFAD_BROKER_URL": redis}
+    postgres_server.execute("CREATE DATABASE readme")  # empty: the block prepares it
+    values = {**EXPORTS, "DFAD_DATABASE_URL": f"{postgres_server.server}/readme", "DFAD_BROKER_URL": redis}
     port = free_port()
     environment = clean_environment(HOME=str(tmp_path), DFAD_PORT=str(port), DFAD_HOME=str(tmp_path / "data"))
     shell = Shell(tmp_path, environment, values)

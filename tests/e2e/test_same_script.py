@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from tests.e2e.running_service import running_service
+from testing.running_service import running_service
 from tests.e2e.same_script import steps
 from tests.e2e.same_script.over_cli import CommandLine
 from tests.e2e.same_script.over_client import Asyncio, PythonClient

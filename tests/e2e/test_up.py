@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.e2e.running_service import ROOT, clean_environment
+from testing.running_service import ROOT, clean_environment
 
 
 def start(home: Path, *arguments: str, **settings: str) -> subprocess.Popen[str]:

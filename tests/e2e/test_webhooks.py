@@ -18,8 +18,9 @@ from app.platform.db import read_scope, session_scope
 from app.platform.settings import get_settings
 from app.webhooks import service
 from app.webhooks.schemas import WebhookRequest
+from testing.processes import wait_until
+from testing.workers import Workers
 from tests.app.webhooks.conftest import Receiver
-from tests.e2e.conftest import Workers, wait_until
 
 SETTINGS = {
     "DFAD_WEBHOOK_ALLOW": '["127.0.0.0/8"]',

@@ -10,9 +10,10 @@ import pytest
 from app.platform.db import read_scope
 from app.platform.settings import get_settings
 from app.workers.seen import SeenWorker, seen_workers
-from tests.e2e.conftest import Workers, wait_until
+from testing.processes import wait_until
+from testing.workers import Workers
 
-LIGHT = "benchmarks.chaos_worker"
+LIGHT = "testing.light_worker"
 
 
 def seen() -> dict[int | None, SeenWorker]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from benchmarks.services import free_port
+from testing.services import free_port
 from tests.hostile.files import CASES, OWN_ARCHITECTURE
 
 ROOT = Path(__file__).resolve().parents[2]

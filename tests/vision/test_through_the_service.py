@@ -12,8 +12,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from testing.running_service import clean_environment
 from tests.e2e.page.conftest import Service, browser, faults, page, service, shot  # noqa: F401
-from tests.e2e.running_service import clean_environment
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

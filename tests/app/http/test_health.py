@@ -21,7 +21,7 @@ from starlette.testclient import TestClient
 
 from app.health import watcher
 from app.migrate import downgrade, upgrade
-from benchmarks.services import free_port
+from testing.services import free_port
 
 LIMIT_SECONDS = 2.0
 """Far above what an answer from memory takes, far below what waits for a thread or a lock."""

@@ -16,7 +16,7 @@ import httpx
 import pytest
 import uvicorn
 
-from benchmarks.services import free_port
+from testing.services import free_port
 from tests.app.http.test_server import PART_BEGUN, SPEC
 
 MIB = 2**20

@@ -17,9 +17,9 @@ from typing import Any
 import httpx
 import pytest
 
-from benchmarks.services import free_port
 from dfad_core.contract.job_result import JobResult
 from dfad_core.contract.serialization import from_json
+from testing.services import free_port
 
 SPEC = json.dumps({"student": {"architecture": "mlp8"}, "budget": {"steps": 5}})
 MIB = 2**20

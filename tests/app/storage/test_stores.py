@@ -17,7 +17,7 @@ from app.platform.settings import get_settings
 from app.storage import IntegrityError, get_store
 from app.storage.database import CHUNK_BYTES
 from app.storage.s3 import ObjectsStore
-from benchmarks.services import free_port
+from testing.services import free_port
 
 
 @pytest.fixture(scope="session")

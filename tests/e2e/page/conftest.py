@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from tests.e2e.running_service import ROOT, end, start
+from testing.running_service import ROOT, end, start
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from testing.running_service import ROOT, end
 from tests.e2e.page.conftest import TEACHER, Service, check, started
-from tests.e2e.running_service import ROOT, end
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

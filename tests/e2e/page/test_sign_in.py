@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from testing.running_service import end
 from tests.e2e.page.conftest import TEACHER, Service, check, shot, started
-from tests.e2e.running_service import end
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

@@ -17,8 +17,8 @@ import httpx
 import pytest
 
 from benchmarks.busy_machine import BUSY
+from testing.running_service import end
 from tests.e2e.page.conftest import SMALL, Service, check, shot, started
-from tests.e2e.running_service import end
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

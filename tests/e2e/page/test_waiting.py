@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from testing.running_service import ROOT, clean_environment, end
 from tests.e2e.page.conftest import TEACHER, Service, check, shot, started
-from tests.e2e.running_service import ROOT, clean_environment, end
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

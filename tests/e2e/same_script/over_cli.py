@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.running_service import clean_environment
+from testing.running_service import clean_environment
 from tests.e2e.same_script.steps import Json, Refused
 
 REFUSED = 3

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 
-from benchmarks.services import free_port
+from testing.services import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 READY_SECONDS = 90.0
@@ -64,7 +64,7 @@ def end(processes: Processes) -> None:
 @contextmanager
 def running_service(home: Path, **settings: str) -> Iterator[str]:
     """The address of a server that is ready, with a worker."""
-    url, processes = start(home, "app", "worker", **settings)
+    url, processes = start(home, "app", "worker", port=None, **settings)
     try:
         yield url
     finally:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -12,17 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from benchmarks.services import Postgres, Redis, free_port
+from testing.processes import kill_all
+from testing.services import Postgres, Redis, free_port
+from testing.workers import LIGHT, SHORT
 
 ROOT = Path(__file__).resolve().parents[1]
-SHORT = {
-    "DFAD_LEASE_SECONDS": "3",
-    "DFAD_REPUBLISH_SECONDS": "2",
-    "DFAD_RETRY_BACKOFF_SECONDS": "0.1",
-    "DFAD_CHECKPOINT_SECONDS": "0.3",
-}
-"""Seconds instead of minutes until a dead worker's job is taken up again, for a short run."""
-RUNNERS = {"light": "benchmarks.chaos_worker", "engine": "worker"}
+RUNNERS = {"light": LIGHT, "engine": "worker"}
 
 Part = tuple[str | None, bytes | str] | tuple[str | None, bytes | str, str]
 """A part of a multipart body: file name, content and, if it is said, the media type."""
@@ -89,9 +83,7 @@ class Stack:
     def close(self) -> None:
         """End everything; nothing stays behind."""
         for process in self.processes.values():
-            for pid in [process.pid, *below(process.pid)]:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+            kill_all(process.pid)
             process.wait(timeout=20)
         if self.redis is not None:
             self.redis.kill()
@@ -108,31 +100,6 @@ def _forget_settings() -> None:
     db.dispose_engine()
     storage.get_store.cache_clear()
     config.get_settings.cache_clear()
-
-
-def below(pid: int) -> list[int]:
-    """All processes that `pid` started, and theirs, parents first."""
-    parents: dict[int, list[int]] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                fields = (entry / "stat").read_text().rsplit(")", 1)[1].split()
-                if fields[0] != "Z":
-                    parents.setdefault(int(fields[1]), []).append(int(entry.name))
-    found, todo = [], [pid]
-    while todo:
-        children = parents.get(todo.pop(), [])
-        found += children
-        todo += children
-    return found
-
-
-def is_runner(pid: int) -> bool:
-    """Whether it is a runner, with an engine or without."""
-    with contextlib.suppress(OSError):
-        name = Path(f"/proc/{pid}/comm").read_text().strip()
-        return name == "dfad-runner" or b"light_runner" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    return False
 
 
 def wait_until_ready(url: str, seconds: float = 60) -> None:

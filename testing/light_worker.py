@@ -1,4 +1,4 @@
-"""A worker whose runners have no engine: `python -m benchmarks.chaos_worker`."""
+"""A worker whose runners have no engine: `python -m testing.light_worker`."""
 
 from pathlib import Path
 
