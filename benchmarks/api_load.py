@@ -24,10 +24,10 @@ from typing import Any
 
 import torch
 
-from benchmarks.bytes_load import MIB, measure
-from benchmarks.load import Load, load
-from benchmarks.mlflow_server import Mlflow, version
 from benchmarks.record import RESULTS, append
+from benchmarks.service.bytes_load import MIB, measure
+from benchmarks.service.load import Load, load
+from benchmarks.service.mlflow_server import Mlflow, version
 from testing.services import Postgres, ServiceMissing
 from testing.stack import Stack, wait_until_ready
 

@@ -30,10 +30,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks import colour_teachers, mnist, public_teachers
-from benchmarks.data import DataMissing, data_dir, data_file, load_images, normalise
+from benchmarks.engine.data import DataMissing, data_dir, data_file, load_images, normalise
+from benchmarks.engine.work import updates_a_round
 from benchmarks.machine_load import MachineLoad
 from benchmarks.record import RESULTS, ROOT, append, read, surroundings
-from benchmarks.work import updates_a_round
 from dfad_core.contract.config import BudgetConfig, DistillConfig, InputConfig, MethodConfig, TrainingConfig
 from dfad_core.contract.errors import DivergedError, Stopped
 from dfad_core.formats import load_teacher

@@ -35,8 +35,8 @@ from typing import Any
 import httpx
 import torch
 
-from benchmarks.chaos_leftovers import left_behind
 from benchmarks.record import RESULTS, append
+from benchmarks.service.chaos_leftovers import left_behind
 from testing.processes import below, is_runner
 from testing.services import ServiceMissing
 from testing.stack import Part, Stack, wait_until_ready

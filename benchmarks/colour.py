@@ -36,13 +36,13 @@ from benchmarks.colour_teachers import (
     other_images,
     report_images,
 )
-from benchmarks.data import DataMissing, data_dir
+from benchmarks.engine.data import DataMissing, data_dir
+from benchmarks.engine.recipe_facts import recipe_facts
+from benchmarks.engine.shown_images import ShownImages, TimeShares
+from benchmarks.engine.work import Work, updates_a_round
 from benchmarks.machine_load import MachineLoad, warning
 from benchmarks.mnist import processors
-from benchmarks.recipe_facts import recipe_facts
 from benchmarks.record import RESULTS, append
-from benchmarks.shown_images import ShownImages, TimeShares
-from benchmarks.work import Work, updates_a_round
 from dfad_core.contract.config import BudgetConfig, DistillConfig, InputConfig, MethodConfig, TrainingConfig
 from dfad_core.contract.errors import DfadError, Stopped
 from dfad_core.contract.machine import usable_processors

@@ -27,10 +27,10 @@ from benchmarks.colour import (
     config_for,
     settings_of,
 )
-from benchmarks.colour_rows import colour_sections
 from benchmarks.colour_teachers import INPUT, TEACHERS, colour_teacher
-from benchmarks.data import DataMissing, data_dir, data_file
-from benchmarks.parallel_runs import run_modules
+from benchmarks.engine.colour_rows import colour_sections
+from benchmarks.engine.data import DataMissing, data_dir, data_file
+from benchmarks.engine.parallel_runs import run_modules
 from benchmarks.record import RESULTS, read
 from dfad_core.contract.errors import DfadError
 from dfad_core.contract.methods import METHODS

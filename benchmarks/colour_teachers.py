@@ -28,11 +28,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.data import DataMissing, count_images, data_dir, data_file, load_images, normalise
+from benchmarks.engine.data import DataMissing, count_images, data_dir, data_file, load_images, normalise
+from benchmarks.engine.teacher_training import LABEL_SMOOTHING, augmented, one_cycle
 from benchmarks.machine_load import MachineLoad
 from benchmarks.paper_table import NORMALISATION
 from benchmarks.record import RESULTS, append
-from benchmarks.teacher_training import LABEL_SMOOTHING, augmented, one_cycle
 from dfad_core.contract.config import InputConfig
 from dfad_core.formats import load_teacher
 from dfad_core.formats.interface import LoadedTeacher

@@ -27,8 +27,8 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks import calibration_jobs as jobs
-from benchmarks.data import DataMissing
-from benchmarks.method_table import markdown
+from benchmarks.engine.data import DataMissing
+from benchmarks.engine.method_table import markdown
 from benchmarks.record import RESULTS, append, read, surroundings
 from dfad_core.contract.evaluation_plan import MOST_IMAGES
 from dfad_core.contract.job_result import AccuracyPrediction

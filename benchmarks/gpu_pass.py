@@ -25,10 +25,10 @@ from typing import Any
 
 import torch
 
-from benchmarks import gpu_pass_parts, gpu_pass_students, teacher_shards
-from benchmarks.data import DataMissing
-from benchmarks.gpu_pass_journal import Figures, Journal, Part, Stage
-from benchmarks.gpu_pass_parts import FULL, TINY, Scale
+from benchmarks.engine import gpu_pass_parts, gpu_pass_students, teacher_shards
+from benchmarks.engine.data import DataMissing
+from benchmarks.engine.gpu_pass_journal import Figures, Journal, Part, Stage
+from benchmarks.engine.gpu_pass_parts import FULL, TINY, Scale
 from benchmarks.record import ROOT
 from dfad_core.contract.machine import usable_processors
 from dfad_core.contract.methods import METHODS

@@ -20,12 +20,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.data import DataMissing, data_dir, data_file, load_images, normalise
+from benchmarks.engine.data import DataMissing, data_dir, data_file, load_images, normalise
+from benchmarks.engine.recipe_facts import recipe_facts
+from benchmarks.engine.snapshots import Snapshot, Snapshots, same_network
+from benchmarks.engine.work import Work, updates_a_round
 from benchmarks.machine_load import MachineLoad, warning
-from benchmarks.recipe_facts import recipe_facts
 from benchmarks.record import RESULTS, append
-from benchmarks.snapshots import Snapshot, Snapshots, same_network
-from benchmarks.work import Work, updates_a_round
 from dfad_core.contract.config import BudgetConfig, DistillConfig, InputConfig, MethodConfig
 from dfad_core.contract.machine import usable_processors
 from dfad_core.contract.methods import METHODS

@@ -17,8 +17,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.method_table import MethodRuns, accuracy_at, common_amounts, legend, methods_of
-from benchmarks.parallel_runs import run_modules
+from benchmarks.engine.method_table import MethodRuns, accuracy_at, common_amounts, legend, methods_of
+from benchmarks.engine.parallel_runs import run_modules
 from benchmarks.record import RESULTS, read, revision
 from dfad_core.contract.methods import METHODS
 

@@ -24,13 +24,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks import teacher_training
-from benchmarks.data import DataMissing, data_dir, data_file, load_folder, load_images, normalise
+from benchmarks.engine import teacher_training
+from benchmarks.engine.data import DataMissing, data_dir, data_file, load_folder, load_images, normalise
+from benchmarks.engine.recipe_facts import recipe_facts
+from benchmarks.engine.snapshots import Snapshot, Snapshots, same_network
+from benchmarks.engine.work import Work, updates_a_round
 from benchmarks.machine_load import MachineLoad
-from benchmarks.recipe_facts import recipe_facts
 from benchmarks.record import RESULTS, append, read, revision
-from benchmarks.snapshots import Snapshot, Snapshots, same_network
-from benchmarks.work import Work, updates_a_round
 from dfad_core.contract.config import BudgetConfig, DistillConfig, InputConfig, MethodConfig, TrainingConfig
 from dfad_core.contract.errors import DfadError
 from dfad_core.contract.methods import METHODS

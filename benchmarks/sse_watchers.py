@@ -24,8 +24,8 @@ from typing import Any
 import torch
 
 from benchmarks.api_load import fill
-from benchmarks.event_streams import PATIENCE_SECONDS, CuttingProxy, Watcher
 from benchmarks.record import RESULTS, append
+from benchmarks.service.event_streams import PATIENCE_SECONDS, CuttingProxy, Watcher
 from testing.services import ServiceMissing
 from testing.stack import Stack, wait_until_ready
 

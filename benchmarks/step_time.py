@@ -20,8 +20,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
+from benchmarks.engine.plain import STUDENT_STEPS, PlainGenerator, PlainLoop
 from benchmarks.machine_load import MachineLoad, warning
-from benchmarks.plain import STUDENT_STEPS, PlainGenerator, PlainLoop
 from benchmarks.record import RESULTS, append
 from dfad_core.contract.config import BudgetConfig, DistillConfig, InputConfig, MethodConfig, TrainingConfig
 from dfad_core.contract.errors import Stopped

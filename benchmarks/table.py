@@ -13,10 +13,10 @@ from statistics import mean
 from typing import Any
 
 from benchmarks import fidelity_calibration as calibration
-from benchmarks import gpu_tables, teacher_file_rows
-from benchmarks.colour_figures import ablation_figures, colour_figures, disturbed_text
-from benchmarks.colour_rows import colour_sections, teacher_rows
-from benchmarks.method_table import (
+from benchmarks.engine import gpu_tables, teacher_file_rows
+from benchmarks.engine.colour_figures import ablation_figures, colour_figures, disturbed_text
+from benchmarks.engine.colour_rows import colour_sections, teacher_rows
+from benchmarks.engine.method_table import (
     EQUAL_WORK_NOTE,
     equal_seconds_rows,
     equal_work_rows,
@@ -25,10 +25,10 @@ from benchmarks.method_table import (
     markdown,
     methods_of,
 )
+from benchmarks.engine.recipe_facts import facts_of_line
 from benchmarks.plots import AXES, draw
-from benchmarks.recipe_facts import facts_of_line
 from benchmarks.record import RESULTS, ROOT, read, revision_text
-from benchmarks.service_tables import (
+from benchmarks.service.service_tables import (
     chaos_rows,
     file_rows,
     first_student_rows,

@@ -29,9 +29,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from benchmarks.engine.teacher_networks import Network, build, light_models, names
+from benchmarks.engine.torchvision_alone import import_torchvision
 from benchmarks.record import RESULTS, append
-from benchmarks.teacher_networks import Network, build, light_models, names
-from benchmarks.torchvision_alone import import_torchvision
 from dfad_core.cli.pack import write_onnx
 from dfad_core.contract.config import InputConfig
 from dfad_core.contract.errors import DfadError

@@ -14,7 +14,7 @@ import httpx
 
 from testing.services import free_port
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 READY_SECONDS = 90.0
 Processes = list[subprocess.Popen[bytes]]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.load import load
+from benchmarks.service.load import load
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -13,8 +13,8 @@ import torch
 
 from benchmarks import colour
 from benchmarks.colour_teachers import PUBLIC_INPUT, colour_teacher
-from benchmarks.shown_images import ShownImages
-from benchmarks.work import Work
+from benchmarks.engine.shown_images import ShownImages
+from benchmarks.engine.work import Work
 from dfad_core.contract.errors import ConfigError
 from dfad_core.data.batch import Batch
 from dfad_core.networks import build_classifier

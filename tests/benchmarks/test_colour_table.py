@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from benchmarks import colour, colour_table
-from benchmarks.colour_rows import colour_sections, teacher_rows
-from benchmarks.method_table import markdown
+from benchmarks.engine.colour_rows import colour_sections, teacher_rows
+from benchmarks.engine.method_table import markdown
 from dfad_core.training import trainer
 
 SMALL = ["--set", "training.batch_size=8", "training.generator_width=8"]

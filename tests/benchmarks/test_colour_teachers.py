@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from benchmarks import colour_teachers
-from benchmarks.data import DataMissing
+from benchmarks.engine.data import DataMissing
 from dfad_core.networks.batch_norm import bn_layers
 
 SMALL = "cifar10-groupnorm-resnet"

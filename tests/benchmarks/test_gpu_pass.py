@@ -18,11 +18,12 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import gpu_pass, gpu_pass_students, gpu_tables, table, teacher_training
-from benchmarks.data import DataMissing
-from benchmarks.gpu_pass_journal import Journal, Part, Stage
-from benchmarks.gpu_pass_parts import FULL, TINY
-from benchmarks.gpu_pass_students import Images, Pass
+from benchmarks import gpu_pass, table
+from benchmarks.engine import gpu_pass_students, gpu_tables, teacher_training
+from benchmarks.engine.data import DataMissing
+from benchmarks.engine.gpu_pass_journal import Journal, Part, Stage
+from benchmarks.engine.gpu_pass_parts import FULL, TINY
+from benchmarks.engine.gpu_pass_students import Images, Pass
 from dfad_core.contract.methods import METHODS
 
 CPU = torch.device("cpu")
@@ -277,7 +278,7 @@ def test_time_is_shared_evenly_and_not_spread_too_thin(journal: Journal) -> None
 def test_a_gpu_that_has_gone_bad_is_left_to_a_new_process(
     journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("benchmarks.gpu_pass_parts.usable", lambda device: False)
+    monkeypatch.setattr("benchmarks.engine.gpu_pass_parts.usable", lambda device: False)
     stages = _stage(Part("a", _fails(RuntimeError("illegal access"))), Part("b", lambda until: {}))
     assert not gpu_pass.run_parts(stages, journal, 60, {})
     assert _states(stages, journal) == {"a": "failed", "b": "left"}

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from benchmarks import large_images, table
-from benchmarks.service_tables import large_rows
+from benchmarks.service.service_tables import large_rows
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 
 from benchmarks import mnist
+from benchmarks.engine.snapshots import Snapshots, same_network
 from benchmarks.machine_load import LOAD_LIMIT
-from benchmarks.snapshots import Snapshots, same_network
 from dfad_core.contract.methods import METHODS
 from dfad_core.hooks import Progress
 from dfad_core.networks import build_classifier

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from benchmarks import paper_table
-from benchmarks.data import DataMissing, load_folder, load_images
-from benchmarks.teacher_training import Recipe, augmented, one_cycle, train
-from benchmarks.work import Work, generator_macs
+from benchmarks.engine.data import DataMissing, load_folder, load_images
+from benchmarks.engine.teacher_training import Recipe, augmented, one_cycle, train
+from benchmarks.engine.work import Work, generator_macs
 from dfad_core.contract.config import DistillConfig, InputConfig, MethodConfig, TrainingConfig
 from dfad_core.networks import build_classifier
 from tests.benchmarks.conftest import encoded

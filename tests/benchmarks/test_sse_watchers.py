@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import sse_watchers
-from benchmarks.event_streams import Frames, Watcher
+from benchmarks.service.event_streams import Frames, Watcher
 
 ROOT = Path(__file__).resolve().parents[2]
 

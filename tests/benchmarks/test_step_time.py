@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from benchmarks import step_time
-from benchmarks.plain import PlainGenerator, PlainLoop
+from benchmarks.engine.plain import PlainGenerator, PlainLoop
 from dfad_core.networks import build_classifier
 from dfad_core.networks.generator import Generator
 

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks import colour_figures, table
+from benchmarks import table
+from benchmarks.engine import colour_figures
 from benchmarks.plots import draw
 from benchmarks.record import read
 from dfad_core.contract.methods import METHODS

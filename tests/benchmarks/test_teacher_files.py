@@ -6,9 +6,16 @@ from typing import Any
 
 import pytest
 
-from benchmarks.teacher_file_rows import is_right, library_rows, network_rows, newest, refusal_rows, sections
+from benchmarks.engine.teacher_file_rows import (
+    is_right,
+    library_rows,
+    network_rows,
+    newest,
+    refusal_rows,
+    sections,
+)
+from benchmarks.engine.teacher_networks import CONFIGS, LARGE, transformers_classes
 from benchmarks.teacher_files import FORMS, lines_of
-from benchmarks.teacher_networks import CONFIGS, LARGE, transformers_classes
 
 RESNET = "transformers:ResNetForImageClassification"
 

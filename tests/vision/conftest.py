@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from importlib import import_module
 
-from benchmarks.torchvision_alone import import_torchvision
+from benchmarks.engine.torchvision_alone import import_torchvision
 
 import_torchvision()
 if os.environ.get("DFAD_REQUIRE_VISION") == "1":

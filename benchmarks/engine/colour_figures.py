@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 from typing import Any
 
+from benchmarks.engine.method_table import MethodRuns, machine_text, markdown, one_a_seed
 from benchmarks.machine_load import is_neighbour
-from benchmarks.method_table import MethodRuns, machine_text, markdown, one_a_seed
 from dfad_core.contract.methods import METHODS
 
 Line = Mapping[str, Any]

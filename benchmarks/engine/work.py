@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.plain import PlainGenerator
+from benchmarks.engine.plain import PlainGenerator
 from dfad_core.contract.config import DistillConfig
 from dfad_core.methods import resolve_recipe
 from dfad_core.networks.batch_norm import bn_layers

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import teacher_shards
+from benchmarks.engine import teacher_shards
 from dfad_core.networks import build_classifier
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.method_table import (
+from benchmarks.engine.method_table import (
     accuracy_at,
     common_amounts,
     equal_seconds_rows,
@@ -14,7 +14,7 @@ from benchmarks.method_table import (
     legend,
     methods_of,
 )
-from benchmarks.recipe_facts import UNRECORDED_REVISION, facts_of_line, recipe_facts, updates_a_round
+from benchmarks.engine.recipe_facts import UNRECORDED_REVISION, facts_of_line, recipe_facts, updates_a_round
 from dfad_core.contract.config import DistillConfig, InputConfig, MethodConfig
 from dfad_core.contract.methods import METHODS
 

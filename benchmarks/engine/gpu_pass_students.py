@@ -15,15 +15,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks import teacher_shards, teacher_training
-from benchmarks.data import data_dir, data_file, load_images, normalise
-from benchmarks.gpu_pass_parts import Scale, release
+from benchmarks.engine import teacher_shards, teacher_training
+from benchmarks.engine.data import data_dir, data_file, load_images, normalise
+from benchmarks.engine.gpu_pass_parts import Scale, release
+from benchmarks.engine.recipe_facts import recipe_facts
+from benchmarks.engine.snapshots import Snapshot, Snapshots, same_network
+from benchmarks.engine.work import Work, updates_a_round
 from benchmarks.machine_load import MachineLoad
 from benchmarks.paper_table import Split
-from benchmarks.recipe_facts import recipe_facts
-from benchmarks.snapshots import Snapshot, Snapshots, same_network
 from benchmarks.step_time import now
-from benchmarks.work import Work, updates_a_round
 from dfad_core.contract.config import BudgetConfig, DistillConfig, MethodConfig, TrainingConfig
 from dfad_core.contract.errors import DfadError
 from dfad_core.evaluation.accuracy import accuracy

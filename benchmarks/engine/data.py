@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_DATA_DIR = "../shared/data"
 """Relative to the repository's root."""
 DATA_DIR_VARIABLE = "DFAD_DATA_DIR"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from benchmarks.method_table import markdown
+from benchmarks.engine.method_table import markdown
 from benchmarks.record import revision_text
 from benchmarks.teacher_files import FORMS
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from statistics import mean, median
 
 from benchmarks.colour import BUDGETS
-from benchmarks.method_table import (
+from benchmarks.engine.method_table import (
     NOT_RECORDED,
     Line,
     MethodRuns,

@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from benchmarks.engine.plain import STUDENT_STEPS
+from benchmarks.engine.work import Work
 from benchmarks.paper_table import NORMALISATION
-from benchmarks.plain import STUDENT_STEPS
 from benchmarks.step_time import Case, engine_config, measure, now, time_engine
-from benchmarks.work import Work
 from dfad_core.contract.config import BudgetConfig, DistillConfig, InputConfig, MethodConfig, TrainingConfig
 from dfad_core.contract.errors import Stopped
 from dfad_core.contract.methods import get_method
@@ -224,7 +224,7 @@ def _ratios(seconds: dict[str, float]) -> dict[str, float]:
 
 
 def _tflops(case: Case, seconds: dict[str, float]) -> dict[str, float]:
-    """10^12 operations a second of the engine, by the count of `benchmarks.work`."""
+    """10^12 operations a second of the engine, by the count of `benchmarks.engine.work`."""
     tflops = {}
     work = Work(engine_config(case, 0), *case.networks())
     for name, fresh in (("engine", STUDENT_STEPS), ("engine_with_pool", 1), ("engine_with_graphs", 1)):

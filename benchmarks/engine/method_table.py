@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from statistics import mean, median_low
 from typing import Any
 
+from benchmarks.engine.recipe_facts import facts_of_line, updates_a_round
 from benchmarks.machine_load import LOAD_LIMIT, is_neighbour
-from benchmarks.recipe_facts import facts_of_line, updates_a_round
 from benchmarks.record import revision_text
 
 Line = Mapping[str, Any]

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks.data import DataMissing, data_dir, data_file, load_images, normalise
+from benchmarks.engine.data import DataMissing, data_dir, data_file, load_images, normalise
 
 
 def write(path: Path, arrays: list[np.ndarray], labels: list[int]) -> None:
