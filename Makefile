@@ -32,11 +32,13 @@ check: $(STAMP) ## style, types, arrows between packages
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-ALONE := tests/dfad_core tests/dfad_client
-WITH_SERVICES := tests/hostile tests/e2e tests/worker tests/app
 # Two processes, a file in one of them: of one thread each where networks are computed in the test itself.
-# The longest comes first. Benchmarks time themselves, and pages wait for a browser: one after the other.
-OTHERS := $(filter-out $(ALONE) $(WITH_SERVICES) tests/vision tests/conftest.py %/__pycache__,$(wildcard tests/*))
+# Benchmarks that start a service or compare times, and pages, which wait for a browser: one after the other.
+TIMED := $(addprefix tests/benchmarks/test_,$(addsuffix .py,abuse api_load busy_machine chaos first_student \
+	machine_load public_teachers sse_watchers step_time))
+ALONE := tests/dfad_core tests/dfad_client $(filter-out $(TIMED),$(wildcard tests/benchmarks/test_*.py)) tests/benchmarks/engine
+WITH_SERVICES := tests/hostile tests/e2e tests/worker tests/app
+OTHERS := $(TIMED) $(filter-out $(ALONE) $(WITH_SERVICES) tests/benchmarks tests/vision tests/conftest.py %/__pycache__,$(wildcard tests/*))
 unit: $(STAMP) ## tests alone
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ALONE); alone=$$?; \
 	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/e2e/page $(WITH_SERVICES); services=$$?; \
