@@ -34,6 +34,7 @@ CODES: Mapping[str, str] = {
     "invalid_id": "An id of that kind looks different.",
     "invalid_request": "A part of the request breaks the contract; `errors` points at it.",
     "invalid_transition": "The job cannot do that from where it is.",
+    "key_closed": "The key was revoked or has expired.",
     "last_admin_key": "Without this key nobody could manage the tenant's keys.",
     "malformed_json": "The body is not JSON, or nested too deeply, or has too many fields, or one twice.",
     "malformed_multipart": "The multipart body cannot be read.",

@@ -25,6 +25,9 @@ MOST = 2**63 - 1
 Count = Annotated[int, Field(ge=0, le=MOST)]
 Secret = Annotated[SecretStr, Field(min_length=1)]
 LongSecret = Annotated[SecretStr, Field(min_length=16)]
+TENANT_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
+Role = Literal["reader", "writer", "admin", "operator"]
+"""Of a person: what their groups at the sign-in provider allow them."""
 
 
 class Quota(BaseModel, extra="forbid", frozen=True):
