@@ -19,9 +19,9 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.access.audit.service import record, subject_of
-from app.access.keys.acting import CHOICE_PATH, KEY_COOKIE, UNCHANGING, acting
+from app.access.credentials import SESSION_SCHEME, principal_from
+from app.access.keys.acting import CHOICE_PATH, KEY_COOKIE, SESSION_COOKIE, UNCHANGING, acting
 from app.access.keys.principal import ANYONE, OPEN_PATHS, Principal, lacks, needed
-from app.access.keys.wrong_keys import principal_from
 from app.access.rate_limit import RateLimit
 from app.access.usage.requests import RequestCounts
 from app.files.uploads.service import part_bytes_of
@@ -184,9 +184,10 @@ def _client(scope: Scope) -> str | None:
 
 
 def _from_cookie(headers: Headers) -> str:
-    """The key that a browser keeps (see `app.web.sign_in`)."""
-    key = cookie_parser(headers.get("cookie", "")).get(KEY_COOKIE)
-    return f"Bearer {key}" if key else ""
+    """What a browser keeps: a person's session, or a key (see `app.web.sign_in`)."""
+    cookies = cookie_parser(headers.get("cookie", ""))
+    session, key = cookies.get(SESSION_COOKIE), cookies.get(KEY_COOKIE)
+    return f"{SESSION_SCHEME} {session}" if session else f"Bearer {key}" if key else ""
 
 
 def _check_site(method: str, headers: Headers) -> None:

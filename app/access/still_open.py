@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.access.keys.principal import ANYONE, OPERATOR, Principal
 from app.access.keys.service import is_open_to_all, unauthorized
+from app.access.people.sessions import open_sessions
 from app.models import ApiKey
 from app.models.tenancy import as_system
 from app.platform.db import database_now, read_scope
@@ -22,6 +23,13 @@ def open_credentials(credentials: Collection[str]) -> set[str]:
     with as_system(), read_scope() as session:
         if keys:
             now_open |= _open_secrets(session, keys)
+        people = [name for name in credentials if name.startswith("ses_")]
+        if people:
+            now_open |= open_sessions(session, people)
+        tokens = [name for name in credentials if name.startswith("token/")]
+        if tokens:
+            now = database_now(session).timestamp()
+            now_open |= {name for name in tokens if int(name.split("/")[1]) > now}
     if settings.api_key is not None:
         now_open |= {OPERATOR.credential}
     if ANYONE.credential in credentials and is_open_to_all(settings):

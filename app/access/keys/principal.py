@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from app.models.tenancy import ALL_TENANTS
-from app.platform.setting_groups import TENANT_PATTERN, Role
+from app.platform.setting_types import TENANT_PATTERN
+from app.platform.sign_in_settings import Role
 
 __all__ = ["TENANT_PATTERN", "Principal", "Scope"]
 

@@ -98,7 +98,9 @@ def revoke_key(session: Session, key_id: str) -> None:
     key = held_key(session, key_id)
     if key.revoked_at is not None:
         return
-    if get_settings().api_key is None and _is_last_admin(session, key):
+    settings = get_settings()
+    managed = settings.api_key is not None or settings.oidc_admins(key.tenant_id)
+    if not managed and _is_last_admin(session, key):
         raise ServiceError(409, "last_admin_key", LAST_ADMIN_KEY)
     key.revoked_at = database_now(session)
 
@@ -215,8 +217,9 @@ def may_open(authorization: str, settings: Settings) -> bool:
 
 
 def is_open_to_all(settings: Settings) -> bool:
-    """Whether nobody needs a key: there is none, and programs of this machine alone can connect."""
-    return settings.api_key is None and settings.is_loopback and not any_keys()
+    """Whether nobody needs a key: there is none, nor a provider, and this machine alone can connect."""
+    alone = settings.api_key is None and settings.oidc_issuer is None and settings.is_loopback
+    return alone and not any_keys()
 
 
 def any_keys() -> bool:
