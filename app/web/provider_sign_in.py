@@ -55,7 +55,7 @@ async def go_to_provider(request: Request) -> Response:
     except ServiceError as refusal:
         if refusal.status == 404:
             raise
-        return sign_in_form(request, next_page, refusal, anew=anew)
+        return sign_in_form(request, next_page, refusal, of_provider=True, anew=anew)
     answer = RedirectResponse(address, 303)
     answer.headers["Cache-Control"] = "no-store"
     answer.set_cookie(
@@ -72,9 +72,11 @@ async def come_back(request: Request) -> Response:
     next_page = return_address(flow.next_page if flow is not None else "")
     source, person = source_of(request.client.host if request.client else None), None
     try:
-        if wait := wrong_keys.wait_seconds(source):
-            raise await too_many(wait)
         settings, query = get_settings(), dict(request.query_params)
+        if wait := wrong_keys.wait_seconds(source):
+            refusal = await too_many(wait)
+            if flow is None or not flow.began(query.get("state", "")):
+                raise refusal  # who began here themselves may share the address with somebody who guesses
         person, id_token = await finish(settings, _redirect_uri(request), query, flow)
         answer = await _signed_in(request, person, id_token, next_page)
     except (ServiceError, SQLAlchemyError) as error:
@@ -84,7 +86,7 @@ async def come_back(request: Request) -> Response:
         if refusal.status == 401:
             count_wrong(source)
         await record_failure(request, f"GET {BACK}", refusal, person.subject if person else None)
-        answer = sign_in_form(request, next_page, refusal, anew=person is not None)
+        answer = sign_in_form(request, next_page, refusal, of_provider=True, anew=person is not None)
     answer.delete_cookie(FLOW_COOKIE, path=SIGN_IN)
     return answer
 

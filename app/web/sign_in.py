@@ -66,16 +66,31 @@ def set_cookie(answer: Response, request: Request, name: str, value: str) -> Non
 
 
 def sign_in_form(
-    request: Request, next_page: str, refusal: ServiceError | None = None, *, anew: bool = False
+    request: Request,
+    next_page: str,
+    refusal: ServiceError | None = None,
+    *,
+    of_provider: bool = False,
+    anew: bool = False,
 ) -> Response:
-    """The page that asks who somebody is. `anew`: the provider shall ask as well, as it was somebody else."""
+    """The page that asks who somebody is, with why they were refused.
+
+    `of_provider`: on the way through it, and not a key; `anew`: the provider shall ask who they are again.
+    """
     settings, provider = get_settings(), None
     if settings.oidc_issuer is not None and settings.oidc_client_id is not None:
         wanted = {} if next_page == "/" else {"next": next_page}
         query = urlencode(wanted | ({"anew": "1"} if anew else {}))
         provider = {"host": provider_of(settings.oidc_issuer).host, "query": query and f"?{query}"}
-    about = {"problem": refusal and refusal.detail, "next_page": next_page, "provider": provider}
-    answer = page(request, "sign_in.html", http_status=refusal.status if refusal else 200, **about)
+    answer = page(
+        request,
+        "sign_in.html",
+        http_status=refusal.status if refusal else 200,
+        problem=refusal and refusal.detail,
+        of_provider=of_provider,
+        next_page=next_page,
+        provider=provider,
+    )
     answer.headers.update(refusal.headers if refusal else {})
     return answer
 

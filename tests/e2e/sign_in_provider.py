@@ -11,13 +11,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
 
 from benchmarks.services import free_port
 
 TABLES = Path("/usr/share/dbconfig-common/data/glewlwyd/install/sqlite3")
+PAGES = Path("/usr/share/glewlwyd/webapp")
+PAGE_CONFIG = Path("/usr/share/glewlwyd/templates/config.json")
 AUDIENCE = "https://distillation.example"
 CLIENT, SECRET = "distillation", "the-page's-secret"
 PASSWORD = "correct horse"
@@ -33,6 +35,7 @@ RULES = [
     {"group": "audio-admins", "tenant": "audio", "role": "admin"},
     {"group": "platform", "role": "operator"},
 ]
+CALLBACK = "/ui/sign-in/callback"
 START_SECONDS = 30
 CONFIG = """
 port = {port}
@@ -54,7 +57,7 @@ client_module_path = "/usr/lib/glewlwyd/client"
 user_auth_scheme_module_path = "/usr/lib/glewlwyd/scheme"
 plugin_module_path = "/usr/lib/glewlwyd/plugin"
 hash_algorithm = "SHA512"
-static_files_path = "/usr/share/glewlwyd/webapp/"
+static_files_path = "{pages}/"
 static_files_mime_types = (
   {{ extension = ".html"; mime_type = "text/html" }}, {{ extension = ".css"; mime_type = "text/css" }},
   {{ extension = ".js"; mime_type = "application/javascript" }},
@@ -86,13 +89,20 @@ class SignInProvider:
             **more,
         }
 
-    def access_token(self, person: str) -> str:
-        """One for the API, as a program of theirs gets it."""
+    def access_token(self, person: str, service: str) -> str:
+        """One for the API, as a program of theirs gets it for the audience of the API."""
+        back = f"{service}{CALLBACK}"
         asked = {
-            "grant_type": "password", "username": person, "password": PASSWORD, "scope": "openid",
-            "resource": AUDIENCE,
+            "response_type": "code", "client_id": CLIENT, "redirect_uri": back, "scope": "openid",
+            "state": "s", "nonce": "n", "resource": AUDIENCE, "g_continue": "",
         }  # fmt: skip
-        answer = httpx.post(f"{self.issuer}/token", data=asked, auth=(CLIENT, SECRET), timeout=30)
+        with self.browser(person) as browser:
+            sent = browser.get(f"{self.issuer}/auth", params=asked).headers["location"]
+        code = parse_qs(urlsplit(sent).query)["code"][0]
+        exchange = {
+            "grant_type": "authorization_code", "code": code, "redirect_uri": back, "resource": AUDIENCE,
+        }  # fmt: skip
+        answer = httpx.post(f"{self.issuer}/token", data=exchange, auth=(CLIENT, SECRET), timeout=30)
         return str(answer.raise_for_status().json()["access_token"])
 
     def register(self, service: str) -> None:
@@ -107,9 +117,9 @@ class SignInProvider:
                         "confidential": True,
                         "enabled": True,
                         "client_secret": SECRET,
-                        "redirect_uri": [f"{service}/ui/sign-in/callback"],
+                        "redirect_uri": [f"{service}{CALLBACK}"],
                         "post_logout_redirect_uri": f"{service}/ui/sign-in",
-                        "authorization_type": ["code", "password"],
+                        "authorization_type": ["code"],
                         "token_endpoint_auth_method": ["client_secret_basic"],
                         "resource": [AUDIENCE],
                         "scope": [],
@@ -147,9 +157,8 @@ class SignInProvider:
             "access-token-duration": 600,
             "refresh-token-duration": 600,
             "code-duration": 60,
-            "allow-non-oidc": True,
             "auth-type-code-enabled": True,
-            "auth-type-password-enabled": True,
+            "auth-type-password-enabled": False,
             "auth-type-token-enabled": False,
             "auth-type-client-enabled": False,
             "auth-type-refresh-enabled": False,
@@ -161,6 +170,7 @@ class SignInProvider:
             "resource-client-property": "resource",
             "oauth-as-iss-id": True,
             "session-management-allowed": True,
+            "front-channel-logout-allowed": True,
             "session-cookie-name": "OIDC_SID",
             "session-cookie-expiration": 3600,
             "claims": [{"name": "groups", "user-property": "groups", "type": "string", "mandatory": True}],
@@ -197,7 +207,12 @@ def running_provider(folder: Path, missing: Callable[[str], None]) -> Iterator[S
     with sqlite3.connect(database) as connection:
         connection.executescript(TABLES.read_text())
     config = folder / "glewlwyd.conf"
-    config.write_text(CONFIG.format(port=port, database=database))
+    # It serves no link that leads out of its folder, as those of the package to other packages do.
+    pages = shutil.copytree(PAGES, folder / "pages", ignore=shutil.ignore_patterns("config.json"))
+    about_pages = json.loads(PAGE_CONFIG.read_text())
+    about_pages |= {"GlewlwydUrl": f"http://localhost:{port}/", "sessionSchemes": []}
+    (pages / "config.json").write_text(json.dumps(about_pages))
+    config.write_text(CONFIG.format(port=port, database=database, pages=pages))
     with log.open("wb") as out:
         process = subprocess.Popen([str(program), f"--config-file={config}"], stdout=out, stderr=out)
     try:
@@ -221,11 +236,3 @@ def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
             time.sleep(0.05)
         else:
             return
-
-
-def told(answer: Any) -> Any:
-    """The claims of a token, whoever signed it."""
-    import base64
-
-    body = str(answer).split(".")[1]
-    return json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))

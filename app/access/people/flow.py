@@ -41,6 +41,10 @@ class Flow:
     verifier: str
     next_page: str
 
+    def began(self, state: str) -> bool:
+        """Whether an answer with that state is one to this flow."""
+        return hmac.compare_digest(state.encode("utf-8", "surrogateescape"), self.state.encode())
+
     def cookie(self) -> str:
         """In the form that a cookie can have."""
         return base64.urlsafe_b64encode(json.dumps(asdict(self)).encode()).decode()
@@ -96,7 +100,7 @@ async def finish(
     Raises ServiceError 401 `sign_in_failed`, and 503.
     """
     provider, client_id = _provider(settings)
-    if flow is None or not hmac.compare_digest(answer.get("state", "").encode(), flow.state.encode()):
+    if flow is None or not flow.began(answer.get("state", "")):
         raise failed()
     addresses = await provider.addresses()
     named = answer.get("iss")

@@ -221,10 +221,10 @@ def test_keys_are_looked_for_anew_beside_the_requests(
     assert ask(client, issuer.token(groups=["platform"])).status_code == 200
     monkeypatch.setattr(provider, "AGAIN_SECONDS", 0.0)
     monkeypatch.setattr(provider, "FRESH_SECONDS", 0.0)
-    issuer.seconds = 1.0
+    issuer.seconds = 4.0
     begun = time.monotonic()
     assert ask(client, issuer.token(groups=["platform"], sub="b")).status_code == 200
-    assert time.monotonic() - begun < 1.0
+    assert time.monotonic() - begun < issuer.seconds
     issuer.close()  # and what is known is used where there is nothing new
     assert ask(client, issuer.token(groups=["platform"], sub="c")).status_code == 200
 
