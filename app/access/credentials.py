@@ -26,8 +26,8 @@ logger = logging.getLogger(__name__)
 
 PAUSE_SECONDS = 1.0
 """Before the refusal of one too many: it costs the server less than to refuse as fast as it can."""
-SESSION_SCHEME = "Session"
-"""In place of `Bearer`: what follows is of the page's cookie for people."""
+SESSION_SCHEME = "Session\n"
+"""In place of `Bearer`: what follows is of the page's cookie for people. No header has a line's end in it."""
 
 
 async def principal_from(address: str | None, authorization: str, settings: Settings) -> Principal:

@@ -59,8 +59,8 @@ class SignIn(Group):
     `realm_access.roles`."""
     oidc_roles: tuple[RoleRule, ...] = ()
     """What groups allow, as JSON: `[{"group": "vision", "tenant": "vision", "role": "writer"}, {"group":
-    "platform", "role": "operator"}]`. Roles are `reader`, `writer`, `admin` (also keys, audit and quotas of
-    the tenant) and `operator` (all tenants). Of several the widest counts."""
+    "platform", "role": "operator"}]`. Roles are `reader`, `writer`, `admin` (also keys and the audit of the
+    tenant) and `operator` (all tenants). Of several the widest counts."""
 
     @field_validator("oidc_issuer")
     @classmethod
@@ -98,9 +98,8 @@ class SignIn(Group):
     def _sign_in_is_whole(self) -> Self:
         """What is set in vain, or opens nothing, would be found out by whoever cannot sign in."""
         if self.oidc_issuer is None:
-            for name in ("client_id", "client_secret", "audience", "roles"):
-                if getattr(self, f"oidc_{name}"):
-                    raise ValueError(f"DFAD_OIDC_{name.upper()} needs DFAD_OIDC_ISSUER")
+            for name in sorted(name for name in self.model_fields_set if name.startswith("oidc_")):
+                raise ValueError(f"DFAD_{name.upper()} needs DFAD_OIDC_ISSUER")
             return self
         if self.oidc_client_id is None and self.oidc_audience is None:
             raise ValueError("DFAD_OIDC_ISSUER needs DFAD_OIDC_CLIENT_ID, or DFAD_OIDC_AUDIENCE, or both")

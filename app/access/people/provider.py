@@ -7,6 +7,7 @@ already, and whatever is asked, the provider is asked no more often than every A
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -95,7 +96,10 @@ class Kept(Generic[_What]):
                 self._value = await self._fetch()
             self._fetched_at = time.monotonic()
         except (ProviderFault, TimeoutError, ServiceError) as error:
-            logger.error("the sign-in provider: %s", error or type(error).__name__)
+            logger.error("the sign-in provider: %s", str(error) or type(error).__name__)
+        except Exception:
+            # A look that fails must not answer requests with an error of ours.
+            logger.exception("a look at the sign-in provider failed")
 
 
 @dataclass(frozen=True)
@@ -188,8 +192,6 @@ async def _json(address: str) -> dict[str, Any]:
 
 
 async def _object(address: str, answer: httpx2.Response) -> dict[str, Any]:
-    import json
-
     if answer.status_code != 200:
         raise ProviderFault(f"{address} answers with {answer.status_code}")
     body = b""
@@ -222,6 +224,11 @@ def _key_set(found: Mapping[str, Any]) -> KeySet:
     if not keys:
         raise ProviderFault("none of its keys can be used")
     return KeySet(keys)
+
+
+def load() -> None:
+    """Import what speaks with a provider, which takes a while: as the server starts, if it has one."""
+    import joserfc.jwt  # noqa: F401
 
 
 @cache
