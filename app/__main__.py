@@ -38,7 +38,7 @@ def refusal(settings: Settings, keys_made: Callable[[], bool] = lambda: False) -
             f"DFAD_API_KEY must have {MIN_KEY_CHARACTERS} characters or more, so that nobody can guess it. "
             "`openssl rand -hex 32` prints a good one."
         )
-    if key is None and not settings.is_loopback and not keys_made():
+    if key is None and settings.oidc_issuer is None and not settings.is_loopback and not keys_made():
         return (
             f"DFAD_API_KEY must be set, or a key made, to listen on {settings.host}: "
             "without it everybody could use the server."

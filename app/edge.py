@@ -19,9 +19,9 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.access.audit.service import record, subject_of
-from app.access.keys.acting import CHOICE_PATH, KEY_COOKIE, UNCHANGING, acting
-from app.access.keys.principal import ANYONE, OPEN_PATHS, Principal, needed
-from app.access.keys.wrong_keys import principal_from
+from app.access.credentials import SESSION_SCHEME, principal_from
+from app.access.keys.acting import CHOICE_PATH, KEY_COOKIE, SESSION_COOKIE, UNCHANGING, acting
+from app.access.keys.principal import ANYONE, OPEN_PATHS, Principal, lacks, needed
 from app.access.rate_limit import RateLimit
 from app.access.usage.requests import RequestCounts
 from app.files.uploads.service import part_bytes_of
@@ -40,7 +40,6 @@ OPEN_FILES = "/static/"
 FILE_PATHS = frozenset({"/teachers", "/jobs", "/jobs/validate"})
 """Those that take a file in a form; a form of any other is no larger than JSON may be."""
 PART_PATHS = "/uploads/"
-MAKERS = "An admin key, or the operator's (DFAD_API_KEY of the server), can make one that has it."
 NO_KEY = ("unauthorized", "too_many_wrong_keys")
 MAX_LENGTH_DIGITS = 18
 MAX_FIELDS = 256
@@ -128,11 +127,11 @@ class Edge:
         """Raise ServiceError for what the key may not do, and for a tenant that asks too often."""
         if _is_open(path):
             return
-        if principal.operator and self._settings.api_key is None:  # nobody has a key
+        if principal.anonymous:  # nobody has a key
             _check_host(headers)
         scope = needed(method, path)
         if not principal.may(scope):
-            raise ServiceError(403, "forbidden", f"The key does not have the scope {scope}. {MAKERS}")
+            raise ServiceError(403, "forbidden", lacks(principal, scope))
         await self._rate.hit(principal.tenant_id)
 
     def _counted(self, receive: Receive, limit: int, scope: Scope) -> Receive:
@@ -185,9 +184,10 @@ def _client(scope: Scope) -> str | None:
 
 
 def _from_cookie(headers: Headers) -> str:
-    """The key that a browser keeps (see `app.web.sign_in`)."""
-    key = cookie_parser(headers.get("cookie", "")).get(KEY_COOKIE)
-    return f"Bearer {key}" if key else ""
+    """What a browser keeps: a person's session, or a key (see `app.web.sign_in`)."""
+    cookies = cookie_parser(headers.get("cookie", ""))
+    session, key = cookies.get(SESSION_COOKIE), cookies.get(KEY_COOKIE)
+    return f"{SESSION_SCHEME} {session}" if session else f"Bearer {key}" if key else ""
 
 
 def _check_site(method: str, headers: Headers) -> None:

@@ -10,6 +10,7 @@ from fastapi import Depends, FastAPI
 
 from app.access.keys.acting import PARAMETER, check_change
 from app.access.keys.principal import OPEN_PATHS
+from app.access.people.provider import load as load_sign_in
 from app.access.usage.requests import RequestCounts
 from app.edge import MAX_FIELDS, Edge
 from app.health.watcher import Watcher
@@ -54,6 +55,8 @@ def create_app() -> FastAPI:
         # Files come in the streamed bodies alone, which are read by `app.files.teacher_upload`.
         form_limits={"max_fields": MAX_FIELDS, "max_files": 0},
     )
+    if settings.oidc_issuer is not None:
+        load_sign_in()
     requests = RequestCounts()
     app.state.watcher = Watcher(settings, requests)
     problems.install(app, refusal)

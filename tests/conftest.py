@@ -27,6 +27,7 @@ def _forget_settings() -> None:
     from app.access.keys import service as keys
     from app.access.keys import tokens
     from app.access.keys.wrong_keys import audited_failures, wrong_keys
+    from app.access.people.provider import provider_of
     from app.messaging import dispatch
     from app.platform import db
     from app.platform import settings as config
@@ -40,6 +41,7 @@ def _forget_settings() -> None:
     wrong_keys.clear()
     audited_failures.clear()
     keys.databases_with_keys.clear()
+    provider_of.cache_clear()
     storage.get_store.cache_clear()
     config.get_settings.cache_clear()
 

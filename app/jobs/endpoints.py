@@ -10,7 +10,7 @@ from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 
 from app.access import quotas
-from app.access.keys.service import check_open
+from app.access.still_open import check_open
 from app.files.teacher_upload import read_upload
 from app.files.uploads.service import completed_teacher
 from app.http.fields import MAX_LABELS

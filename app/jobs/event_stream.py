@@ -65,7 +65,10 @@ def check_room(principal: Principal) -> None:
 
 
 def _places(principal: Principal) -> tuple[tuple[str, str | None], tuple[str, str | None]]:
-    return (principal.tenant_id, None), (principal.tenant_id, principal.key_id or "operator")
+    return (principal.tenant_id, None), (
+        principal.tenant_id,
+        principal.key_id or principal.person or "operator",
+    )
 
 
 def _open_streams() -> Counter[tuple[str, str | None]]:

@@ -22,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sse_starlette import ServerSentEvent
 
 from app.access.keys.principal import Principal
-from app.access.keys.service import open_keys
+from app.access.still_open import open_credentials
 from app.http.waiting import LOOK_SECONDS, stopping
 from app.jobs.lifecycle import is_terminal
 from app.jobs.views import EventView, event_view
@@ -125,7 +125,7 @@ class News:
     @contextmanager
     def opened_by(self, principal: Principal) -> Iterator[None]:
         """While the block lasts, `is_open` says whether the principal's key is still good."""
-        key = _key(principal)
+        key = principal.credential
         self._keys[key] = self._keys.get(key, 0) + 1
         try:
             yield
@@ -137,7 +137,7 @@ class News:
 
     def is_open(self, principal: Principal) -> bool:
         """Whether the key was good a moment ago."""
-        return _key(principal) not in self._closed
+        return principal.credential not in self._closed
 
     def knows(self, job_id: str, tenant_id: str) -> bool:
         """Whether somebody watches the job, and it is the tenant's."""
@@ -207,17 +207,12 @@ class News:
 
     async def _check_keys(self) -> None:
         keys = set(self._keys)
-        still = await to_thread.run_sync(open_keys, keys, limiter=self._line)
+        still = await to_thread.run_sync(open_credentials, keys, limiter=self._line)
         closed = (keys & self._keys.keys()) - still
         if closed - self._closed:
             self._closed |= closed
             for job in list(self._jobs.values()):
                 job.wake()
-
-
-def _key(principal: Principal) -> str:
-    """What `open_keys` knows it by."""
-    return principal.key_id or principal.name
 
 
 def _marks(job_ids: Sequence[str]) -> dict[str, Mark | None]:

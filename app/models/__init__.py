@@ -9,6 +9,7 @@ from app.models.job_event import JobEvent
 from app.models.job_metric import JobMetric
 from app.models.monthly_usage import MonthlyUsage
 from app.models.outbox import OutboxMessage
+from app.models.page_session import PageSession
 from app.models.quota import StoredQuota
 from app.models.steady_clock import SteadyClock
 from app.models.teacher import Teacher
@@ -29,6 +30,7 @@ __all__ = [
     "JobMetric",
     "MonthlyUsage",
     "OutboxMessage",
+    "PageSession",
     "SteadyClock",
     "StoredQuota",
     "Teacher",

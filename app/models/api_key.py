@@ -19,12 +19,21 @@ class ApiKey(Base):
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     tenant_id: Mapped[str] = mapped_column(String(64))
     name: Mapped[str] = mapped_column(String(128))
-    #: Some of read, write, admin.
+    #: Some of read, write, admin, metrics.
     scopes: Mapped[list[str]] = mapped_column(JSON)
     #: HMAC-SHA256 of the secret under the server's pepper, hexadecimal.
     digest: Mapped[str] = mapped_column(String(64))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     revoked_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    #: To the minute.
+    #: Of the secret that `digest` is of, to the minute.
     last_used_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    #: Number of the secret that `digest` is of: 1, and one more at each rotation.
+    secret_number: Mapped[int] = mapped_column(default=1, server_default="1")
+    #: When that secret was made, if it was not with the key.
+    rotated_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    #: The secret before it, until its time is over.
+    previous_number: Mapped[int | None] = mapped_column()
+    previous_digest: Mapped[str | None] = mapped_column(String(64))
+    previous_expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    previous_last_used_at: Mapped[datetime | None] = mapped_column(UtcDateTime)

@@ -21,6 +21,10 @@ class AuditEvent(Base):
     tenant_id: Mapped[str | None] = mapped_column(String(64))
     #: The key it came with; None for the operator's own, and where there was no right one.
     key_id: Mapped[str | None] = mapped_column(String(40))
+    #: Which secret of the key it was.
+    secret_number: Mapped[int | None] = mapped_column()
+    #: The person who did it: the subject that the sign-in provider knows them by.
+    person: Mapped[str | None] = mapped_column(String(255))
     #: Whether the operator did it.
     operator: Mapped[bool] = mapped_column(default=False, server_default=false())
     #: `POST /jobs/job_…/cancel`

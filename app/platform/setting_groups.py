@@ -1,6 +1,6 @@
 """The settings of the service, group by group; `app.platform.settings.Settings` is all of them together.
 
-`python tools/settings_page.py` prints `docs/settings.md` from this file: a class is a section, the docstring
+`python tools/settings_page.py` prints `docs/settings.md` from GROUPS: a class is a section, the docstring
 under a field is its text.
 """
 
@@ -11,20 +11,13 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import quote, urlsplit
 
-from pydantic import AliasChoices, BaseModel, Field, SecretStr, field_validator, model_validator
+from pydantic import AliasChoices, BaseModel, Field, field_validator, model_validator
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from app.platform.network_addresses import parse_allowed
-
-Seconds = Annotated[float, Field(gt=0, le=86_400)]
-Days = Annotated[float, Field(gt=0, le=36_500)]
-Bytes = Annotated[int, Field(gt=0)]
-MOST = 2**63 - 1
-"""What a database's integer holds."""
-Count = Annotated[int, Field(ge=0, le=MOST)]
-Secret = Annotated[SecretStr, Field(min_length=1)]
-LongSecret = Annotated[SecretStr, Field(min_length=16)]
+from app.platform.setting_types import MOST, Bytes, Count, Days, Group, LongSecret, Seconds, Secret
+from app.platform.sign_in_settings import SignIn
 
 
 class Quota(BaseModel, extra="forbid", frozen=True):
@@ -37,11 +30,7 @@ class Quota(BaseModel, extra="forbid", frozen=True):
     requests_per_minute: Annotated[int, Field(ge=1, le=MOST)] | None = None
 
 
-class _Group(BaseModel):
-    """A part of the settings. Its name in the reference is the docstring's first line."""
-
-
-class Places(_Group):
+class Places(Group):
     """Folder, database and broker
 
     The same for servers, workers and the migration.
@@ -109,7 +98,7 @@ class Places(_Group):
         return self
 
 
-class Server(_Group):
+class Server(Group):
     """Server and keys
 
     Read by the server alone.
@@ -129,7 +118,7 @@ class Server(_Group):
     key_pepper: LongSecret | None = None
     """Secret that the keys of the database are hashed with; the same for all servers. Not set: one is
     generated in the folder DFAD_HOME."""
-    quotas: dict[str, Quota] = {}
+    quotas: dict[str, Quota] = Field(default={})
     """Bounds of tenants, as JSON; `*` is everybody:
     `{"*": {"queued_jobs": 100}, "acme": {"running_jobs": 4}}`. Read by workers as well. Those that are set
     while the service runs (`PUT /quotas/{tenant_id}`) go before."""
@@ -157,7 +146,7 @@ class Server(_Group):
             return self.host == "localhost"
 
 
-class Storage(_Group):
+class Storage(Group):
     """Storage and retention
 
     The same for servers and workers.
@@ -191,7 +180,7 @@ class Storage(_Group):
         return self
 
 
-class Jobs(_Group):
+class Jobs(Group):
     """Jobs and leases
 
     The same for servers and workers. The times of a lease follow from one: a worker renews a lease after a
@@ -224,7 +213,7 @@ class Jobs(_Group):
         return self.lease_seconds / 4
 
 
-class Worker(_Group):
+class Worker(Group):
     """Workers and runners
 
     Read by workers alone. A runner is the process that trains.
@@ -248,7 +237,7 @@ class Worker(_Group):
     step of training and at every batch of its evaluation."""
 
 
-class Webhooks(_Group):
+class Webhooks(Group):
     """Webhooks
 
     The same for servers and workers; workers send.
@@ -275,7 +264,7 @@ class Webhooks(_Group):
         return entries
 
 
-class Logs(_Group):
+class Logs(Group):
     """Logs and traces
 
     Read by every program.
@@ -298,5 +287,5 @@ class Logs(_Group):
     is one."""
 
 
-GROUPS: tuple[type[BaseModel], ...] = (Places, Server, Storage, Jobs, Worker, Webhooks, Logs)
+GROUPS: tuple[type[BaseModel], ...] = (Places, Server, SignIn, Storage, Jobs, Worker, Webhooks, Logs)
 """All groups, in the order of the reference."""

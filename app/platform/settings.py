@@ -9,13 +9,14 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from app.platform.setting_files import FileSource
 from app.platform.setting_groups import Jobs, Logs, Places, Quota, Server, Storage, Webhooks, Worker
+from app.platform.sign_in_settings import SignIn
 
 __all__ = ["Quota", "Settings", "get_settings"]
 
 PREFIX = "DFAD_"
 
 
-class Settings(Places, Server, Storage, Jobs, Worker, Webhooks, Logs, BaseSettings):
+class Settings(Places, Server, SignIn, Storage, Jobs, Worker, Webhooks, Logs, BaseSettings):
     """Read from `DFAD_*` variables; the defaults run everything on one machine without services.
 
     Each may stand in a file instead, which `DFAD_*_FILE` names (`app/platform/setting_files.py`).

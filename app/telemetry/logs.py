@@ -22,7 +22,7 @@ from app.telemetry.context import ids
 FIELDS = (
     "method", "route", "status", "seconds", "stream",
     "request_id", "tenant_id", "job_id", "attempt", "teacher_id", "webhook_id", "delivery_id",
-    "key_id", "action", "address",
+    "key_id", "secret_number", "person", "action", "address",
 )  # fmt: skip
 OURS = ("app", "worker", "dfad_core")
 """Loggers that `debug` is about: those of libraries tell statements and messages then."""

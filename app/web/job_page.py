@@ -10,7 +10,7 @@ from fastapi.responses import Response
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.access.keys.acting import KEY_COOKIE
+from app.access.keys.acting import KEY_COOKIE, SESSION_COOKIE
 from app.http.parameters import JobId
 from app.jobs import service
 from app.jobs.views import EventView, JobView, event_view, job_views
@@ -46,7 +46,7 @@ def job_page(request: Request, job_id: JobId) -> Response:
     """The whole page."""
     found = _everything(request, job_id)
     job, url = found["job"], str(request.base_url).rstrip("/")
-    with_key = request.cookies.get(KEY_COOKIE) is not None
+    with_key = bool({KEY_COOKIE, SESSION_COOKIE} & request.cookies.keys())
     tenant = job.tenant_id if request.state.principal.named_tenant else None
     return page(
         request,

@@ -13,7 +13,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import ChainableUndefined, Environment, PackageLoader, select_autoescape
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.access.keys.acting import KEY_COOKIE
+from app.access.keys.acting import KEY_COOKIE, SESSION_COOKIE
 from app.access.keys.principal import Principal
 from app.access.keys.tenants import tenant_names
 from app.models.tenancy import ALL_TENANTS
@@ -69,12 +69,12 @@ def static(name: str) -> str:
 def page(request: Request, template: str, *, http_status: int = 200, **values: Any) -> HTMLResponse:
     """A template as an answer; one that is a whole page also says what the last button did."""
     principal = getattr(request.state, "principal", None)
-    values["closed"] = request.cookies.get(KEY_COOKIE) is not None
+    values["closed"] = bool({KEY_COOKIE, SESSION_COOKIE} & request.cookies.keys())
     values["signed_in"] = signed_in = principal if principal is not None and principal.name else None
     values["look_only"] = "" if principal is None else _look_only(principal)
     values["may_write"] = not values["look_only"]
     values["all_tenants"] = principal is not None and principal.sees_all
-    if signed_in is not None and signed_in.operator and not template.startswith("_"):
+    if signed_in is not None and not template.startswith("_"):
         values["tenants"] = _tenants(signed_in)
     told = None if template.startswith("_") else request.cookies.get(told_cookie.NAME)
     values["told"] = told_cookie.read(told)
@@ -89,12 +89,20 @@ def _look_only(principal: Principal) -> str:
     """Why nothing can be changed; empty where it can."""
     if principal.sees_all:
         return "All tenants are shown: to change something, choose one of them at the top of the page."
-    return "" if principal.may("write") else "This key may look, and change nothing."
+    if principal.may("write"):
+        return ""
+    who = "This key" if principal.person is None else "Your role"
+    return f"{who} may look, and change nothing."
 
 
-def _tenants(operator: Principal) -> list[tuple[str, str]]:
-    """What the operator may choose to look at, with its title; the chosen one if the database is away."""
-    names = {operator.tenant_id} - {ALL_TENANTS}
+def _tenants(principal: Principal) -> list[tuple[str, str]]:
+    """What they may choose to look at, with its title; nothing where there is no choice.
+
+    For the operator, if the database is away, the chosen one alone.
+    """
+    if not principal.operator:
+        return [(name, name) for name, _ in principal.roles] if len(principal.roles) > 1 else []
+    names = {principal.tenant_id} - {ALL_TENANTS}
     try:
         with read_scope() as session:
             names.update(tenant_names(session))

@@ -8,7 +8,17 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from app.web import actions, compare, job_page, jobs_list, new_job, sign_in, tenant_choice, webhook_pages
+from app.web import (
+    actions,
+    compare,
+    job_page,
+    jobs_list,
+    new_job,
+    provider_sign_in,
+    sign_in,
+    tenant_choice,
+    webhook_pages,
+)
 from app.web.rendering import STATIC
 
 
@@ -25,6 +35,7 @@ class Files(StaticFiles):
 
 def install(app: FastAPI) -> None:
     """Pages at `/` and `/ui`, files at `/static`."""
-    for part in (jobs_list, new_job, compare, job_page, actions, webhook_pages, sign_in, tenant_choice):
+    nouns = (jobs_list, new_job, compare, job_page, actions, webhook_pages)
+    for part in (*nouns, sign_in, provider_sign_in, tenant_choice):
         app.include_router(part.router)
     app.mount("/static", GZipMiddleware(Files(directory=STATIC), minimum_size=1000))

@@ -1,4 +1,4 @@
-"""The operator's choice of a tenant, or of all to look at. The browser keeps it until the sign-out."""
+"""The choice of one of several tenants, which the browser keeps until the sign-out."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import RedirectResponse, Response
 
-from app.access.keys.acting import CHOICE_PATH, TENANT_COOKIE, is_choice
+from app.access.keys.acting import CHOICE_PATH, TENANT_COOKIE, is_choice, may_name
 from app.platform.errors import FieldProblem, InvalidBody, ServiceError
-from app.web.sign_in import KEPT_SECONDS
+from app.web.sign_in import set_cookie
 
 router = APIRouter(include_in_schema=False)
 
@@ -23,15 +23,14 @@ def choose_tenant(
     tenant: Annotated[str, Form()] = "",
     next_page: Annotated[str, Form(alias="next")] = "",
 ) -> Response:
-    """Show that tenant's things from now on, or those of all tenants with `*`."""
+    """Show that tenant's things from now on, or to the operator those of all tenants with `*`."""
     principal = request.state.principal
-    if not (principal.operator and principal.name):
+    if principal.anonymous or not (principal.operator or principal.roles):
         raise ServiceError(403, "forbidden", "Other tenants are shown to the operator alone.")
     if not is_choice(tenant):
         raise InvalidBody("That is no tenant.", FieldProblem("/tenant", "no tenant's name"))
+    if not may_name(principal, tenant):
+        raise ServiceError(403, "forbidden", "Your groups give you no role in that tenant.")
     answer = RedirectResponse(next_page if next_page in LISTS else "/", 303)
-    answer.set_cookie(
-        TENANT_COOKIE, tenant, max_age=KEPT_SECONDS, httponly=True, samesite="strict",
-        secure=request.url.scheme == "https",
-    )  # fmt: skip
+    set_cookie(answer, request, TENANT_COOKIE, tenant)
     return answer

@@ -1,4 +1,4 @@
-"""Keys of the service: make, list, revoke."""
+"""Keys of the service: make, list, rotate, revoke."""
 
 from __future__ import annotations
 
@@ -43,6 +43,17 @@ class AsyncKeys:
                 return
             query["after"] = page["last_id"]
 
+    async def rotate(self, key_id: str, *, overlap_seconds: float = 86_400) -> Json:
+        """The key with a new secret; what opens the service is in its field `key`, and nowhere ever again.
+
+        The secret before it stays valid for `overlap_seconds`, 30 days at the most; 0 ends it at once. Tried
+        once: where the answer was lost, rotate again, and the lost secret is the one that is replaced.
+        """
+        body: Json = {"overlap_seconds": overlap_seconds}
+        path = f"/keys/{key_id}/rotate"
+        rotated: Json = await self._transport.json("POST", path, json=body, repeatable=False)
+        return rotated
+
     async def revoke(self, key_id: str) -> None:
-        """From now on it opens nothing. Idempotent."""
+        """From now on none of its secrets opens anything. Idempotent."""
         await self._transport.request("DELETE", f"/keys/{key_id}")

@@ -24,6 +24,6 @@ def audit(
 
 
 def _shown(line: Json) -> str:
-    who = "operator" if line["operator"] else line["key_id"] or "nobody"
+    who = line.get("person") or ("operator" if line["operator"] else line["key_id"] or "nobody")
     shown = f"{line['created_at']}  {line['tenant_id'] or '-'}  {who}  {line['status']}  {line['action']}"
     return f"{shown}  {line['subject_id']}" if line["subject_id"] else shown

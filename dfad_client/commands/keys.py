@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from dfad_client.answers import Json
 from dfad_client.commands.shared import Session, register
 from dfad_client.profiles import config_path
 
@@ -17,7 +18,7 @@ def create(
     session: Session,
     name: Annotated[str, typer.Argument(metavar="NAME", help="What it is for.")],
     scope: Annotated[
-        list[str] | None, typer.Option(help="read, write or admin; several are allowed.")
+        list[str] | None, typer.Option(help="read, write, admin or metrics; several are allowed.")
     ] = None,
     tenant: Annotated[str | None, typer.Option(help="Whose; for the operator. [default: one's own]")] = None,
     days: Annotated[float | None, typer.Option(min=0.001, help="Until it expires. [default: never]")] = None,
@@ -49,13 +50,43 @@ def list_keys(session: Session) -> None:
     for key in found:
         state = "revoked" if key["revoked_at"] else f"until {key['expires_at'] or 'revoked'}"
         lines.append(f"{key['id']}  {key['tenant_id']}  {','.join(key['scopes'])}  {state}  {key['name']}")
+        secrets = key.get("secrets", [])  # a server of an earlier version has none
+        if len(secrets) > 1:
+            lines += [f"  {_secret(secret, number)}" for number, secret in enumerate(secrets)]
     session.tell(
         {"data": found}, essential="\n".join(str(key["id"]) for key in found), human="\n".join(lines)
     )
 
 
+def _secret(secret: Json, number: int) -> str:
+    """A secret of a key that has two, the newest first."""
+    until = f"until {secret['expires_at']}" if number else "the newest"
+    return f"secret {secret['number']}  {until}  last used {secret['last_used_at'] or 'never'}"
+
+
+def rotate(
+    session: Session,
+    key_id: Annotated[str, typer.Argument(metavar="KEY_ID", help="key_…")],
+    overlap_hours: Annotated[
+        float,
+        typer.Option(min=0, max=720, help="For how long the secret before it opens the service as well."),
+    ] = 24,
+) -> None:
+    """Give a key a new secret and show it, this once; the one before it stays valid for a while.
+
+    With --overlap-hours 0 it ends at once: for a secret that has leaked.
+    """
+    with session.connected() as client:
+        rotated = client.keys.rotate(key_id, overlap_seconds=overlap_hours * 3600)
+    session.tell(rotated, essential=rotated["key"], human=rotated["key"])
+    newest, *before = rotated["secrets"]
+    session.note(f"Secret {newest['number']} of {key_id}. Keep the key now: it is not shown again.")
+    for secret in before:
+        session.note(f"Secret {secret['number']} opens the service until {secret['expires_at']}.")
+
+
 def revoke(session: Session, key_id: Annotated[str, typer.Argument(metavar="KEY_ID", help="key_…")]) -> None:
-    """Close a key for ever."""
+    """Close a key for ever, with all its secrets."""
     with session.connected() as client:
         client.keys.revoke(key_id)
     session.tell({"id": key_id, "revoked": True}, essential=key_id, human=f"{key_id} is revoked.")
@@ -63,4 +94,5 @@ def revoke(session: Session, key_id: Annotated[str, typer.Argument(metavar="KEY_
 
 register(keys, create)
 register(keys, list_keys, name="list")
+register(keys, rotate)
 register(keys, revoke)

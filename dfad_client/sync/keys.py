@@ -1,5 +1,5 @@
 # Made from dfad_client/aio/keys.py by `python tools/sync_twin.py`: change that one, and run it.
-"""Keys of the service: make, list, revoke."""
+"""Keys of the service: make, list, rotate, revoke."""
 
 from __future__ import annotations
 
@@ -44,6 +44,17 @@ class Keys:
                 return
             query["after"] = page["last_id"]
 
+    def rotate(self, key_id: str, *, overlap_seconds: float = 86_400) -> Json:
+        """The key with a new secret; what opens the service is in its field `key`, and nowhere ever again.
+
+        The secret before it stays valid for `overlap_seconds`, 30 days at the most; 0 ends it at once. Tried
+        once: where the answer was lost, rotate again, and the lost secret is the one that is replaced.
+        """
+        body: Json = {"overlap_seconds": overlap_seconds}
+        path = f"/keys/{key_id}/rotate"
+        rotated: Json = self._transport.json("POST", path, json=body, repeatable=False)
+        return rotated
+
     def revoke(self, key_id: str) -> None:
-        """From now on it opens nothing. Idempotent."""
+        """From now on none of its secrets opens anything. Idempotent."""
         self._transport.request("DELETE", f"/keys/{key_id}")

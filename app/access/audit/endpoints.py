@@ -15,7 +15,7 @@ from starlette.responses import StreamingResponse
 
 from app.access.audit.queries import Since, Until, in_span, next_lines
 from app.access.keys.principal import Principal
-from app.access.keys.service import check_open
+from app.access.still_open import check_open
 from app.http.pagination import After, Limit, Page, page
 from app.http.reading import run_read
 from app.models import AuditEvent
@@ -35,7 +35,11 @@ class AuditView(BaseModel):
     tenant_id: str | None
     """The tenant it was done for; null for a sign-in that failed."""
     key_id: str | None
-    """The key it came with; null for the operator's own, and where there was no right one."""
+    """The key it came with; null for people, for the operator's own, and where there was no right one."""
+    secret_number: int | None
+    """Which secret of the key it was: each rotation makes the next number."""
+    person: str | None
+    """The person who did it: the subject that the sign-in provider knows them by."""
     operator: bool
     """Whether the operator did it."""
     action: str

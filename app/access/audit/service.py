@@ -30,15 +30,18 @@ def record(
     address: str | None,
     *,
     subject_ids: Sequence[str | None] = (None,),
+    person: str | None = None,
 ) -> None:
     """A line of the audit for each thing that was made or changed.
 
     Where the database is away, the log has it. `principal`: None where nobody is known to have done it, as at
-    a sign-in that failed.
+    a sign-in that failed; `person`: who it was for the sign-in provider all the same.
     """
     about: dict[str, Any] = {
         "tenant_id": None if principal is None else principal.tenant_id,
         "key_id": None if principal is None else principal.key_id,
+        "secret_number": None if principal is None else principal.secret_number,
+        "person": person if principal is None else principal.person,
         "operator": principal is not None and principal.operator,
         "action": _kept(action, MAX_ACTION_CHARACTERS),
         "status": status,

@@ -1,9 +1,8 @@
-"""For which tenant the operator acts: the one that a request's header or, on the page, a cookie names."""
+"""For which tenant somebody acts: the one that a header or, on the page, a cookie names, if they may."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import Any
 
 from starlette.datastructures import Headers
@@ -15,11 +14,12 @@ from app.platform.errors import FieldProblem, InvalidBody, ServiceError
 
 HEADER = "DFAD-Tenant"
 KEY_COOKIE = "dfad_key"
+SESSION_COOKIE = "dfad_session"
 TENANT_COOKIE = "dfad_tenant"
-"""What the operator chose on the page; it counts for requests with the key that the browser keeps."""
+"""What was chosen on the page; it counts for requests with what the browser keeps."""
 UNCHANGING = frozenset({"GET", "HEAD", "OPTIONS"})
 CHOICE_PATH = "/ui/tenant"
-"""Where the page sends the choice: the operator's own doing, whatever was chosen before."""
+"""Where the page sends the choice: one's own doing, whatever was chosen before."""
 _NAME = re.compile(TENANT_PATTERN)
 
 PARAMETER: dict[str, Any] = {
@@ -27,7 +27,7 @@ PARAMETER: dict[str, Any] = {
     "in": "header",
     "required": False,
     "description": "For the operator: the tenant to act for, or `*` to look at the rows of all tenants "
-    "(GET alone). Others may name their own tenant.",
+    "(GET alone). For people: one of the tenants in which they have a role. Others may name their own.",
     "schema": {"type": "string", "pattern": r"^(\*|[a-z0-9][a-z0-9._-]{0,63})$"},
 }
 """The header in OpenAPI."""
@@ -36,21 +36,36 @@ PARAMETER: dict[str, Any] = {
 def acting(principal: Principal, path: str, headers: Headers) -> Principal:
     """`principal` with the tenant it acts for.
 
-    Raises ServiceError 403 for another tenant than one's own, and 422 for what is no tenant's name.
+    Raises ServiceError 403 for a tenant that is not one's to name, 422 for what is no tenant's name, and 400
+    where one of several has to be named.
     """
     named = headers.getlist(HEADER)
     if not named:
-        chosen = _chosen(headers) if principal.operator and path != CHOICE_PATH else None
-        return principal if chosen is None else _for(principal, chosen)
-    wanted = ", ".join(named)
-    if not principal.operator:
-        if wanted != principal.tenant_id:
-            raise ServiceError(403, "forbidden", f"The operator alone may name another tenant in {HEADER}.")
+        chosen = _chosen(headers) if path != CHOICE_PATH else None
+        if chosen is not None and may_name(principal, chosen):
+            return principal.acting_for(chosen)
+        if principal.must_choose:
+            names = ", ".join(tenant for tenant, _ in principal.roles)
+            text = f"You have a role in several tenants: name one of them in {HEADER}: {names}."
+            raise ServiceError(400, "tenant_required", text)
         return principal
-    if not is_choice(wanted):
+    wanted = ", ".join(named)
+    if principal.operator and not is_choice(wanted):
         problem = FieldProblem(f"/{HEADER}", f"neither a tenant's name nor {ALL_TENANTS}")
         raise InvalidBody("The header names no tenant.", problem)
-    return _for(principal, wanted)
+    if may_name(principal, wanted):
+        return principal.acting_for(wanted)
+    if wanted != principal.tenant_id:
+        text = f"The operator alone may name another tenant in {HEADER}."
+        if principal.person is not None:
+            text = f"Your groups give you no role in the tenant that {HEADER} names."
+        raise ServiceError(403, "forbidden", text)
+    return principal
+
+
+def may_name(principal: Principal, tenant_id: str) -> bool:
+    """Whether it may choose to act for that tenant, or to look at all."""
+    return principal.operator or tenant_id in dict(principal.roles)
 
 
 async def check_change(request: Request) -> None:
@@ -71,13 +86,9 @@ def is_choice(text: str) -> bool:
     return text == ALL_TENANTS or _NAME.fullmatch(text) is not None
 
 
-def _for(principal: Principal, tenant_id: str) -> Principal:
-    return replace(principal, tenant_id=tenant_id, named_tenant=True)
-
-
 def _chosen(headers: Headers) -> str | None:
     """What was chosen on the page; None for nothing, and for what no page offers."""
     cookies = cookie_parser(headers.get("cookie", ""))
     chosen = cookies.get(TENANT_COOKIE, "")
-    by_browser = KEY_COOKIE in cookies and "authorization" not in headers
+    by_browser = (KEY_COOKIE in cookies or SESSION_COOKIE in cookies) and "authorization" not in headers
     return chosen if by_browser and is_choice(chosen) else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from datetime import timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -10,7 +11,9 @@ from sqlalchemy import select
 
 from app.access.keys import service
 from app.access.keys.principal import Principal
-from app.access.keys.schemas import KeyList, KeyRequest, KeyView, NewKeyView
+from app.access.keys.rotation import rotate_key as rotate
+from app.access.keys.schemas import KeyList, KeyRequest, NewKeyView, RotatedKeyView, RotationRequest
+from app.access.keys.views import key_view
 from app.http.json_body import JsonBody
 from app.http.pagination import After, Limit, page
 from app.http.parameters import KeyId
@@ -25,10 +28,6 @@ router = APIRouter(prefix="/keys", tags=["keys"])
 def _reach(principal: Principal) -> AbstractContextManager[None]:
     """The operator manages the keys of all tenants, or of the one that was named; others their own."""
     return as_system() if principal.manages_all_keys else nullcontext()
-
-
-def _view(key: ApiKey) -> KeyView:
-    return KeyView(**{name: getattr(key, name) for name in KeyView.model_fields if name != "object"})
 
 
 @router.post("", status_code=201)
@@ -56,7 +55,8 @@ def _create(asked: KeyRequest, principal: Principal) -> NewKeyView:
             "Keys of another tenant are the operator's to make.", FieldProblem("/tenant_id", whose)
         )
     with _reach(principal), session_scope() as session:
-        if asked.expires_at is not None and asked.expires_at <= database_now(session):
+        now = database_now(session)
+        if asked.expires_at is not None and asked.expires_at <= now:
             raise InvalidBody(
                 "The key would never open anything.", FieldProblem("/expires_at", "in the past")
             )
@@ -70,7 +70,7 @@ def _create(asked: KeyRequest, principal: Principal) -> NewKeyView:
         )
     service.remember_keys()
     service.recent.clear()
-    return NewKeyView(**_view(key).model_dump(), key=token, first=principal.anonymous)
+    return NewKeyView(**key_view(key, now).model_dump(), key=token, first=principal.anonymous)
 
 
 @router.get("")
@@ -78,13 +78,14 @@ def list_keys(request: Request, limit: Limit = 20, after: After = None) -> KeyLi
     """Keys, newest first, revoked ones too; never their secrets."""
     with _reach(request.state.principal), read_scope() as session:
         rows, more = page(session, select(ApiKey), ApiKey.id, prefix="key", after=after, limit=limit)
-        data = [_view(row[0]) for row in rows]
+        now = database_now(session)
+        data = [key_view(row[0], now) for row in rows]
     return KeyList.of(data, more=more)
 
 
 @router.delete("/{key_id}", status_code=204)
 def revoke_key(request: Request, key_id: KeyId) -> Response:
-    """From now on the key opens nothing. Idempotent.
+    """From now on the key opens nothing, with none of its secrets. Idempotent.
 
     Refused as `last_admin_key` where nobody could manage the tenant's keys afterwards.
     """
@@ -92,3 +93,25 @@ def revoke_key(request: Request, key_id: KeyId) -> Response:
         service.revoke_key(session, key_id)
     service.recent.clear()
     return Response(status_code=204)
+
+
+@router.post("/{key_id}/rotate")
+def rotate_key(
+    request: Request,
+    response: Response,
+    key_id: KeyId,
+    asked: Annotated[RotationRequest, Depends(JsonBody(RotationRequest, {"overlap_seconds": 86400}))],
+) -> RotatedKeyView:
+    """Give the key a new secret, which the answer shows this once; the one before it stays valid for a while.
+
+    With `overlap_seconds` 0 it ends at once. A key has two secrets at the most: one that was never used is
+    replaced, so that an answer that was lost locks nobody out. Refused as `key_closed` where the key was
+    revoked or has expired.
+    """
+    principal, overlap = request.state.principal, timedelta(seconds=asked.overlap_seconds)
+    with _reach(principal), session_scope() as session:
+        key, token = rotate(session, principal, key_id, overlap)
+        view = key_view(key, database_now(session))
+    service.recent.clear()
+    response.headers["Cache-Control"] = "no-store"
+    return RotatedKeyView(**view.model_dump(), key=token)

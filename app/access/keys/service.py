@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 import hmac
 import time
-from collections.abc import Collection
 from datetime import datetime, timedelta
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from app.access.keys.principal import ANYONE, LOCAL_TENANT, OPERATOR, Principal
@@ -25,6 +24,7 @@ REMEMBERED = 1000
 USED_EVERY = timedelta(minutes=1)
 """How exactly `last_used_at` is kept: a write at every request would be felt."""
 KEYS_LOCK = "keys"
+NO_DIGEST = "0" * 64
 databases_with_keys: set[str] = set()
 """Addresses of databases in which this process has seen a key."""
 FIRST_KEY = (
@@ -50,8 +50,10 @@ def create_key(
     """A new key, made by `principal`, and its token, which nobody can be shown again.
 
     Before anything is locked in its transaction. Raises ServiceError 409 `first_key_must_be_admin` where the
-    server has no key yet and this one could not manage the others, since it would lock its owner out.
+    server has no key yet and this one could not manage the others, since it would lock its owner out, and 403
+    for the scope metrics, which the operator alone gives.
     """
+    check_gives(principal, scopes)
     hold(session, KEYS_LOCK)
     if principal.anonymous:
         with as_system():
@@ -75,22 +77,45 @@ def create_key(
     return key, token_of(key.id, secret)
 
 
-def revoke_key(session: Session, key_id: str) -> None:
-    """From now on it opens nothing. Idempotent. Before anything is locked in its transaction.
+def check_gives(principal: Principal, scopes: list[str]) -> None:
+    """Raise ServiceError 403 where a key with these scopes would open more than its maker may give.
 
+    What the metrics tell is of all tenants.
+    """
+    if "metrics" in scopes and not principal.operator:
+        raise ServiceError(
+            403, "forbidden", "The operator alone makes and rotates keys with the scope metrics."
+        )
+
+
+def revoke_key(session: Session, key_id: str) -> None:
+    """From now on none of its secrets opens anything. Idempotent.
+
+    Before anything is locked in its transaction.
     Raises NotFound for a key that is not there, and ServiceError 409 `last_admin_key` where nobody, and no
     operator, could manage the tenant's keys without it.
+    """
+    key = held_key(session, key_id)
+    if key.revoked_at is not None:
+        return
+    settings = get_settings()
+    managed = settings.api_key is not None or settings.oidc_admins(key.tenant_id)
+    if not managed and _is_last_admin(session, key):
+        raise ServiceError(409, "last_admin_key", LAST_ADMIN_KEY)
+    key.revoked_at = database_now(session)
+
+
+def held_key(session: Session, key_id: str) -> ApiKey:
+    """The key, which no other transaction changes until the end of this one.
+
+    Raises NotFound, and InvalidBody for what is no id.
     """
     require_id(key_id, "key", "/key_id")
     hold(session, KEYS_LOCK)
     key = session.scalar(select(ApiKey).where(ApiKey.id == key_id))
     if key is None:
         raise NotFound("key")
-    if key.revoked_at is not None:
-        return
-    if get_settings().api_key is None and _is_last_admin(session, key):
-        raise ServiceError(409, "last_admin_key", LAST_ADMIN_KEY)
-    key.revoked_at = database_now(session)
+    return key
 
 
 def _is_last_admin(session: Session, key: ApiKey) -> bool:
@@ -144,10 +169,12 @@ def look_up(authorization: str, settings: Settings) -> tuple[Principal, bool]:
 
 
 def note_use(principal: Principal) -> None:
-    """Keep when the key was used last."""
+    """Keep when the secret of the key was used last."""
+    mine, number = update(ApiKey).where(ApiKey.id == principal.key_id), principal.secret_number
     with as_system(), session_scope() as session:
-        mine = update(ApiKey).where(ApiKey.id == principal.key_id)
-        session.execute(mine.values(last_used_at=database_now(session)))
+        now = database_now(session)
+        session.execute(mine.where(ApiKey.secret_number == number).values(last_used_at=now))
+        session.execute(mine.where(ApiKey.previous_number == number).values(previous_last_used_at=now))
 
 
 def _look_up(authorization: str, settings: Settings) -> tuple[Principal, bool]:
@@ -190,8 +217,9 @@ def may_open(authorization: str, settings: Settings) -> bool:
 
 
 def is_open_to_all(settings: Settings) -> bool:
-    """Whether nobody needs a key: there is none, and programs of this machine alone can connect."""
-    return settings.api_key is None and settings.is_loopback and not any_keys()
+    """Whether nobody needs a key: there is none, nor a provider, and this machine alone can connect."""
+    alone = settings.api_key is None and settings.oidc_issuer is None and settings.is_loopback
+    return alone and not any_keys()
 
 
 def any_keys() -> bool:
@@ -222,40 +250,28 @@ def _find(token: str) -> tuple[Principal, bool] | None:
     with as_system(), read_scope() as session:
         key = session.get(ApiKey, key_id)
         now = database_now(session)
-    # Compared in any case, so that the time tells nothing of which ids exist.
-    same = hmac.compare_digest(digest_of(secret), key.digest if key else "0" * 64)
-    if key is None or not same or key.revoked_at is not None:
+    # Both compared in any case, so that the time tells nothing of which ids exist.
+    digest = digest_of(secret)
+    current = hmac.compare_digest(digest, key.digest if key else NO_DIGEST)
+    previous = hmac.compare_digest(digest, (key and key.previous_digest) or NO_DIGEST)
+    if key is None or not (current or previous) or key.revoked_at is not None:
         return None
     remember_keys()
     if key.expires_at is not None and key.expires_at <= now:
         return None
-    unnoted = key.last_used_at is None or now - key.last_used_at >= USED_EVERY
-    return Principal(key.tenant_id, frozenset(key.scopes), key_id, key.name), unnoted
-
-
-def open_keys(names: Collection[str]) -> set[str]:
-    """Those that still open the service: ids of keys, and the names of principals without one."""
-    settings, now_open = get_settings(), set[str]()
-    ids = [name for name in names if name.startswith("key_")]
-    with as_system(), read_scope() as session:
-        if ids:
-            good = (
-                ApiKey.revoked_at.is_(None),
-                or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > database_now(session)),
-            )
-            now_open |= set(session.scalars(select(ApiKey.id).where(ApiKey.id.in_(ids), *good)))
-    if settings.api_key is not None:
-        now_open |= {OPERATOR.name}
-    if ANYONE.name in names and is_open_to_all(settings):
-        now_open |= {ANYONE.name}
-    return now_open & set(names)
-
-
-def check_open(principal: Principal) -> None:
-    """Raise ServiceError 401 where the principal's key was revoked, or expired, since it was looked up."""
-    name = principal.key_id or principal.name
-    if name not in open_keys([name]):
-        raise unauthorized()
+    if not current and (key.previous_expires_at is None or key.previous_expires_at <= now):
+        return None
+    number = key.secret_number if current else key.previous_number
+    used = key.last_used_at if current else key.previous_last_used_at
+    found = Principal(
+        key.tenant_id,
+        frozenset(key.scopes),
+        key_id=key_id,
+        secret_number=number,
+        name=key.name,
+        credential=f"{key_id}/{number}",
+    )
+    return found, used is None or now - used >= USED_EVERY
 
 
 def unauthorized() -> ServiceError:

@@ -9,6 +9,7 @@ import pytest
 SPEC: dict[str, Any] = {"student": {"architecture": "mlp8"}, "metadata": {"secret": "sesame"}}
 BODIES = {"patch": {"metadata": {}}, "post": {"student": {"architecture": "mlp8"}}}
 SENT = {
+    ("post", "/keys/{key_id}/rotate"): {},
     ("post", "/keys"): {"name": "k"},
     ("post", "/teachers"): None,
     ("post", "/jobs/{job_id}/evaluations"): {"data": "d", "student": 0.5},

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from app.access import credentials
 from app.access.keys import wrong_keys
 from app.access.keys.principal import OPERATOR as OPERATOR_PRINCIPAL
 from app.platform.client_address import source_of
@@ -23,7 +24,7 @@ OURS = f"dfad_{'0' * 32}_{'a' * 43}"
 def client(database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
     """A server that needs a key, and refuses at once where it otherwise takes its time."""
     monkeypatch.setenv("DFAD_API_KEY", OPERATOR)
-    monkeypatch.setattr(wrong_keys, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(credentials, "PAUSE_SECONDS", 0.0)
     from app.main import create_app
 
     with TestClient(create_app(), raise_server_exceptions=False) as made:
@@ -123,10 +124,10 @@ def test_one_key_is_looked_up_once_for_a_crowd(client: TestClient, monkeypatch: 
         time.sleep(0.1)
         return OPERATOR_PRINCIPAL, False
 
-    monkeypatch.setattr(wrong_keys, "look_up", slow)
+    monkeypatch.setattr(credentials.keys, "look_up", slow)
 
     async def crowd() -> list[Any]:
-        ask = wrong_keys.principal_from
+        ask = credentials.principal_from
         return await asyncio.gather(*(ask("192.0.2.1", "Bearer x", get_settings()) for _ in range(50)))
 
     assert asyncio.run(crowd()) == [OPERATOR_PRINCIPAL] * 50

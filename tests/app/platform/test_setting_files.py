@@ -191,4 +191,10 @@ def test_every_setting_of_json_is_known_by_its_form():
     complex_ones = {
         name for name, field in Settings.model_fields.items() if get_origin(field.annotation) in (dict, tuple)
     }
-    assert complex_ones == {"quotas", "webhook_allow", "webhook_retry_seconds", "worker_devices"}
+    assert complex_ones == {
+        "oidc_roles",
+        "quotas",
+        "webhook_allow",
+        "webhook_retry_seconds",
+        "worker_devices",
+    }

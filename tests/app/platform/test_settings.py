@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -130,3 +131,48 @@ def test_the_reference_has_every_setting():
 
 def test_operations_links_to_the_reference():
     assert "(settings.md)" in (ROOT / "docs" / "operations.md").read_text()
+
+
+ISSUER = {"oidc_issuer": "https://id.example"}
+RULES = ({"group": "g", "tenant": "vision", "role": "reader"},)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"oidc_issuer": "id.example"}, "oidc_issuer"),
+        ({"oidc_issuer": "http://id.example"}, "must begin with https://"),
+        ({"oidc_issuer": "https://id.example/?a=b"}, "query"),
+        ({"oidc_issuer": "https://a:b@id.example"}, "user"),
+        ({"oidc_issuer": "https://id.example:port"}, "an address"),
+        ({"oidc_issuer": "https://"}, "an address"),
+        ({"oidc_client_id": "page"}, "DFAD_OIDC_CLIENT_ID needs DFAD_OIDC_ISSUER"),
+        ({"oidc_groups_claim": "roles"}, "DFAD_OIDC_GROUPS_CLAIM needs DFAD_OIDC_ISSUER"),
+        ({"oidc_roles": RULES}, "DFAD_OIDC_ROLES needs DFAD_OIDC_ISSUER"),
+        ({**ISSUER, "oidc_roles": RULES}, "needs DFAD_OIDC_CLIENT_ID, or DFAD_OIDC_AUDIENCE"),
+        ({**ISSUER, "oidc_client_id": "page"}, "DFAD_OIDC_ROLES must say"),
+        ({**ISSUER, "oidc_client_id": "p p", "oidc_roles": RULES}, "oidc_client_id"),
+        (
+            {**ISSUER, "oidc_audience": "a", "oidc_client_secret": "s", "oidc_roles": RULES},
+            "CLIENT_SECRET needs",
+        ),
+        ({**ISSUER, "oidc_audience": "a", "oidc_client_id": "a", "oidc_roles": RULES}, "another one than"),
+        ({**ISSUER, "oidc_client_id": "p", "oidc_scopes": "profile", "oidc_roles": RULES}, "openid must be"),
+        ({"oidc_roles": ({"group": "g", "role": "reader"},)}, "needs a tenant"),
+        ({"oidc_roles": ({"group": "g", "tenant": "a", "role": "operator"},)}, "name none"),
+        ({"oidc_roles": ({"group": "g", "tenant": "A", "role": "reader"},)}, "oidc_roles.0.tenant"),
+        ({"oidc_roles": ({"group": "g", "tenant": "a", "role": "king"},)}, "oidc_roles.0.role"),
+        ({"oidc_roles": ({"group": "", "tenant": "a", "role": "reader"},)}, "oidc_roles.0.group"),
+        ({"oidc_roles": ({"groups": "g", "tenant": "a", "role": "reader"},)}, "oidc_roles.0.groups"),
+    ],
+)
+def test_sign_ins_that_cannot_be(home: Path, wrong: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        Settings(**wrong)
+    assert said in str(refused.value)
+
+
+def test_a_sign_in_that_can_be(home: Path) -> None:
+    for issuer in ("https://id.example/realms/main", "http://localhost:8080", "http://[::1]:1/"):
+        Settings(oidc_issuer=issuer, oidc_client_id="page", oidc_roles=RULES)
+    Settings(**ISSUER, oidc_audience="api", oidc_roles=RULES)

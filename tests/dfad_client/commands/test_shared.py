@@ -20,6 +20,10 @@ KEY = {
     "revoked_at": None,
     "expires_at": None,
 }
+SECRETS = [
+    {"number": 2, "created_at": "2026-11-30T00:00:00Z", "expires_at": None, "last_used_at": None},
+    {"number": 1, "created_at": None, "expires_at": "2026-12-01T00:00:00Z", "last_used_at": None},
+]
 
 LIMITS = {"queued_jobs": 5, "running_jobs": None, "stored_bytes": 10**9, "requests_per_minute": None}
 QUOTA = {"tenant_id": "vision", "holds": LIMITS, "stored": None, "configured": None, "updated_at": None}
@@ -46,8 +50,10 @@ def ready(server: Any, fake: Any) -> Any:
         server.on("POST", path, httpx2.Response(201, json=fake.job()))
     server.on("GET", "/jobs/job_1/artifacts", httpx2.Response(200, json={"data": [fake.artifact()]}))
     server.on("GET", "/artifacts/art_1", httpx2.Response(200, content=fake.BYTES))
-    server.on("GET", "/keys", httpx2.Response(200, json={**page, "data": [KEY]}))
+    server.on("GET", "/keys", httpx2.Response(200, json={**page, "data": [{**KEY, "secrets": SECRETS}]}))
     server.on("POST", "/keys", httpx2.Response(201, json={**KEY, "key": "dfad_secret"}))
+    rotated = {**KEY, "key": "dfad_next", "secrets": SECRETS}
+    server.on("POST", "/keys/key_1/rotate", httpx2.Response(200, json=rotated))
     server.on("DELETE", "/keys/key_1", httpx2.Response(204))
     server.on("GET", "/usage", httpx2.Response(200, json={**page, "data": [USAGE]}))
     server.on("GET", "/quotas", httpx2.Response(200, json={"data": [QUOTA]}))
@@ -75,6 +81,7 @@ def ready(server: Any, fake: Any) -> Any:
         ("download job_1", "job_1.safetensors", 0),
         ("keys create ci", "dfad_secret", 0),
         ("keys list", "key_1", 0),
+        ("keys rotate key_1", "dfad_next", 0),
         ("keys revoke key_1", "key_1", 0),
         ("usage", "vision 2026-11", 0),
         ("quotas", "vision", 0),
