@@ -11,6 +11,7 @@ from app.models.monthly_usage import MonthlyUsage
 from app.models.outbox import OutboxMessage
 from app.models.quota import StoredQuota
 from app.models.steady_clock import SteadyClock
+from app.models.store_move import StoreMove
 from app.models.teacher import Teacher
 from app.models.upload import Upload, UploadPart
 from app.models.webhook import Webhook
@@ -30,6 +31,7 @@ __all__ = [
     "MonthlyUsage",
     "OutboxMessage",
     "SteadyClock",
+    "StoreMove",
     "StoredQuota",
     "Teacher",
     "Upload",

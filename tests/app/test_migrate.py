@@ -52,6 +52,7 @@ def test_back_and_forward_with_rows(each_database, stored_jobs):
         session.delete(session.get_one(Artifact, artifact_id))
     before = rows(JobEvent, "job_id", "seq", "type"), rows(Job, "id", "teacher_id", "status", "attempt")
     for revision in (
+        "0015",
         "0014",
         "0013",
         "0012",
