@@ -255,10 +255,26 @@ def test_workers_that_come_by_need(overlay, devices):
     )
 
 
+@pytest.fixture
+def scaler(postgres, home, monkeypatch):
+    """A role of its own for KEDA, made as the manifest says."""
+    monkeypatch.setenv("DFAD_DATABASE_URL", postgres)
+    get_settings.cache_clear()
+    text = (FOLDER / "overlays" / "keda" / "database.yaml").read_text()
+    with get_engine().begin() as connection:
+        for statement in re.findall(r"^#   (.*);$", text, re.MULTILINE):
+            connection.exec_driver_sql(statement)
+    yield
+    with get_engine().begin() as connection:
+        connection.exec_driver_sql("DROP OWNED BY dfad_scaler")
+        connection.exec_driver_sql("DROP ROLE dfad_scaler")
+
+
 def asked(overlay: str) -> dict[str, int]:
     """What each query of an overlay answers."""
     answers = {}
     with get_engine().connect() as connection:
+        connection.exec_driver_sql("SET LOCAL ROLE dfad_scaler")
         for name, spec in scaled_jobs(overlay).items():
             ((number,),) = connection.exec_driver_sql(spec["triggers"][0]["metadata"]["query"]).all()
             answers[name] = number
@@ -266,9 +282,7 @@ def asked(overlay: str) -> dict[str, int]:
 
 
 @pytest.mark.services
-def test_queries_count_rows_that_need_a_worker(postgres, home, monkeypatch, stored_jobs):
-    monkeypatch.setenv("DFAD_DATABASE_URL", postgres)
-    get_settings.cache_clear()
+def test_queries_count_rows_that_need_a_worker(scaler, stored_jobs):
     assert asked("keda") == {"dfad-worker": 0}
     assert asked("keda-gpu") == {"dfad-worker": 0, "dfad-worker-gpu": 0}
     teacher = stored_jobs.teacher(inspect_in=timedelta(hours=1))
@@ -299,10 +313,8 @@ def test_queries_count_rows_that_need_a_worker(postgres, home, monkeypatch, stor
 
 
 @pytest.mark.services
-def test_queries_see_what_is_no_job(postgres, home, monkeypatch, stored_jobs):
+def test_queries_see_what_is_no_job(scaler, stored_jobs):
     """With no job at all one worker comes for what else is due, and none for what nobody can do."""
-    monkeypatch.setenv("DFAD_DATABASE_URL", postgres)
-    get_settings.cache_clear()
     teacher = stored_jobs.teacher()
     assert asked("keda-gpu") == {"dfad-worker": 1, "dfad-worker-gpu": 0}
     with session_scope() as session:
