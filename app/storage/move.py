@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from sqlalchemy import ColumnElement, delete, func, or_, select, union, update
+from sqlalchemy import ColumnElement, delete, func, or_, select, text, union, update
 from sqlalchemy.exc import IntegrityError as RowExists
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
@@ -37,6 +37,7 @@ LOCKED_SECONDS = 0.05
 """Between two tries to switch rows that a request or a worker holds."""
 GRACE = timedelta(minutes=5)
 """In which the old bytes are this process's to delete; then they are the sweeper's."""
+LOCK_MILLISECONDS = 200
 LOCK_NOT_AVAILABLE = "55P03"
 """PostgreSQL's state for a row that somebody else holds."""
 MODELS: tuple[type[Artifact] | type[UploadPart], ...] = (Artifact, UploadPart)
@@ -65,8 +66,8 @@ class Report:
     moved: int = 0
     bytes: int = 0
     late: int = 0
+    """Files that came to another store while this ran, and their bytes."""
     late_bytes: int = 0
-    """Files that were written to another store while this ran."""
     damaged: list[str] = field(default_factory=list)
     """Ids of files that are missing or not what was stored. They stay as they are."""
 
@@ -195,10 +196,16 @@ class Move:
         """Whether rows name bytes in the target now that did not before."""
         source = blob.store or find_store(blob.id)
         if source == self._name or blob.bytes == 0:  # nothing to copy: its rows do not say where it is
-            _name_store(blob.id, self._name)
-            return True
+            there = blob.bytes == 0 or self._target.has(blob.id)
+            if there:
+                _name_store(blob.id, self._name)
+            else:
+                self._damaged(blob, source)
+            return there
         copy = new_id("art")
         if not self._copied(blob, source, copy):
+            self._target.delete(copy, self._between)
+            self._damaged(blob, source)
             return False
         # From here on an error leaves the copy alone: where a commit broke off, only the database knows.
         if not self._switched(blob.id, copy):  # deleted meanwhile
@@ -212,35 +219,37 @@ class Move:
         return True
 
     def _copied(self, blob: _Blob, source: str, copy: str) -> bool:
-        """Store it again; whether the target gives back what was stored once. If not, nothing is left."""
+        """Store it again; whether the target gives back what was stored once."""
         try:
             self._target.put(copy, self._watched(get_store(source).read(blob.id, 0, blob.bytes)))
             digest = hashlib.sha256()
             for piece in self._watched(self._target.read(copy, 0, blob.bytes)):
                 digest.update(piece)
-            whole = digest.hexdigest() == blob.sha256
         except IntegrityError:
-            whole = False
+            return False
         except BaseException:
             with contextlib.suppress(OSError, SQLAlchemyError):
                 self._target.delete(copy)
             raise
-        if not whole:
-            self._target.delete(copy, self._between)
-            if _is_named(blob.id):  # else it was deleted meanwhile
-                self.report.damaged.append(blob.id)
-                self._say(f"{blob.id} in {source} is missing or damaged; it is left as it is")
-        return whole
+        return digest.hexdigest() == blob.sha256
+
+    def _damaged(self, blob: _Blob, source: str) -> None:
+        """Note it, unless it was deleted meanwhile."""
+        if _is_named(blob.id):
+            self.report.damaged.append(blob.id)
+            self._say(f"{blob.id} in {source} is missing or damaged; it is left as it is")
 
     def _switched(self, blob_id: str, copy: str) -> bool:
         """Let every row that names the blob name the copy; False where no row does any more.
 
         Rows are locked before: whoever shares the bytes has added its row by then, or waits and reads the
-        new name. Nobody is waited for while rows are locked, for that could be a circle.
+        new name. Nobody is waited for long while rows are locked, for that could be a circle.
         """
         while True:
             try:
                 with session_scope() as session:
+                    if session.get_bind().dialect.name == "postgresql":
+                        session.execute(text(f"SET LOCAL lock_timeout = {LOCK_MILLISECONDS}"))
                     switched = False
                     while _lock_rows(session, blob_id):
                         for model in MODELS:
