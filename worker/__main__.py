@@ -21,6 +21,7 @@ from app.telemetry import tracing
 from app.telemetry.logs import configure
 from worker.devices import worker_devices
 from worker.heartbeat import Heartbeat
+from worker.idle import IdleEnd
 from worker.inspector import Inspector
 from worker.measurer import Measurer
 from worker.process import RunnerProcess
@@ -58,6 +59,8 @@ def _start_threads(**_: Any) -> None:
     Sweeper().start()
     if get_settings().webhook_senders:
         WebhookSender().start()
+    if (limit := get_settings().worker_idle_seconds) is not None:
+        IdleEnd(limit).start()
     signal.signal(signal.SIGQUIT, _end_at_once)
 
 

@@ -25,7 +25,7 @@ from app.models import Artifact
 from app.platform.db import session_scope
 from app.platform.full import is_full
 from app.platform.settings import get_settings
-from app.storage import IntegrityError
+from app.storage import IntegrityError, StoreAway
 from app.teachers.schemas import TeacherSpec
 from dfad_core.contract.inspection import Inspection
 from dfad_core.contract.job_result import JobError, JobResult
@@ -52,6 +52,7 @@ logger = logging.getLogger(__name__)
 LOOK_SECONDS = 0.25
 """How often the loop looks at lease, deadline and stop requests while the runner is silent."""
 
+NO_SPACE = "no space is left"
 AWAY_SECONDS = 0.5
 """Between two tries of a write while the database is away."""
 
@@ -113,10 +114,10 @@ class Attempt:
             self._forget_bytes()
             return self._put_off() if keeper.full else "stale"
         except (OSError, DBAPIError) as error:
-            if not is_full(error):
+            if not is_full(error) and not isinstance(error, StoreAway):
                 raise
             self._forget_bytes()
-            return self._put_off()
+            return self._put_off(str(error) if isinstance(error, StoreAway) else NO_SPACE)
         finally:
             self._phases.close()
             keeper.close()
@@ -161,12 +162,12 @@ class Attempt:
         unexplained = self._last is None or self._last.data.get("code") in UNEXPLAINED
         return unexplained and self._stop is None and self._killed_for is None and no_space_in(folder)
 
-    def _put_off(self) -> str:
+    def _put_off(self, reason: str = NO_SPACE) -> str:
         """Give the job back until there is space. To say so may need some, too, and is tried again and again.
 
         The lease may lapse meanwhile: the guard is the fence, and reapers leave some time.
         """
-        logger.error("no space is left; the job waits for it", extra=self._ids)
+        logger.error("%s; the job waits for it", reason, extra=self._ids)
         while True:
             try:
                 with session_scope() as session:

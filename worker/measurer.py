@@ -10,6 +10,7 @@ from sqlalchemy.exc import DBAPIError
 from app.jobs.measurements import claim_measurement, give_back, renew
 from app.platform.full import is_full
 from app.platform.settings import get_settings
+from app.storage import StoreAway
 from worker.identity import owner
 from worker.measurement import measure_job
 from worker.rounds import ClaimKeeper, Rounds
@@ -34,7 +35,9 @@ class Measurer(Rounds):
             try:
                 status = measure_job(claim, ClaimKeeper(partial(renew, claim), self._end))
             except (OSError, DBAPIError) as error:
-                if is_full(error):  # no fault of the images: it does not count
+                if is_full(error) or isinstance(
+                    error, StoreAway
+                ):  # no fault of the images: it does not count
                     give_back(claim, get_settings().lease_seconds)
                 raise
             logger.info("the measurement: %s", status)

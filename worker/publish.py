@@ -12,6 +12,7 @@ from typing import Any, Literal
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.files.artifacts import blobs
 from app.files.artifacts.blobs import forget, remove_artifacts
 from app.jobs.events import append_event
 from app.jobs.lifecycle import Claim, update_held
@@ -264,7 +265,7 @@ def fetch(artifact: Artifact, target: Path, between: Between = nothing) -> None:
     """
     digest = hashlib.sha256()
     with target.open("wb") as file:
-        for chunk in get_store().read(artifact.blob_id, 0, artifact.bytes):
+        for chunk in blobs.read(artifact, 0, artifact.bytes):
             digest.update(chunk)
             file.write(chunk)
             between()

@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.platform.full import is_full
 from app.platform.settings import get_settings
 from app.telemetry.context import bound
+from worker.idle import working
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +29,8 @@ def job_running() -> Iterator[None]:
     """While a job runs in this process, tasks beside it take one thread."""
     _job_runs.set()
     try:
-        yield
+        with working():
+            yield
     finally:
         _job_runs.clear()
 
@@ -69,7 +71,7 @@ class Rounds(threading.Thread):
     @contextmanager
     def _task(self, **ids: str) -> Iterator[None]:
         """For the block log lines carry these ids; so does that of its failure, which ends the round."""
-        with bound(**ids), self._logged():
+        with bound(**ids), self._logged(), working():
             yield
 
     @contextmanager

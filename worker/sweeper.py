@@ -24,7 +24,7 @@ from app.models.job_states import TERMINAL, Status
 from app.platform.db import database_now, read_scope, session_scope, shrink
 from app.platform.ids import first_id
 from app.platform.settings import get_settings
-from app.storage import get_store
+from app.storage import find_store, get_store, store_names
 from app.teachers.service import drop_teacher
 from worker.publish import drop_checkpoints
 from worker.scratch import sweep_scratch
@@ -98,18 +98,21 @@ def sweep_orphans(hours: float = ORPHAN_HOURS) -> list[str]:
     """Delete stored bytes so old that no artifact came to own; returns their ids."""
     with read_scope() as session:
         before = database_now(session) - timedelta(hours=hours)
-    store, orphans = get_store(), []
-    store.sweep_unfinished(before)
-    old = (artifact_id for artifact_id, since in store.kept() if since < before)
-    while ids := list(itertools.islice(old, LOOKED_UP_AT_ONCE)):
-        with read_scope() as session:
-            kept = owned(session, ids)
-        orphans += [blob for blob in ids if blob not in kept]
-    for artifact_id in orphans:
-        store.delete(artifact_id)
-    if orphans:
-        logger.warning("deleted %d orphans of the store", len(orphans))
-    return orphans
+    deleted: list[str] = []
+    for store in map(get_store, store_names()):
+        store.sweep_unfinished(before)
+        old = (artifact_id for artifact_id, since in store.kept() if since < before)
+        orphans: list[str] = []
+        while ids := list(itertools.islice(old, LOOKED_UP_AT_ONCE)):
+            with read_scope() as session:
+                kept = owned(session, ids)
+            orphans += [blob for blob in ids if blob not in kept]
+        for artifact_id in orphans:
+            store.delete(artifact_id)
+        deleted += orphans
+    if deleted:
+        logger.warning("deleted %d orphans of the stores", len(deleted))
+    return deleted
 
 
 def sweep_uploads() -> int:
@@ -163,7 +166,7 @@ def sweep_removals() -> int:
         with read_scope() as session:
             named = blob in owned(session, [blob])
         if not named:
-            get_store().delete(blob, _Renewal(removal_id))
+            get_store(find_store(blob)).delete(blob, _Renewal(removal_id))
         with session_scope() as session:
             session.execute(delete(BlobRemoval).where(BlobRemoval.id == removal_id))
         gone += not named

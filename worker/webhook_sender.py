@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.platform.settings import get_settings
 from app.webhooks.delivery import Owed, claim_due, deliver
+from worker.idle import working
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +74,8 @@ class WebhookSender(threading.Thread):
 
     def _deliver(self, owed: Owed) -> None:
         try:
-            outcome = deliver(owed)
+            with working():
+                outcome = deliver(owed)
         except SQLAlchemyError as error:
             # It is sent again, under the same id, when its lease is over.
             logger.warning("the database is away (%s)", type(error).__name__, extra=_ids(owed))

@@ -129,11 +129,11 @@ class Watcher:
 
 def _looks(settings: Settings, requests: RequestCounts) -> tuple[_Look, ...]:
     # Made when they are first looked at: what cannot be made is away.
-    engine, store = cache(partial(_engine, settings)), cache(partial(_store, settings))
+    engine, stores = cache(partial(_engine, settings)), cache(partial(_stores, settings))
     return (
         _Look(("database", "worker"), lambda: _served(engine(), requests)),
         _Look(("broker",), lambda: _broker(settings)),
-        _Look(("storage",), lambda: _storage(store())),
+        _Look(("storage",), lambda: _storage(stores())),
     )
 
 
@@ -146,8 +146,10 @@ def _engine(settings: Settings) -> Engine:
     return make_engine(settings.resolved_database_url, wait_seconds=WAIT_SECONDS, **options)
 
 
-def _store(settings: Settings) -> ArtifactStore:
-    return make_store(settings, wait_seconds=WAIT_SECONDS)
+def _stores(settings: Settings) -> list[ArtifactStore]:
+    """That of new bytes, and the object store wherever there may be bytes in it."""
+    names = {settings.artifact_store, *(() if settings.s3_url is None else ("s3",))}
+    return [make_store(settings, name, wait_seconds=WAIT_SECONDS) for name in sorted(names)]
 
 
 def _served(engine: Engine, requests: RequestCounts) -> States:
@@ -229,6 +231,7 @@ def _broker(settings: Settings) -> States:
     return {"broker": OK}
 
 
-def _storage(store: ArtifactStore) -> States:
-    store.check()
+def _storage(stores: list[ArtifactStore]) -> States:
+    for store in stores:
+        store.check()
     return {"storage": OK}

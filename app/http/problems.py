@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse, Response
 
 from app.platform.errors import FieldProblem, InvalidBody, ServiceError
 from app.platform.full import is_full
+from app.storage import StoreAway
 from dfad_core.contract.errors import ConfigError, DfadError
 
 logger = logging.getLogger(__name__)
@@ -220,6 +221,12 @@ def install(app: FastAPI, refuse: Refuse = _as_json) -> None:
     def on_system(request: Request, error: Exception) -> Response:
         assert isinstance(error, OSError)
         return answer(request, _full() if is_full(error) else _unexpected(request, error))
+
+    @app.exception_handler(StoreAway)
+    def on_store(request: Request, error: Exception) -> Response:
+        logger.error("a store is away: %s", error)
+        away = ServiceError(503, "unavailable", "The store of files is away.", headers={"Retry-After": "5"})
+        return answer(request, away)
 
     @app.exception_handler(OperationalError)
     @app.exception_handler(PoolTimeout)

@@ -30,7 +30,7 @@ def attach(session: Session, job: Job, spec: JobSpec) -> None:
 def attach_same(session: Session, job: Job, before: str) -> None:
     """Give `job` the files of the job with the id `before`."""
     mine = (Artifact.job_id == before, Artifact.kind.in_(INPUTS))
-    for source in session.scalars(select(Artifact).where(*mine).with_for_update()):
+    for source in session.scalars(_locked(select(Artifact).where(*mine))):
         share(session, job, source, source.kind)
 
 
@@ -49,11 +49,16 @@ def _named(session: Session, tenant_id: str, spec: JobSpec, *, lock: bool = Fals
 
 
 def _one(session: Session, query: Select[Artifact], pointer: str, lock: bool) -> Artifact:
-    artifact = session.scalar(query.with_for_update(of=Artifact) if lock else query)
+    artifact = session.scalar(_locked(query) if lock else query)
     if artifact is None:
         text = "There is no such file."
         raise InvalidBody(text, FieldProblem(pointer, text))
     return artifact
+
+
+def _locked(query: Select[Artifact]) -> Select[Artifact]:
+    """As the rows are once nobody else deletes them, or moves their bytes."""
+    return query.with_for_update(of=Artifact).execution_options(populate_existing=True)
 
 
 def _uploaded(tenant_id: str, upload_id: str, pointer: str) -> Select[Artifact]:
@@ -77,7 +82,8 @@ def uploaded(session: Session, tenant_id: str, upload_id: str, pointer: str) -> 
 def share(session: Session, job: Job, source: Artifact, kind: str, *, published: bool = True) -> None:
     """Give the job an artifact of its own with the bytes of `source`; clients see it if it is `published`."""
     now = database_now(session)
-    about = {name: getattr(source, name) for name in ("tenant_id", "blob_id", "filename", "bytes", "sha256")}
+    names = ("tenant_id", "blob_id", "store", "filename", "bytes", "sha256")
+    about = {name: getattr(source, name) for name in names}
     session.add(
         Artifact(
             id=new_id("art"),

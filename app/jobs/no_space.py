@@ -1,4 +1,4 @@
-"""What becomes of a job that found no space: on its worker's disk, in the store or in the database."""
+"""What becomes of a job that found no space, on its worker's disk or in a store, or no store that answers."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _REASON = STORAGE_FULL.replace("_", " ")
 LEAST_PAUSE_SECONDS, MOST_PAUSE_SECONDS = 1.0, 300.0
 MOST_DOUBLINGS = 10
 MESSAGE = (
-    "No space is left on the worker's disk, in the store or in the database. "
-    "The job waits and goes on by itself when there is."
+    "No space is left on the worker's disk, in the store or in the database, or the store does not answer. "
+    "The job waits and goes on by itself when that is over."
 )
 
 

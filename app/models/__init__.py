@@ -12,6 +12,7 @@ from app.models.outbox import OutboxMessage
 from app.models.page_session import PageSession
 from app.models.quota import StoredQuota
 from app.models.steady_clock import SteadyClock
+from app.models.store_move import StoreMove
 from app.models.teacher import Teacher
 from app.models.upload import Upload, UploadPart
 from app.models.webhook import Webhook
@@ -32,6 +33,7 @@ __all__ = [
     "OutboxMessage",
     "PageSession",
     "SteadyClock",
+    "StoreMove",
     "StoredQuota",
     "Teacher",
     "Upload",

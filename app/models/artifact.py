@@ -9,6 +9,7 @@ from sqlalchemy import JSON, BigInteger, Boolean, ForeignKey, Index, LargeBinary
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.platform.db import Base, UtcDateTime
+from app.platform.settings import get_settings
 from dfad_core.contract.serialization import JsonObject
 
 INPUTS = ("evaluation", "initial")
@@ -19,6 +20,11 @@ LABELLED = "labelled"
 
 def _own_id(context: Any) -> str:
     return str(context.get_current_parameters()["id"])
+
+
+def store_of_new_bytes() -> str:
+    """Name of the store that this process puts bytes into."""
+    return get_settings().artifact_store
 
 
 class Artifact(Base):
@@ -35,6 +41,8 @@ class Artifact(Base):
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     #: Under which id the store has the bytes: its own, or that of the artifact that brought them first.
     blob_id: Mapped[str] = mapped_column(String(40), index=True, default=_own_id)
+    #: The store that has them; the same in all rows of one blob. None in rows older than this column.
+    store: Mapped[str | None] = mapped_column(String(16), default=store_of_new_bytes)
     tenant_id: Mapped[str] = mapped_column(String(64))
     job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
     #: teacher, evaluation, initial, labelled; student, student_onnx …, report, samples, checkpoint, manifest.

@@ -17,7 +17,7 @@ from typing import Any, cast
 from sqlalchemy import Connection, Table, delete, insert, select, update
 from sqlalchemy.orm import Session
 
-from app.models import Job, OutboxMessage, SteadyClock, Teacher, Upload, WorkerBeat
+from app.models import Job, OutboxMessage, SteadyClock, StoreMove, Teacher, Upload, WorkerBeat
 from app.platform.db import database_now
 from dfad_core.contract.machine import boot_id
 
@@ -53,6 +53,7 @@ def _begin(connection: Connection, boot: str, now: datetime, *, again: bool) -> 
         (Teacher, "inspect_after"),
         (OutboxMessage, "due_at"),
         (Upload, "completing_until"),
+        (StoreMove, "expires_at"),
     ):
         table = cast(Table, cast(Any, model).__table__)
         connection.execute(update(table).where(table.c[name] > now).values({name: now}))

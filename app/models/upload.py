@@ -7,6 +7,7 @@ from datetime import datetime
 from sqlalchemy import BigInteger, ForeignKey, Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
+from app.models.artifact import store_of_new_bytes
 from app.platform.db import Base, UtcDateTime
 
 
@@ -51,5 +52,7 @@ class UploadPart(Base):
     number: Mapped[int] = mapped_column(primary_key=True)
     tenant_id: Mapped[str] = mapped_column(String(64))
     blob_id: Mapped[str] = mapped_column(String(40), index=True)
+    #: As an artifact's.
+    store: Mapped[str | None] = mapped_column(String(16), default=store_of_new_bytes)
     bytes: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[str] = mapped_column(String(64))

@@ -222,6 +222,9 @@ class Worker(Group):
     worker_devices: tuple[Literal["auto", "cpu", "cuda"], ...] = ()
     """Devices of the jobs that a worker takes, as JSON: `["auto", "cuda"]` keeps a GPU for jobs that can use
     it. Empty: all that its machine can run."""
+    worker_idle_seconds: Seconds | None = None
+    """Seconds without work after which a worker ends, with exit code 0; more than DFAD_REPUBLISH_SECONDS and
+    a lease. For workers that are started by need. Not set: it waits for ever."""
     runner_threads: Annotated[int, Field(ge=0, le=4096)] = 0
     """CPU threads of a runner. 0: the processors that it may use, shared among the workers of this machine
     that use the same ones."""

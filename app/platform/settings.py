@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import Self
 
+from pydantic import model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from app.platform.setting_files import FileSource
@@ -27,6 +29,15 @@ class Settings(Places, Server, SignIn, Storage, Jobs, Worker, Webhooks, Logs, Ba
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_ignore_empty=True, frozen=True, hide_input_in_errors=True
     )
+
+    @model_validator(mode="after")
+    def _idle_for_long_enough(self) -> Self:
+        """A worker that ends before a lost message is sent again would leave its job to nobody."""
+        least = self.republish_seconds + self.lease_seconds
+        if self.worker_idle_seconds is not None and self.worker_idle_seconds <= least:
+            names = "DFAD_REPUBLISH_SECONDS and DFAD_LEASE_SECONDS"
+            raise ValueError(f"DFAD_WORKER_IDLE_SECONDS must be more than {names} together")
+        return self
 
     @property
     def resolved_artifact_folder(self) -> Path:

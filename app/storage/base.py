@@ -14,6 +14,10 @@ class IntegrityError(Exception):
     """Stored bytes are not what was stored."""
 
 
+class StoreAway(OSError):
+    """A store does not answer, or the settings do not say where it is. The bytes may well be there."""
+
+
 @dataclass(frozen=True)
 class Stored:
     """Bytes that are safely kept."""
@@ -91,6 +95,10 @@ class ArtifactStore(ABC):
     @abstractmethod
     def read(self, artifact_id: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         """The bytes from `start` up to, not including, `end`. Raises IntegrityError on a gap."""
+
+    @abstractmethod
+    def has(self, artifact_id: str) -> bool:
+        """Whether there are bytes under this id, be they whole or not."""
 
     @abstractmethod
     def delete(self, artifact_id: str, between: Callable[[], object] = lambda: None) -> None:

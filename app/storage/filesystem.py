@@ -72,6 +72,10 @@ class FilesystemStore(ArtifactStore):
         if left:
             raise IntegrityError(f"{artifact_id} is cut off")
 
+    def has(self, artifact_id: str) -> bool:
+        """See ArtifactStore."""
+        return self._path(artifact_id).exists()
+
     def delete(self, artifact_id: str, between: Callable[[], object] = lambda: None) -> None:
         """See ArtifactStore."""
         self._path(artifact_id).unlink(missing_ok=True)

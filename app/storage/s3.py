@@ -11,7 +11,7 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import ObjectStore
 
-from app.storage.base import ArtifactStore, IntegrityError, Writer
+from app.storage.base import ArtifactStore, IntegrityError, StoreAway, Writer
 
 if TYPE_CHECKING:
     from obstore import GetOptions
@@ -19,6 +19,15 @@ if TYPE_CHECKING:
 PIECE_BYTES = 8 * 2**20
 UPLOADED_AT_ONCE = 2
 """Pieces of one upload; each is held in memory until it is there."""
+
+
+@contextlib.contextmanager
+def _answering() -> Iterator[None]:
+    """Raise StoreAway for errors of the library: they are of no kind that anybody else knows."""
+    try:
+        yield
+    except BaseError as error:
+        raise StoreAway(f"the object store does not do what it is asked: {type(error).__name__}") from error
 
 
 class _ObjectWriter(Writer):
@@ -30,10 +39,12 @@ class _ObjectWriter(Writer):
         )
 
     def _take(self, piece: bytes) -> None:
-        self._file.write(piece)
+        with _answering():
+            self._file.write(piece)
 
     def _keep(self) -> None:
-        self._file.close()
+        with _answering():
+            self._file.close()
 
     def _forget(self) -> None:
         """What was sent in pieces already is held by the store until it is an object, or for ever."""
@@ -65,37 +76,43 @@ class ObjectsStore(ArtifactStore):
         elif start > 0:
             options = {"range": {"offset": start}}
         try:
-            found = obstore.get(self._store, artifact_id, options=options)
+            with _answering():
+                pieces = iter(obstore.get(self._store, artifact_id, options=options).stream(2**20))
+                while (piece := next(pieces, None)) is not None:
+                    data = bytes(piece)
+                    left = None if left is None else left - len(data)
+                    yield data
         except FileNotFoundError:
             if left:
                 raise IntegrityError(f"{artifact_id} is missing") from None
             return
-        for piece in found.stream(min_chunk_size=2**20):
-            data = bytes(piece)
-            left = None if left is None else left - len(data)
-            yield data
         if left:
             raise IntegrityError(f"{artifact_id} is cut off")
 
-    def delete(self, artifact_id: str, between: Callable[[], object] = lambda: None) -> None:
+    def has(self, artifact_id: str) -> bool:
         """See ArtifactStore."""
         try:
-            obstore.delete(self._store, artifact_id)
+            with _answering():
+                obstore.head(self._store, artifact_id)
         except FileNotFoundError:
-            return
+            return False
+        return True
+
+    def delete(self, artifact_id: str, between: Callable[[], object] = lambda: None) -> None:
+        """See ArtifactStore."""
+        with _answering(), contextlib.suppress(FileNotFoundError):
+            obstore.delete(self._store, artifact_id)
 
     def check(self) -> None:
         """See ArtifactStore."""
-        try:
-            obstore.head(self._store, "nothing-of-this-name")
-        except FileNotFoundError:  # what is asked for is not there, but somebody answered
-            return
+        self.has("nothing-of-this-name")  # it is not there, but somebody answered
 
     def kept(self) -> Iterator[tuple[str, datetime]]:
         """See ArtifactStore."""
-        for page in obstore.list(self._store, chunk_size=1000):
-            for item in page:
-                yield item["path"], item["last_modified"]
+        with _answering():
+            for page in obstore.list(self._store, chunk_size=1000):
+                for item in page:
+                    yield item["path"], item["last_modified"]
 
     def sweep_unfinished(self, before: datetime) -> None:
         """Uploads of processes that died are the bucket's to clear up, by a lifecycle rule."""

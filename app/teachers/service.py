@@ -47,7 +47,7 @@ def add_teacher(
         quotas.check_bytes(session, tenant_id, stored.bytes)
     artifact = Artifact(
         id=(artifact_id := file.blob_id if shared is None else new_id("art")),
-        blob_id=shared or artifact_id,
+        **({} if shared is None else shared._asdict()),
         tenant_id=tenant_id,
         kind="teacher",
         filename=file.filename,

@@ -15,6 +15,7 @@ from app.jobs import lifecycle
 from app.models import Teacher
 from app.platform.db import session_scope
 from app.platform.settings import Settings
+from app.storage import StoreAway
 from worker import attempt_runner, inspection, lease, publish, reconciler
 from worker.reconciler import Reconciler
 from worker.scratch import no_space_in
@@ -30,7 +31,7 @@ def raising(error: Exception) -> Any:
     return act
 
 
-@pytest.mark.parametrize("error", [FULL, DATABASE_FULL])
+@pytest.mark.parametrize("error", [FULL, DATABASE_FULL, StoreAway("no answer")])
 @pytest.mark.parametrize("place", ["fetch_teacher", "store_bytes", "record_phase_progress", "keep_student"])
 def test_an_attempt_without_space_is_put_off(
     scripted: Any,

@@ -3,15 +3,18 @@
 Bytes are put away under an id before their row exists, and forgotten only when no row names them. Where
 nobody can tell, they stay: the sweeper comes back for what is left. What a committed transaction leaves
 without a row stands in `blob_removals`, so that nothing is lost between the commit and the deletion.
+
+Bytes never change their id or their store. To move them is to store them again, under another id, and to let
+the rows name that one (`app.storage.move`); whoever reads meanwhile goes on with the new ones.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, inspect, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -19,7 +22,7 @@ from app.models import Artifact, BlobRemoval, UploadPart
 from app.models.tenancy import as_system
 from app.platform.db import database_now, read_scope, session_scope
 from app.platform.ids import new_id
-from app.storage import get_store
+from app.storage import IntegrityError, find_store, get_store
 
 logger = logging.getLogger(__name__)
 
@@ -28,17 +31,53 @@ DELETED_AT_ONCE = 4
 SHARED_KINDS = ("teacher", "upload", "evaluation", "initial")
 
 
-def same_bytes(session: Session, tenant_id: str, sha256: str, size: int) -> str | None:
+class Blob(NamedTuple):
+    """Where bytes are, by the names of a row's columns."""
+
+    blob_id: str
+    store: str | None
+
+
+def same_bytes(session: Session, tenant_id: str, sha256: str, size: int) -> Blob | None:
     """The blob in which the tenant has these bytes already; it stays until the transaction ends."""
     known = (Artifact.tenant_id == tenant_id, Artifact.sha256 == sha256, Artifact.bytes == size)
-    query = select(Artifact.blob_id).where(*known, Artifact.kind.in_(SHARED_KINDS)).limit(1)
-    return session.scalars(query.with_for_update()).first()
+    query = select(Artifact.blob_id, Artifact.store).where(*known, Artifact.kind.in_(SHARED_KINDS)).limit(1)
+    row = session.execute(query.with_for_update()).first()
+    return None if row is None else Blob(row.blob_id, row.store)
+
+
+def read(row: Artifact | UploadPart, start: int, end: int) -> Iterator[bytes]:
+    """The row's bytes from `start` up to, not including, `end`, also while they are moved to another store.
+
+    Raises IntegrityError on a gap, and StoreAway where the store does not answer.
+    """
+    blob, position = Blob(row.blob_id, row.store), start
+    while True:
+        store = get_store(blob.store or find_store(blob.blob_id))
+        try:
+            for piece in store.read(blob.blob_id, position, end):
+                position += len(piece)
+                yield piece
+            return
+        except IntegrityError:
+            now = _blob_of(row)
+            if now in (None, blob):
+                raise
+            blob = now
+
+
+def _blob_of(row: Artifact | UploadPart) -> Blob | None:
+    """What the row names by now; None once it is deleted."""
+    key: Any = inspect(row).identity  # type: ignore[attr-defined]
+    with read_scope() as session:
+        fresh: Any = session.get(type(row), key)
+        return None if fresh is None else Blob(fresh.blob_id, fresh.store)
 
 
 def remove_artifacts(session: Session, *which: Any) -> list[str]:
     """Delete rows; the blobs they named, to be given to `forget` after the commit."""
-    named = set(session.scalars(select(Artifact.blob_id).where(*which)))
-    session.execute(delete(Artifact).where(*which).execution_options(synchronize_session=False))
+    gone = delete(Artifact).where(*which).returning(Artifact.blob_id)
+    named = set(session.scalars(gone.execution_options(synchronize_session=False)))
     owe_removal(session, named - owned(session, named))
     return sorted(named)
 
@@ -89,7 +128,8 @@ def _delete(blobs: list[str]) -> set[str]:
     """Delete as many as takes a moment. Returns those that are left."""
     tries = 0
     for number, blob in enumerate(blobs):
-        while not get_store().delete_some(blob):
+        store = get_store(find_store(blob))
+        while not store.delete_some(blob):
             tries += 1
             if tries >= DELETED_AT_ONCE:
                 return set(blobs[number:])

@@ -9,9 +9,9 @@ from urllib.parse import quote
 from fastapi import Request
 from starlette.responses import Response, StreamingResponse
 
+from app.files.artifacts import blobs
 from app.models import Artifact
 from app.platform.errors import ServiceError
-from app.storage import get_store
 
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
@@ -78,6 +78,6 @@ def serve(request: Request, artifact: Artifact) -> Response:
     headers["Content-Length"] = str(end - start)
     if part is not None:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{artifact.bytes}"
-    body = get_store().read(artifact.blob_id, start, end)
+    body = blobs.read(artifact, start, end)
     status = 206 if part is not None else 200
     return StreamingResponse(body, status, headers=headers, media_type=artifact.media_type)

@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.access import quotas
-from app.files.artifacts.blobs import forget, owe_removal, remove_artifacts, same_bytes
+from app.files.artifacts.blobs import forget, owe_removal, read, remove_artifacts, same_bytes
 from app.files.teacher_files import TeacherFile, check_container, display_name
 from app.files.uploads.schemas import PartView, UploadRequest, UploadView
 from app.http.idempotency import Once
@@ -129,8 +129,7 @@ def record_part(upload_id: str, tenant_id: str, number: int, blob_id: str, store
         _still_open(session, upload)
         quotas.check_bytes(session, tenant_id, stored.bytes)  # others may have been begun meanwhile
         mine = (UploadPart.upload_id == upload_id, UploadPart.number == number)
-        replaced = list(session.scalars(select(UploadPart.blob_id).where(*mine)))
-        session.execute(delete(UploadPart).where(*mine))
+        replaced = list(session.scalars(delete(UploadPart).where(*mine).returning(UploadPart.blob_id)))
         owe_removal(session, replaced)
         about = {"tenant_id": tenant_id, "bytes": stored.bytes, "sha256": stored.sha256}
         session.add(UploadPart(upload_id=upload_id, number=number, blob_id=blob_id, **about))
@@ -203,7 +202,7 @@ def _checked(upload_id: str, tenant_id: str, parts: list[UploadPart]) -> Iterato
     for part in parts:
         digest = hashlib.sha256()
         try:
-            for piece in get_store().read(part.blob_id, 0, part.bytes):
+            for piece in read(part, 0, part.bytes):
                 digest.update(piece)
                 yield piece
                 if time.monotonic() - renewed > COMPLETING.total_seconds() / 6:
@@ -229,7 +228,7 @@ def _completed(upload_id: str, tenant_id: str, blob_id: str, stored: Stored) -> 
         shared = same_bytes(session, tenant_id, stored.sha256, stored.bytes)
         artifact = Artifact(
             id=(artifact_id := blob_id if shared is None else new_id("art")),
-            blob_id=shared or artifact_id,
+            **({} if shared is None else shared._asdict()),
             tenant_id=tenant_id,
             kind="upload",
             filename=upload.filename,
@@ -238,8 +237,7 @@ def _completed(upload_id: str, tenant_id: str, blob_id: str, stored: Stored) -> 
             created_at=now,
         )
         session.add(artifact)
-        owe_removal(session, (part.blob_id for part in _parts(session, upload_id)))
-        session.execute(delete(UploadPart).where(UploadPart.upload_id == upload_id))
+        owe_removal(session, _remove_parts(session, upload_id))
         values = {"status": "completed", "artifact_id": artifact_id, "expires_at": _later(now)}
         values |= {"completing_until": None}
         session.execute(update(Upload).where(Upload.id == upload_id).values(**values))
@@ -256,7 +254,7 @@ def completed_teacher(upload_id: str, tenant_id: str) -> TeacherFile:
     if artifact is None:
         raise ServiceError(409, "upload_incomplete", "The upload is not completed.")
     try:
-        head = b"".join(get_store().read(artifact.blob_id, 0, min(HEAD_BYTES, artifact.bytes)))
+        head = b"".join(read(artifact, 0, min(HEAD_BYTES, artifact.bytes)))
     except IntegrityError:
         with read_scope() as session:
             get_upload(session, upload_id, tenant_id)  # deleted meanwhile: then that is the answer
@@ -275,9 +273,14 @@ def remove(upload_id: str, tenant_id: str) -> None:
 
 def drop(session: Session, upload: Upload) -> list[str]:
     """Delete its rows; the blobs to forget after the commit."""
-    blobs = [part.blob_id for part in _parts(session, upload.id)]
+    blobs = _remove_parts(session, upload.id)
     owe_removal(session, blobs)
     blobs += remove_artifacts(session, Artifact.id == upload.artifact_id)
-    session.execute(delete(UploadPart).where(UploadPart.upload_id == upload.id))
     session.execute(delete(Upload).where(Upload.id == upload.id))
     return blobs
+
+
+def _remove_parts(session: Session, upload_id: str) -> list[str]:
+    """Delete the rows of all parts; the blobs that they named."""
+    gone = delete(UploadPart).where(UploadPart.upload_id == upload_id).returning(UploadPart.blob_id)
+    return list(session.scalars(gone))

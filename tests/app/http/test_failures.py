@@ -8,6 +8,8 @@ import pytest
 from sqlalchemy.exc import OperationalError
 from starlette.testclient import TestClient
 
+from app.storage import StoreAway
+
 Submit = Callable[..., Any]
 
 
@@ -25,6 +27,7 @@ class DiskFull(Exception):
         (OperationalError("INSERT", {}, DiskFull()), 507, "storage_full"),
         (OperationalError("INSERT", {}, Exception("database is locked")), 503, "unavailable"),
         (OSError(errno.EIO, "/secret/path"), 500, "internal_error"),
+        (StoreAway("no answer of secret.example"), 503, "unavailable"),
     ],
 )
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ import itertools
 import os
 import random
 import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -13,27 +12,11 @@ from sqlalchemy import delete, select
 
 from app.models import ArtifactChunk
 from app.platform.db import read_scope, session_scope
-from app.platform.settings import get_settings
-from app.storage import IntegrityError, get_store
+from app.platform.settings import Settings, get_settings
+from app.storage import IntegrityError, StoreAway, get_store, make_store
 from app.storage.database import CHUNK_BYTES
 from app.storage.s3 import ObjectsStore
 from testing.services import free_port
-
-
-@pytest.fixture(scope="session")
-def s3_server() -> Iterator[str]:
-    """A server that speaks S3, with a bucket; its address."""
-    from moto.server import ThreadedMotoServer
-
-    port = free_port()
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
-    server.start()
-    import urllib.request
-
-    request = urllib.request.Request(f"http://127.0.0.1:{port}/bucket", method="PUT")
-    urllib.request.urlopen(request).close()
-    yield f"http://127.0.0.1:{port}"
-    server.stop()
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.services), "filesystem", "s3"])
@@ -42,11 +25,7 @@ def store(request, home, monkeypatch):
     if request.param in ("filesystem", "s3"):
         monkeypatch.setenv("DFAD_ARTIFACT_STORE", request.param)
     if request.param == "s3":
-        monkeypatch.setenv("DFAD_S3_ENDPOINT", request.getfixturevalue("s3_server"))
-        monkeypatch.setenv("DFAD_S3_URL", f"s3://bucket/{random.SystemRandom().randrange(10**12)}")
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            monkeypatch.setenv(name, "test")
-        monkeypatch.setenv("AWS_REGION", "us-east-1")
+        request.getfixturevalue("bucket")
     if request.param == "postgresql":
         monkeypatch.setenv("DFAD_DATABASE_URL", request.getfixturevalue("postgres"))
     if request.param == "sqlite":
@@ -235,6 +214,27 @@ def test_credentials_of_the_settings(home, monkeypatch, tmp_path, s3_server):
     assert isinstance(store, ObjectsStore)
     config = store._store.config
     assert (config["access_key_id"], config["secret_access_key"]) == ("dfad", "hush")
+
+
+def test_a_store_that_is_away_says_so_in_one_way(home, monkeypatch):
+    """Not with an error of its library, which nobody above knows."""
+    monkeypatch.setenv("DFAD_S3_URL", "s3://bucket/x")
+    monkeypatch.setenv("DFAD_S3_ENDPOINT", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    store = make_store(Settings(), "s3", wait_seconds=1)
+    for ask in (
+        store.check,
+        lambda: store.delete("art_a"),
+        lambda: list(store.kept()),
+        lambda: list(store.read("art_a", 0, 1)),
+        lambda: store.put("art_a", [b"x"]),
+    ):
+        with pytest.raises(StoreAway):
+            ask()
+    monkeypatch.delenv("DFAD_S3_URL")
+    with pytest.raises(StoreAway, match="DFAD_S3_URL"):
+        make_store(Settings(), "s3")
 
 
 def test_objects_that_break_off_leave_no_pieces_behind(tmp_path):
