@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 
-from benchmarks.services import free_port
+from testing.services import free_port
 
 TABLES = Path("/usr/share/dbconfig-common/data/glewlwyd/install/sqlite3")
 PAGES = Path("/usr/share/glewlwyd/webapp")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from benchmarks.services import free_port
+from testing.services import free_port
 
 
 @pytest.fixture(scope="session")

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from testing.running_service import end
 from tests.e2e.page.conftest import Service, check, shot, started
 from tests.e2e.page.test_sign_in import OPERATOR, ask, make, opened, submit
-from tests.e2e.running_service import end
 from tests.e2e.sign_in_provider import PASSWORD, SignInProvider, running_provider
 
 if TYPE_CHECKING:
