@@ -54,7 +54,7 @@ Tenant = Annotated[
     typer.Option(
         "--tenant",
         metavar="NAME",
-        help="For the operator: act for this tenant; '*' looks at all. [default: the key's]",
+        help="Act for this tenant, of several that one has; '*' looks at all. [default: the key's]",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable JSON on standard output.")]

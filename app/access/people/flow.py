@@ -15,7 +15,7 @@ import anyio
 
 from app.access.keys.tokens import new_secret
 from app.access.people.person import NotUsable, Person, groups_of, person_of
-from app.access.people.provider import Addresses, Provider, provider_of, unavailable
+from app.access.people.provider import Addresses, Provider, provider_of, trust, unavailable
 from app.access.people.tokens import BadToken, id_claims
 from app.platform.errors import ServiceError
 from app.platform.settings import Settings
@@ -43,7 +43,7 @@ class Flow:
 
     def began(self, state: str) -> bool:
         """Whether an answer with that state is one to this flow."""
-        return hmac.compare_digest(state.encode("utf-8", "surrogateescape"), self.state.encode())
+        return hmac.compare_digest(state.encode(errors="replace"), self.state.encode(errors="replace"))
 
     def cookie(self) -> str:
         """In the form that a cookie can have."""
@@ -78,13 +78,21 @@ async def begin(settings: Settings, redirect_uri: str, next_page: str, *, anew: 
 
     Raises ServiceError 503.
     """
-    provider, _ = _provider(settings)
+    from authlib.oauth2.client import OAuth2Client
+
+    provider, client_id = _provider(settings)
     addresses = await provider.addresses()
     if addresses.authorization is None or addresses.token is None:
         logger.error("the sign-in provider has no address for signing in")
         raise unavailable()
     flow = Flow(new_secret(), new_secret(), new_secret(), next_page)
-    client = _client(settings, addresses, redirect_uri)
+    client = OAuth2Client(
+        None,
+        client_id=client_id,
+        scope=settings.oidc_scopes,
+        redirect_uri=redirect_uri,
+        code_challenge_method="S256",
+    )
     more = {"prompt": "login"} if anew else {}
     url, _ = client.create_authorization_url(
         addresses.authorization, state=flow.state, code_verifier=flow.verifier, nonce=flow.nonce, **more
@@ -108,6 +116,8 @@ async def finish(
         raise failed("The answer came from another provider.")
     if "error" in answer:
         raise _refusal(answer["error"])
+    if not answer.get("code"):
+        raise failed()
     try:
         with anyio.fail_after(EXCHANGE_SECONDS):
             token = await _exchange(settings, addresses, redirect_uri, answer.get("code", ""), flow)
@@ -136,6 +146,7 @@ def _refusal(error: str) -> ServiceError:
 
 
 def _client(settings: Settings, addresses: Addresses, redirect_uri: str) -> Any:
+    """What exchanges a code at the token endpoint."""
     from authlib.integrations.httpx_client import AsyncOAuth2Client
 
     secret = settings.oidc_client_secret
@@ -148,8 +159,8 @@ def _client(settings: Settings, addresses: Addresses, redirect_uri: str) -> Any:
         scope=settings.oidc_scopes,
         redirect_uri=redirect_uri,
         token_endpoint_auth_method=method,
-        code_challenge_method="S256",
         timeout=EXCHANGE_SECONDS,
+        verify=trust(),
     )
 
 
@@ -181,7 +192,7 @@ async def _with_groups(
         return claims
     headers = {"Authorization": f"Bearer {token.get('access_token', '')}"}
     try:
-        async with httpx2.AsyncClient(timeout=EXCHANGE_SECONDS) as client:
+        async with httpx2.AsyncClient(timeout=EXCHANGE_SECONDS, verify=trust()) as client:
             answer = await client.get(addresses.userinfo, headers=headers)
             told = answer.json() if answer.status_code == 200 else {}
     except (httpx2.HTTPError, ValueError) as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -177,13 +178,21 @@ class Provider:
         return _key_set(await _json((await self.addresses()).jwks))
 
 
+@cache
+def trust() -> ssl.SSLContext:
+    """Certificates that are trusted, SSL_CERT_FILE among them; read once, as that takes a while."""
+    import httpx2
+
+    return httpx2.create_ssl_context()
+
+
 async def _json(address: str) -> dict[str, Any]:
     """The object at an address. Raises ProviderFault."""
     import httpx2
 
     try:
         async with (
-            httpx2.AsyncClient(timeout=FETCH_SECONDS) as client,
+            httpx2.AsyncClient(timeout=FETCH_SECONDS, verify=trust()) as client,
             client.stream("GET", address, headers={"Accept": "application/json"}) as answer,
         ):
             return await _object(address, answer)
@@ -229,6 +238,8 @@ def _key_set(found: Mapping[str, Any]) -> KeySet:
 def load() -> None:
     """Import what speaks with a provider, which takes a while: as the server starts, if it has one."""
     import joserfc.jwt  # noqa: F401
+
+    trust()
 
 
 @cache

@@ -154,7 +154,9 @@ def test_an_answer_counts_once_and_in_its_own_browser(client: TestClient, issuer
 
 def test_flows_that_nobody_began(client: TestClient) -> None:
     nested = base64.b64encode(b"[" * 5000).decode()
-    for cookie in ("", "x", "e30=", "bnVsbA==", "W10=", "W" * 9000, nested):
+    names = ("state", "nonce", "verifier", "next_page")
+    odd = base64.urlsafe_b64encode(json.dumps(dict.fromkeys(names, "\ud800")).encode()).decode()
+    for cookie in ("", "x", "e30=", "bnVsbA==", "W10=", "W" * 9000, nested, odd):
         client.cookies.clear()
         client.cookies.set("dfad_flow", cookie)
         assert client.get(BACK, params={"code": "c", "state": ""}).status_code == 401
