@@ -20,13 +20,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.access.audit.service import record, subject_of
 from app.access.keys.acting import CHOICE_PATH, KEY_COOKIE, UNCHANGING, acting
-from app.access.keys.principal import ANYONE, OPEN_PATHS, Principal, needed
+from app.access.keys.principal import ANYONE, OPEN_PATHS, WORKER, WORKER_PATH, Principal, needed
 from app.access.keys.wrong_keys import principal_from
 from app.access.rate_limit import RateLimit
 from app.access.usage.requests import RequestCounts
 from app.files.uploads.service import part_bytes_of
 from app.http.problems import database_away
 from app.http.reading import arrive_in_turn, start_in_turn
+from app.leases.files import MOST_BYTES
 from app.models.tenancy import acting_for
 from app.platform.client_address import source_of
 from app.platform.errors import InvalidBody, ServiceError
@@ -41,6 +42,7 @@ FILE_PATHS = frozenset({"/teachers", "/jobs", "/jobs/validate"})
 """Those that take a file in a form; a form of any other is no larger than JSON may be."""
 PART_PATHS = "/uploads/"
 MAKERS = "An admin key, or the operator's (DFAD_API_KEY of the server), can make one that has it."
+WORKER_MAKER = "The operator (DFAD_API_KEY of the server) makes keys for workers, which open nothing else."
 NO_KEY = ("unauthorized", "too_many_wrong_keys")
 MAX_LENGTH_DIGITS = 18
 MAX_FIELDS = 256
@@ -103,13 +105,13 @@ class Edge:
             return
         await start_in_turn(principal.tenant_id)
         watched.belongs_to(principal.tenant_id)
-        if not _is_open(scope["path"]) and not principal.sees_all:
+        if not (_is_open(scope["path"]) or principal.sees_all or principal.is_worker):
             self._requests.add(principal.tenant_id)
         with acting_for(principal.tenant_id):
             try:
                 await self._app(scope, self._counted(receive, limit, scope), send_with_id)
             finally:
-                if _is_audited(scope):
+                if _is_audited(scope) and not principal.is_worker:
                     with anyio.CancelScope(shield=True):
                         await run_in_threadpool(_record, scope, principal, watched, location)
 
@@ -132,8 +134,10 @@ class Edge:
             _check_host(headers)
         scope = needed(method, path)
         if not principal.may(scope):
-            raise ServiceError(403, "forbidden", f"The key does not have the scope {scope}. {MAKERS}")
-        await self._rate.hit(principal.tenant_id)
+            makers = WORKER_MAKER if scope == WORKER else MAKERS
+            raise ServiceError(403, "forbidden", f"The key does not have the scope {scope}. {makers}")
+        if not principal.is_worker:  # no tenant's requests, and heartbeats among them
+            await self._rate.hit(principal.tenant_id)
 
     def _counted(self, receive: Receive, limit: int, scope: Scope) -> Receive:
         """`receive` that refuses a body that grows too large, has too many fields or stops arriving."""
@@ -175,6 +179,8 @@ class Edge:
             return settings.max_json_bytes + settings.max_upload_bytes
         if kind.startswith("application/octet-stream") and path.startswith(PART_PATHS):
             return max(part_bytes_of(settings.max_upload_bytes), settings.max_json_bytes)
+        if kind.startswith("application/octet-stream") and path.startswith(f"{WORKER_PATH}/"):
+            return MOST_BYTES
         return settings.max_json_bytes
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import Self
 
+from pydantic import model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from app.platform.setting_files import FileSource
@@ -26,6 +28,18 @@ class Settings(Places, Server, Storage, Jobs, Worker, Webhooks, Logs, BaseSettin
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_ignore_empty=True, frozen=True, hide_input_in_errors=True
     )
+
+    @model_validator(mode="after")
+    def _one_way_to_jobs(self) -> Self:
+        """Of a worker with a server and a database nobody could say whose jobs it takes."""
+        if self.server is None:
+            return self
+        for name in ("database_url", "broker_url"):
+            if getattr(self, name) is not None:
+                raise ValueError(f"DFAD_SERVER and DFAD_{name.upper()} exclude each other")
+        if self.api_key is None:
+            raise ValueError("DFAD_SERVER needs a key of the scope worker in DFAD_API_KEY")
+        return self
 
     @property
     def resolved_artifact_folder(self) -> Path:

@@ -7,14 +7,25 @@ from typing import Literal
 
 from app.models.tenancy import ALL_TENANTS
 
-Scope = Literal["read", "write", "admin"]
+Scope = Literal["read", "write", "admin", "worker", "worker:auto", "worker:cpu", "worker:cuda"]
 SCOPES: tuple[Scope, ...] = ("read", "write", "admin")
+"""Of clients; each includes those before it."""
+WORKER: Scope = "worker"
+WORKER_SCOPES: dict[Scope, tuple[str, ...]] = {
+    WORKER: ("auto", "cpu", "cuda"),
+    "worker:auto": ("auto",),
+    "worker:cpu": ("cpu",),
+    "worker:cuda": ("cuda",),
+}
+"""Of workers that reach the service over HTTP alone, with the devices of the jobs that they may claim."""
 
 LOCAL_TENANT = "local"
 TENANT_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/ui/sign-in", "/ui/sign-out"})
 """Those that need no key."""
 ADMIN_PATHS = ("/keys", "/audit", "/quotas")
+WORKER_PATH = "/leases"
+"""For workers, who can do nothing else."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +54,19 @@ class Principal:
     @property
     def sees_all(self) -> bool:
         """Whether it looks at the rows of all tenants, and changes none."""
-        return self.tenant_id == ALL_TENANTS
+        return self.tenant_id == ALL_TENANTS and not self.is_worker
+
+    @property
+    def is_worker(self) -> bool:
+        """Whether its key is a worker's; of the tenant ALL_TENANTS it serves all."""
+        return not self.scopes.isdisjoint(WORKER_SCOPES)
+
+    @property
+    def worker_devices(self) -> frozenset[str]:
+        """Devices of the jobs that it may claim."""
+        return frozenset(
+            device for scope, devices in WORKER_SCOPES.items() if scope in self.scopes for device in devices
+        )
 
     @property
     def manages_all_keys(self) -> bool:
@@ -53,10 +76,12 @@ class Principal:
     @property
     def listed_scopes(self) -> list[str]:
         """Scopes, the widest last."""
-        return [scope for scope in SCOPES if scope in self.scopes]
+        return [scope for scope in (*SCOPES, *WORKER_SCOPES) if scope in self.scopes]
 
     def may(self, scope: Scope) -> bool:
-        """admin includes write, and write includes read."""
+        """admin includes write, and write includes read; none of them includes worker, nor the other way."""
+        if scope in WORKER_SCOPES:
+            return self.is_worker
         return bool(self.scopes & set(SCOPES[SCOPES.index(scope) :]))
 
 
@@ -67,6 +92,8 @@ ANYONE = replace(OPERATOR, name="")
 
 def needed(method: str, path: str) -> Scope:
     """What a request needs."""
+    if path == WORKER_PATH or path.startswith(f"{WORKER_PATH}/"):
+        return WORKER
     if any(path == p or path.startswith(f"{p}/") for p in ADMIN_PATHS):
         return "admin"
     return "read" if method in ("GET", "HEAD", "OPTIONS") else "write"
