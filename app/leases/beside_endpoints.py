@@ -31,8 +31,7 @@ def claim_inspection(holder: Caller) -> Response | dict[str, Any]:
     """Claim the teacher that has waited the longest; 204 if none waits."""
     claim = held_inspection(holder)
     if claim is None:
-        with holder.reach():
-            claim = inspections.claim_inspection(holder.owner)
+        claim = inspections.claim_inspection(holder.owner)
     return Response(status_code=204) if claim is None else asdict(claim)
 
 
@@ -77,8 +76,7 @@ def claim_measurement(holder: Caller) -> Response | dict[str, Any]:
     """Claim the job that has waited the longest to be measured; 204 if none waits."""
     claim = held_measurement(holder)
     if claim is None:
-        with holder.reach():
-            claim = measurements.claim_measurement(holder.owner)
+        claim = measurements.claim_measurement(holder.owner)
     return Response(status_code=204) if claim is None else asdict(claim)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -25,7 +25,6 @@ from app.leases.records import LeaseLost
 from app.models import Job, Teacher
 from app.models.clock import steady_now
 from app.models.job_states import LEASED
-from app.models.tenancy import ALL_TENANTS, acting_for, as_system
 from app.platform.db import read_scope
 from app.platform.errors import FieldProblem, InvalidBody, NotFound, ServiceError
 from app.teachers.inspections import WAITING, InspectionClaim
@@ -40,14 +39,13 @@ class Holder:
 
     owner: str
     """As the rows of what it has claimed name it."""
-    tenant_id: str
-    """Whom its key serves; ALL_TENANTS for everybody."""
     devices: frozenset[str]
     """Of the jobs that its key may claim."""
 
-    def reach(self) -> AbstractContextManager[None]:
-        """For the block the rows exist that its key may claim."""
-        return as_system() if self.tenant_id == ALL_TENANTS else acting_for(self.tenant_id)
+
+def owner_of(worker: str, key_id: str, secret: str) -> str:
+    """Who holds what was claimed with this secret by a worker with this key."""
+    return f"{worker}:{hashlib.sha256(f'{key_id}:{secret}'.encode()).hexdigest()}"
 
 
 async def _holder(
@@ -61,8 +59,8 @@ async def _holder(
     if not _SECRET.fullmatch(secret):
         problem = FieldProblem("/DFAD-Lease", "not 43 to 128 letters, digits, - and _")
         raise InvalidBody("The claim's secret cannot be read.", problem)
-    digest = hashlib.sha256(f"{principal.key_id}:{secret}".encode()).hexdigest()
-    return Holder(f"{worker}:{digest}", principal.tenant_id, principal.worker_devices)
+    owner = owner_of(worker, str(principal.key_id), secret)
+    return Holder(owner, principal.worker_devices)
 
 
 Caller = Annotated[Holder, Depends(_holder)]
@@ -96,7 +94,7 @@ def held_job(holder: Holder, job_id: str, fence: int, *, alive: bool = False) ->
 
     With `alive` not once its lease has lapsed, though nobody has taken it up yet.
     """
-    with holder.reach(), read_scope() as session:
+    with read_scope() as session:
         now = steady_now(session)
         mine = (Job.id == job_id, Job.fence == fence, Job.lease_owner == holder.owner)
         living = (Job.lease_expires_at > now,) if alive else ()
@@ -108,7 +106,7 @@ def held_job(holder: Holder, job_id: str, fence: int, *, alive: bool = False) ->
 
 def claimed_job(holder: Holder, devices: Sequence[str]) -> Claim | None:
     """The attempt that the holder claimed already, if the answer to that was lost."""
-    with holder.reach(), read_scope() as session:
+    with read_scope() as session:
         now = steady_now(session)
         mine = (Job.lease_owner == holder.owner, Job.device.in_(devices), Job.lease_expires_at > now)
         job = session.scalar(select(Job).where(Job.status.in_(LEASED), *mine))
@@ -117,7 +115,7 @@ def claimed_job(holder: Holder, devices: Sequence[str]) -> Claim | None:
 
 def held_inspection(holder: Holder, teacher_id: str | None = None) -> InspectionClaim | None:
     """The inspection that the holder has, of that teacher or of any."""
-    with holder.reach(), read_scope() as session:
+    with read_scope() as session:
         mine = (Teacher.inspector == holder.owner, Teacher.inspect_after > steady_now(session))
         named = () if teacher_id is None else (Teacher.id == teacher_id,)
         teacher = session.scalar(select(Teacher).where(*WAITING, *mine, *named))
@@ -128,7 +126,7 @@ def held_inspection(holder: Holder, teacher_id: str | None = None) -> Inspection
 
 def held_measurement(holder: Holder, job_id: str | None = None) -> MeasurementClaim | None:
     """The measurement that the holder has, of that job or of any."""
-    with holder.reach(), read_scope() as session:
+    with read_scope() as session:
         mine = (Job.measurer == holder.owner, Job.measure_after > steady_now(session))
         named = () if job_id is None else (Job.id == job_id,)
         job = session.scalar(select(Job).where(*mine, *named))

@@ -45,7 +45,7 @@ def claim_job(
     devices = sorted(holder.devices & set(asked.devices))
     claim = claimed_job(holder, devices)
     if claim is None:
-        with holder.reach(), session_scope() as session:
+        with session_scope() as session:
             claim = claim_next(session, holder.owner, devices, gpu=asked.gpu)
     return Response(status_code=204) if claim is None else asdict(claim)
 

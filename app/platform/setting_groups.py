@@ -133,7 +133,8 @@ class Server(_Group):
     server_processes: Annotated[int, Field(ge=1, le=64)] = 1
     """Number of server processes. One for each processor pays where many clients poll."""
     api_key: Secret | None = None
-    """The operator's key. Where it is set, every request but health checks needs a key."""
+    """The operator's key. Where it is set, every request but health checks needs a key. Of a worker with
+    DFAD_SERVER: the key that it shows there."""
     key_pepper: LongSecret | None = None
     """Secret that the keys of the database are hashed with; the same for all servers. Not set: one is
     generated in the folder DFAD_HOME."""

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
@@ -93,9 +94,10 @@ def kinds(events, kind):
 
 def test_a_job_and_an_inspection_of_a_worker_without_database(remote, stored_jobs):
     worker = remote.start()
-    assert not [
-        name for name in Path(f"/proc/{worker.pid}/environ").read_text().split("\0") if "DATABASE" in name
-    ]
+    environment = Path(f"/proc/{worker.pid}/environ").read_text()
+    assert "DFAD_SERVER" in environment
+    assert "DFAD_DATABASE" not in environment
+    assert "DFAD_BROKER" not in environment
     teacher = stored_jobs.teacher()
     job_id = stored_jobs.submit(teacher, exports=["safetensors", "onnx"])
     row = stored_jobs.wait(job_id, lambda row: row.finished_at is not None, 120)
@@ -107,3 +109,92 @@ def test_a_job_and_an_inspection_of_a_worker_without_database(remote, stored_job
     assert phases == ["loading", "warming_up", "distilling", "evaluating", "exporting"]
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(timeout=30) == 0
+
+
+def test_a_killed_worker_and_another_that_finishes(remote, stored_jobs, workers):
+    """The lapsed lease is noticed by a worker that holds the database, and takes no such jobs itself."""
+    job_id = stored_jobs.submit(device="cpu", **LONG)
+    first = remote.start()
+    stored_jobs.wait(job_id, lambda row: "checkpoint" in stored_jobs.artifacts(job_id), 90)
+    remote.kill(first)
+    saved = stored_jobs.artifacts(job_id)["checkpoint"][-1].step
+    assert stored_jobs.row(job_id).status == "running"
+
+    workers.start(DFAD_WORKER_DEVICES='["cuda"]')
+    remote.start()
+    row = stored_jobs.wait(job_id, lambda row: row.finished_at is not None, 120)
+    assert (row.status, row.attempt) == ("succeeded", 2)
+    events = stored_jobs.events(job_id)
+    assert [e.data["reason"] for e in events if e.type == "job.requeued"] == ["lease expired"]
+    assert [n["message"] for n in kinds(events, "note") if n["code"] == "resumed"] == [
+        f"goes on from step {saved}"
+    ]
+    kept = stored_jobs.artifacts(job_id)
+    assert len(kept["student"]) == len(kept["report"]) == 1
+    assert "checkpoint" not in kept
+
+
+def test_a_server_that_is_killed_costs_no_attempt(remote, server, stored_jobs, monkeypatch):
+    """It comes back within the lease: the attempt goes on, and nothing is told twice."""
+    job_id = stored_jobs.submit(**LONG)
+    remote.start()
+    stored_jobs.wait(job_id, lambda row: row.step > 20, 90)
+    server.kill()
+    server.start()
+    row = stored_jobs.wait(job_id, lambda row: row.finished_at is not None, 120)
+    assert (row.status, row.attempt) == ("succeeded", 1)
+    events = stored_jobs.events(job_id)
+    steps = [data["step"] for data in kinds(events, "progress") if "phase" not in data]
+    assert len(steps) == len(set(steps))
+    assert len(kinds(events, "job.succeeded")) == 1
+    assert len(stored_jobs.artifacts(job_id)["student"]) == 1
+
+
+def test_a_worker_halted_past_its_lease_is_fenced(remote, stored_jobs, workers):
+    job_id = stored_jobs.submit(**LONG)
+    worker = remote.start()
+    stored_jobs.wait(job_id, lambda row: row.step > 20, 90)
+    remote.signal(worker, signal.SIGSTOP)
+    workers.start()  # it reaps, and takes the job up
+    stored_jobs.wait(job_id, lambda row: row.attempt == 2, 60)
+    remote.signal(worker, signal.SIGCONT)
+    row = stored_jobs.wait(job_id, lambda row: row.finished_at is not None, 120)
+    assert (row.status, row.attempt) == ("succeeded", 2)
+    assert wait_until(lambda: remote.runners(worker) == [])
+    kept = stored_jobs.artifacts(job_id)
+    assert len(kept["student"]) == len(kept["report"]) == 1
+    assert len(kinds(stored_jobs.events(job_id), "job.succeeded")) == 1
+
+
+def test_cancel_pause_and_sigterm(remote, server, stored_jobs):
+    teacher = stored_jobs.teacher(inspect_in=timedelta(hours=1))
+    forever = {"budget": {"steps": 1_000_000}, "training": SMALL}
+    worker = remote.start()
+
+    def ask(what, job_id):
+        asked = httpx.post(f"{server.url}/jobs/{job_id}/{what}", headers=OPERATOR, trust_env=False)
+        assert asked.status_code < 300, asked.text
+
+    cancelled = stored_jobs.submit(teacher, **forever)
+    stored_jobs.wait(cancelled, lambda row: row.step > 5, 90)
+    ask("cancel", cancelled)
+    assert stored_jobs.wait(cancelled, lambda row: row.finished_at is not None, 60).status == "cancelled"
+    assert [a.partial for a in stored_jobs.artifacts(cancelled)["student"]] == [True]
+
+    other = stored_jobs.submit(teacher, **forever)
+    stored_jobs.wait(other, lambda row: row.step > 5, 90)
+    ask("pause", other)
+    assert stored_jobs.wait(other, lambda row: row.status == "paused", 60).attempt == 0
+    ask("resume", other)
+    stored_jobs.wait(other, lambda row: row.status == "running" and row.phase == "distilling", 90)
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(timeout=60) == 0
+    row = stored_jobs.row(other)
+    assert (row.status, row.attempt, row.lease_owner) == ("queued", 0, None)
+    assert "checkpoint" in stored_jobs.artifacts(other)
+
+
+def test_a_key_of_another_scope_ends_the_worker(remote, server):
+    remote.key = server.key("read", "write")
+    assert remote.start().wait(timeout=60) == 1
+    assert "the server refuses the key" in remote.log()

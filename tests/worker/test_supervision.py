@@ -11,8 +11,15 @@ from app.jobs import lifecycle
 from app.leases import ends, files, records
 from app.models import ArtifactChunk, Job, Teacher
 from app.platform.db import database_now, session_scope
+from app.platform.settings import get_settings
 from app.storage import get_store
 from worker import attempt_runner
+
+
+@pytest.fixture(params=["attempt_over_database", "attempt_over_http"], ids=["database", "http"])
+def attempt(request):
+    """Of a worker with a database, and of one that reaches the server alone."""
+    return request.getfixturevalue(request.param)
 
 
 def content(row):
@@ -207,6 +214,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(scripted, attempt, sto
 
 def test_the_watchdog_ends_a_step_that_hangs(scripted, attempt, stored_jobs, monkeypatch):
     monkeypatch.setenv("DFAD_WATCHDOG_SECONDS", "0.5")
+    get_settings.cache_clear()
     job_id = scripted("hang_late")
     assert [attempt(job_id) for _ in range(3)] == ["requeued", "requeued", "failed"]
     assert stored_jobs.row(job_id).error["code"] == "hung"
@@ -214,6 +222,7 @@ def test_the_watchdog_ends_a_step_that_hangs(scripted, attempt, stored_jobs, mon
 
 def test_a_runner_that_grows_too_large_is_killed_in_time(scripted, attempt, stored_jobs, monkeypatch):
     monkeypatch.setenv("DFAD_RUNNER_MEMORY_BYTES", "200000000")
+    get_settings.cache_clear()
     job_id = scripted("grow")
     assert [attempt(job_id) for _ in range(3)] == ["requeued", "requeued", "failed"]
     assert stored_jobs.row(job_id).error["code"] == "out_of_memory"

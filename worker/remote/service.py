@@ -64,9 +64,9 @@ class RemoteService:
         assert settings.server is not None
         assert settings.api_key is not None
         host = re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[:40]
-        self._connection = Connection(
-            settings.server, settings.api_key.get_secret_value(), f"{host}:{os.getpid()}"
-        )
+        self.name = f"{host}:{os.getpid()}"
+        """Of this worker, beside which every claim has a secret."""
+        self._connection = Connection(settings.server, settings.api_key.get_secret_value(), self.name)
         self._own = _secret()
         self._terms = _Terms()
         self._lock = threading.Lock()
@@ -126,11 +126,19 @@ class RemoteService:
             raise
         with self._lock:
             del self._asked[kind]
-            if claim is not None:
-                self._secrets[str(claim["owner"])] = secret
-                while len(self._secrets) > SECRETS_KEPT:
-                    self._secrets.popitem(last=False)
+        if claim is not None:
+            self._keep(str(claim["owner"]), secret)
         return None if claim is None else dict(claim)
+
+    def keep_secret(self, claim: Claimed, secret: str) -> None:
+        """Show this secret in all calls about the claim."""
+        self._keep(claim.owner, secret)
+
+    def _keep(self, owner: str, secret: str) -> None:
+        with self._lock:
+            self._secrets[owner] = secret
+            while len(self._secrets) > SECRETS_KEPT:
+                self._secrets.popitem(last=False)
 
     def claim_job(self, devices: Sequence[str], *, gpu: bool) -> Claim | None:
         """See Service."""
