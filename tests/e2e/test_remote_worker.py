@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.e2e.conftest import ROOT, SHORT, Workers
+from tests.e2e.conftest import ROOT, SHORT, Workers, wait_until
 from tests.e2e.running_service import end, start
 
 OPERATOR = {"Authorization": "Bearer the-operators-own"}
