@@ -13,6 +13,7 @@ import pytest
 from tests.e2e.conftest import ROOT, SHORT, Workers, wait_until
 from tests.e2e.running_service import end, start
 
+pytestmark = pytest.mark.timeout(400)
 OPERATOR = {"Authorization": "Bearer the-operators-own"}
 SMALL = {"batch_size": 16, "student_steps": 2, "generator_width": 4, "latent_dim": 8}
 LONG = {"budget": {"train_seconds": 4, "steps": 1_000_000}, "training": SMALL}
@@ -43,13 +44,13 @@ class RemoteWorkers(Workers):
 class Server:
     """`python -m app` that can be killed and started again at the same address."""
 
-    def __init__(self, home: Path) -> None:
-        self._home = home
+    def __init__(self, home: Path, **more: str) -> None:
+        self._home, self._more = home, more
         self.url, self.processes = start(home, "app", **self._settings())
         self.port = int(self.url.rpartition(":")[2])
 
     def _settings(self) -> dict[str, str]:
-        return {**SHORT, "DFAD_API_KEY": "the-operators-own"}
+        return {**SHORT, "DFAD_API_KEY": "the-operators-own", **self._more}
 
     def kill(self) -> None:
         """SIGKILL."""
@@ -70,9 +71,9 @@ class Server:
 
 
 @pytest.fixture
-def server(database, short_leases, home):
-    """A server with the operator's key; no worker of its own."""
-    made = Server(home)
+def server(database, short_leases, home, request):
+    """A server with the operator's key, and the settings of its parameter; no worker of its own."""
+    made = Server(home, **getattr(request, "param", {}))
     yield made
     end(made.processes)
     print((home / "log").read_text()[-4000:])
@@ -100,7 +101,7 @@ def test_a_job_and_an_inspection_of_a_worker_without_database(remote, stored_job
     assert "DFAD_BROKER" not in environment
     teacher = stored_jobs.teacher()
     job_id = stored_jobs.submit(teacher, exports=["safetensors", "onnx"])
-    row = stored_jobs.wait(job_id, lambda row: row.finished_at is not None, 120)
+    row = stored_jobs.wait(job_id, lambda row: row.finished_at is not None, 200)
     assert (row.status, row.attempt, row.step) == ("succeeded", 1, 10)
     kept = stored_jobs.artifacts(job_id)
     expected = {"student": 1, "student_onnx": 1, "report": 1, "manifest": 1}
@@ -122,7 +123,7 @@ def test_a_killed_worker_and_another_that_finishes(remote, stored_jobs, workers)
 
     workers.start(DFAD_WORKER_DEVICES='["cuda"]')
     remote.start()
-    row = stored_jobs.wait(job_id, lambda row: row.finished_at is not None, 120)
+    row = stored_jobs.wait(job_id, lambda row: row.finished_at is not None, 200)
     assert (row.status, row.attempt) == ("succeeded", 2)
     events = stored_jobs.events(job_id)
     assert [e.data["reason"] for e in events if e.type == "job.requeued"] == ["lease expired"]
@@ -134,14 +135,15 @@ def test_a_killed_worker_and_another_that_finishes(remote, stored_jobs, workers)
     assert "checkpoint" not in kept
 
 
-def test_a_server_that_is_killed_costs_no_attempt(remote, server, stored_jobs, monkeypatch):
+@pytest.mark.parametrize("server", [{"DFAD_LEASE_SECONDS": "60"}], indirect=True)
+def test_a_server_that_is_killed_costs_no_attempt(remote, server, stored_jobs):
     """It comes back within the lease: the attempt goes on, and nothing is told twice."""
     job_id = stored_jobs.submit(**LONG)
     remote.start()
     stored_jobs.wait(job_id, lambda row: row.step > 20, 90)
     server.kill()
     server.start()
-    row = stored_jobs.wait(job_id, lambda row: row.finished_at is not None, 120)
+    row = stored_jobs.wait(job_id, lambda row: row.finished_at is not None, 200)
     assert (row.status, row.attempt) == ("succeeded", 1)
     events = stored_jobs.events(job_id)
     steps = [data["step"] for data in kinds(events, "progress") if "phase" not in data]
@@ -158,7 +160,7 @@ def test_a_worker_halted_past_its_lease_is_fenced(remote, stored_jobs, workers):
     workers.start()  # it reaps, and takes the job up
     stored_jobs.wait(job_id, lambda row: row.attempt == 2, 60)
     remote.signal(worker, signal.SIGCONT)
-    row = stored_jobs.wait(job_id, lambda row: row.finished_at is not None, 120)
+    row = stored_jobs.wait(job_id, lambda row: row.finished_at is not None, 200)
     assert (row.status, row.attempt) == ("succeeded", 2)
     assert wait_until(lambda: remote.runners(worker) == [])
     kept = stored_jobs.artifacts(job_id)
