@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+from app.leases.records import LeaseLost
 from app.platform.full import is_full
 from app.telemetry.context import bound
 from worker.service import AWAY, Service
@@ -76,6 +77,9 @@ class Rounds(threading.Thread):
             yield
         except _RoundFailed:
             raise
+        except LeaseLost as error:
+            logger.warning("the claim is lost; the %s goes on with another", self.name)
+            raise _RoundFailed from error
         except AWAY as error:
             logger.warning("the service is away (%s); the %s waits", type(error).__name__, self.name)
             raise _RoundFailed from error

@@ -77,7 +77,7 @@ class AttemptService(Protocol):
 
 
 class FileService(Protocol):
-    """For whoever reads and brings files of what it has claimed."""
+    """For whoever reads and brings files of what it has claimed. Over HTTP all raise LeaseLost."""
 
     def sources(self, claim: Claimed) -> Sources:
         """What there is to read. Raises NoResultFound where the teacher or the claim is gone."""

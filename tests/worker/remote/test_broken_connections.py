@@ -134,7 +134,7 @@ def test_a_download_goes_on_where_it_broke_off(
     remote, held = claimed(stored_jobs.submit(stored_jobs.teacher(content)))
     sources = remote.sources(held)
     remote.close()
-    remote._connection = connection.Connection(line.url, remote_key(remote), remote.name)
+    remote.connection = connection.Connection(line.url, remote_key(remote), remote.name)
     line.received, line.limits = 0, once(down=4_000_000)
     remote.fetch(held, sources.files[0], tmp_path / "teacher.bin", nothing)
     assert (tmp_path / "teacher.bin").read_bytes() == content
@@ -142,7 +142,7 @@ def test_a_download_goes_on_where_it_broke_off(
 
 
 def remote_key(remote: RemoteService) -> str:
-    return str(remote._connection._http.headers["authorization"].removeprefix("Bearer "))
+    return str(remote.connection._http.headers["authorization"].removeprefix("Bearer "))
 
 
 def test_a_file_that_the_store_has_lost_is_damaged(claimed: Any, stored_jobs: Any, tmp_path: Any) -> None:
