@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import update
 
 from app.jobs import measurements
+from app.leases.records import LeaseLost
 from app.models import Artifact, Job, Teacher, Upload
 from app.models.worker_beat import WorkerReport
 from app.platform.db import database_now, read_scope, session_scope
@@ -61,11 +62,10 @@ def images():
 
 def test_a_teacher_is_inspected(service, stored_jobs):
     good, bad = stored_jobs.teacher(), stored_jobs.teacher(b"PK\x03\x04 and nothing more")
-    ended = {}
-    while (claim := service.claim_inspection()) is not None and len(ended) < 2:
-        ended[claim.teacher_id] = inspect_teacher(claim, service)
-        if len(ended) == 2:
-            break
+    claims = [service.claim_inspection()]
+    ended = {claims[0].teacher_id: inspect_teacher(claims[0], service)}
+    claims.append(service.claim_inspection())
+    ended[claims[1].teacher_id] = inspect_teacher(claims[1], service)
     assert ended == {good: "ready", bad: "rejected"}
     assert teacher(good).inspection["architecture"] == "mlp8"
     assert teacher(bad).error["code"]
@@ -78,17 +78,9 @@ def test_an_inspection_that_is_lost_writes_nothing(service, stored_jobs):
     with session_scope() as session:
         session.execute(update(Teacher).where(Teacher.id == teacher_id).values(inspector="another"))
     assert not service.renew_inspection(claim)
-    assert inspect_teacher_or_lost(claim, service) == "lost"
+    with pytest.raises(LeaseLost):
+        inspect_teacher(claim, service)
     assert teacher(teacher_id).status == "inspecting"
-
-
-def inspect_teacher_or_lost(claim, service):
-    from app.leases.records import LeaseLost
-
-    try:
-        return inspect_teacher(claim, service)
-    except LeaseLost:
-        return "lost"
 
 
 def test_a_job_is_measured_on_images_that_came_later(service, stored_jobs, attempt_over_http, orphans):
@@ -116,10 +108,8 @@ def test_a_measurement_given_back_and_one_that_is_lost(service, stored_jobs, att
     claim = service.claim_measurement()
     with session_scope() as session:
         session.execute(update(Job).where(Job.id == job_id).values(measurer="another"))
-    report = None
-    try:
-        report = service.store(claim, "measured", "report", None, b"page")
-    except Exception as error:  # noqa: BLE001
-        assert "lease_lost" in str(error) or "lost" in str(error)
-    assert report is None
+    with pytest.raises(LeaseLost):
+        service.store(claim, "measured", "report", None, b"page")
+    with pytest.raises(LeaseLost):
+        measure_job(claim, service)
     assert stored_jobs.row(job_id).measurement["status"] == "waiting"
