@@ -58,11 +58,10 @@ class LeaseKeeper(threading.Thread):
             except AWAY as error:
                 self.full = is_full(error)
                 logger.warning("no heartbeat (%s)", type(error).__name__, extra=self._ids)
-            except OSError as error:
-                if not is_full(error):
-                    raise
-                self.full = True
-                logger.warning("no heartbeat: no space is left", extra=self._ids)
+            except Exception as error:
+                # One that fails must not end all that are to come: without any, nothing would fence.
+                self.full = is_full(error)
+                logger.exception("a heartbeat failed", extra=self._ids)
             if time.monotonic() - renewed > service.self_fence_seconds:
                 logger.error("no heartbeat came through; the runner is stopped", extra=self._ids)
                 self.lost.set()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, model_validator
 
 from app.http.fields import Strict
 from app.leases.ends import How, Stop
@@ -46,6 +46,14 @@ class EndRequest(Strict):
     error: Data | None = None
     result: Data | None = None
     receipts: Annotated[list[Receipt], Field(max_length=64)]
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if self.how == "trained" and self.result is None:
+            raise ValueError("a trained student has a result")
+        if self.how in ("failed", "gave_up") and self.error is None:
+            raise ValueError("there is no error")
+        return self
 
 
 class InspectionRequest(Strict):

@@ -67,6 +67,15 @@ def test_a_database_that_stays_away_fences_the_attempt(keeper, monkeypatch):
     assert keeper.lost.wait(10)
 
 
+def test_a_heartbeat_that_fails_for_another_reason_fences_too(keeper, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr(records, "heartbeat", fail)
+    keeper.start()
+    assert keeper.lost.wait(10)
+
+
 def test_a_database_that_comes_back_does_not(keeper, monkeypatch, fast_beats):
     beats = []
 

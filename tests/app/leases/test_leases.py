@@ -174,6 +174,17 @@ def test_a_receipt_is_of_one_claim(worker: Worker, stored_jobs: Any) -> None:
     assert refused(answer) == (422, "invalid_request")
 
 
+@pytest.mark.parametrize(
+    "ending", [{"how": "trained"}, {"how": "failed"}, {"how": "gave_up"}, {"how": "won", "result": {}}, {}]
+)
+def test_an_end_without_what_belongs_to_it(worker: Worker, stored_jobs: Any, ending: Any) -> None:
+    job_id = stored_jobs.submit()
+    claim = worker.claim()
+    answer = worker.ask("POST", f"/jobs/{job_id}/end", claim["fence"], json=ending | {"receipts": []})
+    assert refused(answer) == (422, "invalid_request")
+    assert stored_jobs.row(job_id).status == "running"
+
+
 def test_what_was_told_before_is_not_told_twice(worker: Worker, stored_jobs: Any) -> None:
     job_id = stored_jobs.submit()
     claim = worker.claim()
