@@ -50,8 +50,8 @@ class Worker:
 
 
 @pytest.fixture
-def client(database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
-    """A client of the service."""
+def client(each_database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
+    """A client of the service, on SQLite and on PostgreSQL."""
     monkeypatch.setenv("DFAD_API_KEY", "the-operators-own")
     from app.main import create_app
 

@@ -7,11 +7,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import select, true, update
 from starlette.testclient import TestClient
 
 from app.jobs import lifecycle
-from app.models import Artifact, Job, WorkerBeat
+from app.models import Artifact, Job, Teacher, WorkerBeat
 from app.models.clock import steady_now
 from app.platform.db import get_engine, read_scope, session_scope
 from app.platform.ids import new_id
@@ -36,11 +36,8 @@ def job_of(stored_jobs: Any, tenant: str, **spec: Any) -> str:
     job_id: str = stored_jobs.submit(**spec)
     with session_scope() as session:
         teacher_id = session.get_one(Job, job_id).teacher_id
-        session.connection().exec_driver_sql(
-            "UPDATE teachers SET tenant_id = ? WHERE id = ?", (tenant, teacher_id)
-        )
-        session.connection().exec_driver_sql("UPDATE artifacts SET tenant_id = ?", (tenant,))
-        session.connection().exec_driver_sql("UPDATE jobs SET tenant_id = ? WHERE id = ?", (tenant, job_id))
+        for model, mine in ((Teacher, Teacher.id == teacher_id), (Job, Job.id == job_id), (Artifact, true())):
+            session.execute(update(model).where(mine).values(tenant_id=tenant))
     return job_id
 
 
