@@ -358,5 +358,6 @@ class Attempt:
     def _end(
         self, how: How, *, reason: str = "", error: JobError | None = None, result: JobResult | None = None
     ) -> str:
+        self._keeper.ending = True
         ending = Ending(how, cast("Stop | None", self._stop), reason, error, result)
         return self._do(self._service.end, ending, self._pending)

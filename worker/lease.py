@@ -32,6 +32,8 @@ class LeaseKeeper(threading.Thread):
         self._context = contextvars.copy_context()  # its log lines are the attempt's
         self.lost = threading.Event()
         self.stop_reason: str | None = None
+        self.ending = False
+        """The attempt's end is under way: that the lease is gone is no news then."""
         self.full = False
         """The last heartbeat did not come through as no space was left."""
 
@@ -68,7 +70,8 @@ class LeaseKeeper(threading.Thread):
 
     def _learn(self, beat: Beat) -> None:
         if not beat.alive:
-            logger.warning("the job is held by another attempt", extra=self._ids)
+            if not self.ending:
+                logger.warning("the job is held by another attempt", extra=self._ids)
             self.lost.set()
         self.stop_reason = beat.stop or self.stop_reason
 
