@@ -8,6 +8,7 @@ trusted. What may have changed something is written into the audit.
 from __future__ import annotations
 
 import time
+from contextlib import AbstractContextManager
 from urllib.parse import quote, urlsplit
 
 import anyio
@@ -21,13 +22,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.access.audit.service import record, subject_of
 from app.access.credentials import SESSION_SCHEME, principal_from
 from app.access.keys.acting import CHOICE_PATH, KEY_COOKIE, SESSION_COOKIE, UNCHANGING, acting
-from app.access.keys.principal import ANYONE, OPEN_PATHS, Principal, lacks, needed
+from app.access.keys.principal import ANYONE, OPEN_PATHS, WORKER_PATH, Principal, lacks, needed
 from app.access.rate_limit import RateLimit
 from app.access.usage.requests import RequestCounts
 from app.files.uploads.service import part_bytes_of
 from app.http.problems import database_away
 from app.http.reading import arrive_in_turn, start_in_turn
-from app.models.tenancy import acting_for
+from app.leases.files import MOST_BYTES
+from app.models.tenancy import ALL_TENANTS, acting_for, as_system
 from app.platform.client_address import source_of
 from app.platform.errors import InvalidBody, ServiceError
 from app.platform.network_addresses import literal
@@ -102,13 +104,13 @@ class Edge:
             return
         await start_in_turn(principal.tenant_id)
         watched.belongs_to(principal.tenant_id)
-        if not _is_open(scope["path"]) and not principal.sees_all:
+        if not (_is_open(scope["path"]) or principal.sees_all or principal.is_worker):
             self._requests.add(principal.tenant_id)
-        with acting_for(principal.tenant_id):
+        with _rows_of(principal):
             try:
                 await self._app(scope, self._counted(receive, limit, scope), send_with_id)
             finally:
-                if _is_audited(scope):
+                if _is_audited(scope) and not principal.is_worker:
                     with anyio.CancelScope(shield=True):
                         await run_in_threadpool(_record, scope, principal, watched, location)
 
@@ -132,7 +134,8 @@ class Edge:
         scope = needed(method, path)
         if not principal.may(scope):
             raise ServiceError(403, "forbidden", lacks(principal, scope))
-        await self._rate.hit(principal.tenant_id)
+        if not principal.is_worker:  # no tenant's requests, and heartbeats among them
+            await self._rate.hit(principal.tenant_id)
 
     def _counted(self, receive: Receive, limit: int, scope: Scope) -> Receive:
         """`receive` that refuses a body that grows too large, has too many fields or stops arriving."""
@@ -174,7 +177,16 @@ class Edge:
             return settings.max_json_bytes + settings.max_upload_bytes
         if kind.startswith("application/octet-stream") and path.startswith(PART_PATHS):
             return max(part_bytes_of(settings.max_upload_bytes), settings.max_json_bytes)
+        if kind.startswith("application/octet-stream") and path.startswith(f"{WORKER_PATH}/"):
+            return MOST_BYTES
         return settings.max_json_bytes
+
+
+def _rows_of(principal: Principal) -> AbstractContextManager[None]:
+    """For the block the rows exist that the principal may see; a worker of all tenants changes them, too."""
+    if principal.is_worker and principal.tenant_id == ALL_TENANTS:
+        return as_system()
+    return acting_for(principal.tenant_id)
 
 
 def _client(scope: Scope) -> str | None:

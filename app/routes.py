@@ -11,6 +11,10 @@ from app.files.uploads.endpoints import router as uploads
 from app.health.endpoints import router as health
 from app.jobs.endpoints import router as jobs
 from app.jobs.record_endpoints import router as job_records
+from app.leases.beside_endpoints import router as leases_beside_jobs
+from app.leases.endpoints import router as leases
+from app.leases.file_endpoints import router as leased_files
+from app.leases.job_endpoints import router as leased_jobs
 from app.teachers.endpoints import router as teachers
 from app.telemetry.endpoints import router as telemetry
 from app.webhooks.endpoints import router as webhooks
@@ -29,5 +33,9 @@ for part in (
     capabilities,
     health,
     telemetry,
+    leases,
+    leased_jobs,
+    leases_beside_jobs,
+    leased_files,
 ):
     router.include_router(part)

@@ -2,6 +2,7 @@
 
     python -m benchmarks.chaos --stack embedded --jobs 200 --seconds 60 --short
     python -m benchmarks.chaos --stack full --jobs 10000 --kills 500
+    python -m benchmarks.chaos --remote --jobs 100 --seconds 60 --short
 
 The real stack (API, workers, and Redis with PostgreSQL or the embedded pair) is given jobs over HTTP while
 runners, workers, the API, Redis and PostgreSQL die, hang and forget. When all faults are injected and every
@@ -59,6 +60,7 @@ class Submitter(threading.Thread):
     url: str
     spec: dict[str, Any]
     jobs: int
+    headers: dict[str, str]
     ids: dict[int, str] = field(default_factory=dict)
     refusals: dict[str, int] = field(default_factory=dict)
     """How often the service answered what, when it did not take a job."""
@@ -69,7 +71,7 @@ class Submitter(threading.Thread):
     def run(self) -> None:
         """Until all are taken."""
         teacher_id = None
-        with httpx.Client(base_url=self.url, timeout=30) as client:
+        with httpx.Client(base_url=self.url, timeout=30, headers=self.headers) as client:
             for number in range(self.jobs):
                 spec = {**self.spec, "seed": number}
                 while number not in self.ids:
@@ -300,13 +302,14 @@ def play(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         workers=options.workers,
         runner=options.runner,
         short=options.short,
+        remote=options.remote,
     )
     try:
         wait_until_ready(stack.url)
         spec = ENGINE_SPEC
         if options.runner == "light":
             spec = {"student": {"architecture": "mlp8"}, "metadata": {"pause": str(options.pause)}}
-        submitter = Submitter(stack.url, spec, options.jobs)
+        submitter = Submitter(stack.url, spec, options.jobs, stack.headers)
         submitter.start()
         faults = Faults(stack, rng, 5.0 if options.short else 65.0)
         begun = progressed = time.monotonic()
@@ -375,6 +378,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--pause", type=float, default=0.1, help="seconds that a light job takes")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--short", action="store_true", help="leases of seconds instead of a minute")
+    parser.add_argument("--remote", action="store_true", help="workers that reach the server alone")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--no-record", action="store_true", help="print alone")
     return parser.parse_args(arguments)

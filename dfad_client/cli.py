@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import typer
 
-from dfad_client.commands import audit, download, engine, follow, inspect, jobs, look, measure, submit, up
+from dfad_client.commands import (
+    audit,
+    download,
+    engine,
+    follow,
+    inspect,
+    jobs,
+    look,
+    measure,
+    submit,
+    up,
+    worker,
+)
 from dfad_client.commands.keys import keys
 from dfad_client.commands.shared import Group, register
 from dfad_client.commands.usage import quotas, usage
@@ -14,7 +26,7 @@ EPILOG = (
     "failed or was cancelled, or the teacher was rejected; 2 wrong usage, or a file that cannot be read or "
     "written; "
     "3 the server refused; 4 no connection, or a damaged transfer; 5 `up` cannot start or keep the service, "
-    "the engine is not installed, or `doctor` found a fault; 130 interrupted."
+    "`worker` cannot start, the engine is not installed, or `doctor` found a fault; 130 interrupted."
 )
 app = typer.Typer(
     name="dfad",
@@ -26,6 +38,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # square brackets in help texts are text
 )
 register(app, up.up, local=True)
+register(app, worker.worker, local=True)
 register(app, submit.submit)
 register(app, follow.watch)
 register(app, jobs.list_jobs, name="list")

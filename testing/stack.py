@@ -20,6 +20,8 @@ RUNNERS = {"light": LIGHT, "engine": "worker"}
 
 Part = tuple[str | None, bytes | str] | tuple[str | None, bytes | str, str]
 """A part of a multipart body: file name, content and, if it is said, the media type."""
+OWN = ("DFAD_RUNNER_THREADS", "DFAD_CHECKPOINT_SECONDS")
+"""Settings that a worker has though it has no database."""
 
 
 class Stack:
@@ -33,6 +35,7 @@ class Stack:
         workers: int = 0,
         runner: str = "light",
         short: bool = False,
+        remote: bool = False,
         more: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.folder, self.redis, self.postgres = folder, None, None
@@ -57,8 +60,29 @@ class Stack:
         )
         self._commands = {"api": ["-m", "app"]}
         self._commands |= {f"worker{n}": ["-m", RUNNERS[runner]] for n in range(workers)}
+        #: Of clients; a server without keys needs none.
+        self.headers: dict[str, str] = {}
+        self._environments: dict[str, dict[str, str]] = {}
+        if remote:
+            self._without_database()
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.keep_alive()
+
+    def _without_database(self) -> None:
+        """Let the workers reach the server alone; one more, which takes no job, has the database to sweep."""
+        from app.models.tenancy import ALL_TENANTS
+
+        client, worker = _key("local", "read", "write"), _key(ALL_TENANTS, "worker")
+        self.headers = {"Authorization": f"Bearer {client}"}
+        for name in [name for name in self._commands if name != "api"]:
+            home = self.folder / name
+            home.mkdir()
+            kept = {n: v for n, v in self._environment.items() if not n.startswith("DFAD_")}
+            own = {"DFAD_HOME": str(home), "DFAD_SERVER": self.url, "DFAD_API_KEY": worker}
+            own |= {n: self._environment[n] for n in OWN if n in self._environment}
+            self._environments[name] = kept | own
+        self._commands["sweeper"] = ["-m", "worker"]
+        self._environments["sweeper"] = self._environment | {"DFAD_WORKER_DEVICES": '["cuda"]'}
 
     def keep_alive(self) -> None:
         """Start whatever does not run."""
@@ -69,7 +93,7 @@ class Stack:
                     self.processes[name] = subprocess.Popen(
                         [sys.executable, *command],
                         cwd=ROOT,
-                        env=self._environment,
+                        env=self._environments.get(name, self._environment),
                         stdin=subprocess.DEVNULL,
                         stdout=log,
                         stderr=log,
@@ -100,6 +124,18 @@ def _forget_settings() -> None:
     db.dispose_engine()
     storage.get_store.cache_clear()
     config.get_settings.cache_clear()
+
+
+def _key(tenant: str, *scopes: str) -> str:
+    """A key of the service, straight into its database."""
+    from app.access.keys.principal import OPERATOR
+    from app.access.keys.service import create_key
+    from app.models.tenancy import as_system
+    from app.platform.db import session_scope
+
+    about = {"name": "chaos", "scopes": list(scopes), "expires_at": None}
+    with as_system(), session_scope() as session:
+        return create_key(session, OPERATOR, tenant_id=tenant, **about)[1]  # type: ignore[arg-type]
 
 
 def wait_until_ready(url: str, seconds: float = 60) -> None:

@@ -1,5 +1,7 @@
 """`python -m worker`: one supervisor. On a machine with several GPUs, start one for each.
 
+With DFAD_SERVER its jobs come over HTTPS (`worker.remote.program`), else through Celery and the database.
+
 Celery takes the messages in the main thread and runs the task, which only watches a runner, in another. The
 engine and whatever else may crash are in processes of their own.
 """
@@ -86,9 +88,13 @@ def main() -> None:
     """Run until told to stop."""
     configure(settings_or_exit(), "worker")
     warn_of_unknown_variables()
+    settings = get_settings()
+    if settings.server is not None:
+        from worker.remote.program import main as remote
+
+        sys.exit(remote())
     from worker.celery_app import celery_app  # reads the settings as it is made
 
-    settings = get_settings()
     tracing.start(settings, "dfad-worker")
     try:
         celery_app.worker_main(

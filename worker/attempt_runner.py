@@ -1,6 +1,6 @@
 """One attempt, supervised: fetch -> engine -> store.
 
-The supervisor holds the database and the secrets, the runner holds the engine and nothing else.
+The supervisor holds the lease and the keys, the runner holds the engine and nothing else.
 Whatever happens to the runner, the attempt ends in exactly one of: succeeded, failed, cancelled,
 paused, requeued, or stale (another attempt has the job; nothing was published).
 """
@@ -13,37 +13,33 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
-from app.files.artifacts.blobs import forget
-from app.jobs import lifecycle
 from app.jobs.lifecycle import Claim
-from app.jobs.no_space import put_off
-from app.models import Artifact
-from app.platform.db import session_scope
+from app.leases.ends import Ending, How, Stop
+from app.leases.files import MANIFEST, SourceFile, Sources, StoredFile, nothing
+from app.leases.records import LeaseLost
 from app.platform.full import is_full
 from app.platform.settings import get_settings
 from app.storage import IntegrityError, StoreAway
-from app.teachers.schemas import TeacherSpec
 from dfad_core.contract.inspection import Inspection
 from dfad_core.contract.job_result import JobError, JobResult
 from dfad_core.contract.limits import Limits
 from dfad_core.contract.machine import GpuMemory
 from dfad_core.contract.progress import PhaseProgress, Progress
 from dfad_core.contract.serialization import JsonObject, from_json, to_json
-from worker import publish, runner_stats
-from worker.inspection import record_inspection
+from worker import runner_stats
 from worker.kernel import resident_bytes
 from worker.lease import LeaseKeeper
 from worker.manifest import manifest
 from worker.output import Output
 from worker.process import RunnerProcess
 from worker.protocol import Message
-from worker.publish import LeaseLost, Pending
 from worker.runner_stats import RunnerStats
 from worker.scratch import UNEXPLAINED, no_space_in, scratch_folder
+from worker.service import AWAY, Service, ServiceAway, get_service
 from worker.spans import PhaseSpans
 from worker.threads import runner_memory, runner_threads
 
@@ -54,38 +50,31 @@ LOOK_SECONDS = 0.25
 
 NO_SPACE = "no space is left"
 AWAY_SECONDS = 0.5
-"""Between two tries of a write while the database is away."""
+"""Between two tries of a call while the service is away."""
 
 ShutdownAsked = Callable[[], bool]
-_In = TypeVar("_In")
+_In = ParamSpec("_In")
 _Out = TypeVar("_Out")
-
-
-def _patiently(keeper: LeaseKeeper, act: Callable[[_In], _Out], given: _In) -> _Out:
-    """Do what needs the database, again and again while it is away, as long as the lease may be ours.
-
-    The runner waits meanwhile: its pipe fills up. Raises LeaseLost when the lease has lapsed, and what says
-    that no space is left (`is_full`).
-    """
-    while True:
-        try:
-            return act(given)
-        except (OperationalError, InterfaceError) as error:
-            if is_full(error):
-                raise
-            logger.warning("the database is away (%s); trying again", type(error).__name__)
-            if keeper.lost.wait(AWAY_SECONDS):
-                raise LeaseLost from error
 
 
 class Attempt:
     """Supervises one claimed attempt. `run` returns how it ended."""
 
     def __init__(
-        self, claim: Claim, shutdown_asked: ShutdownAsked, *, runner_keeps: Sequence[int] = ()
+        self,
+        claim: Claim,
+        shutdown_asked: ShutdownAsked,
+        *,
+        service: Service | None = None,
+        runner_keeps: Sequence[int] = (),
     ) -> None:
-        """`runner_keeps`: descriptors that the runner shall hold while it lives, such as a device's lock."""
+        """`service`: where the job is from; None: this process's.
+
+        `runner_keeps`: descriptors that the runner shall hold while it lives, such as a device's lock.
+        """
         self._claim = claim
+        self._service = service or get_service()
+        self._keeper = LeaseKeeper(claim, self._service)
         self._ids = {"job_id": claim.job_id, "attempt": claim.attempt}
         self._runner_keeps = tuple(runner_keeps)
         self._shutdown_asked = shutdown_asked
@@ -96,23 +85,23 @@ class Attempt:
         self._kill_at: float | None = None
         self._heard = time.monotonic()
         self._killed_for: JobError | None = None
-        self._pending = Pending()
-        self._student: Artifact | None = None
+        self._pending: list[StoredFile] = []
+        """Bytes that the store keeps and whose rows wait for the job's end; all but the student."""
+        self._student: StoredFile | None = None
+        self._sources: Sources | None = None
         self._last: Message | None = None
-        self._as_uploaded = False
         self._phases = PhaseSpans()
         self._gpu: GpuMemory | None = None
 
     def run(self) -> str:
         """Run the job to an end of this attempt."""
-        keeper = LeaseKeeper(self._claim)
-        keeper.start()
+        self._keeper.start()
         try:
             with scratch_folder(self._claim.job_id) as folder:
-                return self._supervise(folder, keeper)
+                return self._supervise(folder)
         except LeaseLost:
             self._forget_bytes()
-            return self._put_off() if keeper.full else "stale"
+            return self._put_off() if self._keeper.full else "stale"
         except (OSError, DBAPIError) as error:
             if not is_full(error) and not isinstance(error, StoreAway):
                 raise
@@ -120,14 +109,30 @@ class Attempt:
             return self._put_off(str(error) if isinstance(error, StoreAway) else NO_SPACE)
         finally:
             self._phases.close()
-            keeper.close()
+            self._keeper.close()
 
-    def _supervise(self, folder: Path, keeper: LeaseKeeper) -> str:
+    def _do(self, act: Callable[Concatenate[Claim, _In], _Out], *given: _In.args, **more: _In.kwargs) -> _Out:
+        """A call of the service, again and again while it is away, as long as the lease may be ours.
+
+        The runner waits meanwhile: its pipe fills up. Raises LeaseLost when the lease has lapsed, and what
+        says that no space is left (`is_full`).
+        """
+        while True:
+            try:
+                return act(self._claim, *given, **more)
+            except (OperationalError, InterfaceError, ServiceAway) as error:
+                if is_full(error):
+                    raise
+                logger.warning("the service is away (%s); trying again", type(error).__name__)
+                if self._keeper.lost.wait(AWAY_SECONDS):
+                    raise LeaseLost from error
+
+    def _supervise(self, folder: Path) -> str:
         try:
-            start = _patiently(keeper, self._prepare, folder)
+            start = self._prepare(folder)
         except IntegrityError:
             text = "The stored teacher is damaged; upload it again."
-            return self._finish_failed(JobError("corrupt_file", text))
+            return self._end("failed", error=JobError("corrupt_file", text))
         threads = runner_threads(self._settings)
         # What the engine writes goes to the worker's own log: for operators, never for clients.
         output = Output("worker.runner")
@@ -144,18 +149,18 @@ class Attempt:
         self._heard = time.monotonic()
         try:
             runner.send("start", {**start, "threads": threads})
-            while (message := self._next(runner, keeper)) is not None:
-                _patiently(keeper, self._take, message)
+            while (message := self._next(runner)) is not None:
+                self._take(message)
             code = runner.wait(timeout=10)
         finally:
             runner.close()
             output.close()
             runner_stats.publish(RunnerStats())
-        if keeper.lost.is_set():
+        if self._keeper.lost.is_set():
             raise LeaseLost
         if self._died_of_space(folder):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return _patiently(keeper, self._conclude, code)
+        return self._conclude(code)
 
     def _died_of_space(self, folder: Path) -> bool:
         """Whether the runner's end, which it cannot explain, is that of a process without space to write."""
@@ -170,54 +175,35 @@ class Attempt:
         logger.error("%s; the job waits for it", reason, extra=self._ids)
         while True:
             try:
-                with session_scope() as session:
-                    ended = put_off(session, self._claim)
-                break
-            except (OperationalError, InterfaceError) as error:
-                logger.warning("no space, or the database is away (%s)", type(error).__name__)
+                return self._service.end(self._claim, Ending("no_space"))
+            except LeaseLost:
+                return "stale"
+            except (OSError, *AWAY) as error:
+                if isinstance(error, OSError) and not is_full(error):
+                    raise
+                logger.warning("no space, or the service is away (%s)", type(error).__name__)
             if self._shutdown_asked():
                 return "stale"
             time.sleep(AWAY_SECONDS)
-        if ended == "cancelled":
-            self._drop_checkpoints(unless_needed=True)
-        return ended
 
     def _forget_bytes(self) -> None:
-        try:
-            self._pending.discard()
-        except DBAPIError:
-            logger.warning("its bytes stay until they are swept", extra=self._ids)
-
-    def _drop_checkpoints(self, *, unless_needed: bool = False) -> None:
-        """The job has ended; what is not deleted now is swept later.
-
-        `unless_needed`: not where they are all that is left of the training.
-        """
-        try:
-            if not unless_needed or publish.has_student(self._claim.job_id):
-                publish.drop_checkpoints(self._claim.job_id, keep=0)
-        except DBAPIError:
-            logger.warning("its checkpoints stay until they are swept", extra=self._ids)
+        self._service.forget(self._claim, self._pending)
+        self._pending.clear()
 
     def _prepare(self, folder: Path) -> JsonObject:
         """Teacher and checkpoint into the runner's folder; the `start` command."""
         teacher, checkpoint = folder / "teacher.bin", folder / "checkpoint.bin"
-        said = publish.fetch_teacher(self._claim.teacher_id, teacher)
-        uploaded_as = TeacherSpec.model_validate(said).model_dump(mode="json")
-        self._as_uploaded = uploaded_as == self._claim.resolved_spec["teacher"]
-        step, damaged = publish.fetch_newest_checkpoint(self._claim.job_id, checkpoint)
-        for row in damaged:
-            text = f"The checkpoint of step {row.step} is damaged and is not used."
-            about: JsonObject = {"message": text, "step": row.step, "artifact_id": row.id}
-            publish.record_event(self._claim, "warning", {"code": "checkpoint_damaged", **about})
+        self._sources = sources = self._do(self._service.sources)
+        self._fetch(sources.files[0], teacher)
+        step = self._fetch_newest(sources.of("checkpoint"), checkpoint)
         if step is not None:
             text = f"goes on from step {step}"
-            publish.record_event(self._claim, "note", {"code": "resumed", "message": text})
+            self._do(self._service.record_event, "note", {"code": "resumed", "message": text})
         inputs: JsonObject = {}
         for name, kind in (("initial", "initial"), ("labelled", "evaluation")):
-            path = folder / f"{name}.bin"
-            if publish.fetch_input(self._claim.job_id, kind, path):
-                inputs[f"{name}_path"] = str(path)
+            for file in sources.of(kind)[:1]:
+                self._fetch(file, folder / f"{name}.bin")
+                inputs[f"{name}_path"] = str(folder / f"{name}.bin")
         return {
             **inputs,
             "mode": "distill",
@@ -230,10 +216,26 @@ class Attempt:
             ),
         }
 
-    def _next(self, runner: RunnerProcess, keeper: LeaseKeeper) -> Message | None:
+    def _fetch(self, file: SourceFile, target: Path) -> None:
+        self._do(self._service.fetch, file, target, nothing)
+
+    def _fetch_newest(self, checkpoints: Sequence[SourceFile], target: Path) -> int | None:
+        """Write the newest intact checkpoint to `target`; its step. None if there is none."""
+        for file in checkpoints:
+            try:
+                self._fetch(file, target)
+            except IntegrityError:
+                text = f"The checkpoint of step {file.step} is damaged and is not used."
+                about: JsonObject = {"message": text, "step": file.step, "artifact_id": file.id}
+                self._do(self._service.record_event, "warning", {"code": "checkpoint_damaged", **about})
+                continue
+            return file.step
+        return None
+
+    def _next(self, runner: RunnerProcess) -> Message | None:
         """The runner's next message, with an eye on everything else; None when it has ended."""
         while True:
-            self._watch(runner, keeper)
+            self._watch(runner)
             try:
                 message = runner.receive(LOOK_SECONDS)
             except TimeoutError:
@@ -241,8 +243,8 @@ class Attempt:
             self._heard = time.monotonic()
             return message
 
-    def _watch(self, runner: RunnerProcess, keeper: LeaseKeeper) -> None:
-        now = time.monotonic()
+    def _watch(self, runner: RunnerProcess) -> None:
+        now, keeper = time.monotonic(), self._keeper
         if keeper.lost.is_set():
             runner.kill()
             return
@@ -278,138 +280,85 @@ class Attempt:
         return None
 
     def _take(self, message: Message) -> None:
-        claim, data = self._claim, message.data
+        service, data = self._service, message.data
         match message.type:
             case "alive":
                 gpu = data.get("gpu")
                 self._gpu = None if gpu is None else from_json(GpuMemory, gpu)
             case "phase":
                 self._phases.next(data["phase"])
-                publish.record_phase(claim, data["phase"])
+                self._do(service.record_phase, data["phase"])
             case "progress":
-                publish.record_progress(claim, from_json(Progress, data))
-            case "samples":
-                publish.publish_now(claim, message, "samples")
-            case "checkpoint":
-                publish.publish_now(claim, message, "checkpoint")
-            case "note" | "warning":
-                publish.record_event(claim, message.type, data)
+                self._do(service.record_progress, from_json(Progress, data))
+            case "samples" | "checkpoint" as kind:
+                file = self._store(kind, kind, message)
+                self._owned(file, lambda: self._do(service.publish_file, file))
+            case "note" | "warning" as kind:
+                self._do(service.record_event, cast(Any, kind), data)
             case "inspection":
-                self._record_inspection(from_json(Inspection, data))
+                self._do(service.record_teacher, from_json(Inspection, data))
             case "phase_progress":
-                publish.record_phase_progress(claim, from_json(PhaseProgress, data))
+                self._do(service.record_phase_progress, from_json(PhaseProgress, data))
             case "artifact" if data.get("kind") == "student":
-                self._student = publish.keep_student(claim, message)
+                student = self._store("artifact", "student", message)
+                details = {"complete": data.get("complete", False), "result": data.get("result")}
+                self._owned(student, lambda: self._do(service.keep_student, student, details))
+                self._student = student
             case "artifact":
-                self._pending.rows.append(publish.store_bytes(claim, message))
+                self._pending.append(self._store("artifact", data["kind"], message))
             case _:
                 self._last = message
 
-    def _record_inspection(self, found: Inspection | JobError) -> None:
-        """A job's own inspection is the teacher's, unless the job describes the file otherwise."""
-        if self._as_uploaded:
-            record_inspection(self._claim.teacher_id, found)
+    def _store(self, role: str, kind: str, message: Message) -> StoredFile:
+        return self._do(self._service.store, role, kind, message.data.get("step"), message.payload)
+
+    def _owned(self, file: StoredFile, give_row: Callable[[], None]) -> None:
+        """Have the file's row written; where that fails its bytes are nobody's."""
+        try:
+            give_row()
+        except BaseException:
+            self._service.forget(self._claim, [file])
+            raise
 
     def _conclude(self, exit_code: int | None) -> str:
         """Turn the runner's last word, or its silence, into the attempt's end."""
         last, result = self._last, None
         if last is not None and last.data.get("result") is not None:
             result = from_json(JobResult, last.data["result"])
-        artifacts = [*filter(None, [self._student]), *self._pending.rows]
+        artifacts = [*filter(None, [self._student]), *self._pending]
         if result is not None and artifacts:
-            file = manifest(self._claim, result, artifacts)
-            self._pending.rows.append(publish.store_bytes(self._claim, file))
+            assert self._sources is not None
+            content = manifest(self._claim, self._sources, result, artifacts)
+            self._pending.append(self._do(self._service.store, "artifact", MANIFEST, None, content))
         if last is not None and last.type == "error":
             rejected = last.data.get("teacher_rejected") is True
             return self._engine_error(from_json(JobError, last.data), result, teacher_rejected=rejected)
         if result is not None:
-            return self._trained(result, complete=last is not None and last.type == "result")
-        self._pending.discard()
+            complete = last is not None and last.type == "result"
+            return self._end("trained" if complete else "stopped", result=result)
+        self._forget_bytes()
         if self._killed_for is not None and self._stop is None:
-            return self._give_up(self._killed_for.code.replace("_", " "), self._killed_for)
+            fault = self._killed_for
+            return self._end("gave_up", reason=fault.code.replace("_", " "), error=fault)
         if self._stop is not None:
-            return self._stopped(None, None)
+            return self._end("stopped")
         text = f"The runner ended unexpectedly (exit code {exit_code})."
-        return self._give_up("the runner died", JobError("runner_crashed", text))
-
-    def _give_up(self, reason: str, error: JobError) -> str:
-        """Another attempt, or failed at the last; cancelled if that was asked for meanwhile."""
-        with session_scope() as session:
-            ended = lifecycle.give_up_attempt(session, self._claim, reason, error)
-            if ended == "stale" and lifecycle.cancelled(session, self._claim):
-                ended = "cancelled"
-        if ended in ("failed", "cancelled"):
-            self._drop_checkpoints(unless_needed=True)
-        return ended
+        return self._end("gave_up", reason="the runner died", error=JobError("runner_crashed", text))
 
     def _engine_error(self, error: JobError, result: JobResult | None, *, teacher_rejected: bool) -> str:
         if result is None:
-            self._pending.discard()
+            self._forget_bytes()
         if teacher_rejected:
-            self._record_inspection(error)
+            self._do(self._service.record_teacher, error)
         if self._stop == "cancel":
-            return self._stopped(result, self._pending)
+            return self._end("stopped", result=result)
         if error.code == "out_of_memory":
-            return self._give_up("out of memory", error)
-        return self._finish_failed(error, result)
+            return self._end("gave_up", reason="out of memory", error=error)
+        return self._end("failed", error=error, result=result)
 
-    def _finish_failed(self, error: JobError, result: JobResult | None = None) -> str:
-        """The end of a job that cannot succeed; what it had trained is kept."""
-        with session_scope() as session:
-            if lifecycle.fail(session, self._claim, error, result):
-                ended = "failed"
-            elif lifecycle.cancelled(session, self._claim, result):
-                ended = "cancelled"
-            else:
-                ended = "stale"
-            if ended != "stale":
-                self._pending.publish(session, partial=True)
-        if ended == "stale":
-            self._pending.discard()
-        else:
-            self._drop_checkpoints(unless_needed=result is None)
-        return ended
-
-    def _trained(self, result: JobResult, *, complete: bool) -> str:
-        if complete:
-            blobs: list[str] = []
-            with session_scope() as session:
-                succeeded = lifecycle.succeed(session, self._claim, result)
-                if succeeded:
-                    self._pending.publish(session, partial=False)
-                    blobs = publish.remove_checkpoints(session, self._claim.job_id)
-            forget(blobs)
-            if succeeded:
-                return "succeeded"
-        return self._stopped(result, self._pending)
-
-    def _stopped(self, result: JobResult | None, pending: Pending | None) -> str:
-        """The user paused or cancelled, time ran out, or the worker shuts down; what was trained is kept."""
-        if self._stop in ("shutdown", "pause"):
-            # What was asked for last counts: a job that is to pause does so though its worker shuts down.
-            with session_scope() as session:
-                if lifecycle.paused(session, self._claim):
-                    ended = "paused"
-                elif lifecycle.requeue(session, self._claim, "its worker shut down", delay=0, counts=False):
-                    ended = "requeued"
-                else:
-                    ended = ""
-            if ended:
-                self._pending.discard()
-                return ended
-        late = JobError("deadline_exceeded", "The job ran past its max_runtime_seconds.")
-        with session_scope() as session:
-            # A cancel may have come between whatever stopped the runner and now: it goes before.
-            if self._stop == "deadline" and lifecycle.fail(session, self._claim, late, result):
-                ended = "failed"
-            elif lifecycle.cancelled(session, self._claim, result):
-                ended = "cancelled"
-            else:
-                ended = "stale"
-            if ended != "stale" and pending is not None:
-                pending.publish(session, partial=True)
-        if ended == "stale":
-            self._pending.discard()
-        else:
-            self._drop_checkpoints()
-        return ended
+    def _end(
+        self, how: How, *, reason: str = "", error: JobError | None = None, result: JobResult | None = None
+    ) -> str:
+        self._keeper.ending = True
+        ending = Ending(how, cast("Stop | None", self._stop), reason, error, result)
+        return self._do(self._service.end, ending, self._pending)

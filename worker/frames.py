@@ -8,24 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-from dfad_core.contract.formats import FORMATS, STUDENT_FORMATS
+from app.leases.files import ARTIFACTS, MOST_BYTES, MOST_PICTURE_BYTES, MOST_REPORT_BYTES
 from worker.protocol import Message, ProtocolError
 
 Mode = Literal["inspect", "distill", "measure"]
 
-ARTIFACTS = {
-    **{
-        row.artifact_kind: (f"student{row.suffix}", row.media_type)
-        for row in (FORMATS[name] for name in STUDENT_FORMATS)
-    },
-    "report": ("report.html", "text/html; charset=utf-8"),
-    "samples": ("samples.png", "image/png"),
-}
-"""File name and media type by the kind of a finished file: no frame says them."""
 LAST = ("result", "stopped", "error")
 
-MOST_BYTES = 16 * 2**30
-MOST_PICTURE_BYTES, MOST_REPORT_BYTES = 64 * 2**20, 256 * 2**20
 MOST_TEXT = 64
 """Characters in the name of a phase or a code."""
 

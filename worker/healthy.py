@@ -22,7 +22,9 @@ def main() -> int:
     )
     parser.add_argument("--unless-away", action="store_true", help="no complaint while the database is away")
     options = parser.parse_args()
-    settings_or_exit()
+    if settings_or_exit().server is not None:
+        print("a worker of DFAD_SERVER has no database to ask: GET /capabilities lists it", file=sys.stderr)
+        return 1
     from app.workers.seen import live_workers
 
     try:

@@ -9,19 +9,17 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from sqlalchemy import update
-
-from app.models import Teacher
-from app.platform.db import session_scope
+from app.leases.files import nothing
 from app.platform.settings import get_settings
 from app.storage import IntegrityError
+from app.teachers.inspections import InspectionClaim
 from dfad_core.contract.inspection import Inspection
 from dfad_core.contract.job_result import JobError
-from dfad_core.contract.serialization import JsonObject, from_json, to_json
-from worker import publish
+from dfad_core.contract.serialization import JsonObject, from_json
 from worker.process import RunnerProcess
 from worker.protocol import Message
 from worker.scratch import UNEXPLAINED, no_space_in, scratch_folder
+from worker.service import Service
 from worker.shutdown import shutdown_asked
 from worker.threads import runner_threads
 
@@ -34,7 +32,11 @@ CRASHED = JobError("loader_crashed", "Reading the file ended its process.")
 
 
 def inspect_teacher(
-    teacher_id: str, *, holds_claim: Condition = lambda: True, job_runs: Condition = lambda: False
+    claim: InspectionClaim,
+    service: Service,
+    *,
+    holds_claim: Condition = lambda: True,
+    job_runs: Condition = lambda: False,
 ) -> str:
     """inspecting -> ready or rejected. Doing it twice gives the same answer and changes nothing.
 
@@ -44,34 +46,21 @@ def inspect_teacher(
     many threads as there are processors slow each other many times over. Raises OSError where the process
     that reads it had no space to write.
     """
-    settings = get_settings()
     found: Inspection | JobError | None
     try:
-        with scratch_folder(teacher_id) as folder:
+        with scratch_folder(claim.teacher_id) as folder:
             path = folder / "teacher.bin"
-            spec = publish.fetch_teacher(teacher_id, path)
-            for _ in range(settings.max_attempts):
-                found = _ask(folder, path, spec, holds_claim, job_runs)
+            sources = service.sources(claim)
+            service.fetch(claim, sources.files[0], path, nothing)
+            for _ in range(service.max_attempts):
+                found = _ask(folder, path, sources.teacher_spec, holds_claim, job_runs)
                 if isinstance(found, JobError) and found.code in UNEXPLAINED and no_space_in(folder):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 if found != CRASHED:
                     break
     except IntegrityError:
         found = JobError("corrupt_file", "The stored teacher is damaged.")
-    return "inspecting" if found is None else record_inspection(teacher_id, found)
-
-
-def record_inspection(teacher_id: str, found: Inspection | JobError) -> str:
-    """Write a report or a rejection into a row that still waits; a later one changes nothing."""
-    if isinstance(found, JobError):
-        values = {"status": "rejected", "error": to_json(found)}
-    else:
-        values = {"status": "ready", "inspection": to_json(found)}
-    with session_scope() as session:
-        session.execute(
-            update(Teacher).where(Teacher.id == teacher_id, Teacher.status == "inspecting").values(**values)
-        )
-    return str(values["status"])
+    return "inspecting" if found is None else service.record_inspection(claim, found)
 
 
 def _ask(

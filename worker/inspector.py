@@ -10,10 +10,9 @@ from __future__ import annotations
 import logging
 from functools import partial
 
-from app.teachers.inspections import claim_inspection, give_back, renew
-from worker.identity import owner
 from worker.inspection import inspect_teacher
 from worker.rounds import ClaimKeeper, Rounds, job_runs
+from worker.service import get_service
 from worker.shutdown import shutdown_asked
 
 logger = logging.getLogger(__name__)
@@ -28,13 +27,14 @@ class Inspector(Rounds):
     def _round(self) -> bool:
         if shutdown_asked():
             return False
-        claim = claim_inspection(owner())
+        service = get_service()
+        claim = service.claim_inspection()
         if claim is None:
             return False
         with self._task(teacher_id=claim.teacher_id, tenant_id=claim.tenant_id):
-            keeper = ClaimKeeper(partial(renew, claim), self._end)
-            status = inspect_teacher(claim.teacher_id, holds_claim=keeper, job_runs=job_runs)
+            keeper = ClaimKeeper(partial(service.renew_inspection, claim), service, self._end)
+            status = inspect_teacher(claim, service, holds_claim=keeper, job_runs=job_runs)
             logger.info("the teacher is %s", status)
         if status == "inspecting":
-            give_back(claim)
+            service.give_back_inspection(claim)
         return True

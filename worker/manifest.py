@@ -9,28 +9,18 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select
-
 from app.jobs.lifecycle import Claim
-from app.models import Artifact, Teacher
+from app.leases.files import SourceFile, Sources, StoredFile
 from app.models.artifact import INPUTS
-from app.platform.db import read_scope
 from app.platform.settings import get_settings
 from dfad_core.contract.job_result import JobResult
 from dfad_core.contract.machine import processor_name
-from worker.protocol import Message
-from worker.publish import MANIFEST
 
 FORMAT = "dfad-manifest-1"
 
 
-def manifest(claim: Claim, result: JobResult, artifacts: list[Artifact]) -> Message:
-    """The file as a message of a runner. Its `spec` names the device, precision and threads of the run."""
-    with read_scope() as session:
-        teacher = session.get_one(Teacher, claim.teacher_id)
-        file = session.get_one(Artifact, teacher.artifact_id)
-        mine = (Artifact.job_id == claim.job_id, Artifact.kind.in_(INPUTS))
-        inputs = list(session.scalars(select(Artifact).where(*mine)))
+def manifest(claim: Claim, sources: Sources, result: JobResult, artifacts: list[StoredFile]) -> bytes:
+    """The file's bytes. Its `spec` names the device, precision and threads of the run."""
     training = result.training
     spec: dict[str, Any] = {
         name: value for name, value in claim.resolved_spec.items() if name not in ("metadata", "keep")
@@ -42,8 +32,8 @@ def manifest(claim: Claim, result: JobResult, artifacts: list[Artifact]) -> Mess
     about = {
         "format": FORMAT,
         "job_id": claim.job_id,
-        "teacher": {"id": teacher.id, **_file(file)},
-        "inputs": [{"kind": a.kind, **_file(a)} for a in inputs],
+        "teacher": {"id": claim.teacher_id, **_file(sources.files[0])},
+        "inputs": [{"kind": a.kind, **_file(a)} for a in sources.of(*INPUTS)],
         "spec": spec,
         "seed": spec["seed"],
         "steps": training.steps,
@@ -53,11 +43,10 @@ def manifest(claim: Claim, result: JobResult, artifacts: list[Artifact]) -> Mess
         "machine": {"processor": processor_name(), "architecture": platform.machine()},
         "artifacts": [{"kind": a.kind, **_file(a)} for a in artifacts],
     }
-    content = json.dumps(about, indent=2, sort_keys=True).encode()
-    return Message("artifact", {"kind": MANIFEST}, content)
+    return json.dumps(about, indent=2, sort_keys=True).encode()
 
 
-def _file(artifact: Artifact) -> dict[str, Any]:
+def _file(artifact: SourceFile | StoredFile) -> dict[str, Any]:
     return {"filename": artifact.filename, "bytes": artifact.bytes, "sha256": artifact.sha256}
 
 

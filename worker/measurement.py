@@ -12,29 +12,22 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy import select
 from sqlalchemy.exc import NoResultFound
 
-from app.files.artifacts.blobs import forget
-from app.jobs.measurements import MEASURED_REPORT, MeasurementClaim, fail, finish
-from app.jobs.series import readings
-from app.models import Artifact
+from app.jobs.measurements import MeasurementClaim
+from app.leases.files import STUDENT_KINDS, SourceFile
 from app.models.artifact import LABELLED
-from app.platform.db import read_scope
-from app.platform.ids import new_id
 from app.platform.settings import get_settings
-from app.storage import IntegrityError, get_store
-from dfad_core.contract.formats import FORMATS, STUDENT_FORMATS
+from app.storage import IntegrityError
 from dfad_core.contract.job_result import Accuracy, JobError
 from dfad_core.contract.serialization import JsonObject, JsonValue, from_json
-from worker import publish
 from worker.kernel import resident_bytes
 from worker.process import RunnerProcess
 from worker.protocol import Message
 from worker.scratch import UNEXPLAINED, no_space_in, scratch_folder
+from worker.service import Service
 from worker.shutdown import shutdown_asked
 from worker.threads import runner_memory, runner_threads
 
@@ -42,8 +35,6 @@ logger = logging.getLogger(__name__)
 
 MEASUREMENT_SECONDS = 2700.0
 LOOK_SECONDS = 0.25
-CURVE_POINTS = 500
-"""Readings of the training in the report's curves, about."""
 MOST_PICTURES = 8
 """Pictures in the report besides the last."""
 CRASHED = JobError("runner_crashed", "The process that measured ended unexpectedly.")
@@ -63,19 +54,18 @@ class _Answers:
     heard: float = field(default_factory=time.monotonic)
 
 
-def measure_job(claim: MeasurementClaim, holds_claim: Condition = lambda: True) -> str:
+def measure_job(claim: MeasurementClaim, service: Service, holds_claim: Condition = lambda: True) -> str:
     """waiting -> succeeded or failed.
 
     `waiting` where the worker shuts down, `stale` where the claim is lost by the end. Raises what says that
     no space is left (`is_full`).
     """
-    settings = get_settings()
     outcome: tuple[Accuracy, bytes] | JobError | None
     try:
         with scratch_folder(claim.job_id) as folder:
-            start = _prepare(claim, folder, holds_claim)
+            start = _prepare(claim, service, folder, holds_claim)
             deadline = time.monotonic() + MEASUREMENT_SECONDS
-            for _ in range(settings.max_attempts):
+            for _ in range(service.max_attempts):
                 outcome = _ask(folder, start, deadline, holds_claim)
                 if isinstance(outcome, JobError) and outcome.code in UNEXPLAINED and no_space_in(folder):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -90,76 +80,51 @@ def measure_job(claim: MeasurementClaim, holds_claim: Condition = lambda: True) 
     if outcome is None:
         return "waiting"
     if isinstance(outcome, JobError):
-        return "failed" if fail(claim, outcome) else "stale"
-    return "succeeded" if _publish(claim, *outcome) else "stale"
+        return "failed" if service.fail_measurement(claim, outcome) else "stale"
+    return "succeeded" if _publish(claim, service, *outcome) else "stale"
 
 
-def _publish(claim: MeasurementClaim, accuracy: Accuracy, report: bytes) -> bool:
-    artifact_id = new_id("art")
-    stored = get_store().put(artifact_id, [report])
-    row = Artifact(
-        id=artifact_id,
-        tenant_id=claim.tenant_id,
-        job_id=claim.job_id,
-        kind="report",
-        filename=MEASURED_REPORT,
-        media_type="text/html; charset=utf-8",
-        bytes=stored.bytes,
-        sha256=stored.sha256,
-        partial=False,
-        details={},
-        created_at=datetime.min,
-    )
+def _publish(claim: MeasurementClaim, service: Service, accuracy: Accuracy, report: bytes) -> bool:
+    file = service.store(claim, "measured", "report", None, report)
     try:
-        return finish(claim, accuracy, row)
+        return service.finish_measurement(claim, accuracy, file)
     finally:
-        forget([artifact_id])  # only if no row came to own it
+        service.forget(claim, [file])  # only if no row came to own it
 
 
-def _prepare(claim: MeasurementClaim, folder: Path, holds_claim: Condition) -> JsonObject:
+def _prepare(claim: MeasurementClaim, service: Service, folder: Path, holds_claim: Condition) -> JsonObject:
     """The job's files into the runner's folder; the `start` command. Raises _ClaimLost."""
 
     def between() -> None:
         if shutdown_asked() or not holds_claim():
             raise _ClaimLost
 
+    def fetched(file: SourceFile, path: Path) -> str:
+        service.fetch(claim, file, path, between)
+        return str(path)
+
+    sources = service.sources(claim)
+    labelled = sources.of(LABELLED)
+    if not labelled:
+        raise NoResultFound
     # The process that reads them can write beside them: not where the student's files are.
     foreign = folder / "foreign"
     foreign.mkdir()
-    teacher, labelled = foreign / "teacher.bin", foreign / "labelled.bin"
-    publish.fetch_teacher(claim.teacher_id, teacher, between)
-    if not publish.fetch_input(claim.job_id, LABELLED, labelled, between):
-        raise NoResultFound
-    kinds = {FORMATS[name].artifact_kind: name for name in STUDENT_FORMATS}
-    with read_scope() as session:
-        mine = (Artifact.job_id == claim.job_id, Artifact.published_at.is_not(None))
-        query = select(Artifact).where(*mine, Artifact.kind.in_((*kinds, "samples")))
-        rows = list(session.scalars(query.order_by(Artifact.created_at, Artifact.id)))
-        history = readings(session, claim.job_id, CURVE_POINTS)
-    students: JsonObject = {}
-    for row in (row for row in rows if row.kind in kinds):
-        students[kinds[row.kind]] = str(_fetched(row, folder / f"{row.kind}.bin", between))
-    pictures = [row for row in rows if row.kind == "samples"]
+    pictures = sources.of("samples")
     thinned = pictures[:-1][:: max(1, -(-len(pictures) // MOST_PICTURES))] + pictures[-1:]
-    paths: list[JsonValue] = [
-        [row.step or 0, str(_fetched(row, folder / f"{row.id}.png", between))] for row in thinned
-    ]
+    paths: list[JsonValue] = [[file.step or 0, fetched(file, folder / f"{file.id}.png")] for file in thinned]
+    students = sources.of(*STUDENT_KINDS)
     return {
         "mode": "measure",
         "spec": claim.resolved_spec,
-        "teacher_path": str(teacher),
-        "labelled_path": str(labelled),
-        "students": students,
+        "teacher_path": fetched(sources.files[0], foreign / "teacher.bin"),
+        "labelled_path": fetched(labelled[0], foreign / "labelled.bin"),
+        "students": {STUDENT_KINDS[f.kind]: fetched(f, folder / f"{f.kind}.bin") for f in students},
         "result": claim.result,
-        "history": history,
+        "history": sources.history,
         "pictures": paths,
         "threads": 1,
     }
-
-
-def _fetched(artifact: Artifact, path: Path, between: publish.Between) -> Path:
-    publish.fetch(artifact, path, between)
-    return path
 
 
 def _ask(

@@ -8,12 +8,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from sqlalchemy.exc import SQLAlchemyError
-
+from app.leases.records import LeaseLost
 from app.platform.full import is_full
-from app.platform.settings import get_settings
 from app.telemetry.context import bound
 from worker.idle import working
+from worker.service import AWAY, Service
 
 logger = logging.getLogger(__name__)
 
@@ -80,8 +79,11 @@ class Rounds(threading.Thread):
             yield
         except _RoundFailed:
             raise
-        except SQLAlchemyError as error:
-            logger.warning("the database is away (%s); the %s waits", type(error).__name__, self.name)
+        except LeaseLost as error:
+            logger.warning("the claim is lost; the %s goes on with another", self.name)
+            raise _RoundFailed from error
+        except AWAY as error:
+            logger.warning("the service is away (%s); the %s waits", type(error).__name__, self.name)
             raise _RoundFailed from error
         except Exception as error:
             if is_full(error):
@@ -98,25 +100,25 @@ class Rounds(threading.Thread):
 class ClaimKeeper:
     """Whether a claim still holds; renews it now and then."""
 
-    def __init__(self, renew: Callable[[], bool], end: threading.Event) -> None:
-        self._renew, self._end = renew, end
+    def __init__(self, renew: Callable[[], bool], service: Service, end: threading.Event) -> None:
+        self._renew, self._service, self._end = renew, service, end
         self._renewed = self._tried = time.monotonic()
 
     def __call__(self) -> bool:
         """False once it is lost, or nobody wants the task done any more.
 
-        While the database is away it holds for `self_fence_seconds`, as a job's lease does.
+        While the service is away it holds for `self_fence_seconds`, as a job's lease does.
         """
         if self._end.is_set():
             return False
-        now, settings = time.monotonic(), get_settings()
-        if now - self._tried < settings.heartbeat_seconds:
+        now = time.monotonic()
+        if now - self._tried < self._service.heartbeat_seconds:
             return True
         self._tried = now
         try:
             holds = self._renew()
-        except SQLAlchemyError as error:
+        except AWAY as error:
             logger.warning("a claim could not be renewed (%s)", type(error).__name__)
-            return now - self._renewed < settings.self_fence_seconds
+            return now - self._renewed < self._service.self_fence_seconds
         self._renewed = now
         return holds

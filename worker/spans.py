@@ -6,29 +6,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 
-from sqlalchemy import select
-
 from app.jobs.lifecycle import Claim
-from app.models import JobEvent
-from app.platform.db import read_scope
 from app.telemetry import tracing
 from app.telemetry.tracing import Span
-
-QUEUED = ("job.queued", "job.requeued")
+from worker.service import Service
 
 
 @contextmanager
-def attempt_span(claim: Claim, woken: datetime) -> Iterator[Span]:
+def attempt_span(claim: Claim, woken: datetime, service: Service) -> Iterator[Span]:
     """Around an attempt; before it, what came before: the wait in the queue, and the claim since `woken`."""
     if not tracing.running():
         yield Span()
         return
-    with read_scope() as session:
-        queued = select(JobEvent).where(JobEvent.job_id == claim.job_id, JobEvent.type.in_(QUEUED))
-        events = list(session.scalars(queued.order_by(JobEvent.seq)))
-    parent = next((str(e.data["traceparent"]) for e in events if "traceparent" in e.data), None)
-    if events:
-        tracing.begin("job wait", parent=parent, since=events[-1].created_at).end()
+    trace = service.job_trace(claim)
+    parent = trace.traceparent
+    if trace.queued_at is not None:
+        tracing.begin("job wait", parent=parent, since=trace.queued_at).end()
     tracing.begin("job claim", parent=parent, since=woken).end()
     with tracing.span("job attempt", kind="consumer", parent=parent) as span:
         yield span

@@ -18,6 +18,7 @@ from app.access.usage.service import measure_stored_bytes
 from app.files.artifacts.blobs import forget, owned
 from app.files.uploads.service import drop as drop_upload
 from app.jobs.removal import drop_job
+from app.leases.records import drop_checkpoints
 from app.models import Artifact, AuditEvent, BlobRemoval, Job, Teacher, Upload, WebhookDelivery, WorkerBeat
 from app.models.clock import steady_now
 from app.models.job_states import TERMINAL, Status
@@ -26,7 +27,6 @@ from app.platform.ids import first_id
 from app.platform.settings import get_settings
 from app.storage import find_store, get_store, store_names
 from app.teachers.service import drop_teacher
-from worker.publish import drop_checkpoints
 from worker.scratch import sweep_scratch
 
 logger = logging.getLogger(__name__)

@@ -8,12 +8,10 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from app.models.worker_beat import WorkerReport
 from app.platform.settings import Settings
-from app.workers.seen import live_workers
 from dfad_core.contract.machine import memory_id, processors_id, total_memory, usable_processors
+from worker.service import AWAY, get_service
 
 logger = logging.getLogger(__name__)
 
@@ -39,11 +37,11 @@ def runner_memory(settings: Settings) -> int | None:
 
 
 def _workers(shares: Callable[[WorkerReport], bool]) -> int:
-    """Number of living workers for which that holds, this one included; 1 while the database is away."""
+    """Number of living workers for which that holds, this one included; 1 while the service is away."""
     try:
-        reports = [worker.report for worker in live_workers()]
-    except SQLAlchemyError as error:
-        logger.warning("the database is away (%s); other workers are not counted", type(error).__name__)
+        reports = get_service().worker_reports()
+    except AWAY as error:
+        logger.warning("the service is away (%s); other workers are not counted", type(error).__name__)
         return 1
     return 1 + sum(shares(report) and not _is_this_one_or_dead(report) for report in reports)
 

@@ -77,7 +77,7 @@ def _bodies_of(routes: Sequence[BaseRoute]) -> Iterator[tuple[str, str, JsonBody
     for route in iter_route_contexts(routes):
         dependant = getattr(route, "dependant", None)
         for dependency in dependant.dependencies if isinstance(dependant, Dependant) else ():
-            if isinstance(dependency.call, JsonBody):
+            if isinstance(dependency.call, JsonBody) and getattr(route, "include_in_schema", True):
                 yield from (
                     (str(route.path), method.lower(), dependency.call) for method in route.methods or ()
                 )

@@ -37,6 +37,7 @@ CODES: Mapping[str, str] = {
     "invalid_transition": "The job cannot do that from where it is.",
     "key_closed": "The key was revoked or has expired.",
     "last_admin_key": "Without this key nobody could manage the tenant's keys.",
+    "lease_lost": "What the worker has claimed is another's, or over; its work is thrown away.",
     "malformed_json": "The body is not JSON, or nested too deeply, or has too many fields, or one twice.",
     "malformed_multipart": "The multipart body cannot be read.",
     "measurement_waits": "Other labelled images of the job are being measured.",

@@ -179,9 +179,14 @@ def claim(session: Session, job_id: str, owner: str, *, gpu: bool = False) -> Cl
         job.started_at, job.clock_started_at = database_now(session), now
         session.flush()
     append_event(session, job_id, "job.running", {"status": Status.RUNNING, "attempt": job.attempt})
-    begun = job.clock_started_at or job.started_at
+    return claim_of(job, owner, now)
+
+
+def claim_of(job: Job, owner: str, now: datetime) -> Claim:
+    """The hold that `owner` has on a job whose latest attempt it is."""
+    begun = job.clock_started_at or job.started_at or now
     return Claim(
-        job_id,
+        job.id,
         job.tenant_id,
         job.teacher_id,
         job.attempt,

@@ -102,9 +102,8 @@ def claim_measurement(owner: str) -> MeasurementClaim | None:
         job = session.scalar(query.with_for_update(skip_locked=True))
         if job is None:
             return None
-        spec, result = dict(job.resolved_spec), dict(job.result or {})
         attempt = (job.measure_attempt or 0) + 1
-        claim = MeasurementClaim(job.id, job.tenant_id, job.teacher_id, owner, spec, result, attempt)
+        claim = claim_of(job, owner, attempt)
         guard = Job.measure_after <= now
         after = _expires(now)
         if not _change(session, claim, guard, measure_after=after, measurer=owner, measure_attempt=attempt):
@@ -114,6 +113,12 @@ def claim_measurement(owner: str) -> MeasurementClaim | None:
     text = f"The workers that measured ended unexpectedly, {attempt - 1} times; send other images."
     fail(claim, JobError("worker_lost", text))
     return None
+
+
+def claim_of(job: Job, owner: str, attempt: int) -> MeasurementClaim:
+    """The claim that `owner` has on a job's measurement."""
+    spec, result = dict(job.resolved_spec), dict(job.result or {})
+    return MeasurementClaim(job.id, job.tenant_id, job.teacher_id, owner, spec, result, attempt)
 
 
 def renew(claim: MeasurementClaim) -> bool:

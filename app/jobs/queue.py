@@ -55,6 +55,11 @@ def _has_room(session: Session, tenant_id: str, limit: int | None) -> bool:
     return (session.scalar(running) or 0) < limit
 
 
+def waiting_tenants(session: Session, device: str) -> list[str]:
+    """Tenants with a job that asks for `device` and could be claimed now, as far as that can be seen."""
+    return [tenant_id for tenant_id, _ in _tenants_in_turn(session, _due(session, [device]))]
+
+
 def next_waiting(session: Session, devices: Sequence[str]) -> tuple[str, str] | None:
     """Id and device of some job that could be claimed now; None if there is none."""
     row = session.execute(select(Job.id, Job.device).where(*_due(session, devices)).limit(1)).first()

@@ -19,7 +19,7 @@ class ApiKey(Base):
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     tenant_id: Mapped[str] = mapped_column(String(64))
     name: Mapped[str] = mapped_column(String(128))
-    #: Some of read, write, admin, metrics.
+    #: Some of read, write, admin, metrics; or of worker, worker:auto, worker:cpu, worker:cuda.
     scopes: Mapped[list[str]] = mapped_column(JSON)
     #: HMAC-SHA256 of the secret under the server's pepper, hexadecimal.
     digest: Mapped[str] = mapped_column(String(64))

@@ -30,6 +30,14 @@ class Quota(BaseModel, extra="forbid", frozen=True):
     requests_per_minute: Annotated[int, Field(ge=1, le=MOST)] | None = None
 
 
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine itself, and nobody else's."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 class Places(Group):
     """Folder, database and broker
 
@@ -114,7 +122,8 @@ class Server(Group):
     server_processes: Annotated[int, Field(ge=1, le=64)] = 1
     """Number of server processes. One for each processor pays where many clients poll."""
     api_key: Secret | None = None
-    """The operator's key. Where it is set, every request but health checks needs a key."""
+    """The operator's key. Where it is set, every request but health checks needs a key. Of a worker with
+    DFAD_SERVER: the key that it shows there."""
     key_pepper: LongSecret | None = None
     """Secret that the keys of the database are hashed with; the same for all servers. Not set: one is
     generated in the folder DFAD_HOME."""
@@ -140,10 +149,7 @@ class Server(Group):
     @property
     def is_loopback(self) -> bool:
         """Whether programs of this machine alone can connect to `host`."""
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
+        return is_loopback(self.host)
 
 
 class Storage(Group):
@@ -219,6 +225,9 @@ class Worker(Group):
     Read by workers alone. A runner is the process that trains.
     """
 
+    server: str | None = None
+    """Address of a server (`https://…`) that a worker gets its jobs from, with a key of the scope `worker` in
+    DFAD_API_KEY: it has no database, no broker and no store then. `http://` for this machine alone."""
     worker_devices: tuple[Literal["auto", "cpu", "cuda"], ...] = ()
     """Devices of the jobs that a worker takes, as JSON: `["auto", "cuda"]` keeps a GPU for jobs that can use
     it. Empty: all that its machine can run."""
@@ -238,6 +247,22 @@ class Worker(Group):
     watchdog_seconds: Seconds = 600
     """Seconds without a message after which a runner counts as hanging and is killed. It sends one at every
     step of training and at every batch of its evaluation."""
+
+    @field_validator("server")
+    @classmethod
+    def _encrypted(cls, address: str | None) -> str | None:
+        if address is None:
+            return None
+        try:
+            url = urlsplit(address)
+            host = url.hostname or ""
+        except ValueError:
+            host = ""
+        if not host or url.scheme not in ("https", "http") or url.query or url.fragment or url.username:
+            raise ValueError("it must be an address like https://dfad.example")
+        if url.scheme == "http" and not is_loopback(host):
+            raise ValueError("a key and models travel there: it must begin with https://")
+        return address.rstrip("/")
 
 
 class Webhooks(Group):

@@ -39,6 +39,18 @@ class Settings(Places, Server, SignIn, Storage, Jobs, Worker, Webhooks, Logs, Ba
             raise ValueError(f"DFAD_WORKER_IDLE_SECONDS must be more than {names} together")
         return self
 
+    @model_validator(mode="after")
+    def _one_way_to_jobs(self) -> Self:
+        """Of a worker with a server and a database nobody could say whose jobs it takes."""
+        if self.server is None:
+            return self
+        for name in ("database_url", "broker_url"):
+            if getattr(self, name) is not None:
+                raise ValueError(f"DFAD_SERVER and DFAD_{name.upper()} exclude each other")
+        if self.api_key is None:
+            raise ValueError("DFAD_SERVER needs a key of the scope worker in DFAD_API_KEY")
+        return self
+
     @property
     def resolved_artifact_folder(self) -> Path:
         """Folder of the `filesystem` store."""

@@ -18,7 +18,8 @@ from app.models.clock import steady_now
 from app.platform.db import read_scope, session_scope
 from app.platform.settings import get_settings
 from dfad_core.contract.inspection import Inspection
-from dfad_core.contract.serialization import from_json
+from dfad_core.contract.job_result import JobError
+from dfad_core.contract.serialization import from_json, to_json
 
 WAITING = (Teacher.status == "inspecting", Teacher.deleted_at.is_(None))
 
@@ -69,6 +70,22 @@ def give_back(claim: InspectionClaim) -> None:
     with session_scope() as session:
         own = Teacher.inspector == claim.owner
         _change(session, claim, own, inspect_after=steady_now(session), inspector=None)
+
+
+def record_inspection(teacher_id: str, found: Inspection | JobError) -> str:
+    """inspecting -> ready or rejected: a report or a rejection for a row that still waits.
+
+    A later one changes nothing. Returns the state that this one leads to.
+    """
+    if isinstance(found, JobError):
+        values = {"status": "rejected", "error": to_json(found)}
+    else:
+        values = {"status": "ready", "inspection": to_json(found)}
+    with session_scope() as session:
+        session.execute(
+            update(Teacher).where(Teacher.id == teacher_id, Teacher.status == "inspecting").values(**values)
+        )
+    return str(values["status"])
 
 
 def _expires(now: datetime) -> datetime:

@@ -39,6 +39,7 @@ _seconds = Histogram(
 )
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 MACHINES_ASK = frozenset({"/healthz", "/readyz", "/metrics"})
+WORKERS_ASK = "/leases/"
 """Asked every few seconds for ever: logged at debug."""
 WAITS = " (waits)"
 """Added to the route of a request that asked to wait for news: its duration is not ours."""
@@ -103,7 +104,8 @@ class Watched:
         if self.status >= 500:
             level = logging.WARNING
         else:
-            level = logging.DEBUG if route in MACHINES_ASK else logging.INFO
+            asked_by_machines = route in MACHINES_ASK or route.startswith(WORKERS_ASK)
+            level = logging.DEBUG if asked_by_machines else logging.INFO
         if logger.isEnabledFor(level):
             logger.log(level, "%s %s %d", method, route, self.status, extra=about)
         self._span.ends_request(f"{method} {route}", self.request_id, about)

@@ -18,7 +18,10 @@ def create(
     session: Session,
     name: Annotated[str, typer.Argument(metavar="NAME", help="What it is for.")],
     scope: Annotated[
-        list[str] | None, typer.Option(help="read, write, admin or metrics; several are allowed.")
+        list[str] | None,
+        typer.Option(
+            help="read, write, admin or metrics; several are allowed. Of a worker: worker, or worker:cuda."
+        ),
     ] = None,
     tenant: Annotated[str | None, typer.Option(help="Whose; for the operator. [default: one's own]")] = None,
     days: Annotated[float | None, typer.Option(min=0.001, help="Until it expires. [default: never]")] = None,

@@ -49,6 +49,12 @@ def missing_packages() -> list[str]:
     return missing
 
 
+def missing_for_worker() -> list[str]:
+    """What `worker` needs and this installation lacks. Nothing is imported."""
+    needed = ("app", "worker", "sqlalchemy", "torch")
+    return [name for name in needed if importlib.util.find_spec(name) is None]
+
+
 def service_root() -> Path:
     """The folder that holds the packages `app` and `worker`."""
     spec = importlib.util.find_spec("app")

@@ -24,3 +24,10 @@ def test_nothing_is_lost_and_nothing_doubled(stack: str) -> None:
     found = chaos("--stack", stack, "--jobs", "40", "--seconds", "20", "--pause", "0.5")
     assert (found["submitted"], found["finished"], found["lost"], found["doubled"]) == (40, 40, 0, 0)
     assert found["kills"] >= 5
+
+
+@pytest.mark.timeout(170)
+def test_workers_that_reach_the_server_alone_lose_nothing() -> None:
+    found = chaos("--remote", "--jobs", "20", "--seconds", "15", "--pause", "0.5")
+    assert (found["submitted"], found["finished"], found["lost"], found["doubled"]) == (20, 20, 0, 0)
+    assert found["kills"] >= 2

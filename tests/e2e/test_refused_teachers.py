@@ -18,10 +18,12 @@ from starlette.testclient import TestClient
 
 from app.jobs import lifecycle
 from app.platform.db import session_scope
+from app.teachers.inspections import InspectionClaim
 from dfad_core.networks import build_classifier
 from tests.dfad_core.formats.test_one_logit import FILES, folder
+from worker import inspection
 from worker.attempt_runner import Attempt
-from worker.inspection import inspect_teacher
+from worker.database_service import DatabaseService
 
 SMALL = {"batch_size": 16, "student_steps": 2, "generator_width": 4, "latent_dim": 8, "threads": 1}
 SPEC = {
@@ -30,6 +32,12 @@ SPEC = {
     "budget": {"steps": 3},
     "training": SMALL,
 }
+
+
+def inspect_teacher(teacher_id, **more):
+    """Of a worker that holds the database."""
+    claim = InspectionClaim(teacher_id, "local", "w1")
+    return inspection.inspect_teacher(claim, DatabaseService(), **more)
 
 
 @pytest.fixture

@@ -7,11 +7,12 @@ import pytest
 from sqlalchemy import func, select, update
 
 from app.jobs import lifecycle
+from app.leases import records
 from app.models import Artifact, Job
 from app.platform.db import database_now, read_scope, session_scope
 from app.storage import get_store
 from tests.worker.scripted_runner import KNOWN
-from worker import publish, sweeper
+from worker import sweeper
 
 KEPT = "Training was finished; its student is kept"
 
@@ -226,7 +227,7 @@ def test_progress_moves_in_evaluation_and_promises_no_end(scripted, attempt, sto
 
 
 def test_whoever_sees_the_success_sees_no_checkpoint(scripted, attempt, stored_jobs, monkeypatch):
-    monkeypatch.setattr(publish, "drop_checkpoints", lambda *_, **__: None)  # as if that came later
+    monkeypatch.setattr(records, "drop_checkpoints", lambda *_, **__: None)  # as if that came later
     job_id = scripted("evaluate")
     assert attempt(job_id) == "succeeded"
     assert set(stored_jobs.artifacts(job_id)) == {"student", "report", "manifest"}

@@ -10,6 +10,7 @@ import pytest
 from app.models import Teacher
 from app.platform.db import read_scope, session_scope
 from app.platform.settings import get_settings
+from app.teachers import inspections
 from app.telemetry.logs import make_formatter
 from worker.inspector import Inspector
 from worker.process import RunnerProcess
@@ -121,9 +122,8 @@ def test_a_job_that_has_read_it_meanwhile_ends_the_inspection(
 def test_a_round_that_fails_does_not_end_the_rounds(inspector, reader, stored_jobs, until, monkeypatch):
     reader()
     failed = []
-    module = sys.modules["worker.inspector"]
     monkeypatch.setattr("worker.rounds.LOOK_SECONDS", 0.01)
-    claim = module.claim_inspection
+    claim = inspections.claim_inspection
 
     def flaky(owner):
         if len(failed) < 2:
@@ -131,7 +131,7 @@ def test_a_round_that_fails_does_not_end_the_rounds(inspector, reader, stored_jo
             raise RuntimeError("a fault")
         return claim(owner)
 
-    monkeypatch.setattr(module, "claim_inspection", flaky)
+    monkeypatch.setattr(inspections, "claim_inspection", flaky)
     inspector.start()
     teacher_id = stored_jobs.teacher()
     assert until(lambda: teacher(teacher_id).status == "ready")

@@ -7,9 +7,10 @@ from sqlalchemy import update
 from sqlalchemy.exc import OperationalError
 
 from app.jobs import lifecycle
+from app.leases import records
 from app.models import Job
 from app.platform.db import session_scope
-from worker import lease
+from worker.database_service import DatabaseService
 from worker.lease import LeaseKeeper
 
 
@@ -20,7 +21,7 @@ def keeper(database, fast_beats, stored_jobs):
     job_id = stored_jobs.submit()
     with session_scope() as session:
         claim = lifecycle.claim(session, job_id, "w1")
-    made = LeaseKeeper(claim)
+    made = LeaseKeeper(claim, DatabaseService())
     made.job_id = job_id
     yield made
     if made.ident is not None:
@@ -61,7 +62,16 @@ def _away(*_args):
 
 
 def test_a_database_that_stays_away_fences_the_attempt(keeper, monkeypatch):
-    monkeypatch.setattr(lease, "heartbeat", _away)
+    monkeypatch.setattr(records, "heartbeat", _away)
+    keeper.start()
+    assert keeper.lost.wait(10)
+
+
+def test_a_heartbeat_that_fails_for_another_reason_fences_too(keeper, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr(records, "heartbeat", fail)
     keeper.start()
     assert keeper.lost.wait(10)
 
@@ -73,7 +83,7 @@ def test_a_database_that_comes_back_does_not(keeper, monkeypatch, fast_beats):
         beats.append(1)
         return lifecycle.heartbeat(session, claim) if len(beats) % 2 == 0 else _away()
 
-    monkeypatch.setattr(lease, "heartbeat", rarely)
+    monkeypatch.setattr(records, "heartbeat", rarely)
     fast_beats(fence=5)
     keeper.start()
     assert soon(lambda: len(beats) >= 6)

@@ -16,6 +16,7 @@ from app.storage import get_store
 from app.teachers.service import remove_teacher
 from dfad_core.contract.job_result import JobError
 from worker import measurement
+from worker.database_service import DatabaseService
 from worker.measurement import measure_job
 from worker.measurer import Measurer
 from worker.process import RunnerProcess
@@ -86,7 +87,7 @@ def runners_that(act, tmp_path, monkeypatch):
 
 def test_teacher_student_and_export_are_measured(ended, stored_jobs, home):
     before = stored_jobs.artifacts(ended)
-    assert measure_job(claim(ended, npz())) == "succeeded"
+    assert measure_job(claim(ended, npz()), DatabaseService()) == "succeeded"
     row, artifacts = stored_jobs.row(ended), stored_jobs.artifacts(ended)
     accuracy = row.result["accuracy"]
     assert (row.measurement["status"], row.measurement["error"]) == ("succeeded", None)
@@ -105,7 +106,7 @@ def test_teacher_student_and_export_are_measured(ended, stored_jobs, home):
 
 
 def test_images_that_cannot_be_read_fail_the_measurement_alone(ended, stored_jobs):
-    assert measure_job(claim(ended, b"no images at all")) == "failed"
+    assert measure_job(claim(ended, b"no images at all"), DatabaseService()) == "failed"
     row = stored_jobs.row(ended)
     assert (row.status, row.result["accuracy"]) == ("succeeded", None)
     assert row.measurement["error"]["code"] == "bad_evaluation_data"
@@ -113,7 +114,7 @@ def test_images_that_cannot_be_read_fail_the_measurement_alone(ended, stored_job
 
 
 def test_the_reader_of_the_images_cannot_reach_the_students_files(quickly_ended, tmp_path):
-    start = measurement._prepare(claim(quickly_ended, npz()), tmp_path, lambda: True)
+    start = measurement._prepare(claim(quickly_ended, npz()), DatabaseService(), tmp_path, lambda: True)
     foreign = Path(start["labelled_path"]).parent
     assert Path(start["teacher_path"]).parent == foreign
     own = [*start["students"].values(), *(path for _, path in start["pictures"])]
@@ -137,7 +138,7 @@ def test_runners_that_misbehave(quickly_ended, stored_jobs, tmp_path, monkeypatc
     monkeypatch.setenv("DFAD_RUNNER_MEMORY_BYTES", "400000000")
     get_settings.cache_clear()
     monkeypatch.setattr(measurement, "MEASUREMENT_SECONDS", 1.0 if code == "measurement_timeout" else 60.0)
-    assert measure_job(claim(quickly_ended, npz())) == "failed"
+    assert measure_job(claim(quickly_ended, npz()), DatabaseService()) == "failed"
     assert stored_jobs.row(quickly_ended).measurement["error"]["code"] == code
 
 
@@ -146,7 +147,7 @@ def test_a_worker_that_shuts_down_leaves_it_waiting(quickly_ended, tmp_path, mon
     claimed = claim(quickly_ended, npz())
     ask_shutdown()
     try:
-        assert measure_job(claimed) == "waiting"
+        assert measure_job(claimed, DatabaseService()) == "waiting"
     finally:
         _asked.clear()
     measurements.give_back(claimed)
@@ -156,14 +157,14 @@ def test_a_worker_that_shuts_down_leaves_it_waiting(quickly_ended, tmp_path, mon
 def test_a_teacher_that_is_deleted_meanwhile(quickly_ended, stored_jobs):
     claimed = claim(quickly_ended, npz())
     remove_teacher(claimed.teacher_id, "local")
-    assert measure_job(claimed) == "failed"
+    assert measure_job(claimed, DatabaseService()) == "failed"
     assert stored_jobs.row(quickly_ended).measurement["error"]["code"] == "teacher_deleted"
 
 
 def test_a_lost_claim_leaves_no_bytes(quickly_ended, orphans):
     claimed = claim(quickly_ended, npz())
     measurements.fail(claimed, JobError("hung", "No."))
-    assert not measurement._publish(claimed, None, b"a report")
+    assert not measurement._publish(claimed, DatabaseService(), None, b"a report")
     assert not orphans()
 
 

@@ -12,11 +12,14 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from app.jobs import lifecycle
+from app.leases import ends, files, records
 from app.models import Teacher
 from app.platform.db import session_scope
 from app.platform.settings import Settings
 from app.storage import StoreAway
-from worker import attempt_runner, inspection, lease, publish, reconciler
+from app.teachers.inspections import InspectionClaim
+from worker import attempt_runner, inspection, reconciler
+from worker.database_service import DatabaseService
 from worker.reconciler import Reconciler
 from worker.scratch import no_space_in
 
@@ -32,7 +35,7 @@ def raising(error: Exception) -> Any:
 
 
 @pytest.mark.parametrize("error", [FULL, DATABASE_FULL, StoreAway("no answer")])
-@pytest.mark.parametrize("place", ["fetch_teacher", "store_bytes", "record_phase_progress", "keep_student"])
+@pytest.mark.parametrize("place", ["fetch", "store", "record_phase_progress", "keep_student"])
 def test_an_attempt_without_space_is_put_off(
     scripted: Any,
     attempt: Any,
@@ -43,7 +46,7 @@ def test_an_attempt_without_space_is_put_off(
 ) -> None:
     job_id = scripted("evaluate")
     with monkeypatch.context() as patch:
-        patch.setattr(publish, place, raising(error))
+        patch.setattr(files if place in ("fetch", "store") else records, place, raising(error))
         assert attempt(job_id) == "requeued"
     row = stored_jobs.row(job_id)
     assert (row.status, row.attempt, row.waiting_reason) == ("queued", 0, "storage_full")
@@ -53,7 +56,7 @@ def test_a_heartbeat_without_space_is_no_lost_lease(
     scripted: Any, attempt: Any, stored_jobs: Any, monkeypatch: pytest.MonkeyPatch, fast_beats: Any
 ) -> None:
     fast_beats(fence=0.5)
-    monkeypatch.setattr(lease, "heartbeat", raising(DATABASE_FULL))
+    monkeypatch.setattr(records, "heartbeat", raising(DATABASE_FULL))
     assert attempt(job_id := scripted("hang")) == "requeued"
     assert stored_jobs.row(job_id).waiting_reason == "storage_full"
 
@@ -62,15 +65,15 @@ def test_to_say_so_is_tried_until_there_is_space(
     scripted: Any, attempt: Any, stored_jobs: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tries: list[int] = []
-    put_off = attempt_runner.put_off
+    put_off = ends.put_off
 
     def late(*given: Any) -> str:
         tries.append(1)
         return put_off(*given) if len(tries) > 3 else raising(DATABASE_FULL)()
 
     monkeypatch.setattr(attempt_runner, "AWAY_SECONDS", 0.01)
-    monkeypatch.setattr(attempt_runner, "put_off", late)
-    monkeypatch.setattr(publish, "fetch_teacher", raising(FULL))
+    monkeypatch.setattr(ends, "put_off", late)
+    monkeypatch.setattr(files, "fetch", raising(FULL))
     assert attempt(scripted("finish")) == "requeued"
     assert len(tries) == 4
 
@@ -91,7 +94,7 @@ def test_a_file_that_had_no_space_to_be_read_in_is_not_rejected(
     monkeypatch.setattr(inspection, "_ask", lambda *_: inspection.CRASHED)
     monkeypatch.setattr(inspection, "no_space_in", lambda _folder: True)
     with pytest.raises(OSError, match="No space"):
-        inspection.inspect_teacher(teacher_id)
+        inspection.inspect_teacher(InspectionClaim(teacher_id, "local", "w"), DatabaseService())
     with session_scope() as session:
         assert session.get_one(Teacher, teacher_id).status == "inspecting"
 

@@ -8,10 +8,18 @@ from sqlalchemy import update
 from sqlalchemy.exc import OperationalError
 
 from app.jobs import lifecycle
+from app.leases import ends, files, records
 from app.models import ArtifactChunk, Job, Teacher
 from app.platform.db import database_now, session_scope
+from app.platform.settings import get_settings
 from app.storage import get_store
-from worker import attempt_runner, lease, publish
+from worker import attempt_runner
+
+
+@pytest.fixture(params=["attempt_over_database", "attempt_over_http"], ids=["database", "http"])
+def attempt(request):
+    """Of a worker with a database, and of one that reaches the server alone."""
+    return request.getfixturevalue(request.param)
 
 
 def content(row):
@@ -206,6 +214,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(scripted, attempt, sto
 
 def test_the_watchdog_ends_a_step_that_hangs(scripted, attempt, stored_jobs, monkeypatch):
     monkeypatch.setenv("DFAD_WATCHDOG_SECONDS", "0.5")
+    get_settings.cache_clear()
     job_id = scripted("hang_late")
     assert [attempt(job_id) for _ in range(3)] == ["requeued", "requeued", "failed"]
     assert stored_jobs.row(job_id).error["code"] == "hung"
@@ -213,6 +222,7 @@ def test_the_watchdog_ends_a_step_that_hangs(scripted, attempt, stored_jobs, mon
 
 def test_a_runner_that_grows_too_large_is_killed_in_time(scripted, attempt, stored_jobs, monkeypatch):
     monkeypatch.setenv("DFAD_RUNNER_MEMORY_BYTES", "200000000")
+    get_settings.cache_clear()
     job_id = scripted("grow")
     assert [attempt(job_id) for _ in range(3)] == ["requeued", "requeued", "failed"]
     assert stored_jobs.row(job_id).error["code"] == "out_of_memory"
@@ -292,13 +302,13 @@ def flaky(function, failures):
 
 @pytest.mark.parametrize(
     "where",
-    ["fetch_teacher", "record_event", "store_bytes", "drop_checkpoints", "lifecycle.succeed"],
+    ["files.fetch", "records.record_event", "files.store", "records.drop_checkpoints", "lifecycle.succeed"],
 )
 def test_a_database_that_comes_back_costs_nothing(
     scripted, attempt, stored_jobs, orphans, monkeypatch, where
 ):
-    owner = lifecycle if where.startswith("lifecycle") else publish
-    name = where.rpartition(".")[2]
+    module, name = where.split(".")
+    owner = {"files": files, "records": records, "lifecycle": lifecycle}[module]
     monkeypatch.setattr(owner, name, flaky(getattr(owner, name), 2))
     monkeypatch.setattr(attempt_runner, "AWAY_SECONDS", 0.05)
     job_id = scripted("finish")
@@ -329,7 +339,7 @@ def test_a_commit_whose_answer_is_lost_is_not_undone(scripted, attempt, stored_j
         return succeed(*args)
 
     monkeypatch.setattr(lifecycle, "succeed", noticed)
-    monkeypatch.setattr(attempt_runner, "session_scope", TornScope)
+    monkeypatch.setattr(ends, "session_scope", TornScope)
     monkeypatch.setattr(attempt_runner, "AWAY_SECONDS", 0.05)
     job_id = scripted("finish")
     assert attempt(job_id) == "stale"
@@ -344,8 +354,8 @@ def test_a_database_that_stays_away_ends_the_attempt_as_stale(
     fast_beats(fence=0.5)
     monkeypatch.setattr(attempt_runner, "AWAY_SECONDS", 0.05)
     job_id = scripted("finish")
-    monkeypatch.setattr(publish, "record_event", _away)
-    monkeypatch.setattr(lease, "heartbeat", _away)
+    monkeypatch.setattr(records, "record_event", _away)
+    monkeypatch.setattr(records, "heartbeat", _away)
     assert attempt(job_id) == "stale"
     assert stored_jobs.row(job_id).status == "running"
     assert "student" not in stored_jobs.artifacts(job_id)

@@ -8,6 +8,8 @@ from sqlalchemy import func, select, update
 from app.access.audit.service import record
 from app.access.keys.principal import OPERATOR
 from app.jobs import lifecycle
+from app.leases.files import store
+from app.leases.records import publish_file
 from app.models import ArtifactChunk, AuditEvent, BlobRemoval, Teacher, WorkerBeat
 from app.platform.db import database_now, read_scope, session_scope, shrink
 from app.platform.ids import first_id
@@ -17,8 +19,6 @@ from app.teachers.service import drop_teacher, remove_teacher
 from dfad_core.contract.job_result import JobError, JobResult
 from dfad_core.contract.serialization import from_json
 from worker import sweeper
-from worker.protocol import Message
-from worker.publish import publish_now
 
 
 def test_old_orphans_go_and_owned_or_young_bytes_stay(each_database, stored_jobs):
@@ -56,7 +56,7 @@ def test_checkpoints_of_jobs_that_succeeded_go(database, stored_jobs):
         ids[end] = stored_jobs.submit()
         with session_scope() as session:
             claim = lifecycle.claim(session, ids[end], "w1")
-        publish_now(claim, Message("checkpoint", {"step": 1}, b"state"), "checkpoint")
+        publish_file(claim, store("checkpoint", "checkpoint", 1, b"state"))
         with session_scope() as session:
             if end == "succeeded":
                 lifecycle.succeed(session, claim, from_json(JobResult, {}))

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from sqlalchemy import select
 
 from app.access.keys import service
-from app.access.keys.principal import Principal
+from app.access.keys.principal import WORKER_SCOPES, Principal
 from app.access.keys.rotation import rotate_key as rotate
 from app.access.keys.schemas import KeyList, KeyRequest, NewKeyView, RotatedKeyView, RotationRequest
 from app.access.keys.views import key_view
@@ -18,9 +18,9 @@ from app.http.json_body import JsonBody
 from app.http.pagination import After, Limit, page
 from app.http.parameters import KeyId
 from app.models import ApiKey
-from app.models.tenancy import as_system
+from app.models.tenancy import ALL_TENANTS, as_system
 from app.platform.db import database_now, read_scope, session_scope
-from app.platform.errors import FieldProblem, InvalidBody
+from app.platform.errors import FieldProblem, InvalidBody, ServiceError
 
 router = APIRouter(prefix="/keys", tags=["keys"])
 
@@ -49,7 +49,11 @@ def create_key(
 
 def _create(asked: KeyRequest, principal: Principal) -> NewKeyView:
     tenant_id = asked.tenant_id or principal.tenant_id
-    if tenant_id != principal.tenant_id and not principal.manages_all_keys:
+    if not WORKER_SCOPES.keys().isdisjoint(asked.scopes):
+        _check_worker(asked, principal)
+        if asked.tenant_id is None and principal.manages_all_keys:
+            tenant_id = ALL_TENANTS
+    if tenant_id not in (principal.tenant_id, ALL_TENANTS) and not principal.manages_all_keys:
         whose = "another than DFAD-Tenant names" if principal.operator else "not yours"
         raise InvalidBody(
             "Keys of another tenant are the operator's to make.", FieldProblem("/tenant_id", whose)
@@ -71,6 +75,15 @@ def _create(asked: KeyRequest, principal: Principal) -> NewKeyView:
     service.remember_keys()
     service.recent.clear()
     return NewKeyView(**key_view(key, now).model_dump(), key=token, first=principal.anonymous)
+
+
+def _check_worker(asked: KeyRequest, principal: Principal) -> None:
+    """Raise ServiceError for a worker's key that is asked for by a tenant, or for more than a worker does."""
+    if not principal.operator:
+        raise ServiceError(403, "forbidden", "Keys of workers are the operator's to make (DFAD_API_KEY).")
+    if not WORKER_SCOPES.keys() >= set(asked.scopes):
+        problem = FieldProblem("/scopes", "a worker's key has no other scope")
+        raise InvalidBody("A worker's key can do nothing else.", problem)
 
 
 @router.get("")

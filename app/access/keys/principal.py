@@ -12,8 +12,9 @@ from app.platform.sign_in_settings import Role
 
 __all__ = ["TENANT_PATTERN", "Principal", "Scope"]
 
-Scope = Literal["read", "write", "admin", "metrics"]
+Scope = Literal["read", "write", "admin", "metrics", "worker", "worker:auto", "worker:cpu", "worker:cuda"]
 SCOPES: tuple[Scope, ...] = ("read", "write", "admin", "metrics")
+"""Of clients."""
 INCLUDED_IN: Mapping[Scope, frozenset[str]] = {
     "read": frozenset({"read", "write", "admin"}),
     "write": frozenset({"write", "admin"}),
@@ -21,6 +22,14 @@ INCLUDED_IN: Mapping[Scope, frozenset[str]] = {
     "metrics": frozenset({"metrics"}),
 }
 """The scopes that give each of them: admin includes write, and write includes read."""
+WORKER: Scope = "worker"
+WORKER_SCOPES: Mapping[Scope, tuple[str, ...]] = {
+    WORKER: ("auto", "cpu", "cuda"),
+    "worker:auto": ("auto",),
+    "worker:cpu": ("cpu",),
+    "worker:cuda": ("cuda",),
+}
+"""Of workers that reach the service over HTTP alone, with the devices of the jobs that they may claim."""
 ROLE_SCOPES: Mapping[Role, frozenset[str]] = {
     "reader": frozenset({"read"}),
     "writer": frozenset({"read", "write"}),
@@ -35,6 +44,8 @@ OPEN_PATHS = frozenset({"/healthz", "/readyz"}) | SIGN_IN_PATHS
 """Those that need no key."""
 ADMIN_PATHS = ("/keys", "/audit", "/quotas")
 METRICS_PATH = "/metrics"
+WORKER_PATH = "/leases"
+"""For workers, who can do nothing else."""
 
 
 @dataclass(frozen=True)
@@ -70,12 +81,29 @@ class Principal:
     @property
     def sees_all(self) -> bool:
         """Whether it looks at the rows of all tenants, and changes none."""
-        return self.tenant_id == ALL_TENANTS
+        return self.tenant_id == ALL_TENANTS and not self.is_worker
+
+    @property
+    def is_worker(self) -> bool:
+        """Whether its key is a worker's; of the tenant ALL_TENANTS it serves all."""
+        return not self.scopes.isdisjoint(WORKER_SCOPES)
+
+    @property
+    def worker_devices(self) -> frozenset[str]:
+        """Devices of the jobs that it may claim."""
+        return frozenset(
+            device for scope, devices in WORKER_SCOPES.items() if scope in self.scopes for device in devices
+        )
 
     @property
     def manages_all_keys(self) -> bool:
         """Whether keys of all tenants are there for it: where the operator named none."""
         return self.operator and not self.named_tenant
+
+    @property
+    def listed_scopes(self) -> list[str]:
+        """Its scopes, the widest of a client last."""
+        return [scope for scope in (*SCOPES, *WORKER_SCOPES) if scope in self.scopes]
 
     @property
     def rights(self) -> str:
@@ -84,11 +112,11 @@ class Principal:
             return ""
         if self.person is not None:
             return dict(self.roles).get(self.tenant_id, "")
-        return ", ".join(scope for scope in SCOPES if scope in self.scopes)
+        return ", ".join(self.listed_scopes)
 
     def may(self, scope: Scope) -> bool:
-        """Whether one of its scopes is, or includes, `scope`."""
-        return bool(self.scopes & INCLUDED_IN[scope])
+        """Whether one of its scopes is, or includes, `scope`; no client has a worker's, nor the other way."""
+        return self.is_worker if scope in WORKER_SCOPES else bool(self.scopes & INCLUDED_IN[scope])
 
     def acting_for(self, tenant_id: str) -> Principal:
         """Itself in that tenant, which has to be one that it may name."""
@@ -105,6 +133,8 @@ ANYONE = replace(OPERATOR, name="", credential="")
 
 def needed(method: str, path: str) -> Scope:
     """What a request needs."""
+    if path == WORKER_PATH or path.startswith(f"{WORKER_PATH}/"):
+        return WORKER
     if any(path == p or path.startswith(f"{p}/") for p in ADMIN_PATHS):
         return "admin"
     if path == METRICS_PATH:
@@ -114,6 +144,11 @@ def needed(method: str, path: str) -> Scope:
 
 def lacks(principal: Principal, scope: Scope) -> str:
     """Why that is refused, and who can help."""
+    if scope in WORKER_SCOPES:
+        return (
+            "This is for workers, and needs a key with the scope worker. The operator (DFAD_API_KEY of the "
+            "server) makes such keys, which open nothing else."
+        )
     if principal.person is not None:
         where = f"in the tenant {principal.tenant_id}" if scope != "metrics" else "here"
         role = {"read": "reader", "write": "writer", "admin": "admin", "metrics": "operator"}[scope]

@@ -8,14 +8,14 @@ from sqlalchemy.orm.attributes import InstrumentedAttribute
 
 from app.access.keys.principal import LOCAL_TENANT
 from app.models import ApiKey, Job
-from app.models.tenancy import as_system
+from app.models.tenancy import ALL_TENANTS, as_system
 
 
 def tenant_names(session: Session) -> list[str]:
     """All tenants, sorted; `local` is always among them."""
     with as_system():
         found = {LOCAL_TENANT, *_values(session, ApiKey.tenant_id), *_values(session, Job.tenant_id)}
-    return sorted(found)
+    return sorted(found - {ALL_TENANTS})  # of keys of workers that serve everybody
 
 
 def _values(session: Session, column: InstrumentedAttribute[str]) -> list[str]:

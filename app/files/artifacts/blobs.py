@@ -11,7 +11,7 @@ the rows name that one (`app.storage.move`); whoever reads meanwhile goes on wit
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from sqlalchemy import delete, inspect, select
@@ -51,7 +51,12 @@ def read(row: Artifact | UploadPart, start: int, end: int) -> Iterator[bytes]:
 
     Raises IntegrityError on a gap, and StoreAway where the store does not answer.
     """
-    blob, position = Blob(row.blob_id, row.store), start
+    return read_blob(Blob(row.blob_id, row.store), start, end, lambda: _blob_of(row))
+
+
+def read_blob(blob: Blob, start: int, end: int, again: Callable[[], Blob | None]) -> Iterator[bytes]:
+    """See `read`. `again`: where the bytes are by now; None once they are deleted."""
+    position = start
     while True:
         store = get_store(blob.store or find_store(blob.blob_id))
         try:
@@ -60,8 +65,8 @@ def read(row: Artifact | UploadPart, start: int, end: int) -> Iterator[bytes]:
                 yield piece
             return
         except IntegrityError:
-            now = _blob_of(row)
-            if now in (None, blob):
+            now = again()
+            if now is None or now == blob:
                 raise
             blob = now
 

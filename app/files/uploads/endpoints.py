@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import re
 from typing import Annotated
 
 import anyio
@@ -16,6 +13,7 @@ from app.files.incoming import Incoming, receiving
 from app.files.teacher_upload import PIECE_BYTES
 from app.files.uploads import service
 from app.files.uploads.schemas import UploadRequest, UploadView
+from app.http.content_digest import named_digest
 from app.http.json_body import JsonBody, content_type, unsupported
 from app.http.parameters import IdempotencyKey, UploadId
 from app.platform.errors import FieldProblem, InvalidBody
@@ -36,7 +34,6 @@ ContentDigest = Annotated[
     str, Header(description="Of the part (RFC 9530): `sha-256=:base64:`.", max_length=1000)
 ]
 PartNumber = Annotated[int, Path(ge=1, le=service.MAX_PARTS, description="From 1.")]
-_SHA256 = re.compile(r"sha-256=:([A-Za-z0-9+/]{43}=):")
 
 
 EXAMPLE: JsonObject = {"filename": "teacher.safetensors", "bytes": 94_000_000, "sha256": "0" * 64}
@@ -69,7 +66,7 @@ async def put_part(
     """One part; sent again it takes the place of the one before. Only whole, undamaged parts count."""
     if content_type(request) != PART_TYPE:
         raise unsupported(PART_TYPE)
-    named = _named_digest(content_digest)
+    named = named_digest(content_digest)
     tenant_id = request.state.tenant_id
     size = await run_in_threadpool(service.expected_part, upload_id, tenant_id, number)
     async with receiving(tenant_id, size) as incoming:
@@ -113,20 +110,6 @@ def _drop(writer: Writer, blob_id: str) -> bool:
 
 def _wrong_size(size: int) -> InvalidBody:
     return InvalidBody("The part has another size.", FieldProblem("", f"not {size} bytes"))
-
-
-def _named_digest(header: str) -> str:
-    """The SHA-256 in a Content-Digest field, in hexadecimal (RFC 9530, 2)."""
-    found = _SHA256.search(header)
-    try:
-        return base64.b64decode(found.group(1), validate=True).hex() if found else _no_digest()
-    except binascii.Error:
-        return _no_digest()
-
-
-def _no_digest() -> str:
-    problem = FieldProblem("/Content-Digest", "not of the form sha-256=:base64:")
-    raise InvalidBody("The part's digest cannot be read.", problem)
 
 
 @router.post("/{upload_id}/complete")

@@ -489,8 +489,8 @@ def test_job_and_event_agree_where_the_steps_are_done_before_the_time(
     client: TestClient, submit: Submit
 ) -> None:
     """500 of 1,000 steps after 20 of 100 s: tried, the event said 20 % and the job 50 %."""
+    from app.leases.records import record_progress
     from dfad_core.contract.progress import Progress
-    from worker.publish import record_progress
 
     job_id = submit({"budget": {"steps": 1000, "train_seconds": 100}}).json()["id"]
     report = Progress(step=500, total_steps=1000, seconds=20.0, eta_seconds=20.0, fraction=0.2)

@@ -32,7 +32,7 @@ def test_refused(client: TestClient) -> None:
 
 
 def test_a_rejected_teacher_takes_no_jobs(client: TestClient) -> None:
-    from worker.inspection import record_inspection
+    from app.teachers.inspections import record_inspection
 
     teacher_id = post(client).json()["id"]
     record_inspection(teacher_id, JobError("corrupt_file", "damaged"))
@@ -92,7 +92,7 @@ def test_a_job_is_held_to_what_is_known_of_its_teacher(client: TestClient) -> No
 
 
 def test_a_student_is_held_to_the_inspected_input(client: TestClient) -> None:
-    from worker.inspection import record_inspection
+    from app.teachers.inspections import record_inspection
 
     teacher_id = post(client).json()["id"]
     report = {"architecture": "mlp8", "num_classes": 10, "input": {"shape": [1, 8, 8]}}
@@ -112,7 +112,7 @@ def test_a_job_that_cannot_end_in_time_is_refused_where_that_is_known(
     client: TestClient, monkeypatch: pytest.MonkeyPatch, *, elsewhere: bool
 ) -> None:
     """Elsewhere a faster worker may take it: there it is the worker that refuses."""
-    from worker.inspection import record_inspection
+    from app.teachers.inspections import record_inspection
 
     monkeypatch.setattr("app.jobs.estimate.has_gpu", lambda: elsewhere)
     monkeypatch.setattr("app.jobs.estimate.usable_processors", lambda: 1)

@@ -57,8 +57,7 @@ def test_a_job(client: TestClient, submit: Submit, finished: Any) -> None:
 
 
 def test_a_teacher(client: TestClient) -> None:
-    from app.teachers.inspections import claim_inspection
-    from worker.inspection import record_inspection
+    from app.teachers.inspections import claim_inspection, record_inspection
 
     first, second, third = (teacher(client) for _ in range(3))
     assert said(client, f"/teachers/{second}") == ("worker", NONE_ALIVE)

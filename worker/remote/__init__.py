@@ -1,0 +1,1 @@
+"""A worker in another network: it reaches the service over HTTPS alone, and holds no key but its own."""
