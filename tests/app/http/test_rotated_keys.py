@@ -64,6 +64,7 @@ def hours_left(secret: Json) -> float:
 
 def test_both_secrets_open_it_for_a_while(client: TestClient, make: Any) -> None:
     from app.access.keys.service import recent
+    from app.access.still_open import open_credentials
     from app.models import ApiKey
     from app.platform.db import session_scope
 
@@ -80,11 +81,14 @@ def test_both_secrets_open_it_for_a_while(client: TestClient, make: Any) -> None
     shown = client.get("/keys", headers=OPERATOR).text
     assert old["key"] not in shown
     assert new["key"] not in shown
+    streams = {f"{old['id']}/{number}" for number in (1, 2, 3)}
+    assert open_credentials(streams) == {f"{old['id']}/1", f"{old['id']}/2"}
     with session_scope() as session:
         past = datetime.now(UTC) - timedelta(seconds=1)
         session.execute(update(ApiKey).where(ApiKey.id == old["id"]).values(previous_expires_at=past))
     recent.clear()  # a second has gone by
     assert opens(client, old, new) == [False, True]
+    assert open_credentials(streams) == {f"{old['id']}/2"}
     assert [secret["number"] for secret in listed(client, old)["secrets"]] == [2]
 
 

@@ -228,6 +228,20 @@ def test_the_sign_out(client: TestClient, issuer: Issuer) -> None:
     assert client.get("/").status_code == 303  # ended here, not only forgotten
 
 
+def test_what_lasts_ends_with_the_session(client: TestClient, issuer: Issuer) -> None:
+    """Event streams and exports ask whether it is still open."""
+    from app.access.still_open import open_credentials
+    from app.models import PageSession
+    from app.platform.db import read_scope
+
+    sign_in(client, issuer)
+    with read_scope() as session:
+        (name,) = session.scalars(select(PageSession.id))
+    assert open_credentials({name, "ses_other"}) == {name}
+    client.post("/ui/sign-out")
+    assert open_credentials({name}) == set()
+
+
 def test_the_sign_out_needs_no_provider(client: TestClient, issuer: Issuer) -> None:
     sign_in(client, issuer)
     out = client.post("/ui/sign-out")  # it has no place for that
