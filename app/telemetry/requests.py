@@ -39,8 +39,9 @@ _seconds = Histogram(
 )
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 MACHINES_ASK = frozenset({"/healthz", "/readyz", "/metrics"})
-WORKERS_ASK = "/leases/"
 """Asked every few seconds for ever: logged at debug."""
+WORKERS_ASK = "/leases/"
+"""Beginning of the routes that workers without a database ask, as often."""
 WAITS = " (waits)"
 """Added to the route of a request that asked to wait for news: its duration is not ours."""
 

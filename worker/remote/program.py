@@ -108,6 +108,8 @@ def main() -> int:
     except KeyRefused as error:
         logger.error("the server refuses the key: %s", error)
         return NO_PLACE
+    except _Woken:  # as the wait had just ended by itself
+        return 0
     finally:
         for thread in beside:
             thread.close()
