@@ -22,11 +22,11 @@ UPLOADED_AT_ONCE = 2
 
 
 @contextlib.contextmanager
-def _answering() -> Iterator[None]:
-    """Raise StoreAway for errors of the library: they are of no kind that anybody else knows."""
+def _answering(*more: type[Exception]) -> Iterator[None]:
+    """Raise StoreAway for errors of the library, which are of no kind that anybody else knows, and `more`."""
     try:
         yield
-    except BaseError as error:
+    except (BaseError, *more) as error:
         raise StoreAway(f"the object store does not do what it is asked: {type(error).__name__}") from error
 
 
@@ -39,11 +39,11 @@ class _ObjectWriter(Writer):
         )
 
     def _take(self, piece: bytes) -> None:
-        with _answering():
+        with _answering(OSError):
             self._file.write(piece)
 
     def _keep(self) -> None:
-        with _answering():
+        with _answering(OSError):
             self._file.close()
 
     def _forget(self) -> None:
