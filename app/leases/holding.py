@@ -16,6 +16,7 @@ from typing import Annotated
 from fastapi import Depends, Header, Request
 from sqlalchemy import select
 from sqlalchemy.exc import NoResultFound
+from sqlalchemy.orm import Session
 
 from app.access.keys.principal import Principal
 from app.jobs import lifecycle, measurements
@@ -25,7 +26,7 @@ from app.leases.records import LeaseLost
 from app.models import Job, Teacher
 from app.models.clock import steady_now
 from app.models.job_states import LEASED
-from app.platform.db import read_scope
+from app.platform.db import hold, read_scope
 from app.platform.errors import FieldProblem, InvalidBody, NotFound, ServiceError
 from app.teachers.inspections import WAITING, InspectionClaim
 
@@ -104,13 +105,17 @@ def held_job(holder: Holder, job_id: str, fence: int, *, alive: bool = False) ->
         return lifecycle.claim_of(job, holder.owner, now)
 
 
-def claimed_job(holder: Holder, devices: Sequence[str]) -> Claim | None:
-    """The attempt that the holder claimed already, if the answer to that was lost."""
-    with read_scope() as session:
-        now = steady_now(session)
-        mine = (Job.lease_owner == holder.owner, Job.device.in_(devices), Job.lease_expires_at > now)
-        job = session.scalar(select(Job).where(Job.status.in_(LEASED), *mine))
-        return None if job is None else lifecycle.claim_of(job, holder.owner, now)
+def claimed_job(session: Session, holder: Holder, devices: Sequence[str]) -> Claim | None:
+    """The attempt that the holder claimed already, if the answer to that was lost.
+
+    Nobody else claims with the same secret until the transaction ends: a worker asks again while the server
+    may still be at its first request.
+    """
+    hold(session, f"claims of {holder.owner}")
+    now = steady_now(session)
+    mine = (Job.lease_owner == holder.owner, Job.device.in_(devices), Job.lease_expires_at > now)
+    job = session.scalar(select(Job).where(Job.status.in_(LEASED), *mine))
+    return None if job is None else lifecycle.claim_of(job, holder.owner, now)
 
 
 def held_inspection(holder: Holder, teacher_id: str | None = None) -> InspectionClaim | None:

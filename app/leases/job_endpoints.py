@@ -43,9 +43,9 @@ def claim_job(
 ) -> Response | dict[str, Any]:
     """Claim the job whose turn it is; 204 if there is none. Again with the same secret: the same claim."""
     devices = sorted(holder.devices & set(asked.devices))
-    claim = claimed_job(holder, devices)
-    if claim is None:
-        with session_scope() as session:
+    with session_scope() as session:
+        claim = claimed_job(session, holder, devices)
+        if claim is None:
             claim = claim_next(session, holder.owner, devices, gpu=asked.gpu)
     return Response(status_code=204) if claim is None else asdict(claim)
 

@@ -109,8 +109,11 @@ def test_a_job_and_an_inspection_of_a_worker_without_database(remote, stored_job
     assert {k: len(v) for k, v in kept.items() if k != "samples"} == expected
     phases = [data["phase"] for data in kinds(stored_jobs.events(job_id), "phase")]
     assert phases == ["loading", "warming_up", "distilling", "evaluating", "exporting"]
+    home = Path(os.readlink(f"/proc/{worker.pid}/cwd"))
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(timeout=30) == 0
+    assert [path.name for path in home.iterdir()] == ["scratch"], "no database and no broker of its own"
+    assert list((home / "scratch").iterdir()) == []
 
 
 def test_a_killed_worker_and_another_that_finishes(remote, stored_jobs, workers):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -93,6 +94,14 @@ def test_a_claim_whose_answer_was_lost_is_found_again(worker: Worker, stored_job
     assert worker.claim() == claim | {"seconds_before": pytest.approx(claim["seconds_before"], abs=60)}
     assert {claim["job_id"], worker.with_secret("t").claim()["job_id"]} == {first, second}
     assert worker.with_secret("u").claim() is None
+
+
+def test_the_same_claim_asked_for_at_once_is_one(worker: Worker, stored_jobs: Any) -> None:
+    for _ in range(4):
+        stored_jobs.submit()
+    with ThreadPoolExecutor(4) as pool:
+        claims = list(pool.map(lambda _: worker.claim()["job_id"], range(4)))
+    assert len(set(claims)) == 1
 
 
 def test_a_lease_is_of_one_key_and_one_secret(
