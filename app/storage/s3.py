@@ -24,9 +24,10 @@ UPLOADED_AT_ONCE = 2
 @contextlib.contextmanager
 def _answering(*more: type[Exception]) -> Iterator[None]:
     """Raise StoreAway for errors of the library, which are of no kind that anybody else knows, and `more`."""
+    kinds: tuple[type[Exception], ...] = (BaseError, *more)
     try:
         yield
-    except (BaseError, *more) as error:
+    except kinds as error:
         raise StoreAway(f"the object store does not do what it is asked: {type(error).__name__}") from error
 
 
