@@ -1,11 +1,13 @@
 """Whether there is something to claim: what workers wait for over HTTP, in the place of a broker's messages.
 
 It is a hint, as a message is. However many workers wait, a server process looks at the database once in
-LOOK_SECONDS for all of them, and none of them holds a connection or a thread meanwhile.
+LOOK_SECONDS for all of them, and none of them holds a connection or a thread meanwhile. It also takes back
+the jobs of lost workers, as workers with a database do: there may be none.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Collection
@@ -19,12 +21,16 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.http.waiting import stopping
+from app.jobs.lifecycle import expire_leases
 from app.jobs.queue import waiting_tenants
 from app.models import Job, Teacher
 from app.models.clock import steady_now
 from app.models.tenancy import ALL_TENANTS, as_system
-from app.platform.db import read_scope
+from app.platform.db import read_scope, session_scope
+from app.platform.settings import get_settings
 from app.teachers.inspections import WAITING
+
+logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.5
 DEVICES = ("auto", "cpu", "cuda")
@@ -50,9 +56,13 @@ class _Looks:
     def __init__(self) -> None:
         self._lock = anyio.Lock()
         self._at, self._latest = -math.inf, _Due({})
+        self._reaped_at = -math.inf
 
     async def latest(self) -> _Due:
         async with self._lock:
+            if time.monotonic() - self._reaped_at >= get_settings().reaper_seconds:
+                self._reaped_at = time.monotonic()
+                await to_thread.run_sync(_reap)
             if time.monotonic() - self._at >= LOOK_SECONDS:
                 self._latest = await to_thread.run_sync(_look)
                 self._at = time.monotonic()
@@ -60,6 +70,13 @@ class _Looks:
 
 
 _looks: RunVar[_Looks] = RunVar("_looks")
+
+
+def _reap() -> None:
+    with as_system(), session_scope() as session:
+        expired = expire_leases(session)
+    for job_id in expired:
+        logger.warning("the lease of the job expired", extra={"job_id": job_id})
 
 
 def _look() -> _Due:
