@@ -39,8 +39,9 @@ from worker.process import RunnerProcess
 from worker.protocol import Message
 from worker.runner_stats import RunnerStats
 from worker.scratch import UNEXPLAINED, no_space_in, scratch_folder
-from worker.service import AWAY, Service, ServiceAway, get_service
+from worker.service import AWAY, Service, ServiceAway
 from worker.spans import PhaseSpans
+from worker.this_service import get_service
 from worker.threads import runner_memory, runner_threads
 
 logger = logging.getLogger(__name__)

@@ -19,7 +19,8 @@ from dfad_core.contract.machine import memory_id, processors_id
 from worker import runner_stats
 from worker.devices import worker_devices
 from worker.manifest import revision
-from worker.service import AWAY, get_service
+from worker.service import AWAY
+from worker.this_service import get_service
 from worker.threads import runner_threads
 
 logger = logging.getLogger(__name__)

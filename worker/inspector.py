@@ -12,8 +12,8 @@ from functools import partial
 
 from worker.inspection import inspect_teacher
 from worker.rounds import ClaimKeeper, Rounds, job_runs
-from worker.service import get_service
 from worker.shutdown import shutdown_asked
+from worker.this_service import get_service
 
 logger = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from app.platform.full import is_full
 from app.storage import StoreAway
 from worker.measurement import measure_job
 from worker.rounds import ClaimKeeper, Rounds
-from worker.service import get_service
 from worker.shutdown import shutdown_asked
+from worker.this_service import get_service
 
 logger = logging.getLogger(__name__)
 

@@ -1,14 +1,12 @@
 """What a worker needs of the service: one interface, over the database or over HTTP.
 
-`get_service` is this process's: over HTTP where DFAD_SERVER names a server (`worker.remote.service`), else
-over the database. Every method may raise what is in AWAY, and says with an OSError or DBAPIError of
-`app.platform.full` that no space is left.
+`worker.this_service` has this process's. Every method may raise what is in AWAY, and says with an OSError or
+DBAPIError of `app.platform.full` that no space is left.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -20,7 +18,6 @@ from app.leases.ends import Ending
 from app.leases.files import Between, SourceFile, Sources, StoredFile
 from app.leases.records import JobTrace
 from app.models.worker_beat import WorkerReport
-from app.platform.settings import get_settings
 from app.teachers.inspections import InspectionClaim
 from dfad_core.contract.inspection import Inspection
 from dfad_core.contract.job_result import Accuracy, JobError
@@ -156,15 +153,3 @@ class Service(AttemptService, FileService, BesideService, Protocol):
 
     def claim_job(self, devices: Sequence[str], *, gpu: bool) -> Claim | None:
         """Claim the job whose turn it is; see `app.jobs.queue.claim_next`."""
-
-
-@cache
-def get_service() -> Service:
-    """This process's."""
-    if get_settings().server is not None:
-        from worker.remote.service import RemoteService
-
-        return RemoteService(get_settings())
-    from worker.database_service import DatabaseService
-
-    return DatabaseService()

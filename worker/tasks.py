@@ -12,8 +12,8 @@ from app.platform.db import read_scope
 from app.platform.settings import get_settings
 from worker.celery_app import celery_app
 from worker.devices import worker_devices
-from worker.service import get_service
 from worker.shutdown import shutdown_asked
+from worker.this_service import get_service
 from worker.turn import take_turn
 
 logger = logging.getLogger(__name__)

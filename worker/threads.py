@@ -11,7 +11,8 @@ from pathlib import Path
 from app.models.worker_beat import WorkerReport
 from app.platform.settings import Settings
 from dfad_core.contract.machine import memory_id, processors_id, total_memory, usable_processors
-from worker.service import AWAY, get_service
+from worker.service import AWAY
+from worker.this_service import get_service
 
 logger = logging.getLogger(__name__)
 

@@ -27,8 +27,9 @@ from worker.process import RunnerProcess
 from worker.remote.connection import KeyRefused
 from worker.remote.service import RemoteService
 from worker.scratch import sweep_scratch
-from worker.service import ServiceAway, get_service
+from worker.service import ServiceAway
 from worker.shutdown import ask_shutdown, shutdown_asked
+from worker.this_service import get_service
 from worker.turn import take_turn
 
 logger = logging.getLogger(__name__)
