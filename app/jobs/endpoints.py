@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 from pydantic import BaseModel
-from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 
 from app.access import quotas
@@ -26,11 +25,11 @@ from app.jobs.estimate import Estimate, check_deadline, check_memory, estimate
 from app.jobs.filters import labelled
 from app.jobs.lifecycle import is_terminal
 from app.jobs.news import Mark, progress_mark, wait_for
+from app.jobs.queries import jobs_of
 from app.jobs.schemas import EvaluationReport, JobPatch, JobRequest, JobSpec, MeasurementRequest
 from app.jobs.views import JobList, JobView, job_views
 from app.models import Job, Teacher
 from app.models.job_states import Status
-from app.models.tenancy import owned_by
 from app.platform.db import read_scope
 from app.platform.errors import FieldProblem, InvalidBody
 from app.platform.ids import require_id
@@ -211,10 +210,7 @@ def list_jobs(
     status: Annotated[Status | None, STATUSES] = None,
 ) -> JobList:
     """The tenant's jobs, newest first; `metadata[key]=value` filters by metadata."""
-    query = select(Job, Teacher).join(Teacher, Teacher.id == Job.teacher_id)
-    query = query.where(owned_by(Job, request.state.tenant_id))
-    if status is not None:
-        query = query.where(Job.status == status)
+    query = jobs_of(request.state.tenant_id, status)
     wanted = _wanted_metadata(request)
     with read_scope() as session:
         for name, value in wanted:

@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic_core import to_json
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.files.artifacts.endpoints import PARTS_OF_BYTES, bytes_as
@@ -18,9 +17,9 @@ from app.jobs import service
 from app.jobs.event_stream import EventStream, check_room
 from app.jobs.lifecycle import is_terminal
 from app.jobs.news import events_after, get_news
+from app.jobs.queries import published
 from app.jobs.series import readings, with_peaks
 from app.jobs.views import EventList, MetricsView
-from app.models import Artifact
 from app.platform.db import read_scope
 from app.platform.errors import FieldProblem, InvalidBody, ServiceError
 from dfad_core.contract.formats import DEFAULT, FORMATS, STUDENT_FORMATS
@@ -94,11 +93,7 @@ def list_metrics(
 
 
 def _published(session: Session, job_id: str, kind: str | None = None) -> ArtifactList:
-    query = select(Artifact).where(Artifact.job_id == job_id, Artifact.published_at.is_not(None))
-    if kind is not None:
-        query = query.where(Artifact.kind == kind)
-    rows = session.scalars(query.order_by(Artifact.created_at, Artifact.id))
-    return ArtifactList(data=[artifact_view(a) for a in rows])
+    return ArtifactList(data=[artifact_view(a) for a in session.scalars(published(job_id, kind))])
 
 
 @router.get("/samples")
@@ -125,12 +120,7 @@ def download_student(request: Request, job_id: JobId, format: str = DEFAULT) -> 
         raise InvalidBody("The student is not kept in that format.", problem, code="format_unavailable")
     with read_scope() as session:
         job = service.get_job(session, job_id, request.state.tenant_id)
-        wanted = (
-            Artifact.job_id == job_id,
-            Artifact.kind == STUDENT_KINDS[format],
-            Artifact.published_at.is_not(None),
-        )
-        artifact = session.scalars(select(Artifact).where(*wanted)).first()
+        artifact = session.scalars(published(job_id, STUDENT_KINDS[format])).first()
     if artifact is None:
         if is_terminal(job.status):
             exports: Any = job.resolved_spec["exports"]

@@ -7,17 +7,15 @@ from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
 from app.files.artifacts.views import ArtifactView, artifact_view
 from app.http.pagination import Page
 from app.jobs.lifecycle import is_terminal
-from app.models import Artifact, Job, JobEvent, Teacher
-from app.models.artifact import INPUTS
+from app.jobs.queries import queue_positions, results
+from app.models import Job, JobEvent, Teacher
 from app.models.job import Measurement, PhaseCount
 from app.models.job_states import Status
-from app.models.tenancy import standing
 from app.teachers.inspections import inspection_of
 from app.workers.waiting_for import WaitingFor, waiting_jobs
 from dfad_core.contract.job_result import JobError, JobResult
@@ -139,7 +137,7 @@ def job_views(session: Session, rows: Sequence[tuple[Job, Teacher]]) -> list[Job
     # Students, report and manifest are published with the job's end.
     artifacts = _artifacts(session, [job.id for job in jobs if is_terminal(job.status)])
     queued = [job for job in jobs if job.status == Status.QUEUED]
-    positions = _queue_positions(session, [job.id for job in queued])
+    positions = queue_positions(session, [job.id for job in queued])
     waiting = waiting_jobs(session, queued, positions)
     return [
         _view(job, teacher, artifacts.get(job.id, []), positions.get(job.id), waiting.get(job.id))
@@ -147,19 +145,9 @@ def job_views(session: Session, rows: Sequence[tuple[Job, Teacher]]) -> list[Job
     ]
 
 
-_PUBLISHED = standing(
-    select(Artifact)
-    .where(Artifact.job_id.in_(bindparam("ids", expanding=True)), Artifact.published_at.is_not(None))
-    .where(Artifact.kind.not_in(("samples", "checkpoint", *INPUTS)))
-    .order_by(Artifact.id)
-)
-
-
 def _artifacts(session: Session, ids: list[str]) -> dict[str | None, list[ArtifactView]]:
     found: dict[str | None, list[ArtifactView]] = {}
-    if not ids:
-        return found
-    for artifact in session.scalars(_PUBLISHED, {"ids": ids}):
+    for artifact in results(session, ids):
         found.setdefault(artifact.job_id, []).append(artifact_view(artifact))
     return found
 
@@ -240,18 +228,6 @@ def phase_progress(counted: PhaseCount | None) -> PhaseProgress | None:
     if counted is None:
         return None
     return PhaseProgress(**counted, percent=phase_percent(counted["done"], counted["total"]))
-
-
-def _queue_positions(session: Session, ids: list[str]) -> dict[str, int]:
-    """1 for the tenant's next, in the order they are claimed; one pass over the tenant's queue."""
-    if not ids:
-        return {}
-    order = (Job.priority.desc(), Job.id)
-    place = func.row_number().over(partition_by=Job.tenant_id, order_by=order).label("place")
-    tenants = select(Job.tenant_id).where(Job.id.in_(ids))
-    queue = select(Job.id, place).where(Job.status == Status.QUEUED, Job.tenant_id.in_(tenants)).subquery()
-    found = session.execute(select(queue.c.id, queue.c.place).where(queue.c.id.in_(ids)))
-    return {row.id: row.place for row in found}
 
 
 def event_view(event: JobEvent) -> EventView:

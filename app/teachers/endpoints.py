@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 
 from app.access import quotas
@@ -17,9 +16,9 @@ from app.http.json_body import content_type, read_model, unsupported
 from app.http.openapi import multipart_body
 from app.http.pagination import After, Limit, page
 from app.http.parameters import IdempotencyKey, TeacherId
-from app.models import Artifact, Teacher
-from app.models.tenancy import owned_by
+from app.models import Teacher
 from app.platform.db import read_scope
+from app.teachers.queries import teachers_of
 from app.teachers.schemas import TeacherRequest, TeacherSpec
 from app.teachers.service import add_teacher, get_teacher, remove_teacher
 from app.teachers.views import TeacherList, TeacherView, teacher_views
@@ -78,11 +77,7 @@ def _store(file: TeacherFile, spec: dict[str, Any], tenant_id: str, key: str | N
 def list_teachers(request: Request, limit: Limit = 20, after: After = None) -> TeacherList:
     """The tenant's teachers, newest first."""
     with read_scope() as session:
-        query = (
-            select(Teacher, Artifact)
-            .join(Artifact, Artifact.id == Teacher.artifact_id)
-            .where(owned_by(Teacher, request.state.tenant_id))
-        )
+        query = teachers_of(request.state.tenant_id)
         rows, more = page(session, query, Teacher.id, prefix="tch", after=after, limit=limit)
         data = teacher_views(session, [(teacher, artifact) for teacher, artifact in rows])
     return TeacherList.of(data, more=more)

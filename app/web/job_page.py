@@ -7,14 +7,12 @@ from typing import Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
-from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.access.keys.acting import KEY_COOKIE, SESSION_COOKIE
 from app.http.parameters import JobId
-from app.jobs import service
-from app.jobs.views import EventView, JobView, event_view, job_views
-from app.models import Artifact, JobEvent
+from app.jobs import queries, service
+from app.jobs.views import JobView, event_view, job_views
 from app.platform.db import read_scope
 from app.platform.ids import require_id
 from app.web.commands import commands
@@ -27,13 +25,6 @@ router = APIRouter(include_in_schema=False)
 
 EVENTS = 40
 MOST_STATES = 500
-KINDS = {
-    "": "all but progress",
-    "progress": "progress",
-    "trouble": "warnings",
-    "states": "states and phases",
-    "all": "all",
-}
 
 
 def shown(session: Session, job_id: str, tenant_id: str) -> JobView:
@@ -80,30 +71,17 @@ def _everything(request: Request, job_id: str) -> dict[str, Any]:
     require_id(job_id, "job", "/job_id")
     with read_scope() as session:
         # Before the rest: what happens in between is heard of twice, and never missed.
-        last = session.scalar(select(func.max(JobEvent.seq)).where(JobEvent.job_id == job_id)) or 0
+        last = queries.newest_seq(session, job_id)
         job = shown(session, job_id, request.state.tenant_id)
-        samples = _samples(session, job_id)
-        states = _states(session, job_id)
-        stored = select(func.sum(Artifact.bytes)).where(Artifact.job_id == job_id)
-        stored_bytes = session.scalar(stored) or 0
+        pictures = session.scalars(queries.published(job_id, "samples"))
+        samples = [(picture.id, picture.step or 0) for picture in pictures]
+        states = [event_view(e) for e in session.scalars(queries.states(job_id, MOST_STATES))]
+        stored_bytes = queries.stored_bytes(session, job_id)
     stretches = timeline(states, job.finished_at)
     return {
         "job": job, "samples": samples, "stretches": stretches, "last_seq": last,
         "resources": _resources(job, stretches, stored_bytes),
     }  # fmt: skip
-
-
-def _samples(session: Session, job_id: str) -> list[tuple[str, int]]:
-    """Pictures, oldest first: id and step."""
-    query = select(Artifact.id, Artifact.step).where(Artifact.job_id == job_id, Artifact.kind == "samples")
-    query = query.where(Artifact.published_at.is_not(None)).order_by(Artifact.created_at, Artifact.id)
-    return [(row.id, row.step or 0) for row in session.execute(query)]
-
-
-def _states(session: Session, job_id: str) -> list[EventView]:
-    query = select(JobEvent).where(JobEvent.job_id == job_id)
-    query = query.where(JobEvent.type.like("job.%") | (JobEvent.type == "phase"))
-    return [event_view(e) for e in session.scalars(query.order_by(JobEvent.seq).limit(MOST_STATES))]
 
 
 def _resources(job: JobView, stretches: list[Stretch], stored_bytes: int) -> dict[str, Any]:
@@ -126,22 +104,15 @@ def _resources(job: JobView, stretches: list[Stretch], stored_bytes: int) -> dic
 
 def _log(job_id: str, before: int | None, kind: str) -> dict[str, Any]:
     """The newest events below `before`, of one kind."""
-    kind = kind if kind in KINDS else ""
-    query = select(JobEvent).where(JobEvent.job_id == job_id)
-    match kind:
-        case "":
-            query = query.where(JobEvent.type != "progress")
-        case "progress":
-            query = query.where(JobEvent.type == "progress")
-        case "trouble":
-            query = query.where(JobEvent.type.in_(("warning", "job.failed")))
-        case "states":
-            query = query.where(JobEvent.type.like("job.%") | (JobEvent.type == "phase"))
-    if before is not None:
-        query = query.where(JobEvent.seq < before)
+    kind = kind if kind in queries.LOGS else ""
     with read_scope() as session:
-        found = [
-            event_view(e) for e in session.scalars(query.order_by(JobEvent.seq.desc()).limit(EVENTS + 1))
-        ]
+        newest = session.scalars(queries.log(job_id, kind, before, EVENTS + 1))
+        found = [event_view(event) for event in newest]
     more = len(found) > EVENTS
-    return {"events": found[:EVENTS], "more_events": more, "kind": kind, "kinds": KINDS, "before": before}
+    return {
+        "events": found[:EVENTS],
+        "more_events": more,
+        "kind": kind,
+        "kinds": queries.LOGS,
+        "before": before,
+    }

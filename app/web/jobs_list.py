@@ -6,14 +6,13 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
-from sqlalchemy import select
 
 from app.http.pagination import page as page_of
 from app.jobs.filters import labelled
+from app.jobs.queries import jobs_of
 from app.jobs.views import job_views
-from app.models import Job, Teacher
+from app.models import Job
 from app.models.job_states import Status
-from app.models.tenancy import owned_by
 from app.platform.db import read_scope
 from app.platform.errors import InvalidBody
 from app.web.rendering import page
@@ -37,10 +36,8 @@ def jobs_rows(request: Request, status: str = "", label: str = "", after: str | 
 
 
 def _listed(request: Request, status: str, label: str, after: str | None) -> dict[str, Any]:
-    query = select(Job, Teacher).join(Teacher, Teacher.id == Job.teacher_id)
-    query = query.where(owned_by(Job, request.state.tenant_id))
-    if status in {s.value for s in Status}:
-        query = query.where(Job.status == status)
+    known = status in {s.value for s in Status}
+    query = jobs_of(request.state.tenant_id, status if known else None)
     problem = None
     with read_scope() as session:
         name, equals, value = label.partition("=")

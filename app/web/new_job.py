@@ -6,13 +6,11 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
-from sqlalchemy import select
 
 from app.http.parameters import TeacherId
-from app.models import Teacher
-from app.models.tenancy import owned_by
 from app.platform.db import read_scope
 from app.platform.settings import get_settings
+from app.teachers.queries import newest_ready
 from app.teachers.service import get_teacher
 from app.teachers.views import teacher_views
 from app.web.offers import offers
@@ -31,9 +29,7 @@ def new_page(request: Request, teacher: str | None = None) -> Response:
     """A teacher to upload, or with `teacher` one that is there, and all that follows from it."""
     about = _about(request, teacher) if teacher else {}
     with read_scope() as session:
-        query = select(Teacher).where(owned_by(Teacher, request.state.tenant_id))
-        query = query.where(Teacher.status == "ready").order_by(Teacher.id.desc()).limit(KNOWN_TEACHERS)
-        known = list(session.scalars(query))
+        known = list(session.scalars(newest_ready(request.state.tenant_id, KNOWN_TEACHERS)))
     limit = get_settings().max_upload_bytes
     return page(
         request,

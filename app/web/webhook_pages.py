@@ -13,18 +13,17 @@ from typing import Annotated, Any, get_args
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import RedirectResponse, Response
 from pydantic import ValidationError
-from sqlalchemy import select
 
 from app.http.pagination import page as page_of
 from app.http.parameters import DeliveryId, WebhookId
 from app.http.problems import invalid_body
 from app.models import Webhook, WebhookDelivery
-from app.models.tenancy import owned_by
 from app.platform.db import read_scope
 from app.platform.errors import FieldProblem, ServiceError
 from app.web.rendering import page
 from app.webhooks import service
 from app.webhooks.owing import EventName
+from app.webhooks.queries import deliveries_of, webhooks_of
 from app.webhooks.schemas import ENDS, WebhookPatch, WebhookRequest
 
 router = APIRouter(include_in_schema=False)
@@ -54,8 +53,8 @@ def webhooks_page(request: Request) -> Response:
 
 def _listed(request: Request, given: dict[str, Any], faults: dict[str, str], status: int = 200) -> Response:
     with read_scope() as session:
-        query = select(Webhook).where(owned_by(Webhook, request.state.tenant_id)).order_by(Webhook.id.desc())
-        found = [service.shown(webhook) for webhook in session.scalars(query)]
+        newest_first = webhooks_of(request.state.tenant_id).order_by(Webhook.id.desc())
+        found = [service.shown(webhook) for webhook in session.scalars(newest_first)]
     key = given.get("key") or secrets.token_hex(16)
     values = {"webhooks": found, "events": EVENTS, "given": {**given, "key": key}, "faults": faults}
     return page(request, "webhooks.html", http_status=status, **values)
@@ -106,7 +105,7 @@ def log_part(request: Request, webhook_id: WebhookId, after: str | None = None) 
 
 
 def _shown(request: Request, webhook_id: str, after: str | None) -> dict[str, Any]:
-    query = select(WebhookDelivery).where(WebhookDelivery.webhook_id == webhook_id)
+    query = deliveries_of(webhook_id)
     with read_scope() as session:
         webhook = service.get_webhook(session, webhook_id, request.state.tenant_id)
         rows, more = page_of(

@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from sqlalchemy import select
 
 from app.http.json_body import JsonBody
 from app.http.pagination import After, Limit, page
 from app.http.parameters import DeliveryId, IdempotencyKey, WebhookId
 from app.models import Webhook, WebhookDelivery
-from app.models.tenancy import owned_by
 from app.platform.db import read_scope
 from app.webhooks import service
+from app.webhooks.queries import deliveries_of, webhooks_of
 from app.webhooks.schemas import (
     DeliveryList,
     DeliveryStatus,
@@ -52,7 +51,7 @@ def create_webhook(
 @router.get("")
 def list_webhooks(request: Request, limit: Limit = 20, after: After = None) -> WebhookList:
     """The tenant's webhooks, newest first; never their secrets."""
-    query = select(Webhook).where(owned_by(Webhook, request.state.tenant_id))
+    query = webhooks_of(request.state.tenant_id)
     with read_scope() as session:
         rows, more = page(session, query, Webhook.id, prefix="whk", after=after, limit=limit)
         data = [service.shown(row[0]) for row in rows]
@@ -117,9 +116,7 @@ def list_webhook_deliveries(
     status: Annotated[DeliveryStatus | None, Query(description="Only deliveries in this state.")] = None,
 ) -> DeliveryList:
     """What the webhook was sent or is owed, newest first."""
-    query = select(WebhookDelivery).where(WebhookDelivery.webhook_id == webhook_id)
-    if status is not None:
-        query = query.where(WebhookDelivery.status == status)
+    query = deliveries_of(webhook_id, status)
     with read_scope() as session:
         service.get_webhook(session, webhook_id, request.state.tenant_id)
         rows, more = page(session, query, WebhookDelivery.id, prefix="dlv", after=after, limit=limit)
