@@ -29,6 +29,8 @@ from worker.devices import worker_devices
 logger = logging.getLogger(__name__)
 
 ANNOUNCED_AT_ONCE = 100
+AWAY_SECONDS = 2.0
+"""Between two rounds while the database is away: whoever is lost meanwhile need not wait for long."""
 
 
 class Reconciler(threading.Thread):
@@ -42,6 +44,7 @@ class Reconciler(threading.Thread):
         """Until the process ends."""
         full_at = -math.inf
         while True:
+            pause = get_settings().reaper_seconds
             try:
                 # Without space no lease could be renewed and no job given back: time for that first.
                 if time.monotonic() - full_at < get_settings().lease_seconds:
@@ -51,11 +54,13 @@ class Reconciler(threading.Thread):
             except SQLAlchemyError as error:
                 if is_full(error):
                     full_at = time.monotonic()
-                logger.warning("the database is away (%s); next round as usual", type(error).__name__)
+                else:
+                    pause = min(pause, AWAY_SECONDS)
+                logger.warning("the database is away (%s); next round in %.0f s", type(error).__name__, pause)
             except Exception:
                 # A round that fails must not end all rounds to come.
                 logger.exception("a round of the reconciler failed")
-            if self._end.wait(get_settings().reaper_seconds):
+            if self._end.wait(pause):
                 return
 
     def close(self) -> None:

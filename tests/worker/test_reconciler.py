@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 from sqlalchemy import select, update
+from sqlalchemy.exc import OperationalError
 
 from app.jobs import lifecycle
 from app.messaging.dispatch import send_due
@@ -83,6 +84,25 @@ def test_a_round_that_fails_does_not_end_the_rounds(database, monkeypatch):
         thread.close()
 
     monkeypatch.setattr("worker.reconciler.reconcile", flaky)
+    thread = Reconciler()
+    thread.start()
+    thread.join(20)
+    assert len(rounds) == 3
+
+
+def test_a_round_without_the_database_is_made_up_for_soon(database, monkeypatch):
+    """Not after the whole pause between two rounds, in which nobody would look for lost jobs."""
+    monkeypatch.setattr(Settings, "reaper_seconds", 3600.0)
+    monkeypatch.setattr("worker.reconciler.AWAY_SECONDS", 0.05)
+    rounds = []
+
+    def away_at_first(**_):
+        rounds.append(1)
+        if len(rounds) < 3:
+            raise OperationalError("SELECT 1", {}, Exception("the server closed the connection"))
+        thread.close()
+
+    monkeypatch.setattr("worker.reconciler.reconcile", away_at_first)
     thread = Reconciler()
     thread.start()
     thread.join(20)
