@@ -21,8 +21,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.access.audit.service import record, subject_of
 from app.access.credentials import SESSION_SCHEME, principal_from
-from app.access.keys.acting import CHOICE_PATH, KEY_COOKIE, SESSION_COOKIE, UNCHANGING, acting
-from app.access.keys.principal import ANYONE, OPEN_PATHS, WORKER_PATH, Principal, lacks, needed
+from app.access.keys.acting import KEY_COOKIE, SESSION_COOKIE, UNCHANGING, acting
+from app.access.keys.principal import ANYONE, CHOICE_PATH, OPEN_PATHS, WORKER_PATH, Principal, lacks, needed
 from app.access.rate_limit import RateLimit
 from app.access.usage.requests import RequestCounts
 from app.files.uploads.service import part_bytes_of

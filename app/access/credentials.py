@@ -87,6 +87,8 @@ def _kind(authorization: str, settings: Settings) -> tuple[str, str]:
     if scheme == SESSION_SCHEME:
         return "session", text
     text = text.strip()
+    if keys.may_open(authorization, settings):
+        return "key", text
     takes_tokens = settings.oidc_issuer is not None and settings.oidc_audience is not None
     if takes_tokens and scheme.lower() == "bearer" and tokens.has_form(text):
         return "token", text

@@ -56,6 +56,8 @@ CODES: Mapping[str, str] = {
     "shape_mismatch": "The input shape and an architecture do not fit.",
     "sign_in_failed": "The sign-in through the provider was not completed.",
     "sign_in_unavailable": "The sign-in provider is away, or cannot be used; keys open the service as ever.",
+    "store_away": "The store of files is away; try again.",
+    "stored_file_damaged": "The stored file is not what was stored.",
     "storage_full": "There is no space left on the server.",
     "teacher_deleted": "The job's teacher was deleted.",
     "teacher_in_use": "A job that has not ended needs the teacher.",
@@ -226,7 +228,7 @@ def install(app: FastAPI, refuse: Refuse = _as_json) -> None:
     @app.exception_handler(StoreAway)
     def on_store(request: Request, error: Exception) -> Response:
         logger.error("a store is away: %s", error)
-        away = ServiceError(503, "unavailable", "The store of files is away.", headers={"Retry-After": "5"})
+        away = ServiceError(503, "store_away", "The store of files is away.", headers={"Retry-After": "5"})
         return answer(request, away)
 
     @app.exception_handler(OperationalError)

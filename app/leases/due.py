@@ -18,6 +18,7 @@ import anyio
 from anyio import to_thread
 from anyio.lowlevel import RunVar
 from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.http.waiting import stopping
@@ -27,6 +28,7 @@ from app.models import Job, Teacher
 from app.models.clock import steady_now
 from app.models.tenancy import ALL_TENANTS, as_system
 from app.platform.db import read_scope, session_scope
+from app.platform.full import is_full
 from app.platform.settings import get_settings
 from app.teachers.inspections import WAITING
 
@@ -56,13 +58,12 @@ class _Looks:
     def __init__(self) -> None:
         self._lock = anyio.Lock()
         self._at, self._latest = -math.inf, _Due({})
-        self._reaped_at = -math.inf
+        self._reaps_at = -math.inf
 
     async def latest(self) -> _Due:
         async with self._lock:
-            if time.monotonic() - self._reaped_at >= get_settings().reaper_seconds:
-                self._reaped_at = time.monotonic()
-                await to_thread.run_sync(_reap)
+            if time.monotonic() >= self._reaps_at:
+                self._reaps_at = time.monotonic() + await to_thread.run_sync(_reap)
             if time.monotonic() - self._at >= LOOK_SECONDS:
                 self._latest = await to_thread.run_sync(_look)
                 self._at = time.monotonic()
@@ -72,11 +73,19 @@ class _Looks:
 _looks: RunVar[_Looks] = RunVar("_looks")
 
 
-def _reap() -> None:
-    with as_system(), session_scope() as session:
-        expired = expire_leases(session)
+def _reap() -> float:
+    """Take back the jobs whose lease has lapsed; seconds until that is to be done again."""
+    settings = get_settings()
+    try:
+        with as_system(), session_scope() as session:
+            expired = expire_leases(session)
+    except SQLAlchemyError as error:
+        logger.warning("no lapsed lease could be looked for (%s)", type(error).__name__)
+        # Without space no lease could be renewed and no job given back: time for that first.
+        return settings.lease_seconds if is_full(error) else LOOK_SECONDS
     for job_id in expired:
         logger.warning("the lease of the job expired", extra={"job_id": job_id})
+    return settings.reaper_seconds
 
 
 def _look() -> _Due:

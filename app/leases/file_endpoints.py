@@ -38,7 +38,7 @@ from app.models.tenancy import acting_for
 from app.platform.db import read_scope
 from app.platform.errors import FieldProblem, InvalidBody, NotFound, ServiceError
 from app.platform.ids import new_id
-from app.storage import Stored, Writer, get_store
+from app.storage import IntegrityError, Stored, Writer, get_store
 from app.teachers.inspections import InspectionClaim
 from dfad_core.contract.serialization import to_json
 
@@ -93,7 +93,11 @@ def read_file(request: Request, claim: Held, artifact_id: ArtifactId) -> Respons
         artifact = session.scalar(select(Artifact).where(Artifact.id == artifact_id))
     if artifact is None:
         raise NotFound("file")
-    return serve(request, artifact)
+    try:
+        return serve(request, artifact, begun=True)
+    except IntegrityError as error:
+        text = "The stored file is not what was stored."
+        raise ServiceError(500, "stored_file_damaged", text) from error
 
 
 @dataclass(frozen=True)

@@ -95,6 +95,8 @@ class StoredFile:
     step: int | None = None
     store: str | None = None
     """That keeps them."""
+    role: str = ""
+    """For which they were brought; see `described`."""
     receipt: str = ""
     """What proves all this to the server; empty where the worker itself holds the database."""
 
@@ -192,7 +194,7 @@ def stored_file(artifact_id: str, role: str, kind: str, step: int | None, stored
     """What the store keeps under `artifact_id`, as a worker's file."""
     name, media_type = described(role, kind, step)
     return StoredFile(
-        artifact_id, kind, name, media_type, stored.bytes, stored.sha256, step, store_of_new_bytes()
+        artifact_id, kind, name, media_type, stored.bytes, stored.sha256, step, store_of_new_bytes(), role
     )
 
 

@@ -25,6 +25,8 @@ from app.leases.schemas import ClaimRequest, EndRequest, PublishRequest, RecordR
 from app.models import JobEvent
 from app.models.tenancy import acting_for
 from app.platform.db import read_scope, session_scope
+from app.platform.errors import FieldProblem, InvalidBody
+from app.storage import get_store
 from dfad_core.contract.inspection import Inspection
 from dfad_core.contract.job_result import JobError, JobResult
 from dfad_core.contract.progress import PhaseProgress, Progress
@@ -129,7 +131,10 @@ def publish(
 ) -> Response:
     """Have the row written for what was brought. Again with the same receipt: nothing happens."""
     claim = held_job(holder, job_id, fence)
-    file = received(asked.receipt, subject(claim))
+    roles = ("samples", "checkpoint") if asked.student is None else ("artifact",)
+    file = received(asked.receipt, subject(claim), *roles)
+    if not get_store(file.store).has(file.id):  # told before, and deleted since
+        return Response(status_code=204)
     with answers(), acting_for(claim.tenant_id):
         if asked.student is None:
             records.publish_file(claim, file)
@@ -147,7 +152,10 @@ def end(
 ) -> dict[str, str]:
     """The end of the attempt, with all that it brought for it, in one transaction."""
     claim = held_job(holder, job_id, fence)
-    brought = [received(receipt, subject(claim)) for receipt in asked.receipts]
+    receipts = dict.fromkeys(asked.receipts)
+    brought = [received(receipt, subject(claim), "artifact") for receipt in receipts]
+    if not all(get_store(file.store).has(file.id) for file in brought):
+        raise InvalidBody("A file was discarded.", FieldProblem("/receipts", "its bytes are gone"))
     error = None if asked.error is None else from_json(JobError, asked.error)
     result = None if asked.result is None else from_json(JobResult, asked.result)
     ending = Ending(asked.how, asked.stop, asked.reason, error, result)

@@ -24,12 +24,14 @@ def receipt_of(file: StoredFile, held: str) -> str:
     return f"{body.decode()}.{_signature(body, held)}"
 
 
-def received(receipt: str, held: str) -> StoredFile:
-    """The file of a receipt. Raises InvalidBody for what is none, or another claim's."""
+def received(receipt: str, held: str, *roles: str) -> StoredFile:
+    """The file of a receipt. Raises InvalidBody for none of ours, and for another claim or role."""
     body, _, signature = receipt.partition(".")
     if hmac.compare_digest(signature.encode(), _signature(body.encode(), held).encode()):
         try:
-            return from_json(StoredFile, json.loads(base64.urlsafe_b64decode(body)))
+            file = from_json(StoredFile, json.loads(base64.urlsafe_b64decode(body)))
+            if not roles or file.role in roles:
+                return file
         except (ValueError, binascii.Error):  # signed by us, so it cannot be
             pass
     raise InvalidBody("The file was not brought for this claim.", FieldProblem("/receipt", "not ours"))

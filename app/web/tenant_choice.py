@@ -7,7 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import RedirectResponse, Response
 
-from app.access.keys.acting import CHOICE_PATH, TENANT_COOKIE, is_choice, may_name
+from app.access.keys.acting import TENANT_COOKIE, is_choice, may_name
+from app.access.keys.principal import CHOICE_PATH
 from app.platform.errors import FieldProblem, InvalidBody, ServiceError
 from app.web.sign_in import set_cookie
 

@@ -16,6 +16,7 @@ from sqlalchemy.exc import NoResultFound
 
 from app.leases.records import LeaseLost
 from app.platform.setting_groups import is_loopback
+from app.storage import IntegrityError, StoreAway
 from dfad_core import __version__
 from worker.service import ServiceAway
 
@@ -147,6 +148,10 @@ def _content(answer: httpx2.Response) -> Any:
             raise LeaseLost(text)
         case 404 if code == "not_found":
             raise NoResultFound(text)
+        case 503 if code == "store_away":
+            raise StoreAway(text)
+        case 500 if code == "stored_file_damaged":
+            raise IntegrityError(text)
         case 507:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "the server's store")
         case status if status in AGAIN or status >= 500 or code is None:

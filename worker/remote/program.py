@@ -15,8 +15,10 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+from app.platform.full import is_full
 from app.platform.settings import get_settings
 from app.platform.startup import WRONG_SETTINGS
+from app.storage import StoreAway
 from app.telemetry import tracing
 from worker.devices import worker_devices
 from worker.heartbeat import Heartbeat, beat
@@ -154,7 +156,9 @@ def _patiently(ends: _Ends, act: Callable[[], bool]) -> bool:
             return ends.may_interrupt(act)
         except KeyRefused:
             raise
-        except ServiceAway as error:
+        except (ServiceAway, OSError) as error:
+            if isinstance(error, OSError) and not (is_full(error) or isinstance(error, StoreAway)):
+                raise
             wait = pause * random.uniform(0.75, 1.25)
             logger.warning("the server is away (%s); trying again in %.1f s", error, wait)
             ends.may_interrupt(partial(_pause, wait))

@@ -28,9 +28,6 @@ from worker.service import Claimed, ServiceAway
 logger = logging.getLogger(__name__)
 T = TypeVar("T", Claim, InspectionClaim, MeasurementClaim)
 
-FRUITLESS_TRIES = 3
-"""After which a file that always breaks off at the same byte counts as damaged."""
-
 
 class RemoteService(RemoteCalls):
     """See `worker.service.Service`."""
@@ -133,14 +130,12 @@ class RemoteService(RemoteCalls):
 
     def fetch(self, claim: Claimed, file: SourceFile, target: Path, between: Between) -> None:
         """See FileService. What has come of it stays where a transfer breaks off, and is gone on with."""
-        fruitless = 0
         while (have := target.stat().st_size if target.exists() else 0) < file.bytes:
             try:
                 self._fetch_rest(claim, file, target, have, between)
             except BrokenTransfer:
-                fruitless = 0 if target.stat().st_size > have else fruitless + 1
-                if fruitless >= FRUITLESS_TRIES:
-                    break
+                if target.stat().st_size == have:
+                    raise
         target.touch()
         if _digest(target) != file.sha256:
             target.unlink()

@@ -8,7 +8,7 @@ from typing import Any
 from starlette.datastructures import Headers
 from starlette.requests import Request, cookie_parser
 
-from app.access.keys.principal import TENANT_PATTERN, Principal
+from app.access.keys.principal import CHOICE_PATH, TENANT_PATTERN, Principal
 from app.models.tenancy import ALL_TENANTS
 from app.platform.errors import FieldProblem, InvalidBody, ServiceError
 
@@ -18,8 +18,6 @@ SESSION_COOKIE = "dfad_session"
 TENANT_COOKIE = "dfad_tenant"
 """What was chosen on the page; it counts for requests with what the browser keeps."""
 UNCHANGING = frozenset({"GET", "HEAD", "OPTIONS"})
-CHOICE_PATH = "/ui/tenant"
-"""Where the page sends the choice: one's own doing, whatever was chosen before."""
 _NAME = re.compile(TENANT_PATTERN)
 
 PARAMETER: dict[str, Any] = {

@@ -44,6 +44,8 @@ OPEN_PATHS = frozenset({"/healthz", "/readyz"}) | SIGN_IN_PATHS
 """Those that need no key."""
 ADMIN_PATHS = ("/keys", "/audit", "/quotas")
 METRICS_PATH = "/metrics"
+CHOICE_PATH = "/ui/tenant"
+"""Where the page sends the choice of a tenant: one's own doing, whatever was chosen before, and no change."""
 WORKER_PATH = "/leases"
 """For workers, who can do nothing else."""
 
@@ -139,7 +141,7 @@ def needed(method: str, path: str) -> Scope:
         return "admin"
     if path == METRICS_PATH:
         return "metrics"
-    return "read" if method in ("GET", "HEAD", "OPTIONS") else "write"
+    return "read" if method in ("GET", "HEAD", "OPTIONS") or path == CHOICE_PATH else "write"
 
 
 def lacks(principal: Principal, scope: Scope) -> str:

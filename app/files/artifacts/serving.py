@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import re
 from urllib.parse import quote
 
@@ -52,8 +53,12 @@ def _known(if_none_match: str, tag: str) -> bool:
     return tag in given or given == ["*"]
 
 
-def serve(request: Request, artifact: Artifact) -> Response:
-    """The answer to a GET of the artifact's bytes."""
+def serve(request: Request, artifact: Artifact, *, begun: bool = False) -> Response:
+    """The answer to a GET of the artifact's bytes.
+
+    `begun`: the first of them are read before there is an answer, so that a store that is away or has lost
+    them raises StoreAway or IntegrityError here, and not only breaks the connection.
+    """
     tag = f'"{artifact.sha256}"'
     digest = base64.b64encode(bytes.fromhex(artifact.sha256)).decode()
     headers = {
@@ -79,5 +84,7 @@ def serve(request: Request, artifact: Artifact) -> Response:
     if part is not None:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{artifact.bytes}"
     body = blobs.read(artifact, start, end)
+    if begun:
+        body = itertools.chain([next(body, b"")], body)
     status = 206 if part is not None else 200
     return StreamingResponse(body, status, headers=headers, media_type=artifact.media_type)

@@ -27,7 +27,7 @@ class DiskFull(Exception):
         (OperationalError("INSERT", {}, DiskFull()), 507, "storage_full"),
         (OperationalError("INSERT", {}, Exception("database is locked")), 503, "unavailable"),
         (OSError(errno.EIO, "/secret/path"), 500, "internal_error"),
-        (StoreAway("no answer of secret.example"), 503, "unavailable"),
+        (StoreAway("no answer of secret.example"), 503, "store_away"),
     ],
 )
 @pytest.mark.parametrize(

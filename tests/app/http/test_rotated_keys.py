@@ -147,9 +147,11 @@ def test_overlaps_that_are_refused(client: TestClient, make: Any, body: Json) ->
 def test_who_may_rotate(client: TestClient, make: Any) -> None:
     admin, reader = make("admin"), make("read")
     theirs = make("read", tenant_id="audio")
+    worker = make("worker", tenant_id=admin["tenant_id"])
     for key, who, status in (
         (reader, reader, 403),
         (theirs, admin, 404),
+        (worker, admin, 403),
         (reader, admin, 200),
         (admin, admin, 200),
     ):

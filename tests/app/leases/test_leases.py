@@ -69,8 +69,8 @@ def test_the_operator_alone_makes_keys_for_workers(client: TestClient, key: Any)
     named = client.post("/keys", json=asked, headers=OPERATOR | {"DFAD-Tenant": "acme"}).json()
     assert named["tenant_id"] == "acme"
     # It is no tenant that anybody could choose.
-    page = client.get("/ui/jobs", headers=OPERATOR | {"Accept": "text/html"})
-    assert page.text.count('value="*"') <= 1
+    page = client.get("/", headers=OPERATOR | {"Accept": "text/html"})
+    assert page.text.count('value="*"') == 1, "all tenants, for the operator to look at"
 
 
 def test_a_key_is_bound_to_devices_and_a_tenant(client: TestClient, key: Any, stored_jobs: Any) -> None:
@@ -163,6 +163,26 @@ def test_bytes_are_published_by_their_receipt_once(worker: Worker, stored_jobs: 
     (kept,) = stored_jobs.artifacts(job_id)["checkpoint"]
     assert (kept.step, kept.bytes, b"".join(get_store().read(kept.id))) == (3, 5, b"state")
     assert [e.type for e in stored_jobs.events(job_id)].count("checkpoint") == 1
+
+
+def test_a_receipt_brings_back_nothing_and_is_of_one_role(worker: Worker, stored_jobs: Any) -> None:
+    job_id = stored_jobs.submit()
+    claim = worker.claim()
+    place, discarded = f"/jobs/{job_id}/artifacts", f"/jobs/{job_id}/discarded"
+    brought = worker.bring(claim, b"state", role="checkpoint", file="checkpoint", step=3).json()
+    assert (
+        worker.ask("POST", discarded, claim["fence"], json={"receipts": [brought["receipt"]]}).status_code
+        == 204
+    )
+    again = worker.ask("POST", place, claim["fence"], json={"receipt": brought["receipt"]})
+    assert again.status_code == 204
+    assert "checkpoint" not in stored_jobs.artifacts(job_id)
+    report = worker.bring(claim, b"a report").json()["receipt"]
+    published = worker.ask("POST", place, claim["fence"], json={"receipt": report})
+    assert refused(published) == (422, "invalid_request")
+    ended = {"how": "stopped", "stop": "cancel", "receipts": [report, report]}
+    lifecycle_end = worker.ask("POST", f"/jobs/{job_id}/end", claim["fence"], json=ended)
+    assert lifecycle_end.status_code == 200
 
 
 def test_a_receipt_is_of_one_claim(worker: Worker, stored_jobs: Any) -> None:

@@ -12,15 +12,17 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from app.jobs import lifecycle
 from app.leases.files import StoredFile, nothing
 from app.leases.holding import owner_of
 from app.leases.records import LeaseLost
+from app.models import Artifact
 from app.models.worker_beat import WorkerReport
 from app.platform.db import session_scope
 from app.platform.settings import Settings
-from app.storage import IntegrityError, get_store
+from app.storage import IntegrityError, StoreAway, get_store
 from worker import attempt_runner
 from worker.attempt_runner import Attempt
 from worker.remote import connection
@@ -153,6 +155,18 @@ def test_a_file_that_the_store_has_lost_is_damaged(claimed: Any, stored_jobs: An
     with pytest.raises(IntegrityError):
         remote.fetch(held, file, tmp_path / "teacher.bin", nothing)
     assert not (tmp_path / "teacher.bin").exists()
+
+
+def test_a_store_that_is_away_damages_nothing(claimed: Any, stored_jobs: Any, tmp_path: Any) -> None:
+    remote, held = claimed(stored_jobs.submit())
+    (file,) = remote.sources(held).files
+    with session_scope() as session:  # a store of which the server's settings say nothing
+        session.execute(update(Artifact).where(Artifact.id == file.id).values(store="s3"))
+    with pytest.raises(StoreAway):
+        remote.fetch(held, file, tmp_path / "teacher.bin", nothing)
+    assert Attempt(held, lambda: False, service=remote).run() == "requeued"
+    row = stored_jobs.row(held.job_id)
+    assert (row.status, row.attempt, row.waiting_reason) == ("queued", 0, "storage_full")
 
 
 def test_an_attempt_over_a_line_that_keeps_breaking(

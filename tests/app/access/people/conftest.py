@@ -19,6 +19,7 @@ RULES = [
     {"group": "vision-readers", "tenant": "vision", "role": "reader"},
     {"group": "vision-writers", "tenant": "vision", "role": "writer"},
     {"group": "audio-admins", "tenant": "audio", "role": "admin"},
+    {"group": "audio-readers", "tenant": "audio", "role": "reader"},
     {"group": "platform", "role": "operator"},
 ]
 Json = dict[str, Any]

@@ -275,6 +275,13 @@ def test_one_of_several_tenants_is_chosen(client: TestClient, issuer: Issuer) ->
         client.cookies.delete("dfad_tenant")
 
 
+def test_who_reads_in_the_first_tenant_chooses_another(client: TestClient, issuer: Issuer) -> None:
+    sign_in(client, issuer, groups=["audio-readers", "vision-writers"])
+    assert "audio · ada (reader)" in header(client)
+    assert client.post("/ui/tenant", data={"tenant": "vision"}).status_code == 303
+    assert "vision · ada (writer)" in header(client)
+
+
 def test_an_operator_chooses_among_all(client: TestClient, issuer: Issuer) -> None:
     sign_in(client, issuer, groups=["platform"])
     assert "local · ada" in header(client)
