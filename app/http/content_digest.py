@@ -22,4 +22,4 @@ def named_digest(header: str) -> str:
 
 def _no_digest() -> str:
     problem = FieldProblem("/Content-Digest", "not of the form sha-256=:base64:")
-    raise InvalidBody("The part's digest cannot be read.", problem)
+    raise InvalidBody("The digest of the bytes cannot be read.", problem)

@@ -19,7 +19,9 @@ class PageSession(Base):
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     #: HMAC-SHA256 of the cookie's secret under the server's pepper, hexadecimal.
     digest: Mapped[str] = mapped_column(String(64))
-    #: What the provider knows the person by, for good.
+    #: The provider; another one's sessions open nothing.
+    issuer: Mapped[str] = mapped_column(Text)
+    #: What it knows the person by, for good.
     subject: Mapped[str] = mapped_column(String(255))
     name: Mapped[str] = mapped_column(String(128))
     #: As the provider named them at the sign-in. What they allow is looked up at every request.

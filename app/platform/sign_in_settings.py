@@ -13,7 +13,6 @@ Role = Literal["reader", "writer", "admin", "operator"]
 """Of a person: what their groups at the sign-in provider allow them."""
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 NO_SPACE = r"^[\x21-\x7e]+$"
-SEVERAL = r"^[\x21-\x7e]+( [\x21-\x7e]+)*$"
 MAX_RULES = 1000
 Word = Annotated[str, Field(pattern=NO_SPACE, max_length=256)]
 

@@ -93,9 +93,10 @@ async def come_back(request: Request) -> Response:
 
 async def _signed_in(request: Request, person: Person, id_token: str, next_page: str) -> Response:
     """The page that leads on. Raises ServiceError 403 for somebody without a role."""
-    principal = principal_of(person, get_settings(), credential="")
+    settings = get_settings()
+    principal = principal_of(person, settings, credential="")
     await end_session(request)
-    _, cookie = await run_in_threadpool(open_session, person, id_token)
+    _, cookie = await run_in_threadpool(open_session, person, id_token, str(settings.oidc_issuer))
     await record_sign_in(request, f"GET {BACK}", principal, 200)
     answer = page(request, "signed_in.html", person=person, address=next_page)
     answer.headers["Referrer-Policy"] = "no-referrer"  # the address of this one has the provider's code in it

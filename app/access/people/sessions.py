@@ -35,7 +35,7 @@ def has_form(text: str) -> bool:
     return _FORM.fullmatch(text) is not None
 
 
-def open_session(person: Person, id_token: str) -> tuple[str, str]:
+def open_session(person: Person, id_token: str, issuer: str) -> tuple[str, str]:
     """A new session: its id, and what the browser keeps. Those that are over are deleted."""
     secret = new_secret()
     with as_system(), session_scope() as session:
@@ -44,6 +44,7 @@ def open_session(person: Person, id_token: str) -> tuple[str, str]:
         row = PageSession(
             id=new_id("ses"),
             digest=digest_of(secret),
+            issuer=issuer,
             subject=person.subject,
             name=person.name,
             groups=list(person.groups),
@@ -59,7 +60,7 @@ def principal_of_session(cookie: str, settings: Settings) -> Principal:
     """Who is signed in with it. Raises ServiceError 401, and 403 `no_role` where the settings changed."""
     with as_system(), read_scope() as session:
         row = _find(session, cookie)
-    if row is None or settings.oidc_issuer is None:
+    if row is None or row.issuer != settings.oidc_issuer:
         raise ServiceError(401, "unauthorized", "The sign-in is over: sign in again.")
     person = Person(row.subject, row.name, tuple(row.groups))
     return principal_of(person, settings, credential=row.id)

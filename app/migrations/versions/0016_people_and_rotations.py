@@ -27,6 +27,7 @@ def upgrade() -> None:
         "page_sessions",
         sa.Column("id", sa.String(length=40), nullable=False),
         sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("issuer", sa.Text(), nullable=False),
         sa.Column("subject", sa.String(length=255), nullable=False),
         sa.Column("name", sa.String(length=128), nullable=False),
         sa.Column("groups", sa.JSON(), nullable=False),

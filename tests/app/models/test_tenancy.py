@@ -11,7 +11,8 @@ from app.models.tenancy import ALL_TENANTS, acting_for, as_system, owned_models
 from app.platform.db import Base, database_now, read_scope, session_scope
 
 COMMON = {
-    "blob_removals", "artifact_chunks", "counters", "outbox", "page_sessions", "steady_clock", "worker_beats",
+    "blob_removals", "artifact_chunks", "counters", "outbox", "page_sessions", "steady_clock", "store_moves",
+    "worker_beats",
 }  # fmt: skip
 """Tables of the service itself: nothing in them is shown to anybody by a query of its own."""
 

@@ -319,6 +319,19 @@ def test_roles_that_are_taken_away_in_the_settings(
         assert later.get("/jobs").json()["code"] == "no_role"
 
 
+def test_a_session_is_of_the_provider_that_it_began_with(
+    client: TestClient, issuer: Issuer, settings: Any
+) -> None:
+    from app.access.keys.service import recent
+    from app.main import create_app
+
+    sign_in(client, issuer)
+    settings(issuer=f"{issuer.url}/another")
+    recent.clear()
+    with TestClient(create_app(), cookies={"dfad_session": client.cookies["dfad_session"]}) as later:
+        assert later.get("/jobs").status_code == 401
+
+
 def test_groups_that_only_the_userinfo_has(client: TestClient, issuer: Issuer) -> None:
     issuer.says = {"userinfo_endpoint": f"{issuer.url}/userinfo"}
     issuer.answers["/userinfo"] = {"sub": "ada-1", "groups": ["audio-admins"]}
