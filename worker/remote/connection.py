@@ -126,7 +126,7 @@ class BrokenTransfer(ServiceAway):
 
 def _broken_off(answer: httpx2.Response) -> Iterator[bytes]:
     try:
-        yield from answer.iter_raw(PIECE_BYTES)
+        yield from answer.iter_raw()  # what has come, also where the rest does not
     except httpx2.TransportError as error:
         raise BrokenTransfer(str(error) or type(error).__name__) from error
 
