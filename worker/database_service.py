@@ -15,7 +15,7 @@ from app.jobs.measurements import MeasurementClaim
 from app.jobs.queue import claim_next
 from app.leases import ends, files, records
 from app.leases.ends import Ending
-from app.leases.files import Between, SourceFile, Sources, StoredFile, ids_of
+from app.leases.files import Between, Claimed, SourceFile, Sources, StoredFile, ids_of
 from app.leases.records import JobTrace
 from app.models import WorkerBeat
 from app.models.clock import steady_now
@@ -30,7 +30,6 @@ from dfad_core.contract.job_result import Accuracy, JobError
 from dfad_core.contract.progress import PhaseProgress, Progress
 from dfad_core.contract.serialization import JsonObject, JsonValue, to_json
 from worker.identity import owner
-from worker.service import Claimed
 
 
 class DatabaseService:

@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.jobs.lifecycle import Beat, Claim
 from app.jobs.measurements import MeasurementClaim
 from app.leases.ends import Ending
-from app.leases.files import Between, SourceFile, Sources, StoredFile
+from app.leases.files import Between, Claimed, SourceFile, Sources, StoredFile
 from app.leases.records import JobTrace
 from app.models.worker_beat import WorkerReport
 from app.teachers.inspections import InspectionClaim
@@ -31,7 +31,6 @@ class ServiceAway(Exception):
 
 AWAY = (SQLAlchemyError, ServiceAway)
 """Errors of a service that is away. Some of the first kind are faults: who waits for ever looks closer."""
-Claimed = Claim | InspectionClaim | MeasurementClaim
 
 
 class AttemptService(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import anyio
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
@@ -20,7 +20,16 @@ from app.http.parameters import ArtifactId
 from app.jobs.lifecycle import Claim
 from app.jobs.measurements import MeasurementClaim
 from app.leases import files
-from app.leases.files import MOST_BYTES, MOST_PICTURE_BYTES, MOST_REPORT_BYTES, Sources, StoredFile, ids_of
+from app.leases.due import Kind
+from app.leases.files import (
+    MOST_BYTES,
+    MOST_PICTURE_BYTES,
+    MOST_REPORT_BYTES,
+    Claimed,
+    Sources,
+    StoredFile,
+    ids_of,
+)
 from app.leases.holding import (
     Caller,
     Holder,
@@ -44,8 +53,6 @@ from dfad_core.contract.serialization import to_json
 
 router = APIRouter(prefix="/leases", include_in_schema=False)
 
-Kind = Literal["jobs", "inspections", "measurements"]
-Claimed = Claim | InspectionClaim | MeasurementClaim
 FILE_TYPE = "application/octet-stream"
 
 

@@ -20,10 +20,13 @@ from app.models.artifact import INPUTS, LABELLED, store_of_new_bytes
 from app.platform.db import read_scope
 from app.platform.ids import new_id
 from app.storage import IntegrityError, Stored, get_store
+from app.teachers.inspections import InspectionClaim
 from dfad_core.contract.formats import FORMATS, STUDENT_FORMATS
 from dfad_core.contract.serialization import JsonObject
 
 Between = Callable[[], object]
+Claimed = Claim | InspectionClaim | MeasurementClaim
+"""What a worker may hold."""
 MANIFEST = "manifest"
 """Written by the supervisor; no runner can send one."""
 STUDENT_KINDS = {FORMATS[name].artifact_kind: name for name in STUDENT_FORMATS}

@@ -32,6 +32,8 @@ from dfad_core.contract.job_result import JobError, JobResult
 from dfad_core.contract.progress import PhaseProgress, Progress
 from dfad_core.contract.serialization import JsonObject, from_json
 
+MOST_STEPS = 2**31 - 1
+"""More than any job has; a larger number might fit no row."""
 router = APIRouter(prefix="/leases/jobs", include_in_schema=False)
 
 Fence = Annotated[int, Header(alias="DFAD-Fence", ge=1, description="Number of the claim.")]
@@ -88,7 +90,11 @@ def record(
             return Response(status_code=204)
         match asked.kind:
             case "progress":
-                records.record_progress(claim, from_json(Progress, data))
+                progress = from_json(Progress, data)
+                if max(progress.step, progress.total_steps) > MOST_STEPS:
+                    problem = FieldProblem("/data", f"a step is no larger than {MOST_STEPS}")
+                    raise InvalidBody("The progress cannot be.", problem)
+                records.record_progress(claim, progress)
             case "phase":
                 records.record_phase(claim, str(data.get("phase", ""))[:16])
             case "phase_progress":

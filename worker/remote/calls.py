@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.jobs.lifecycle import Beat, Claim
+from app.leases.files import Claimed
 from app.leases.records import LeaseLost
 from app.models.worker_beat import WorkerReport
 from app.platform.settings import Settings
@@ -20,7 +21,7 @@ from app.teachers.inspections import InspectionClaim
 from dfad_core import __version__
 from dfad_core.contract.serialization import JsonObject, from_json, to_json
 from worker.remote.connection import CONNECT_SECONDS, Connection
-from worker.service import Claimed, ServiceAway
+from worker.service import ServiceAway
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar
 from app.jobs.lifecycle import Beat, Claim
 from app.jobs.measurements import MeasurementClaim
 from app.leases.ends import Ending
-from app.leases.files import Between, SourceFile, Sources, StoredFile
+from app.leases.files import Between, Claimed, SourceFile, Sources, StoredFile
 from app.leases.records import JobTrace, LeaseLost
 from app.platform.settings import Settings
 from app.storage import IntegrityError
@@ -23,7 +23,7 @@ from dfad_core.contract.progress import PhaseProgress, Progress
 from dfad_core.contract.serialization import JsonObject, JsonValue, from_json, to_json
 from worker.remote.calls import RemoteCalls, place
 from worker.remote.connection import BrokenTransfer
-from worker.service import Claimed, ServiceAway
+from worker.service import ServiceAway
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T", Claim, InspectionClaim, MeasurementClaim)

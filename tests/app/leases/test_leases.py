@@ -211,6 +211,14 @@ def test_an_end_without_what_belongs_to_it(worker: Worker, stored_jobs: Any, end
     assert stored_jobs.row(job_id).status == "running"
 
 
+def test_a_step_that_no_row_can_hold(worker: Worker, stored_jobs: Any) -> None:
+    job_id = stored_jobs.submit()
+    claim = worker.claim()
+    told = {"kind": "progress", "data": {"step": 10**30, "total_steps": 9, "seconds": 1.0, "metrics": {}}}
+    answer = worker.ask("POST", f"/jobs/{job_id}/records", claim["fence"], json=told)
+    assert refused(answer) == (422, "invalid_request")
+
+
 def test_what_was_told_before_is_not_told_twice(worker: Worker, stored_jobs: Any) -> None:
     job_id = stored_jobs.submit()
     claim = worker.claim()
